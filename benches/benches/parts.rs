@@ -1,0 +1,194 @@
+//! The parts that every byte passes, one by one: what each costs when nothing else runs.
+
+use std::collections::VecDeque;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use phase_benches::{input, measure};
+use phase_core::chunker::{Chunker, ChunkerParams, Segment};
+use phase_core::index::ChunkEntry;
+use phase_core::store::{FileStore, MemStore, Partial, Store};
+use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkSet, HashAlgorithm, IndexDecoder};
+use phase_transfer::peer::PeerKey;
+use phase_transfer::scheduler::{Action, ArtifactSlot, ChunkResult, Config, HaveUpdate, Scheduler};
+use phase_transfer::wire::{self, Reply, ReplyHeader, Request, RequestHeader, RequestId};
+use tempfile::TempDir;
+
+/// A chunk of the average size.
+const CHUNK: usize = 128 << 10;
+/// What is cut, and what is written into stores.
+const FILE: usize = 16 << 20;
+/// Chunks of the artifact that is scheduled and whose index is encoded.
+const CHUNKS: u32 = 10_000;
+/// Peers that all have it.
+const PEERS: u64 = 50;
+
+fn hashes(c: &mut Criterion) {
+    let chunk = input::noise(CHUNK);
+    let mut group = c.benchmark_group("hash a chunk");
+    group.throughput(Throughput::Bytes(CHUNK as u64));
+    for (name, hash) in [("BLAKE3", HashAlgorithm::Blake3), ("SHA-256", HashAlgorithm::Sha2_256)] {
+        group.bench_function(name, |b| b.iter(|| hash.digest(black_box(&chunk))));
+    }
+    group.finish();
+}
+
+fn chunker(c: &mut Criterion) {
+    let file = input::noise(FILE);
+    let mut group = c.benchmark_group("cut");
+    group.throughput(Throughput::Bytes(FILE as u64));
+    group.bench_function("memory", |b| b.iter(|| cut(black_box(&file))));
+    group.finish();
+}
+
+/// The lengths of the chunks of `file`.
+fn cut(file: &[u8]) -> Vec<u32> {
+    let mut chunker = Chunker::new(file, ChunkerParams::default());
+    let (mut segment, mut lens) = (Segment::default(), Vec::new());
+    while chunker.read_segment(&mut segment).expect("memory can be read") {
+        lens.extend(segment.chunks().map(|chunk| chunk.len() as u32));
+    }
+    lens
+}
+
+/// An index of chunks of the average size, whose digests stand for nothing.
+fn index() -> ArtifactIndex {
+    let digest = |n: u32| HashAlgorithm::Blake3.digest(&n.to_be_bytes());
+    let chunks = (0..CHUNKS).map(|n| ChunkEntry { digest: digest(n), len: CHUNK as u32 });
+    ArtifactIndex::new(ChunkerParams::default(), HashAlgorithm::Blake3, digest(CHUNKS), chunks.collect())
+        .expect("every chunk has a permitted length")
+}
+
+fn index_blocks(c: &mut Criterion) {
+    let index = index();
+    let encoded = index.encode();
+    let mut group = c.benchmark_group("index of 10,000 chunks");
+    group.throughput(Throughput::Elements(CHUNKS.into()));
+    group.bench_function("encode", |b| b.iter(|| black_box(&index).encode()));
+    group.bench_function("decode", |b| {
+        b.iter(|| {
+            let mut decoder = IndexDecoder::new(encoded.root, index.size());
+            for (cid, block) in black_box(&encoded.blocks) {
+                decoder.handle_block(cid, block).expect("a block of this index");
+            }
+            decoder.finish().expect("all blocks were given")
+        });
+    });
+    group.finish();
+}
+
+fn wire_headers(c: &mut Criterion) {
+    let ranges = (0..8).map(|n| ChunkRange { start: 16 * n, end: 16 * n + 8 }).collect();
+    let request = RequestHeader { id: RequestId(7), body: Request::Chunks { artifact: index().encode().root, ranges } };
+    let reply = ReplyHeader {
+        id: RequestId(7),
+        len: CHUNK as u32,
+        body: Reply::Chunk { index: ChunkIndex(1234), encoding: 0 },
+    };
+    let (request_frame, reply_frame) = (wire::encode_request(&request), wire::encode_reply(&reply));
+    let mut group = c.benchmark_group("wire");
+    group.bench_function("encode a request for 8 ranges", |b| b.iter(|| wire::encode_request(black_box(&request))));
+    group.bench_function("decode it", |b| b.iter(|| wire::decode_request(black_box(&request_frame[4..]))));
+    group.bench_function("encode the head of a chunk", |b| b.iter(|| wire::encode_reply(black_box(&reply))));
+    group.bench_function("decode it again", |b| b.iter(|| wire::decode_reply(black_box(&reply_frame[4..]))));
+    group.finish();
+}
+
+/// A whole download, without the network: the time of one chunk is what the scheduler spends on it.
+fn scheduler(c: &mut Criterion) {
+    let index = Arc::new(index());
+    let mut group = c.benchmark_group("scheduler");
+    group.throughput(Throughput::Elements(CHUNKS.into()));
+    group.sample_size(10);
+    group.bench_function("10,000 chunks from 50 peers", |b| b.iter(|| schedule(black_box(&index))));
+    group.finish();
+}
+
+/// Every peer answers its requests in order, one request per millisecond in all. Returns the number of requests.
+fn schedule(index: &Arc<ArtifactIndex>) -> u64 {
+    let mut now = measure::now();
+    let mut scheduler = Scheduler::new(Config::default(), 1);
+    let slot = ArtifactSlot(0);
+    scheduler.handle_artifact(slot, index.clone(), &ChunkSet::new(CHUNKS), 0);
+    for peer in (0..PEERS).map(PeerKey) {
+        scheduler.handle_peer(now, peer);
+        scheduler.handle_have(peer, slot, HaveUpdate::Full);
+    }
+    let (mut requests, mut answered, mut verified) = (VecDeque::new(), 0, 0);
+    while verified < CHUNKS {
+        while let Some(action) = scheduler.poll_action(now) {
+            if let Action::Request { id, ranges, .. } = action {
+                requests.push_back((id, ranges));
+            }
+        }
+        while scheduler.poll_event().is_some() {}
+        let (id, ranges) = requests.pop_front().expect("something is under way until all is verified");
+        now += Duration::from_millis(1);
+        for chunk in ranges.into_iter().flat_map(|range| range.start..range.end).map(ChunkIndex) {
+            verified += u32::from(scheduler.handle_chunk(now, id, slot, chunk, ChunkResult::Verified));
+        }
+        scheduler.handle_done(id);
+        answered += 1;
+    }
+    answered
+}
+
+fn stores(c: &mut Criterion) {
+    let file = input::noise(FILE);
+    let chunks: Vec<_> = slices(&file, &cut(&file));
+    let entries =
+        chunks.iter().map(|chunk| ChunkEntry { digest: HashAlgorithm::Blake3.digest(chunk), len: chunk.len() as u32 });
+    let sha256 = HashAlgorithm::Sha2_256.digest(&file);
+    let index = ArtifactIndex::new(ChunkerParams::default(), HashAlgorithm::Blake3, sha256, entries.collect());
+    let index = Arc::new(index.expect("the chunker made these chunks"));
+    let mut group = c.benchmark_group("verify and write chunks");
+    group.throughput(Throughput::Bytes(FILE as u64));
+    group.sample_size(20);
+    group.bench_function("MemStore", |b| {
+        b.iter_batched(
+            || partial(&MemStore::new(), &index),
+            |partial| write(partial.as_ref(), &chunks),
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("FileStore, not synced", |b| {
+        b.iter_batched(
+            || in_new_file_store(&index),
+            |(_folder, partial)| write(partial.as_ref(), &chunks),
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+fn slices<'a>(mut rest: &'a [u8], lens: &[u32]) -> Vec<&'a [u8]> {
+    let mut next = |len: &u32| {
+        let (chunk, after) = rest.split_at(*len as usize);
+        rest = after;
+        chunk
+    };
+    lens.iter().map(&mut next).collect()
+}
+
+fn partial(store: &dyn Store, index: &Arc<ArtifactIndex>) -> Arc<dyn Partial> {
+    store.partial(&index.encode().root, index.clone()).expect("a new store has room")
+}
+
+/// In the folder for temporary files: set `TMPDIR` to choose the disk.
+fn in_new_file_store(index: &Arc<ArtifactIndex>) -> (TempDir, Arc<dyn Partial>) {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let store = FileStore::open(folder.path()).expect("the folder is new");
+    let partial = partial(&store, index);
+    (folder, partial)
+}
+
+fn write(partial: &dyn Partial, chunks: &[&[u8]]) {
+    for (position, chunk) in (0..).zip(chunks) {
+        partial.write_chunk(ChunkIndex(position), chunk).expect("the chunk is what the index says");
+    }
+}
+
+criterion_group!(parts, hashes, chunker, index_blocks, wire_headers, scheduler, stores);
+criterion_main!(parts);

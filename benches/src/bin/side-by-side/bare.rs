@@ -1,0 +1,215 @@
+//! The bare pipeline: pread → libp2p stream → BLAKE3 of every 256 KiB → pwrite. What no fetch over libp2p can avoid,
+//! without any protocol.
+//!
+//! On each side one task moves bytes between the stream and a few buffers, and one thread does the rest: reading the
+//! file there, hashing and writing here. So network, hashing and disk overlap, and nothing else is done.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::SwarmEvent;
+use libp2p::swarm::dial_opts::DialOpts;
+use libp2p::{Multiaddr, Stream, StreamProtocol, Swarm, SwarmBuilder, tcp, tls, yamux};
+use phase_benches::Result;
+use phase_benches::measure::{Stopwatch, peak_memory};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::Transport;
+use crate::child::{self, Fetched};
+
+const PROTOCOL: StreamProtocol = StreamProtocol::new("/bare/1");
+/// Bytes read, hashed and written at a time.
+const PIECE: usize = 256 << 10;
+/// Buffers of one stream, on each side.
+const BUFFERS: usize = 8;
+
+/// How long opening a stream may take.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A buffer and the place in the file that its bytes belong to.
+type Piece = (Range<u64>, Vec<u8>);
+
+/// The serving process: sends of `file` what is asked for.
+pub(crate) async fn serve(transport: Transport, file: &Path) -> Result<()> {
+    let file = Arc::new(File::open(file)?);
+    let mut swarm = swarm()?;
+    let mut incoming = swarm.behaviour().new_control().accept(PROTOCOL)?;
+    swarm.listen_on(transport.listen_address())?;
+    let address = loop {
+        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+            break address.with(Protocol::P2p(*swarm.local_peer_id()));
+        }
+    };
+    tokio::spawn(drive(swarm));
+    tokio::spawn(async move {
+        while let Some((_, stream)) = incoming.next().await {
+            // A stream that fails is noticed by whoever reads it.
+            tokio::spawn(send(stream, file.clone()));
+        }
+    });
+    child::serve_until_told(address).await
+}
+
+/// The fetching process: fetches `size` bytes into `path` over `streams` streams.
+pub(crate) async fn fetch(address: Multiaddr, path: &Path, size: u64, streams: u64) -> Result<Fetched> {
+    let Some(Protocol::P2p(peer)) = address.iter().last() else { return Err("the address names no peer".into()) };
+    let mut swarm = swarm()?;
+    swarm.dial(DialOpts::peer_id(peer).addresses(vec![address]).build())?;
+    loop {
+        match swarm.select_next_some().await {
+            SwarmEvent::ConnectionEstablished { .. } => break,
+            SwarmEvent::OutgoingConnectionError { error, .. } => return Err(error.into()),
+            _ => {}
+        }
+    }
+    let mut control = swarm.behaviour().new_control();
+    tokio::spawn(drive(swarm));
+
+    let watch = Stopwatch::start()?;
+    let file = Arc::new(File::create(path)?);
+    let mut receiving = JoinSet::new();
+    for part in parts(size, streams) {
+        // Left alone, it may wait for ever.
+        let mut stream = tokio::time::timeout(OPEN_TIMEOUT, control.open_stream(peer, PROTOCOL)).await??;
+        // The other side takes one new stream at a time and drops any further one.
+        stream.read_exact(&mut [0]).await?;
+        receiving.spawn(receive(stream, file.clone(), part));
+    }
+    let mut digests = Vec::new();
+    while let Some(received) = receiving.join_next().await {
+        digests.extend(received??);
+    }
+    let taken = watch.stop()?;
+    digests.sort_unstable_by_key(|(at, _)| *at);
+    let pieces = digests.iter().fold(blake3::Hasher::new(), |mut all, (_, digest)| {
+        all.update(digest.as_bytes());
+        all
+    });
+    Ok(Fetched {
+        taken,
+        peak_memory: peak_memory()?,
+        file: path.to_owned(),
+        pieces: Some(pieces.finalize().to_string()),
+        resolve_seconds: None,
+        prepare_seconds: None,
+    })
+}
+
+/// The digest over the digests of all pieces of a file: what [`Fetched::pieces`] must be.
+pub(crate) fn digest_of_pieces(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    let len = file.metadata()?.len();
+    let (mut all, mut buffer) = (blake3::Hasher::new(), vec![0; PIECE]);
+    for range in pieces(0..len) {
+        let bytes = &mut buffer[..(range.end - range.start) as usize];
+        file.read_exact_at(bytes, range.start)?;
+        all.update(blake3::hash(bytes).as_bytes());
+    }
+    Ok(all.finalize().to_string())
+}
+
+fn swarm() -> Result<Swarm<libp2p_stream::Behaviour>> {
+    Ok(SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), tls::Config::new, yamux::Config::default)?
+        .with_quic()
+        .with_behaviour(|_| libp2p_stream::Behaviour::new())?
+        .build())
+}
+
+async fn drive(mut swarm: Swarm<libp2p_stream::Behaviour>) {
+    loop {
+        swarm.select_next_some().await;
+    }
+}
+
+/// One contiguous part of the file for each stream.
+fn parts(size: u64, streams: u64) -> impl Iterator<Item = Range<u64>> {
+    let per_stream = size.div_ceil(streams).next_multiple_of(PIECE as u64);
+    (0..streams).map(move |n| (n * per_stream).min(size)..((n + 1) * per_stream).min(size))
+}
+
+fn pieces(part: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let end = part.end;
+    part.step_by(PIECE).map(move |start| start..end.min(start + PIECE as u64))
+}
+
+/// Greets, reads which part is wanted, sends it, and keeps the stream until the other side has everything.
+async fn send(mut stream: Stream, file: Arc<File>) -> io::Result<()> {
+    stream.write_all(&[0]).await?;
+    stream.flush().await?;
+    let part = read_u64(&mut stream).await?..read_u64(&mut stream).await?;
+    let (to_stream, mut full) = mpsc::channel::<Piece>(BUFFERS);
+    let (to_file, mut empty) = mpsc::channel::<Vec<u8>>(BUFFERS);
+    for _ in 0..BUFFERS {
+        to_file.try_send(vec![0; PIECE]).expect("room for every buffer");
+    }
+    let reading = tokio::task::spawn_blocking(move || {
+        for range in pieces(part) {
+            // An error of a channel means that the stream has failed.
+            let Some(mut buffer) = empty.blocking_recv() else { break };
+            file.read_exact_at(&mut buffer[..(range.end - range.start) as usize], range.start)?;
+            if to_stream.blocking_send((range, buffer)).is_err() {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    });
+    while let Some((range, buffer)) = full.recv().await {
+        stream.write_all(&buffer[..(range.end - range.start) as usize]).await?;
+        let _ = to_file.try_send(buffer);
+    }
+    stream.flush().await?;
+    reading.await??;
+    // The other side closes, and says nothing more, once it has everything.
+    stream.read_to_end(&mut Vec::new()).await?;
+    Ok(())
+}
+
+/// Asks for a part, hashes and writes it. Returns the digest of every piece with its place.
+async fn receive(mut stream: Stream, file: Arc<File>, part: Range<u64>) -> io::Result<Vec<(u64, blake3::Hash)>> {
+    stream.write_all(&part.start.to_be_bytes()).await?;
+    stream.write_all(&part.end.to_be_bytes()).await?;
+    stream.flush().await?;
+    let (to_file, mut full) = mpsc::channel::<Piece>(BUFFERS);
+    let (to_stream, mut empty) = mpsc::channel::<Vec<u8>>(BUFFERS);
+    for _ in 0..BUFFERS {
+        to_stream.try_send(vec![0; PIECE]).expect("room for every buffer");
+    }
+    let writing = tokio::task::spawn_blocking(move || {
+        let mut digests = Vec::new();
+        while let Some((range, buffer)) = full.blocking_recv() {
+            let bytes = &buffer[..(range.end - range.start) as usize];
+            digests.push((range.start, blake3::hash(bytes)));
+            file.write_all_at(bytes, range.start)?;
+            let _ = to_stream.try_send(buffer);
+        }
+        io::Result::Ok(digests)
+    });
+    for range in pieces(part) {
+        // An error of a channel means that writing has failed, which `writing` reports.
+        let Some(mut buffer) = empty.recv().await else { break };
+        stream.read_exact(&mut buffer[..(range.end - range.start) as usize]).await?;
+        if to_file.send((range, buffer)).await.is_err() {
+            break;
+        }
+    }
+    drop(to_file);
+    let digests = writing.await??;
+    stream.close().await?;
+    Ok(digests)
+}
+
+async fn read_u64(stream: &mut Stream) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    stream.read_exact(&mut bytes).await?;
+    Ok(u64::from_be_bytes(bytes))
+}

@@ -1,0 +1,119 @@
+//! The parent: prepares the file, starts pairs of processes in turn, checks what they fetched.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use libp2p::Multiaddr;
+use phase_benches::{Result, input};
+use tempfile::TempDir;
+
+use crate::child::{Fetched, Process, Served};
+use crate::{Contender, Options, bare, phase, report};
+
+/// What one contender did in one round.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) round: u32,
+    pub(crate) contender: Contender,
+    pub(crate) fetched: Fetched,
+    pub(crate) served: Served,
+}
+
+/// Runs all rounds and prints the results.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let bench = Bench::prepare(options)?;
+    let mut runs = Vec::new();
+    for round in 1..=options.rounds {
+        for &contender in &options.contenders {
+            let run = bench.run(round, contender)?;
+            report::print_run(options, &run);
+            runs.push(run);
+        }
+    }
+    report::print(options, &runs)
+}
+
+/// What all rounds share.
+struct Bench<'a> {
+    options: &'a Options,
+    folder: TempDir,
+    source: Source,
+}
+
+/// The file that is fetched: the artifact in the store that Phase serves, which the bare pipeline reads too.
+struct Source {
+    store: PathBuf,
+    file: PathBuf,
+    trust_root: PathBuf,
+    digest: blake3::Hash,
+    pieces: String,
+}
+
+impl<'a> Bench<'a> {
+    fn prepare(options: &'a Options) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("phase-bench-").tempdir_in(&options.dir)?;
+        eprintln!("publishing {} of noise in {}", options.size, folder.path().display());
+        let original = folder.path().join("original");
+        input::write_noise(&original, options.size.0)?;
+        let digest = input::digest(&original)?;
+        let (store, trust_root) = (folder.path().join("store"), folder.path().join("root"));
+        let file = phase::publish(&store, &original, &trust_root)?;
+        fs::remove_file(&original)?;
+        let pieces = bare::digest_of_pieces(&file)?;
+        Ok(Self { options, folder, source: Source { store, file, trust_root, digest, pieces } })
+    }
+
+    /// One fetch by a fresh pair of processes.
+    fn run(&self, round: u32, contender: Contender) -> Result<Run> {
+        let mut server = self.serve(contender)?;
+        let address: Multiaddr = server.answer()?;
+        let target = self.folder.path().join("fetched");
+        let mut fetching = self.fetch(contender, &address, &target)?;
+        let fetched: Fetched = fetching.answer()?;
+        let served = server.end()?;
+        self.check(contender.name(), &fetched)?;
+        if target.is_dir() {
+            fs::remove_dir_all(&target)?
+        } else {
+            fs::remove_file(&target)?
+        }
+        Ok(Run { round, contender, fetched, served })
+    }
+
+    fn serve(&self, contender: Contender) -> Result<Process> {
+        let transport = self.options.transport.argument().as_ref();
+        let Source { store, file, .. } = &self.source;
+        match contender {
+            Contender::Bare1 | Contender::Bare2 => Process::start(&["serve-bare".as_ref(), transport, file.as_ref()]),
+            Contender::Phase => Process::start(&["serve-phase".as_ref(), transport, store.as_ref()]),
+        }
+    }
+
+    fn fetch(&self, contender: Contender, address: &Multiaddr, target: &Path) -> Result<Process> {
+        let (address, size) = (address.to_string(), self.options.size.0.to_string());
+        let bare = |streams: &str| {
+            let args = ["fetch-bare".as_ref(), address.as_ref(), target.as_ref(), size.as_ref(), streams.as_ref()];
+            Process::start(&args)
+        };
+        match contender {
+            Contender::Bare1 => bare("1"),
+            Contender::Bare2 => bare("2"),
+            Contender::Phase => {
+                let trust_root = self.source.trust_root.as_ref();
+                Process::start(&["fetch-phase".as_ref(), address.as_ref(), target.as_ref(), trust_root])
+            }
+        }
+    }
+
+    /// Compares the result with the source.
+    fn check(&self, contender: &str, fetched: &Fetched) -> Result<()> {
+        let Fetched { file, pieces, .. } = fetched;
+        if input::digest(file)? != self.source.digest {
+            return Err(format!("wrong result: what {contender} fetched is not the file that was served").into());
+        }
+        if pieces.as_ref().is_some_and(|pieces| *pieces != self.source.pieces) {
+            return Err(format!("wrong result: {contender} computed other hashes than those of the file").into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,241 @@
+//! Fetches the artifacts of a resolved release into the store.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use phase_core::index::IndexError;
+use phase_core::manifest::{ArtifactEntry, Manifest};
+use phase_core::store::{Store, StoreError};
+use phase_core::{Cid, Failure};
+use phase_transfer::net::catalog::Catalog;
+use phase_transfer::net::download::{self, DownloadError, Inputs, Progress, Report};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::discovery::{self, Quarry};
+use crate::indexes;
+use crate::pool::Pool;
+use crate::resolve::Resolved;
+use crate::start::Client;
+
+/// Links that may wait for the download.
+const LINK_QUEUE: usize = 16;
+
+/// Which artifacts of a release to fetch.
+#[derive(Clone, Debug, Default)]
+pub enum Selection {
+    /// All of them.
+    #[default]
+    All,
+    /// Those whose role or file name is listed.
+    Some(Vec<String>),
+}
+
+/// How to fetch.
+#[derive(Clone, Debug, Default)]
+pub struct FetchOptions {
+    /// Which artifacts.
+    pub selection: Selection,
+    /// Windows, limits and timeouts.
+    pub download: download::Config,
+}
+
+/// A fetch that is running. Dropping it stops it; what is verified stays in the store.
+pub struct Fetch {
+    progress: watch::Receiver<Progress>,
+    task: JoinHandle<Result<Report, FetchError>>,
+    stop: CancellationToken,
+    _guard: DropGuard,
+}
+
+impl Fetch {
+    /// How far it is.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    /// Ends it early, cleanly: [`finish`](Self::finish) then says that it was interrupted.
+    pub fn stopper(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// [`FetchError`]; what was verified until then stays in the store.
+    pub async fn finish(self) -> Result<Report, FetchError> {
+        self.task.await.unwrap_or_else(|error| Err(FetchError::Worker(error.to_string())))
+    }
+}
+
+impl Client {
+    /// Begins to fetch a release. When all of it is in the store, the store's ref is set to it.
+    pub fn fetch(&self, resolved: &Resolved, options: FetchOptions) -> Fetch {
+        let (sender, progress) = watch::channel(Progress::default());
+        let stop = CancellationToken::new();
+        let work = Work {
+            node: self.node().clone(),
+            catalog: self.catalog().clone(),
+            resolved: resolved.clone(),
+            options,
+            progress: sender,
+            stop: stop.clone(),
+        };
+        Fetch { progress, task: tokio::spawn(work.run()), _guard: stop.clone().drop_guard(), stop }
+    }
+}
+
+struct Work {
+    node: phase_transfer::net::NodeHandle,
+    catalog: Arc<Catalog>,
+    resolved: Resolved,
+    options: FetchOptions,
+    progress: watch::Sender<Progress>,
+    stop: CancellationToken,
+}
+
+impl Work {
+    async fn run(self) -> Result<Report, FetchError> {
+        let selected = self.options.selection.of(&self.resolved.manifest)?;
+        let is_whole = selected.len() == self.resolved.manifest.artifacts.len();
+        let entries = distinct(selected);
+        self.store(|store, resolved| store.put_block(&resolved.manifest_cid, &resolved.envelope)).await?;
+        let (opener, events) = download::links(&self.node);
+        let pool = Arc::new(Pool::new());
+        // Ends discovery and the feeding of links with this function.
+        let helpers = CancellationToken::new();
+        let _ends = helpers.clone().drop_guard();
+        let quarry = quarry(&self.resolved, &entries);
+        let looking = discovery::run(self.node.clone(), opener, pool.clone(), quarry);
+        tokio::spawn(helpers.clone().run_until_cancelled_owned(looking));
+
+        let collected = indexes::collect(self.catalog.store(), &pool, &entries);
+        let wanted = self.stop.run_until_cancelled(collected).await.ok_or(DownloadError::Interrupted)??;
+        let (feed, links) = mpsc::channel(LINK_QUEUE);
+        let feeding = async move { pool.feed(feed).await };
+        tokio::spawn(helpers.run_until_cancelled_owned(feeding));
+        let inputs = Inputs {
+            catalog: self.catalog.clone(),
+            wanted,
+            links,
+            events,
+            progress: self.progress.clone(),
+            stop: self.stop.clone(),
+        };
+        let report = download::run(inputs, self.options.download.clone()).await?;
+        if is_whole {
+            // Only now: a ref promises that all it leads to can be served.
+            self.store(|store, resolved| store.set_ref(&resolved.name, &resolved.pointer)).await?;
+        }
+        Ok(report)
+    }
+
+    async fn store(
+        &self,
+        work: impl FnOnce(&dyn Store, &Resolved) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), FetchError> {
+        let (store, resolved) = (self.catalog.store().clone(), self.resolved.clone());
+        let done = tokio::task::spawn_blocking(move || work(store.as_ref(), &resolved)).await;
+        Ok(done.map_err(|error| FetchError::Worker(error.to_string()))??)
+    }
+}
+
+impl Selection {
+    /// The artifacts of a release that are selected.
+    ///
+    /// # Errors
+    /// [`FetchError::NoSuchArtifact`] if the release lacks one that was asked for.
+    pub fn of(&self, manifest: &Manifest) -> Result<Vec<ArtifactEntry>, FetchError> {
+        let all = &manifest.artifacts;
+        let Self::Some(wanted) = self else { return Ok(all.clone()) };
+        let matches =
+            |entry: &ArtifactEntry, text: &str| entry.role.as_str() == text || entry.filename.as_str() == text;
+        if let Some(missing) = wanted.iter().find(|text| !all.iter().any(|entry| matches(entry, text))) {
+            let offered = all.iter().take(10).map(|entry| format!("{} ({})", entry.role, entry.filename));
+            return Err(FetchError::NoSuchArtifact {
+                wanted: missing.clone(),
+                offered: offered.collect::<Vec<_>>().join(", "),
+            });
+        }
+        Ok(all.iter().filter(|entry| wanted.iter().any(|text| matches(entry, text))).cloned().collect())
+    }
+}
+
+/// One entry for each content: files with the same bytes are one artifact.
+fn distinct(mut entries: Vec<ArtifactEntry>) -> Vec<ArtifactEntry> {
+    let mut seen = BTreeSet::new();
+    entries.retain(|entry| seen.insert(entry.cid));
+    entries
+}
+
+fn quarry(resolved: &Resolved, entries: &[ArtifactEntry]) -> Quarry {
+    let mut by_size: Vec<_> = entries.iter().collect();
+    by_size.sort_by_key(|entry| std::cmp::Reverse(entry.size));
+    Quarry {
+        peers: resolved.providers.clone(),
+        keys: vec![resolved.name.key().into_bytes(), resolved.manifest_cid.to_bytes()],
+        artifacts: by_size.iter().map(|entry| entry.cid).collect(),
+    }
+}
+
+/// Why a fetch ended without everything.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// An artifact that the release does not have.
+    #[error("the release has no artifact {wanted:?}; it has {offered}")]
+    NoSuchArtifact {
+        /// What was asked for.
+        wanted: String,
+        /// Some of what there is.
+        offered: String,
+    },
+    /// Nobody has an index block.
+    #[error("nobody has the index of {filename} ({cid}); asked: {}", if tried.is_empty() { "no peer was found".to_owned() } else { tried.join("; ") })]
+    IndexMissing {
+        /// The artifact's file name.
+        filename: String,
+        /// The block.
+        cid: Cid,
+        /// Every peer that was asked and what it said.
+        tried: Vec<String>,
+    },
+    /// A published index is not what the manifest says.
+    #[error("the index of {filename} is not valid")]
+    Index {
+        /// The artifact's file name.
+        filename: String,
+        /// What is wrong.
+        #[source]
+        source: IndexError,
+    },
+    /// A published index is valid, but not of the artifact that the manifest describes.
+    #[error("the index of {filename} has another size or SHA-256 than the manifest: tell the publisher")]
+    Contradiction {
+        /// The artifact's file name.
+        filename: String,
+    },
+    /// The download.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// The store.
+    #[error("cannot store what was fetched")]
+    Store(#[from] StoreError),
+    /// A task panicked.
+    #[error("a worker failed: {0}")]
+    Worker(String),
+}
+
+impl FetchError {
+    /// The kind of failure, for exit codes.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::NoSuchArtifact { .. } => Failure::Input,
+            Self::IndexMissing { .. } => Failure::Network,
+            Self::Index { .. } | Self::Contradiction { .. } => Failure::Untrusted,
+            Self::Download(error) => error.failure(),
+            Self::Store(error) => error.failure(),
+            Self::Worker(_) => Failure::Other,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The links of one fetch: discovery adds them, the index stage and the download use them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use phase_core::Cid;
+use phase_transfer::net::{LinkError, PeerLink};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Links kept; discovery stops at as many peers.
+pub(crate) const MAX_LINKS: usize = 128;
+/// How long a peer may take to send a block before the next one is asked as well.
+const HEDGE: Duration = Duration::from_secs(1);
+
+/// Links in the order they were opened. Dead ones stay: whoever uses one finds out.
+pub(crate) struct Pool {
+    links: Mutex<Vec<Arc<PeerLink>>>,
+    added: watch::Sender<usize>,
+}
+
+impl Pool {
+    pub(crate) fn new() -> Self {
+        Self { links: Mutex::default(), added: watch::Sender::new(0) }
+    }
+
+    pub(crate) fn add(&self, link: Arc<PeerLink>) {
+        let count = {
+            let mut links = self.lock();
+            links.push(link);
+            links.len()
+        };
+        self.added.send_replace(count);
+    }
+
+    /// The links there are now.
+    pub(crate) fn all(&self) -> Vec<Arc<PeerLink>> {
+        self.lock().clone()
+    }
+
+    /// Feeds every link, those of now and of later, to a download until it ends.
+    pub(crate) async fn feed(&self, download: mpsc::Sender<Arc<PeerLink>>) {
+        let mut added = self.added.subscribe();
+        let mut fed = 0;
+        loop {
+            let new: Vec<_> = self.lock().iter().skip(fed).cloned().collect();
+            for link in new {
+                fed += 1;
+                if download.send(link).await.is_err() {
+                    return;
+                }
+            }
+            if added.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Fetches a block from whichever peer has it, and waits for further peers until `patience` is over.
+    ///
+    /// # Errors
+    /// What every peer said that was asked.
+    pub(crate) async fn block(&self, cid: &Cid, patience: Duration) -> Result<Vec<u8>, Vec<String>> {
+        let mut tried = Vec::new();
+        tokio::time::timeout(patience, self.ask_all(*cid, &mut tried)).await.map_err(|_| tried)
+    }
+
+    /// Asks one peer after the other. Begins at a different one for each block, to spread the load, and does not wait
+    /// for one that is slow.
+    async fn ask_all(&self, cid: Cid, tried: &mut Vec<String>) -> Vec<u8> {
+        let mut added = self.added.subscribe();
+        let mut known = 0;
+        let mut next = VecDeque::new();
+        let mut answers = JoinSet::new();
+        loop {
+            let mut fresh = self.all().split_off(known);
+            known += fresh.len();
+            let start = cid.digest().as_bytes()[31] as usize % fresh.len().max(1);
+            fresh.rotate_left(start);
+            next.extend(fresh);
+            if let Some(link) = next.pop_front() {
+                answers.spawn(async move { link.block(&cid).await.map_err(|error| describe(&link, &error)) });
+            }
+            tokio::select! {
+                Some(Ok(answer)) = answers.join_next() => match answer {
+                    Ok(block) => return block,
+                    Err(error) => tried.push(error),
+                },
+                () = tokio::time::sleep(HEDGE), if !next.is_empty() => {}
+                // The pool lives as long as the fetch, so the channel stays open.
+                Ok(_) = added.wait_for(|count| *count > known), if next.is_empty() => {}
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<PeerLink>>> {
+        self.links.lock().expect("no code panics while it holds the links")
+    }
+}
+
+fn describe(link: &PeerLink, error: &LinkError) -> String {
+    format!("{}: {error}", link.peer())
+}

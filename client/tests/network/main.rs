@@ -1,0 +1,9 @@
+//! What a client promises, over real loopback sockets: every node runs in this process, on a port of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod fetch_from_many_providers;
+mod resolve_despite_hostile_answers;
+mod support;
+mod survives_hostile_providers;
+mod unreachable_bootstrap;

@@ -1,0 +1,150 @@
+//! A name is resolved to the newest release that verifies, whatever else is offered, and every answer that does not
+//! count is named with the reason.
+
+use phase_client::{ResolveError, ResolveOptions, Resolved};
+use phase_core::{Envelope, Manifest, Pointer, SigningKey};
+
+use crate::support::hostile::{Hostile, Trick};
+use crate::support::in_time;
+use crate::support::release::{EXPIRES, NOW, Publisher, Release, bytes, name};
+use crate::support::world::World;
+
+/// More answers than there are: everybody is heard.
+const EVERYBODY: usize = 100;
+
+async fn world() -> World {
+    World::new([("kernel", bytes(1, 10_000))]).await
+}
+
+fn head(release: &Release) -> Trick {
+    Trick::Head { pointer: release.pointer.encode(), envelope: release.envelope.encode() }
+}
+
+/// The published manifest with something changed.
+fn changed(world: &World, change: impl FnOnce(&mut Manifest)) -> Manifest {
+    let mut manifest = world.release.manifest.clone();
+    change(&mut manifest);
+    manifest
+}
+
+/// What a peer's answer was worth.
+fn answer(resolved: &Resolved, hostile: &Hostile) -> Result<u64, String> {
+    resolved.answers.iter().find(|answer| answer.peer == hostile.peer).unwrap().result.clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_false_answer_counts_and_each_is_named_with_its_reason() {
+    in_time(async {
+        let world = world().await;
+        let Publisher { keys, .. } = &world.publisher;
+        let sign = |manifest: &Manifest, keys: &[SigningKey]| {
+            let mut envelope = Envelope::unsigned(manifest).unwrap();
+            keys.iter().for_each(|key| envelope.sign::<Manifest>(key).unwrap());
+            world.publisher.point(manifest, envelope)
+        };
+        let newer = changed(&world, |manifest| manifest.version = 9);
+        let other_channel = changed(&world, |manifest| manifest.channel = "edge".parse().unwrap());
+        let expired = changed(&world, |manifest| (manifest.version, manifest.expires_at) = (9, NOW));
+        let stranger = SigningKey::from_secret_bytes(&[9; 32]);
+        let elsewhere = Release { pointer: world.release.pointer.clone(), ..sign(&newer, keys) };
+        let garbage = Trick::Head { pointer: vec![1; 20], envelope: vec![2; 3000] };
+        let nothing = Trick::Head { pointer: Vec::new(), envelope: Vec::new() };
+        let tricks = [
+            (garbage, "envelope"),
+            (nothing, "envelope"),
+            (head(&sign(&other_channel, keys)), "channel edge, not stable"),
+            (head(&sign(&newer, &keys[..1])), "1 of 2 required signatures"),
+            (head(&sign(&newer, &[stranger])), "0 of 2 required signatures"),
+            (head(&sign(&expired, keys)), "expired"),
+            (head(&elsewhere), "pointer leads to another release"),
+            (Trick::HeadOfAnotherKind, "nobody asked for"),
+            (Trick::CloseAtHead, "ended the stream"),
+        ];
+        let mut hostiles = Vec::new();
+        for (trick, why) in tricks {
+            hostiles.push((Hostile::start(&world, trick).await, why));
+        }
+        let honest = world.provider().await;
+        let client = world.client("client").await;
+        let resolved = world.resolve(&client, EVERYBODY).await;
+        assert_eq!(resolved.providers, [honest.peer]);
+        for (hostile, why) in &hostiles {
+            let error = answer(&resolved, hostile).unwrap_err();
+            assert!(error.contains(why), "{error:?} does not say {why:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_release_loses_against_the_newest() {
+    in_time(async {
+        let world = world().await;
+        let older = changed(&world, |manifest| manifest.version = 1);
+        let hostile = Hostile::start(&world, head(&world.publisher.sign(&older))).await;
+        let honest = world.provider().await;
+        let client = world.client("client").await;
+        let resolved = world.resolve(&client, EVERYBODY).await;
+        assert_eq!((answer(&resolved, &hostile), resolved.providers), (Ok(1), vec![honest.peer]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_older_than_the_one_in_the_store_is_refused_as_a_rollback() {
+    in_time(async {
+        let world = world().await;
+        let older = changed(&world, |manifest| manifest.version = 1);
+        let _hostile = Hostile::start(&world, head(&world.publisher.sign(&older))).await;
+        let client = world.client("client").await;
+        world.release.publish(&**client.catalog().store());
+        let error = client.resolve(&name(), &world.publisher.trust, ResolveOptions::default()).await.unwrap_err();
+        assert!(matches!(error, ResolveError::Rollback { offered: 1, floor: 2, .. }), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_release_of_one_version_is_reported_as_equivocation() {
+    in_time(async {
+        let world = world().await;
+        let twin = world.publisher.sign(&changed(&world, |manifest| manifest.release = "twin".to_owned()));
+        let hostile = Hostile::start(&world, head(&twin)).await;
+        let honest = world.provider().await;
+        let client = world.client("client").await;
+        let options = ResolveOptions { answers: EVERYBODY, ..ResolveOptions::default() };
+        let name = name();
+        let resolve = || client.resolve(&name, &world.publisher.trust, options);
+
+        // Nobody can tell which is the right one. The first is taken, the other is not.
+        let resolved = resolve().await.unwrap();
+        assert_eq!(resolved.providers.len(), 1);
+        let refused: Vec<_> = resolved.answers.iter().filter_map(|answer| answer.result.clone().err()).collect();
+        assert!(refused.len() == 1 && refused[0].contains("equivocation"), "{refused:?}");
+
+        // What the store has is the right one.
+        world.release.publish(&**client.catalog().store());
+        let resolved = resolve().await.unwrap();
+        assert_eq!(resolved.providers, [honest.peer]);
+        assert!(answer(&resolved, &hostile).unwrap_err().contains("equivocation"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_pointer_record_does_not_hide_a_release() {
+    in_time(async {
+        let world = world().await;
+        let honest = world.provider().await;
+        // Nobody in the DHT can check it, so it displaces the true one there.
+        let mut pointer: Pointer = world.release.pointer.payload_unverified().unwrap();
+        (pointer.version, pointer.issued_at, pointer.expires_at) = (u64::MAX, EXPIRES, u64::MAX);
+        let mut forged = Envelope::unsigned(&pointer).unwrap();
+        forged.sign::<Pointer>(&SigningKey::from_secret_bytes(&[9; 32])).unwrap();
+        honest.handle().put(name().key().as_bytes(), forged.encode()).await.unwrap();
+        let client = world.client("client").await;
+        let resolved = world.resolve(&client, EVERYBODY).await;
+        assert_eq!((resolved.pointer_in_dht, resolved.providers), (false, vec![honest.peer]));
+    })
+    .await;
+}

@@ -1,0 +1,149 @@
+//! A network on loopback: a bootstrap node, a published release, and nodes that serve and fetch it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use phase_client::{Client, ClientConfig, FetchOptions, ResolveOptions, Resolved, Selection};
+use phase_core::{FileStore, Store};
+use phase_transfer::net::bootstrap::BootstrapPeer;
+use phase_transfer::net::catalog::Catalog;
+use phase_transfer::net::server::Server;
+use phase_transfer::net::{Identity, Multiaddr, Node, NodeConfig, NodeHandle, PeerId, Role};
+
+use super::gate::{Gate, GatedStore};
+use super::release::{Publisher, Release, import, manifest, name};
+
+/// A bootstrap node, and a release in a publisher's store.
+pub(crate) struct World {
+    pub(crate) publisher: Publisher,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    pub(crate) release: Release,
+    pub(crate) store: Arc<FileStore>,
+    pub(crate) bootstrap: Vec<BootstrapPeer>,
+    folder: tempfile::TempDir,
+    _bootstrap: Node,
+}
+
+/// A node that serves a store.
+pub(crate) struct Provider {
+    pub(crate) peer: PeerId,
+    node: Node,
+    _server: Server,
+}
+
+impl World {
+    /// Publishes `files` as version 2.
+    pub(crate) async fn new(files: impl IntoIterator<Item = (&str, Vec<u8>)>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let files = files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+        let store = Arc::new(FileStore::open(folder.path().join("publisher")).unwrap());
+        let publisher = Publisher::new();
+        let release = publisher.sign(&manifest(import(&store, folder.path(), &files)));
+        release.publish(&*store);
+        let node = start_node(Vec::new()).await;
+        let bootstrap = vec![bootstrap_peer(node.handle()).await];
+        Self { publisher, files, release, store, bootstrap, folder, _bootstrap: node }
+    }
+
+    /// A provider of the release.
+    pub(crate) async fn provider(&self) -> Provider {
+        self.provider_of(self.store.clone()).await
+    }
+
+    /// A provider of the release whose bytes go through `gate`; so does the index of the first file if `with_index`.
+    pub(crate) async fn gated_provider(&self, gate: &Arc<Gate>, with_index: bool) -> Provider {
+        let block = with_index.then(|| self.release.manifest.artifacts[0].cid);
+        self.provider_of(Arc::new(GatedStore { inner: self.store.clone(), gate: gate.clone(), block })).await
+    }
+
+    async fn provider_of(&self, store: Arc<dyn Store>) -> Provider {
+        let node = start_node(self.bootstrap.clone()).await;
+        let server = Server::start(node.handle(), Arc::new(Catalog::new(store)));
+        announce(node.handle(), &self.release).await;
+        Provider { peer: node.handle().peer_id(), node, _server: server }
+    }
+
+    /// Where the client called `who` keeps its store.
+    pub(crate) fn client_folder(&self, who: &str) -> PathBuf {
+        self.folder.path().join(who)
+    }
+
+    /// A client with a store of its own that knows the address of the bootstrap node and nothing else.
+    pub(crate) async fn client(&self, who: &str) -> Client {
+        let config = ClientConfig {
+            store: Arc::new(FileStore::open(self.client_folder(who)).unwrap()),
+            identity: Identity::ephemeral(),
+            listen: vec![loopback()],
+            bootstrap: self.bootstrap.clone(),
+        };
+        Client::start(config).await.unwrap()
+    }
+
+    /// Resolves the release; `answers`: how many providers must say the same.
+    pub(crate) async fn resolve(&self, client: &Client, answers: usize) -> Resolved {
+        let options = ResolveOptions { answers, ..ResolveOptions::default() };
+        let resolved = client.resolve(&name(), &self.publisher.trust, options).await.unwrap();
+        assert_eq!(resolved.manifest, self.release.manifest);
+        resolved
+    }
+
+    /// Asserts that a client's store holds exactly the published bytes of `files`.
+    pub(crate) fn assert_fetched<'a>(&self, who: &str, files: impl IntoIterator<Item = &'a str>) {
+        for file in files {
+            let entry = self.release.manifest.artifacts.iter().find(|entry| entry.filename.as_str() == file).unwrap();
+            let path = self.client_folder(who).join("artifacts").join(entry.cid.to_string());
+            assert!(std::fs::read(&path).unwrap() == self.files[file], "{file} differs");
+        }
+    }
+
+    /// The names of all files.
+    pub(crate) fn all_files(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+}
+
+impl Provider {
+    pub(crate) fn handle(&self) -> &NodeHandle {
+        self.node.handle()
+    }
+}
+
+/// Tells the DHT of a release.
+pub(crate) async fn announce(node: &NodeHandle, release: &Release) {
+    let key = release.manifest.name().key();
+    node.put(key.as_bytes(), release.pointer.encode()).await.unwrap();
+    node.provide(key.as_bytes()).await.unwrap();
+    node.provide(&release.cid().to_bytes()).await.unwrap();
+    node.settle(key.as_bytes()).await;
+}
+
+/// A node of the DHT that has joined it.
+pub(crate) async fn start_node(bootstrap: Vec<BootstrapPeer>) -> Node {
+    let is_first = bootstrap.is_empty();
+    let config =
+        NodeConfig { identity: Identity::ephemeral(), role: Role::Server, listen: vec![loopback()], bootstrap };
+    let node = Node::start(config).await.unwrap();
+    if !is_first {
+        node.handle().routing_peers().wait_for(|peers| *peers > 0).await.unwrap();
+    }
+    node
+}
+
+async fn bootstrap_peer(node: &NodeHandle) -> BootstrapPeer {
+    BootstrapPeer { peer: Some(node.peer_id()), address: node.listen_addresses().await[0].clone() }
+}
+
+fn loopback() -> Multiaddr {
+    "/ip4/127.0.0.1/tcp/0".parse().unwrap()
+}
+
+/// Fetches everything, and gives up on peers and on the whole sooner than people would want.
+pub(crate) fn impatient() -> FetchOptions {
+    let mut options = FetchOptions { selection: Selection::All, ..FetchOptions::default() };
+    options.download.scheduler.first_timeout = Duration::from_secs(1);
+    options.download.scheduler.min_timeout = Duration::from_secs(1);
+    options.download.scheduler.max_timeout = Duration::from_secs(2);
+    options
+}

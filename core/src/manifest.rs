@@ -1,0 +1,311 @@
+//! The manifest: which artifacts make up one release of a name.
+//!
+//! It binds every artifact's CID, size and SHA-256 under one set of signatures, so that parts of
+//! different releases cannot be mixed.
+
+mod filename;
+
+pub use filename::{FileName, FileNameError, MAX_FILE_NAME_LEN, MAX_PART_LEN};
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cid::{Cid, Codec, Digest};
+use crate::codec::V1;
+use crate::envelope::Payload;
+use crate::index::ArtifactIndex;
+use crate::name::{Label, Name};
+
+/// The most artifacts of a manifest. With the usual file names an envelope is full earlier, at some 6,000.
+pub const MAX_ARTIFACTS: usize = 16_384;
+/// The most bytes of a kernel command line: what Linux takes at most on any architecture.
+pub const MAX_CMDLINE_LEN: usize = 4096;
+/// The most bytes of a release label or board.
+pub const MAX_TEXT_LEN: usize = 128;
+
+/// What an artifact is for: `kernel`, `initramfs`, `rootfs`, `dtb`, `file` or a word of the publisher's own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Role(Label);
+
+impl Role {
+    /// A kernel image.
+    pub const KERNEL: &'static str = "kernel";
+    /// The initial RAM file system.
+    pub const INITRAMFS: &'static str = "initramfs";
+    /// The root file system.
+    pub const ROOTFS: &'static str = "rootfs";
+    /// A device tree.
+    pub const DTB: &'static str = "dtb";
+    /// Any other file.
+    pub const FILE: &'static str = "file";
+
+    /// The word.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Role {
+    type Err = RoleError;
+
+    fn from_str(text: &str) -> Result<Self, RoleError> {
+        text.parse().map(Self).map_err(|_| RoleError(text.chars().take(MAX_TEXT_LEN).collect()))
+    }
+}
+
+/// A text that is no [`Role`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a role: 1 to 64 of a-z 0-9 . _ - beginning with a letter or digit, for instance kernel")]
+pub struct RoleError(String);
+
+/// One artifact of a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactEntry {
+    /// What it is for.
+    pub role: Role,
+    /// Where it goes, relative to the folder that the release is fetched into.
+    pub filename: FileName,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The CID of its index.
+    pub cid: Cid,
+    /// The SHA-256 of the whole artifact.
+    pub sha256: Digest,
+}
+
+impl ArtifactEntry {
+    /// Whether `index`, which has this entry's CID, agrees with the entry.
+    pub fn agrees_with(&self, index: &ArtifactIndex) -> bool {
+        self.size == index.size() && self.sha256 == index.sha256()
+    }
+}
+
+/// One release of a name. Times are Unix times in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The version of this format.
+    pub v: V1,
+    /// The channel it is a release of.
+    pub channel: Label,
+    /// The architecture it is for.
+    pub arch: Label,
+    /// The one board it is for; any if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub board: Option<String>,
+    /// Grows with every release of the name. A client never goes back.
+    pub version: u64,
+    /// What people call the release.
+    pub release: String,
+    /// When it was made.
+    pub issued_at: u64,
+    /// From when on it must not be used any more.
+    pub expires_at: u64,
+    /// Its files.
+    pub artifacts: Vec<ArtifactEntry>,
+    /// What the kernel is started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cmdline: Option<String>,
+}
+
+impl Manifest {
+    /// The name it is a release of.
+    pub fn name(&self) -> Name {
+        Name { channel: self.channel.clone(), arch: self.arch.clone() }
+    }
+
+    /// Whether it may be used on `board`.
+    pub fn is_for_board(&self, board: &str) -> bool {
+        self.board.as_deref().is_none_or(|only| only == board)
+    }
+
+    /// The first artifact with a role.
+    pub fn artifact(&self, role: &str) -> Option<&ArtifactEntry> {
+        self.artifacts.iter().find(|entry| entry.role.as_str() == role)
+    }
+}
+
+impl Payload for Manifest {
+    const TYPE: &'static str = "phase/manifest/v1";
+    type Invalid = ManifestError;
+
+    fn check(&self) -> Result<(), ManifestError> {
+        if self.artifacts.is_empty() || self.artifacts.len() > MAX_ARTIFACTS {
+            return Err(ManifestError::Count(self.artifacts.len()));
+        }
+        if self.expires_at <= self.issued_at {
+            return Err(ManifestError::Lifetime);
+        }
+        check_text("release label", Some(&self.release), MAX_TEXT_LEN)?;
+        check_text("board", self.board.as_deref(), MAX_TEXT_LEN)?;
+        check_text("command line", self.cmdline.as_deref(), MAX_CMDLINE_LEN)?;
+        check_artifacts(&self.artifacts)
+    }
+}
+
+fn check_text(what: &'static str, text: Option<&str>, max: usize) -> Result<(), ManifestError> {
+    let fits = |text: &str| (1..=max).contains(&text.len()) && !text.chars().any(char::is_control);
+    if text.is_none_or(fits) { Ok(()) } else { Err(ManifestError::Text { what, max }) }
+}
+
+/// Sizes that can be added up, and file names that can exist beside each other.
+fn check_artifacts(artifacts: &[ArtifactEntry]) -> Result<(), ManifestError> {
+    let mut names = BTreeSet::new();
+    let mut total = 0u64;
+    for entry in artifacts {
+        total = total.checked_add(entry.size).ok_or(ManifestError::TotalSize)?;
+        if entry.cid.codec() != Codec::DagCbor {
+            return Err(ManifestError::NotAnIndex(entry.filename.clone()));
+        }
+        if !names.insert(entry.filename.as_str()) {
+            return Err(ManifestError::Duplicate(entry.filename.clone()));
+        }
+    }
+    let inside_a_file = |entry: &&ArtifactEntry| entry.filename.folders().any(|folder| names.contains(folder));
+    match artifacts.iter().find(inside_a_file) {
+        Some(entry) => Err(ManifestError::FileAsFolder(entry.filename.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Why a manifest makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// No artifacts, or too many.
+    #[error("{0} artifacts: a manifest lists 1 to {MAX_ARTIFACTS}")]
+    Count(usize),
+    /// It expires before it begins.
+    #[error("it expires before it is issued")]
+    Lifetime,
+    /// A text that is empty, too long, or not fit to be shown.
+    #[error("{what} must have 1 to {max} bytes and no control characters")]
+    Text {
+        /// Which text.
+        what: &'static str,
+        /// The most bytes it may have.
+        max: usize,
+    },
+    /// The sizes overflow.
+    #[error("the sizes of the artifacts add up to more than 2^64 bytes")]
+    TotalSize,
+    /// An artifact's CID is that of a chunk.
+    #[error("the CID of {0} is not that of an artifact: its codec must be dag-cbor")]
+    NotAnIndex(FileName),
+    /// Two artifacts would be one file.
+    #[error("two artifacts are called {0}")]
+    Duplicate(FileName),
+    /// An artifact would be inside another.
+    #[error("{0} is inside a folder that is itself an artifact")]
+    FileAsFolder(FileName),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::{Envelope, EnvelopeError};
+
+    fn entry(filename: &str) -> ArtifactEntry {
+        ArtifactEntry {
+            role: Role::FILE.parse().unwrap(),
+            filename: filename.parse().unwrap(),
+            size: 5,
+            cid: Cid::of_block(b"index"),
+            sha256: Digest::new([1; 32]),
+        }
+    }
+
+    fn manifest() -> Manifest {
+        Manifest {
+            v: V1,
+            channel: "stable".parse().unwrap(),
+            arch: "x86_64".parse().unwrap(),
+            board: None,
+            version: 7,
+            release: "2025.1".to_owned(),
+            issued_at: 1_700_000_000,
+            expires_at: 1_800_000_000,
+            artifacts: vec![entry("vmlinuz")],
+            cmdline: None,
+        }
+    }
+
+    #[test]
+    fn the_bytes_have_this_form() {
+        let full = Manifest { board: Some("rpi,4".to_owned()), cmdline: Some("quiet".to_owned()), ..manifest() };
+        assert_eq!(
+            hex::encode(crate::codec::to_dag_cbor(&manifest())),
+            concat!(
+                "a86176016461726368667838365f3634676368616e6e656c66737461626c656772656c6561736566323032352e3167766572",
+                "73696f6e076961727469666163747381a563636964d82a58250001711e20aaa6dc8a27328ce8cb8fc0d7a46c2774d23a9db2",
+                "b642477ca4b420102d359c4564726f6c656466696c656473697a650566736861323536582001010101010101010101010101",
+                "010101010101010101010101010101010101016866696c656e616d6567766d6c696e757a696973737565645f61741a6553f1",
+                "006a657870697265735f61741a6b49d200",
+            )
+        );
+        assert_eq!(Envelope::unsigned(&full).unwrap().payload_unverified::<Manifest>().unwrap(), full);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let change = |change: fn(&mut Manifest)| {
+            let mut manifest = manifest();
+            change(&mut manifest);
+            manifest.check()
+        };
+        let text = |what, max| Err(ManifestError::Text { what, max });
+        let name = |text: &str| text.parse::<FileName>().unwrap();
+        assert_eq!(change(|_| {}), Ok(()));
+        assert_eq!(change(|m| m.artifacts.clear()), Err(ManifestError::Count(0)));
+        assert_eq!(change(|m| m.artifacts = vec![entry("a"); MAX_ARTIFACTS + 1]), Err(ManifestError::Count(16_385)));
+        assert_eq!(change(|m| m.expires_at = m.issued_at), Err(ManifestError::Lifetime));
+        assert_eq!(change(|m| m.release.clear()), text("release label", 128));
+        assert_eq!(change(|m| m.release = "\u{1b}[2J".to_owned()), text("release label", 128));
+        assert_eq!(change(|m| m.board = Some("b".repeat(129))), text("board", 128));
+        assert_eq!(change(|m| m.cmdline = Some("quiet\nsplash".to_owned())), text("command line", 4096));
+        assert_eq!(change(|m| m.artifacts.push(entry("vmlinuz"))), Err(ManifestError::Duplicate(name("vmlinuz"))));
+        let inside = Err(ManifestError::FileAsFolder(name("vmlinuz/a/b")));
+        assert_eq!(change(|m| m.artifacts.push(entry("vmlinuz/a/b"))), inside);
+        assert_eq!(change(|m| m.artifacts.push(entry("vmlinuz.d/b"))), Ok(()));
+        assert_eq!(
+            change(|m| {
+                m.artifacts.push(entry("b"));
+                m.artifacts[1].size = u64::MAX;
+            }),
+            Err(ManifestError::TotalSize)
+        );
+        assert_eq!(
+            change(|m| {
+                let hash = crate::HashAlgorithm::Blake3;
+                m.artifacts[0].cid = Cid::new(Codec::Raw, hash, hash.digest(b"chunk"));
+            }),
+            Err(ManifestError::NotAnIndex(name("vmlinuz")))
+        );
+    }
+
+    #[test]
+    fn a_thousand_files_fit_and_too_many_are_refused_by_size() {
+        let of = |count: usize| {
+            let artifacts = (0..count).map(|i| entry(&format!("usr/share/some/folder/file-{i:05}.conf"))).collect();
+            Envelope::unsigned(&Manifest { artifacts, ..manifest() })
+        };
+        assert!(of(1000).is_ok() && of(5000).is_ok());
+        assert!(matches!(of(MAX_ARTIFACTS), Err(EnvelopeError::PayloadTooLarge { .. })));
+    }
+
+    #[test]
+    fn a_board_is_matched_only_where_one_is_named() {
+        let mut manifest = manifest();
+        assert!(manifest.is_for_board("rpi,4"));
+        manifest.board = Some("rpi,4".to_owned());
+        assert!(manifest.is_for_board("rpi,4") && !manifest.is_for_board("rpi,5"));
+    }
+}

@@ -1,0 +1,115 @@
+//! Names of files in a release: relative paths that cannot leave the folder they are put into.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The most bytes of a whole file name.
+pub const MAX_FILE_NAME_LEN: usize = 1024;
+/// The most bytes between two `/`: what Linux file systems take.
+pub const MAX_PART_LEN: usize = 255;
+
+/// A relative path: parts divided by single `/`, none of them empty, `.` or `..`, without control
+/// characters. Safe to join to a folder as long as nobody plants symbolic links there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FileName(String);
+
+impl FileName {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The same as a relative path.
+    pub fn as_path(&self) -> &Path {
+        Path::new(&self.0)
+    }
+
+    /// The folders it is in, the outermost first: `a` and `a/b` for `a/b/c`.
+    pub fn folders(&self) -> impl Iterator<Item = &str> {
+        self.0.match_indices('/').map(|(end, _)| &self.0[..end])
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for FileName {
+    type Err = FileNameError;
+
+    fn from_str(text: &str) -> Result<Self, FileNameError> {
+        let is_part = |part: &str| !matches!(part, "" | "." | "..") && part.len() <= MAX_PART_LEN;
+        if text.len() > MAX_FILE_NAME_LEN || text.chars().any(char::is_control) || !text.split('/').all(is_part) {
+            return Err(FileNameError(text.chars().take(MAX_PART_LEN).collect()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for FileName {
+    type Error = FileNameError;
+
+    fn try_from(text: String) -> Result<Self, FileNameError> {
+        text.parse()
+    }
+}
+
+impl From<FileName> for String {
+    fn from(name: FileName) -> Self {
+        name.0
+    }
+}
+
+/// A text that is no [`FileName`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a file name for a release: a relative path of at most {MAX_FILE_NAME_LEN} bytes with '/' between \
+     parts of at most {MAX_PART_LEN}, none of them '.' or '..', and no control characters"
+)]
+pub struct FileNameError(String);
+
+#[cfg(test)]
+mod tests {
+    use std::path::Component;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_could_leave_the_folder_is_refused() {
+        for text in
+            ["", "/", "/etc/passwd", "..", "a/../b", "a/..", "./a", "a//b", "a/", "a\0b", "a\nb", "\u{7f}", "\u{85}"]
+        {
+            assert!(text.parse::<FileName>().is_err(), "{text:?} parsed");
+        }
+        assert!("a".repeat(256).parse::<FileName>().is_err());
+        assert!(vec!["a".repeat(255); 5].join("/").parse::<FileName>().is_err());
+    }
+
+    #[test]
+    fn ordinary_names_are_kept() {
+        for text in ["vmlinuz", "boot/dtb/a.dtb", "...", "..a", "a b", "ä/ö", "-", "a\\b", &"a".repeat(255)] {
+            assert_eq!(text.parse::<FileName>().unwrap().as_str(), text);
+        }
+        let name: FileName = "a/b/c".parse().unwrap();
+        assert_eq!(name.folders().collect::<Vec<_>>(), ["a", "a/b"]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_parses_stays_in_the_folder(text in "[./a\\\\\\PC]{0,12}") {
+            if let Ok(name) = text.parse::<FileName>() {
+                prop_assert!(name.as_path().components().all(|part| matches!(part, Component::Normal(_))));
+                prop_assert_eq!(name.as_path().components().count(), text.split('/').count());
+                prop_assert_eq!(FileName::try_from(String::from(name.clone())), Ok(name));
+            }
+        }
+    }
+}

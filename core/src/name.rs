@@ -1,0 +1,124 @@
+//! What artifacts are published under: a channel and an architecture.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest channel or architecture, in bytes.
+pub const MAX_LABEL_LEN: usize = 64;
+
+/// A channel or architecture: 1 to [`MAX_LABEL_LEN`] bytes of `a-z`, `0-9`, `.`, `_` and `-`, beginning
+/// with a letter or digit. Safe as a file name and as a part of a DHT key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Label(String);
+
+impl Label {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Label {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let permitted = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+        let begins_well = text.as_bytes().first().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if !begins_well || text.len() > MAX_LABEL_LEN || !text.bytes().all(permitted) {
+            return Err(NameError::Label(text.chars().take(MAX_LABEL_LEN).collect()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Label {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<Label> for String {
+    fn from(label: Label) -> Self {
+        label.0
+    }
+}
+
+/// The name of a release line: what a client asks for and a publisher signs.
+///
+/// Written `channel/arch`; its DHT key is `/phase/<channel>/<arch>/manifest`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Name {
+    /// The release channel, for instance `stable`.
+    pub channel: Label,
+    /// The machine architecture, for instance `x86_64`.
+    pub arch: Label,
+}
+
+impl Name {
+    /// The key under which the pointer record and the provider records stand in the DHT.
+    pub fn key(&self) -> String {
+        format!("/phase/{}/{}/manifest", self.channel, self.arch)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.channel, self.arch)
+    }
+}
+
+impl FromStr for Name {
+    type Err = NameError;
+
+    /// Parses `channel/arch`, or the whole key `/phase/<channel>/<arch>/manifest`.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let short = text.strip_prefix("/phase/").and_then(|rest| rest.strip_suffix("/manifest")).unwrap_or(text);
+        let (channel, arch) = short.split_once('/').ok_or_else(|| NameError::Form(text.chars().take(200).collect()))?;
+        Ok(Self { channel: channel.parse()?, arch: arch.parse()? })
+    }
+}
+
+/// Why a text is not a [`Name`] or [`Label`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Not of the form `channel/arch`.
+    #[error("{0:?} is not a name: expected channel/arch, for instance stable/x86_64")]
+    Form(String),
+    /// A part with a character or length that is not permitted.
+    #[error("{0:?} is not a channel or architecture: 1 to 64 of a-z 0-9 . _ - beginning with a letter or digit")]
+    Label(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_parse_in_both_forms() {
+        let name: Name = "stable/x86_64".parse().unwrap();
+        assert_eq!(name.key(), "/phase/stable/x86_64/manifest");
+        assert_eq!(name.key().parse(), Ok(name.clone()));
+        assert_eq!(name.to_string().parse(), Ok(name));
+    }
+
+    #[test]
+    fn what_could_leave_a_folder_or_a_key_is_refused() {
+        for text in
+            ["", "stable", "/", "stable/", "../x86_64", "stable/..", "a/b/c", "A/b", "a b/c", "ä/b", "a/\0", ".a/b"]
+        {
+            assert!(text.parse::<Name>().is_err(), "{text:?} parsed");
+        }
+        assert!(format!("{}/b", "a".repeat(65)).parse::<Name>().is_err());
+    }
+}

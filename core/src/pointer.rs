@@ -1,0 +1,154 @@
+//! The pointer record: where a name points at present. Small, signed, kept in the DHT.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cid::{Cid, Codec};
+use crate::codec::V1;
+use crate::envelope::{Envelope, EnvelopeError, Payload};
+use crate::name::Name;
+
+/// The most bytes of an encoded pointer with its signatures: half a packet of the DHT (16 KiB).
+pub const MAX_POINTER_LEN: usize = 8 << 10;
+/// The most addresses for legacy clients.
+pub const MAX_URLS: usize = 8;
+/// The most bytes of one address.
+pub const MAX_URL_LEN: usize = 512;
+
+/// What a name points to. Times are Unix times in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pointer {
+    /// The version of this format.
+    pub v: V1,
+    /// The name.
+    pub name: Name,
+    /// The CID of the manifest's envelope.
+    pub manifest: Cid,
+    /// The manifest's version.
+    pub version: u64,
+    /// When the record was made.
+    pub issued_at: u64,
+    /// From when on it must not be believed any more.
+    pub expires_at: u64,
+    /// Where clients without the DHT can get the release over HTTP; nothing that Phase itself trusts.
+    pub urls: Vec<String>,
+}
+
+impl Pointer {
+    /// Reads the envelope of a pointer as it comes from the DHT or a peer.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::TooLarge`] past [`MAX_POINTER_LEN`], and those of [`Envelope::decode`].
+    pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
+        if bytes.len() > MAX_POINTER_LEN {
+            return Err(EnvelopeError::TooLarge { len: bytes.len() });
+        }
+        Envelope::decode(bytes)
+    }
+}
+
+impl Payload for Pointer {
+    const TYPE: &'static str = "phase/pointer/v1";
+    type Invalid = PointerError;
+
+    fn check(&self) -> Result<(), PointerError> {
+        if self.expires_at <= self.issued_at {
+            return Err(PointerError::Lifetime);
+        }
+        if self.manifest.codec() != Codec::DagCbor {
+            return Err(PointerError::NotAManifest(self.manifest));
+        }
+        let is_url = |url: &String| {
+            let is_http = url.starts_with("http://") || url.starts_with("https://");
+            is_http && url.len() <= MAX_URL_LEN && url.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        if self.urls.len() > MAX_URLS || !self.urls.iter().all(is_url) {
+            return Err(PointerError::Urls);
+        }
+        Ok(())
+    }
+}
+
+/// Why a pointer record makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PointerError {
+    /// It expires before it begins.
+    #[error("it expires before it is issued")]
+    Lifetime,
+    /// It points to something that cannot be an envelope.
+    #[error("{0} is not the CID of a manifest: its codec must be dag-cbor")]
+    NotAManifest(Cid),
+    /// Too many addresses, or one that is none.
+    #[error("urls must be at most {MAX_URLS} http or https addresses of at most {MAX_URL_LEN} bytes each")]
+    Urls,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cid::HashAlgorithm;
+    use crate::keys::SigningKey;
+
+    fn pointer() -> Pointer {
+        Pointer {
+            v: V1,
+            name: "stable/x86_64".parse().unwrap(),
+            manifest: Cid::of_block(b"envelope"),
+            version: 7,
+            issued_at: 1_700_000_000,
+            expires_at: 1_800_000_000,
+            urls: vec!["https://example.org/phase".to_owned()],
+        }
+    }
+
+    #[test]
+    fn the_bytes_have_this_form() {
+        assert_eq!(
+            hex::encode(crate::codec::to_dag_cbor(&pointer())),
+            concat!(
+                "a7617601646e616d65a26461726368667838365f3634676368616e6e656c66737461626c656475726c738178196874747073",
+                "3a2f2f6578616d706c652e6f72672f70686173656776657273696f6e07686d616e6966657374d82a58250001711e20d006dd",
+                "5bd3394c0556e3ae7134443f7c318d5fa4d6ec024e3b888cd38243cd93696973737565645f61741a6553f1006a6578706972",
+                "65735f61741a6b49d200",
+            )
+        );
+    }
+
+    #[test]
+    fn the_largest_pointer_fits_a_packet_of_the_dht() {
+        let name = format!("{}/{}", "c".repeat(64), "a".repeat(64)).parse().unwrap();
+        let url = format!("https://{}", "u".repeat(MAX_URL_LEN - 8));
+        let largest = Pointer { name, urls: vec![url; MAX_URLS], version: u64::MAX, ..pointer() };
+        let mut envelope = Envelope::unsigned(&largest).unwrap();
+        for seed in 0..8 {
+            envelope.sign::<Pointer>(&SigningKey::from_secret_bytes(&[seed; 32])).unwrap();
+        }
+        assert_eq!(Pointer::decode_envelope(&envelope.encode()).unwrap(), envelope);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let change = |change: fn(&mut Pointer)| {
+            let mut pointer = pointer();
+            change(&mut pointer);
+            pointer.check()
+        };
+        assert_eq!(change(|_| {}), Ok(()));
+        assert_eq!(change(|p| p.urls.clear()), Ok(()));
+        assert_eq!(change(|p| p.issued_at = p.expires_at), Err(PointerError::Lifetime));
+        assert_eq!(change(|p| p.urls = vec![p.urls[0].clone(); 9]), Err(PointerError::Urls));
+        for url in ["ftp://a", "https://a b", "https://a\u{1b}", "", "file:///etc"] {
+            assert_eq!(Pointer { urls: vec![url.to_owned()], ..pointer() }.check(), Err(PointerError::Urls), "{url}");
+        }
+        assert_eq!(
+            Pointer { urls: vec![format!("http://{}", "u".repeat(506))], ..pointer() }.check(),
+            Err(PointerError::Urls)
+        );
+        let hash = HashAlgorithm::Blake3;
+        let chunk = Cid::new(Codec::Raw, hash, hash.digest(b"chunk"));
+        assert_eq!(Pointer { manifest: chunk, ..pointer() }.check(), Err(PointerError::NotAManifest(chunk)));
+        assert!(matches!(
+            Pointer::decode_envelope(&[0; MAX_POINTER_LEN + 1]),
+            Err(EnvelopeError::TooLarge { len: 8193 })
+        ));
+    }
+}

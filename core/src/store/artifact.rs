@@ -1,0 +1,156 @@
+//! Complete artifacts on disk: the store's own files, and files elsewhere that were imported in place.
+//!
+//! Invariant: a [`FileArtifact`] was verified in the state that its `stat` describes, and `read_at` returns nothing
+//! from a file that is in another.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::backend::{Backend, BackendFile, FileStat, OpenMode};
+use super::layout::Layout;
+use super::seal::Seal;
+use super::{Artifact, OsFile, StoreError, blocks};
+use crate::cid::{Cid, Codec};
+use crate::index::{ArtifactIndex, IndexDecoder};
+
+/// A verified file.
+#[derive(Debug)]
+pub(crate) struct FileArtifact {
+    cid: Cid,
+    index: Arc<ArtifactIndex>,
+    file: Box<dyn BackendFile>,
+    stat: FileStat,
+    path: PathBuf,
+}
+
+impl Artifact for FileArtifact {
+    fn cid(&self) -> Cid {
+        self.cid
+    }
+
+    fn index(&self) -> &Arc<ArtifactIndex> {
+        &self.index
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
+        check_bounds(self.cid, self.index.size(), offset, buf.len())?;
+        match self.file.read_exact_at(buf, offset) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(changed(&self.path)),
+            other => other.map_err(|e| StoreError::read("read", &self.path, e))?,
+        }
+        // After the read: this way a change during the read is noticed as well.
+        let now = self.file.stat().map_err(|e| StoreError::read("read", &self.path, e))?;
+        let removed = now.links == 0;
+        if removed || !same_state(now, self.stat) { Err(changed(&self.path)) } else { Ok(()) }
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        Some(self.path.clone())
+    }
+}
+
+/// Opens a complete artifact.
+pub(crate) fn open(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Option<FileArtifact>, StoreError> {
+    if cid.codec() != Codec::DagCbor {
+        return Ok(None);
+    }
+    let path = layout.artifact(cid);
+    match backend.open(&path, OpenMode::Read) {
+        Ok(file) => open_owned(backend, layout, cid, file, path).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => open_reference(backend, layout, cid),
+        Err(error) => Err(StoreError::read("open", &path, error)),
+    }
+}
+
+/// The store's own file: in the state of its seal, or hashed and sealed again.
+fn open_owned(
+    backend: &dyn Backend,
+    layout: &Layout,
+    cid: &Cid,
+    file: Box<dyn BackendFile>,
+    path: PathBuf,
+) -> Result<FileArtifact, StoreError> {
+    let index = load_index(backend, layout, cid)?;
+    let stat = file.stat().map_err(|e| StoreError::read("read", &path, e))?;
+    let sealed = Seal::read(backend, layout, cid)?.is_some_and(|seal| seal.path().is_none() && seal.holds(stat));
+    if !sealed || stat.len != index.size() {
+        verify(&*file, &index, &path)?;
+        let after = file.stat().map_err(|e| StoreError::read("read", &path, e))?;
+        if !same_state(after, stat) {
+            return Err(changed(&path));
+        }
+        // Without a seal the file is hashed again next time, which is slow and not wrong.
+        let _ = Seal::owned(stat).write(backend, layout, cid);
+    }
+    Ok(FileArtifact { cid: *cid, index, file, stat, path })
+}
+
+/// A file elsewhere: in the state of its seal, or refused.
+fn open_reference(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Option<FileArtifact>, StoreError> {
+    let Some(seal) = Seal::read(backend, layout, cid)? else { return Ok(None) };
+    let Some(path) = seal.path() else { return Ok(None) };
+    let index = load_index(backend, layout, cid)?;
+    let gone = |e: io::Error| damaged(&path, &format!("it was imported in place and cannot be opened: {e}"));
+    let file = OsFile::from(File::open(&path).map_err(gone)?);
+    let stat = file.stat().map_err(|e| StoreError::read("read", &path, e))?;
+    if !seal.holds(stat) || stat.len != index.size() {
+        return Err(damaged(&path, "it was imported in place and has changed since; publish it again"));
+    }
+    Ok(Some(FileArtifact { cid: *cid, index, file: Box::new(file), stat, path }))
+}
+
+/// Reads an artifact's index from its blocks.
+pub(crate) fn load_index(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Arc<ArtifactIndex>, StoreError> {
+    let bad = |source| StoreError::BadIndex { cid: *cid, source };
+    // The blocks were bounded when they came in.
+    let mut decoder = IndexDecoder::new(*cid, u64::MAX);
+    loop {
+        let wanted = decoder.wanted();
+        if wanted.is_empty() {
+            return decoder.finish().map(Arc::new).map_err(bad);
+        }
+        for block in wanted {
+            let missing = || damaged(&layout.block(&block), "this index block is missing; publish or fetch it again");
+            let bytes = blocks::read(backend, layout, &block)?.ok_or_else(missing)?;
+            decoder.handle_block(&block, &bytes).map_err(bad)?;
+        }
+    }
+}
+
+/// Hashes a whole file.
+fn verify(file: &dyn BackendFile, index: &ArtifactIndex, path: &Path) -> Result<(), StoreError> {
+    let again = "it is not served; publish or fetch it again";
+    let len = file.stat().map_err(|e| StoreError::read("read", path, e))?.len;
+    if len != index.size() {
+        return Err(damaged(path, &format!("it has {len} bytes instead of {}; {again}", index.size())));
+    }
+    let mut buf = vec![0; index.chunker().max() as usize];
+    for (position, chunk) in index.chunks().enumerate() {
+        let bytes = &mut buf[..chunk.len as usize];
+        file.read_exact_at(bytes, chunk.offset).map_err(|e| StoreError::read("read", path, e))?;
+        if index.hash().digest(bytes) != chunk.digest {
+            return Err(damaged(path, &format!("chunk {position} does not match its hash; {again}")));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a range is inside an artifact.
+pub(crate) fn check_bounds(cid: Cid, size: u64, start: u64, len: usize) -> Result<(), StoreError> {
+    let end = start.saturating_add(len as u64);
+    if end > size { Err(StoreError::NotThere { cid, start, end }) } else { Ok(()) }
+}
+
+fn same_state(a: FileStat, b: FileStat) -> bool {
+    (a.len, a.mtime_ns, a.inode) == (b.len, b.mtime_ns, b.inode)
+}
+
+fn changed(path: &Path) -> StoreError {
+    damaged(path, "it was changed, removed or replaced after it was verified; it is not served")
+}
+
+fn damaged(path: &Path, why: &str) -> StoreError {
+    StoreError::Damaged { path: path.to_owned(), why: why.to_owned() }
+}

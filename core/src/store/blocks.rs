@@ -1,0 +1,38 @@
+//! Blocks on disk: one file each, named by CID.
+
+use super::StoreError;
+use super::backend::Backend;
+use super::layout::Layout;
+use super::temp;
+use crate::cid::Cid;
+use crate::index::MAX_BLOCK_LEN;
+
+/// Checks a block that somebody hands in.
+pub(crate) fn check(cid: &Cid, bytes: &[u8]) -> Result<(), StoreError> {
+    if bytes.len() > MAX_BLOCK_LEN {
+        return Err(StoreError::BlockTooLarge { cid: *cid, len: bytes.len(), cap: MAX_BLOCK_LEN });
+    }
+    cid.verify(bytes).map_err(|source| StoreError::BadBlock { cid: *cid, source })
+}
+
+/// Keeps a block. One that is there is left alone, unless it is damaged.
+pub(crate) fn put(backend: &dyn Backend, layout: &Layout, cid: &Cid, bytes: &[u8]) -> Result<(), StoreError> {
+    check(cid, bytes)?;
+    match read(backend, layout, cid) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) | Err(StoreError::Damaged { .. }) => temp::replace(backend, &layout.tmp(), &layout.block(cid), bytes),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads and verifies a block.
+pub(crate) fn read(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Option<Vec<u8>>, StoreError> {
+    let path = layout.block(cid);
+    let Some(bytes) = temp::read_small(backend, &path, MAX_BLOCK_LEN)? else { return Ok(None) };
+    match cid.verify(&bytes) {
+        Ok(()) => Ok(Some(bytes)),
+        Err(_) => {
+            Err(StoreError::Damaged { path, why: "its bytes do not match its name; publish or fetch it again".into() })
+        }
+    }
+}

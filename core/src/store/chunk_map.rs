@@ -1,0 +1,167 @@
+//! `chunks.redb`: which complete artifact has which chunk, and where.
+//!
+//! Derived from the indexes of the artifacts. It is brought up to date when it is asked, so nothing else has to care
+//! for it, and made anew when it is missing, damaged, or knows an artifact that is gone. Processes take turns by the
+//! file's lock.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
+
+use super::backend::{Backend, BackendFile, OpenMode};
+use super::layout::Layout;
+use super::{StoreError, artifact, temp};
+use crate::cid::{Cid, Digest};
+use crate::index::ChunkIndex;
+
+/// How much of the file is kept in memory, in bytes. The database's own default is a gigabyte.
+const CACHE_LEN: usize = 16 << 20;
+/// How often the file is opened again when somebody deletes it at that moment.
+const OPEN_ATTEMPTS: u32 = 16;
+
+/// Artifacts by number.
+const ARTIFACTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("artifacts");
+/// Chunks by digest: the artifact's number in the upper half, the position in the lower.
+const CHUNKS: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("chunks");
+
+/// A place of a chunk.
+type Place = (Cid, ChunkIndex);
+
+/// For each digest a place where that chunk is.
+pub(crate) fn find(
+    backend: &dyn Backend,
+    layout: &Layout,
+    digests: &[Digest],
+) -> Result<Vec<Option<Place>>, StoreError> {
+    let path = layout.chunk_map();
+    let present = artifacts(backend, layout)?;
+    if present.is_empty() {
+        return Ok(vec![None; digests.len()]);
+    }
+    let attempt = || -> Result<_, StoreError> {
+        let file = open_locked(backend, layout)?;
+        let looked_up = look_up(backend, layout, file, &present, digests);
+        Ok(looked_up.map_err(|source| StoreError::ChunkMap { path: path.clone(), source: Box::new(source) }))
+    };
+    attempt()?.or_else(|_| {
+        let _ = backend.remove(&path);
+        attempt()?
+    })
+}
+
+/// The complete artifacts: the store's own files, and the seals of references.
+fn artifacts(backend: &dyn Backend, layout: &Layout) -> Result<BTreeSet<Cid>, StoreError> {
+    let folder = layout.artifacts();
+    let names = backend.read_dir(&folder).map_err(|e| StoreError::read("list", &folder, e))?;
+    Ok(names.iter().filter_map(|name| name.strip_suffix(".seal").unwrap_or(name).parse().ok()).collect())
+}
+
+fn open_locked(backend: &dyn Backend, layout: &Layout) -> Result<Box<dyn BackendFile>, StoreError> {
+    let path = layout.chunk_map();
+    for _ in 0..OPEN_ATTEMPTS {
+        let file = backend.open(&path, OpenMode::Create).map_err(|e| StoreError::write("create", &path, e))?;
+        file.lock().map_err(|e| StoreError::write("lock", &path, e))?;
+        if temp::still_named(backend, &*file, &path)? {
+            return Ok(file);
+        }
+    }
+    Err(StoreError::write("lock", &path, io::ErrorKind::ResourceBusy.into()))
+}
+
+fn look_up(
+    backend: &dyn Backend,
+    layout: &Layout,
+    file: Box<dyn BackendFile>,
+    present: &BTreeSet<Cid>,
+    digests: &[Digest],
+) -> Result<Vec<Option<Place>>, redb::Error> {
+    let database = Database::builder().set_cache_size(CACHE_LEN).create_with_backend(MapFile(file))?;
+    update(backend, layout, &database, present)?;
+    let transaction = database.begin_read()?;
+    let (artifacts, chunks) = (transaction.open_table(ARTIFACTS)?, transaction.open_table(CHUNKS)?);
+    let place = |digest: &Digest| -> Result<Option<Place>, redb::Error> {
+        let Some(place) = chunks.get(digest.as_bytes())? else { return Ok(None) };
+        let (number, position) = ((place.value() >> 32) as u32, place.value() as u32);
+        let cid = artifacts.get(number)?.and_then(|cid| Cid::from_bytes(cid.value()).ok());
+        Ok(cid.map(|cid| (cid, ChunkIndex(position))))
+    };
+    digests.iter().map(place).collect()
+}
+
+/// Makes the map be about the artifacts that are `present`.
+fn update(
+    backend: &dyn Backend,
+    layout: &Layout,
+    database: &Database,
+    present: &BTreeSet<Cid>,
+) -> Result<(), redb::Error> {
+    let known = known(database)?;
+    let is_stale = !known.is_subset(present);
+    if *present == known {
+        return Ok(());
+    }
+    let transaction = database.begin_write()?;
+    if is_stale {
+        transaction.delete_table(ARTIFACTS)?;
+        transaction.delete_table(CHUNKS)?;
+    }
+    {
+        let (mut artifacts, mut chunks) = (transaction.open_table(ARTIFACTS)?, transaction.open_table(CHUNKS)?);
+        let mut number = artifacts.last()?.map_or(0, |(number, _)| number.value() + 1);
+        for cid in present.iter().filter(|cid| is_stale || !known.contains(cid)) {
+            // One whose index is damaged has nothing to offer.
+            let Ok(index) = artifact::load_index(backend, layout, cid) else { continue };
+            let mut entries: Vec<(Digest, u32)> = index.chunks().map(|chunk| chunk.digest).zip(0..).collect();
+            // In order of the keys, which is much faster.
+            entries.sort_unstable();
+            for (digest, position) in entries {
+                chunks.insert(digest.as_bytes(), u64::from(number) << 32 | u64::from(position))?;
+            }
+            artifacts.insert(number, &*cid.to_bytes())?;
+            number += 1;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// The artifacts that the map is about.
+fn known(database: &Database) -> Result<BTreeSet<Cid>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let table = match transaction.open_table(ARTIFACTS) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(BTreeSet::new()),
+        other => other?,
+    };
+    let mut known = BTreeSet::new();
+    for entry in table.iter()? {
+        known.extend(Cid::from_bytes(entry?.1.value()));
+    }
+    Ok(known)
+}
+
+/// The database's file.
+#[derive(Debug)]
+struct MapFile(Box<dyn BackendFile>);
+
+impl StorageBackend for MapFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.stat()?.len)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+}

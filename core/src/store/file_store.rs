@@ -1,0 +1,228 @@
+//! The store on disk.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::backend::Backend;
+use super::layout::Layout;
+use super::lock::StoreLock;
+use super::partial::FilePartial;
+use super::seal::Seal;
+use super::temp::{self, TempFile};
+use super::{Artifact, OsBackend, Partial, ProviderLock, Store, StoreError, artifact, blocks, chunk_map, refs};
+use crate::cid::{Cid, Digest};
+use crate::envelope::Envelope;
+use crate::import::{self, ImportMode, ImportOptions, ReadAt, ScanError, Source};
+use crate::index::{ArtifactIndex, ChunkIndex};
+use crate::keys::SigningKey;
+use crate::name::Name;
+
+/// The most a key file may hold, in bytes.
+const MAX_KEY_LEN: usize = 4 << 10;
+
+/// A store in a folder. Processes may share it.
+#[derive(Clone, Debug)]
+pub struct FileStore {
+    backend: Arc<dyn Backend>,
+    layout: Layout,
+}
+
+impl FileStore {
+    /// Opens the store at `path`, making one of a new or empty folder. A store that may only be read opens as well;
+    /// what writes to it then fails.
+    ///
+    /// # Errors
+    /// [`StoreError::NotAStore`], [`StoreError::NewerFormat`], or what the operating system says.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::with_backend(path, Arc::new(OsBackend))
+    }
+
+    /// As [`FileStore::open`], on another file system than the real one.
+    pub fn with_backend(path: impl AsRef<Path>, backend: Arc<dyn Backend>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        let path = std::path::absolute(path).map_err(|e| StoreError::read("find", path, e))?;
+        let layout = Layout::open(&*backend, &path)?;
+        temp::clean(&*backend, &layout.tmp());
+        Ok(Self { backend, layout })
+    }
+
+    /// The store's folder: an absolute path.
+    pub fn path(&self) -> &Path {
+        self.layout.root()
+    }
+
+    /// Says that a provider runs on this store, for as long as the result lives.
+    ///
+    /// # Errors
+    /// [`StoreError::ProviderRunning`] if another one does.
+    pub fn lock_provider(&self) -> Result<ProviderLock, StoreError> {
+        ProviderLock::take(&*self.backend, &self.layout)
+    }
+
+    /// The key by which this node is known in the network; made when it is first asked for.
+    pub fn identity(&self) -> Result<SigningKey, StoreError> {
+        if let Some(key) = self.read_identity()? {
+            return Ok(key);
+        }
+        // Two processes that begin at the same time must not make two keys.
+        let _lock = StoreLock::take(&*self.backend, &self.layout)?;
+        if let Some(key) = self.read_identity()? {
+            return Ok(key);
+        }
+        let path = self.layout.identity();
+        let key = SigningKey::generate().map_err(|source| StoreError::Identity { path: path.clone(), source })?;
+        temp::write_whole(&*self.backend, &self.layout.tmp(), key.to_pem().as_bytes(), true)?.persist(&path)?;
+        Ok(key)
+    }
+
+    fn read_identity(&self) -> Result<Option<SigningKey>, StoreError> {
+        let path = self.layout.identity();
+        let Some(pem) = temp::read_small(&*self.backend, &path, MAX_KEY_LEN)? else { return Ok(None) };
+        let key = SigningKey::from_pem(&String::from_utf8_lossy(&pem));
+        key.map(Some).map_err(|source| StoreError::Identity { path, source })
+    }
+
+    fn put_index(&self, index: &ArtifactIndex) -> Result<Cid, StoreError> {
+        let encoded = index.encode();
+        for (cid, bytes) in &encoded.blocks {
+            self.put_block(cid, bytes)?;
+        }
+        Ok(encoded.root)
+    }
+
+    /// Reads `source` into a file of the store's own.
+    fn import_copy(
+        &self,
+        source: &Source,
+        options: &ImportOptions,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Cid, StoreError> {
+        let temp = TempFile::create(&*self.backend, &self.layout.tmp(), false)?;
+        let index = if temp.file().clone_from_file(source.file()).is_ok() {
+            let reader = ReadAt::start(temp.file());
+            import::scan(reader, options.chunker, options.hash, None, progress)
+        } else {
+            temp::check_space(&*self.backend, temp.path(), source.stat().len)?;
+            let sink = |offset, bytes: &[u8]| temp.file().write_all_at(bytes, offset);
+            import::scan(source.reader(), options.chunker, options.hash, Some(&sink), progress)
+        };
+        let index = index.map_err(|error| scan_failed(error, source, temp.path()))?;
+        source.unchanged(index.size())?;
+        temp.file().sync().map_err(|e| StoreError::write("sync", temp.path(), e))?;
+        let cid = self.put_index(&index)?;
+        self.install(temp, cid)?;
+        Ok(cid)
+    }
+
+    /// Makes a synced temporary file the artifact, unless the store has a file of its own for it already.
+    fn install(&self, temp: TempFile<'_>, cid: Cid) -> Result<(), StoreError> {
+        let target = self.layout.artifact(&cid);
+        let _lock = StoreLock::take(&*self.backend, &self.layout)?;
+        match artifact::open(&*self.backend, &self.layout, &cid) {
+            Ok(Some(artifact)) if artifact.path().as_ref() == Some(&target) => return Ok(()),
+            Ok(_) | Err(StoreError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let stat = temp.file().stat().map_err(|e| StoreError::read("read", temp.path(), e))?;
+        Seal::owned(stat).write(&*self.backend, &self.layout, &cid)?;
+        temp.persist(&target)
+    }
+
+    /// Reads `source` where it is, and refers to it unless the store has the artifact already.
+    fn import_reference(
+        &self,
+        source: &Source,
+        options: &ImportOptions,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Cid, StoreError> {
+        let index = import::scan(source.reader(), options.chunker, options.hash, None, progress)
+            .map_err(|error| scan_failed(error, source, source.path()))?;
+        source.unchanged(index.size())?;
+        let cid = self.put_index(&index)?;
+        let _lock = StoreLock::take(&*self.backend, &self.layout)?;
+        match artifact::open(&*self.backend, &self.layout, &cid) {
+            Ok(Some(_)) => return Ok(cid),
+            Ok(None) | Err(StoreError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.remove_damaged(&cid)?;
+        Seal::reference(source.stat(), source.path()).write(&*self.backend, &self.layout, &cid)?;
+        Ok(cid)
+    }
+
+    /// A damaged file of the store's own would stand before the reference.
+    fn remove_damaged(&self, cid: &Cid) -> Result<(), StoreError> {
+        let path = self.layout.artifact(cid);
+        match self.backend.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::write("remove", &path, error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Store for FileStore {
+    fn put_block(&self, cid: &Cid, bytes: &[u8]) -> Result<(), StoreError> {
+        blocks::put(&*self.backend, &self.layout, cid, bytes)
+    }
+
+    fn block(&self, cid: &Cid) -> Result<Option<Vec<u8>>, StoreError> {
+        blocks::read(&*self.backend, &self.layout, cid)
+    }
+
+    fn artifact(&self, cid: &Cid) -> Result<Option<Arc<dyn Artifact>>, StoreError> {
+        Ok(artifact::open(&*self.backend, &self.layout, cid)?.map(|artifact| Arc::new(artifact) as Arc<dyn Artifact>))
+    }
+
+    fn partial(&self, cid: &Cid, index: Arc<ArtifactIndex>) -> Result<Arc<dyn Partial>, StoreError> {
+        let actual = self.put_index(&index)?;
+        if actual != *cid {
+            return Err(StoreError::OtherIndex { cid: *cid, actual });
+        }
+        Ok(Arc::new(FilePartial::open(self.backend.clone(), self.layout.clone(), *cid, index)?))
+    }
+
+    fn import(
+        &self,
+        source: &Path,
+        options: &ImportOptions,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Arc<dyn Artifact>, StoreError> {
+        let source = Source::open(source)?;
+        let cid = match options.mode {
+            ImportMode::Copy => self.import_copy(&source, options, progress)?,
+            ImportMode::Reference => self.import_reference(&source, options, progress)?,
+        };
+        let gone = || StoreError::read("open", &self.layout.artifact(&cid), io::ErrorKind::NotFound.into());
+        self.artifact(&cid)?.ok_or_else(gone)
+    }
+
+    fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {
+        let manifest = refs::check(name, pointer)?;
+        if self.block(&manifest)?.is_none() {
+            return Err(StoreError::NoManifest { name: name.to_string(), manifest });
+        }
+        refs::set(&*self.backend, &self.layout, name, pointer)
+    }
+
+    fn pointer(&self, name: &Name) -> Result<Option<Envelope>, StoreError> {
+        refs::read(&*self.backend, &self.layout, name)
+    }
+
+    fn names(&self) -> Result<Vec<Name>, StoreError> {
+        refs::names(&*self.backend, &self.layout)
+    }
+
+    fn find_chunks(&self, digests: &[Digest]) -> Result<Vec<Option<(Cid, ChunkIndex)>>, StoreError> {
+        chunk_map::find(&*self.backend, &self.layout, digests)
+    }
+}
+
+/// Names the file that a failure is about.
+fn scan_failed(error: ScanError, source: &Source, target: &Path) -> StoreError {
+    match error {
+        ScanError::Read(error) => import::failed("read", source.path(), error),
+        ScanError::Write(error) => StoreError::write("write", target, error).needing(source.stat().len),
+        ScanError::Index(error) => StoreError::NoIndex { path: source.path().to_owned(), source: error },
+    }
+}

@@ -1,0 +1,151 @@
+//! Where things are in a store's folder, and which format it has.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::backend::Backend;
+use super::error::StoreError;
+use super::temp;
+use crate::cid::Cid;
+use crate::name::Name;
+
+/// The format this version reads and writes.
+const FORMAT: u32 = 1;
+/// What the file `format` begins with.
+const FORMAT_PREFIX: &str = "phase-store ";
+/// The most the file `format` may hold, in bytes: room for what later versions may add.
+const MAX_FORMAT_LEN: usize = 256;
+/// Names that may be in a folder that becomes a store: what a crash during creation leaves, and what file systems
+/// put at their top.
+const HARMLESS: [&str; 6] = ["tmp", "blocks", "artifacts", "refs", "store.lock", "lost+found"];
+
+/// The paths of one store.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// Opens the store at `root`; makes one of a new or empty folder.
+    pub(crate) fn open(backend: &dyn Backend, root: &Path) -> Result<Self, StoreError> {
+        let layout = Self { root: root.to_owned() };
+        let format = match temp::read_small(backend, &layout.format(), MAX_FORMAT_LEN) {
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => {
+                return Err(StoreError::NotAStore(layout.root));
+            }
+            other => other?,
+        };
+        match &format {
+            Some(format) => layout.check_format(format)?,
+            None => layout.check_empty(backend)?,
+        }
+        layout.create_folders(backend)?;
+        if format.is_none() {
+            layout.sync_ancestors(backend);
+            // Last, and with a sync of the folder: where it is, everything else is.
+            let text = format!("{FORMAT_PREFIX}{FORMAT}\n");
+            temp::replace(backend, &layout.tmp(), &layout.format(), text.as_bytes())?;
+        }
+        Ok(layout)
+    }
+
+    fn check_format(&self, format: &[u8]) -> Result<(), StoreError> {
+        let found = std::str::from_utf8(format)
+            .ok()
+            .and_then(|text| text.strip_prefix(FORMAT_PREFIX)?.lines().next()?.parse().ok())
+            .ok_or_else(|| StoreError::UnknownFormat(self.format()))?;
+        match found {
+            FORMAT => Ok(()),
+            _ => Err(StoreError::NewerFormat { path: self.root.clone(), found, known: FORMAT }),
+        }
+    }
+
+    fn check_empty(&self, backend: &dyn Backend) -> Result<(), StoreError> {
+        let present = match backend.read_dir(&self.root) {
+            Ok(present) => present,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(StoreError::read("open", &self.root, error)),
+        };
+        let harmless = present.iter().all(|name| HARMLESS.contains(&name.as_str()));
+        if harmless { Ok(()) } else { Err(StoreError::NotAStore(self.root.clone())) }
+    }
+
+    fn create_folders(&self, backend: &dyn Backend) -> Result<(), StoreError> {
+        for folder in [&self.root, &self.tmp(), &self.blocks(), &self.artifacts(), &self.refs()] {
+            backend.create_dir(folder).map_err(|e| StoreError::write("create", folder, e))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the names on the way to the store durable, as some may be new. Some may be closed to us: then they are
+    /// not new.
+    fn sync_ancestors(&self, backend: &dyn Backend) {
+        for ancestor in self.root.ancestors().skip(1) {
+            let _ = backend.sync_dir(ancestor);
+        }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn format(&self) -> PathBuf {
+        self.root.join("format")
+    }
+
+    pub(crate) fn tmp(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    pub(crate) fn blocks(&self) -> PathBuf {
+        self.root.join("blocks")
+    }
+
+    pub(crate) fn block(&self, cid: &Cid) -> PathBuf {
+        self.blocks().join(cid.to_string())
+    }
+
+    pub(crate) fn artifacts(&self) -> PathBuf {
+        self.root.join("artifacts")
+    }
+
+    pub(crate) fn artifact(&self, cid: &Cid) -> PathBuf {
+        self.artifacts().join(cid.to_string())
+    }
+
+    pub(crate) fn seal(&self, cid: &Cid) -> PathBuf {
+        self.artifacts().join(format!("{cid}.seal"))
+    }
+
+    pub(crate) fn part(&self, cid: &Cid) -> PathBuf {
+        self.artifacts().join(format!("{cid}.part"))
+    }
+
+    pub(crate) fn have(&self, cid: &Cid) -> PathBuf {
+        self.artifacts().join(format!("{cid}.have"))
+    }
+
+    pub(crate) fn refs(&self) -> PathBuf {
+        self.root.join("refs")
+    }
+
+    pub(crate) fn ref_file(&self, name: &Name) -> PathBuf {
+        self.refs().join(name.channel.as_str()).join(name.arch.as_str())
+    }
+
+    pub(crate) fn identity(&self) -> PathBuf {
+        self.root.join("identity.key")
+    }
+
+    pub(crate) fn provider_lock(&self) -> PathBuf {
+        self.root.join("provider.lock")
+    }
+
+    pub(crate) fn store_lock(&self) -> PathBuf {
+        self.root.join("store.lock")
+    }
+
+    pub(crate) fn chunk_map(&self) -> PathBuf {
+        self.root.join("chunks.redb")
+    }
+}

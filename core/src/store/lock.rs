@@ -1,0 +1,50 @@
+//! Locks between the processes that share a store. The operating system drops them when their process ends, however
+//! it ends.
+
+use super::StoreError;
+use super::backend::{Backend, BackendFile, OpenMode};
+use super::layout::Layout;
+use super::temp;
+
+/// The most a lock file may hold, in bytes: a process number.
+const MAX_LOCK_LEN: usize = 32;
+
+/// Says that a provider runs on the store, until it is dropped.
+#[derive(Debug)]
+pub struct ProviderLock {
+    _file: Box<dyn BackendFile>,
+}
+
+impl ProviderLock {
+    /// Takes the lock, and writes this process's number into its file for people to find.
+    pub(crate) fn take(backend: &dyn Backend, layout: &Layout) -> Result<Self, StoreError> {
+        let path = layout.provider_lock();
+        let file = backend.open(&path, OpenMode::Create).map_err(|e| StoreError::write("open", &path, e))?;
+        if !file.try_lock().map_err(|e| StoreError::write("lock", &path, e))? {
+            let text = temp::read_small(backend, &path, MAX_LOCK_LEN).ok().flatten().unwrap_or_default();
+            let pid = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
+            return Err(StoreError::ProviderRunning { lock: path, pid });
+        }
+        let pid = format!("{}\n", std::process::id());
+        file.set_len(0)
+            .and_then(|()| file.write_all_at(pid.as_bytes(), 0))
+            .map_err(|e| StoreError::write("write", &path, e))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Held for moments, where processes must take turns.
+#[derive(Debug)]
+pub(crate) struct StoreLock {
+    _file: Box<dyn BackendFile>,
+}
+
+impl StoreLock {
+    /// Waits for the lock.
+    pub(crate) fn take(backend: &dyn Backend, layout: &Layout) -> Result<Self, StoreError> {
+        let path = layout.store_lock();
+        let file = backend.open(&path, OpenMode::Create).map_err(|e| StoreError::write("open", &path, e))?;
+        file.lock().map_err(|e| StoreError::write("lock", &path, e))?;
+        Ok(Self { _file: file })
+    }
+}

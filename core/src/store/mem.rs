@@ -1,0 +1,262 @@
+//! The store in memory: for tests, and for nodes without a disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::artifact::check_bounds;
+use super::{Artifact, Partial, Store, StoreError, blocks, refs};
+use crate::chunkset::ChunkSet;
+use crate::cid::{Cid, Codec, Digest};
+use crate::envelope::Envelope;
+use crate::import::{self, ImportOptions, ScanError, Source};
+use crate::index::{ArtifactIndex, ByteRange, ChunkIndex};
+use crate::name::Name;
+
+/// What errors call the place where a [`MemStore`] keeps things.
+const PLACE: &str = "(memory)";
+
+/// A store in memory. Clones share their content.
+#[derive(Clone, Debug, Default)]
+pub struct MemStore {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    blocks: BTreeMap<Cid, Vec<u8>>,
+    artifacts: BTreeMap<Cid, Arc<MemArtifact>>,
+    /// Partial artifacts that nobody has open.
+    parts: BTreeMap<Cid, Part>,
+    /// Partial artifacts that somebody has open.
+    open: BTreeSet<Cid>,
+    refs: BTreeMap<Name, Envelope>,
+}
+
+impl MemStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl Store for MemStore {
+    fn put_block(&self, cid: &Cid, bytes: &[u8]) -> Result<(), StoreError> {
+        blocks::check(cid, bytes)?;
+        self.state().blocks.entry(*cid).or_insert_with(|| bytes.to_vec());
+        Ok(())
+    }
+
+    fn block(&self, cid: &Cid) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.state().blocks.get(cid).cloned())
+    }
+
+    fn artifact(&self, cid: &Cid) -> Result<Option<Arc<dyn Artifact>>, StoreError> {
+        Ok(self.state().artifacts.get(cid).map(|artifact| artifact.clone() as Arc<dyn Artifact>))
+    }
+
+    fn partial(&self, cid: &Cid, index: Arc<ArtifactIndex>) -> Result<Arc<dyn Partial>, StoreError> {
+        let encoded = index.encode();
+        if encoded.root != *cid || cid.codec() != Codec::DagCbor {
+            return Err(StoreError::OtherIndex { cid: *cid, actual: encoded.root });
+        }
+        let mut state = self.state();
+        if state.artifacts.contains_key(cid) {
+            return Err(StoreError::Complete(*cid));
+        }
+        if !state.open.insert(*cid) {
+            return Err(StoreError::Busy { cid: *cid, lock: PathBuf::from(PLACE) });
+        }
+        state.blocks.extend(encoded.blocks);
+        let part = state.parts.remove(cid).unwrap_or_else(|| Part {
+            bytes: vec![0; index.size() as usize],
+            have: ChunkSet::new(index.len()),
+            finished: false,
+        });
+        Ok(Arc::new(MemPartial { state: self.state.clone(), cid: *cid, index, part: Mutex::new(part) }))
+    }
+
+    fn import(
+        &self,
+        source: &Path,
+        options: &ImportOptions,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Arc<dyn Artifact>, StoreError> {
+        let source = Source::open(source)?;
+        let bytes = Mutex::new(vec![0; source.stat().len as usize]);
+        let sink = |offset: u64, piece: &[u8]| {
+            let mut bytes = lock(&bytes);
+            let end = offset as usize + piece.len();
+            if bytes.len() < end {
+                bytes.resize(end, 0);
+            }
+            bytes[offset as usize..end].copy_from_slice(piece);
+            Ok(())
+        };
+        let index = import::scan(source.reader(), options.chunker, options.hash, Some(&sink), progress);
+        let index = index.map_err(|error| match error {
+            ScanError::Read(error) | ScanError::Write(error) => import::failed("read", source.path(), error),
+            ScanError::Index(error) => StoreError::NoIndex { path: source.path().to_owned(), source: error },
+        })?;
+        source.unchanged(index.size())?;
+        let encoded = index.encode();
+        let cid = encoded.root;
+        let bytes = bytes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let artifact = MemArtifact { cid, index: Arc::new(index), bytes };
+        let mut state = self.state();
+        state.blocks.extend(encoded.blocks);
+        Ok(state.artifacts.entry(cid).or_insert_with(|| Arc::new(artifact)).clone())
+    }
+
+    fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {
+        let manifest = refs::check(name, pointer)?;
+        let mut state = self.state();
+        if !state.blocks.contains_key(&manifest) {
+            return Err(StoreError::NoManifest { name: name.to_string(), manifest });
+        }
+        state.refs.insert(name.clone(), pointer.clone());
+        Ok(())
+    }
+
+    fn pointer(&self, name: &Name) -> Result<Option<Envelope>, StoreError> {
+        Ok(self.state().refs.get(name).cloned())
+    }
+
+    fn names(&self) -> Result<Vec<Name>, StoreError> {
+        Ok(self.state().refs.keys().cloned().collect())
+    }
+
+    fn find_chunks(&self, digests: &[Digest]) -> Result<Vec<Option<(Cid, ChunkIndex)>>, StoreError> {
+        let state = self.state();
+        let mut places = BTreeMap::new();
+        for (cid, artifact) in &state.artifacts {
+            for (chunk, position) in artifact.index.chunks().zip(0..) {
+                places.entry(chunk.digest).or_insert((*cid, ChunkIndex(position)));
+            }
+        }
+        Ok(digests.iter().map(|digest| places.get(digest).copied()).collect())
+    }
+}
+
+#[derive(Debug)]
+struct MemArtifact {
+    cid: Cid,
+    index: Arc<ArtifactIndex>,
+    bytes: Vec<u8>,
+}
+
+impl Artifact for MemArtifact {
+    fn cid(&self) -> Cid {
+        self.cid
+    }
+
+    fn index(&self) -> &Arc<ArtifactIndex> {
+        &self.index
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
+        check_bounds(self.cid, self.index.size(), offset, buf.len())?;
+        buf.copy_from_slice(&self.bytes[offset as usize..][..buf.len()]);
+        Ok(())
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        None
+    }
+}
+
+/// An artifact with some of its chunks.
+#[derive(Debug)]
+struct Part {
+    bytes: Vec<u8>,
+    have: ChunkSet,
+    finished: bool,
+}
+
+#[derive(Debug)]
+struct MemPartial {
+    state: Arc<Mutex<State>>,
+    cid: Cid,
+    index: Arc<ArtifactIndex>,
+    part: Mutex<Part>,
+}
+
+impl Partial for MemPartial {
+    fn cid(&self) -> Cid {
+        self.cid
+    }
+
+    fn index(&self) -> &Arc<ArtifactIndex> {
+        &self.index
+    }
+
+    fn have(&self) -> ChunkSet {
+        lock(&self.part).have.clone()
+    }
+
+    fn write_chunk(&self, chunk: ChunkIndex, bytes: &[u8]) -> Result<(), StoreError> {
+        if lock(&self.part).finished {
+            return Err(StoreError::Finished(self.cid));
+        }
+        self.index.verify_chunk(chunk, bytes).map_err(|source| StoreError::BadChunk { cid: self.cid, source })?;
+        let offset = self.index.chunk(chunk).expect("a verified chunk is in the index").offset as usize;
+        let mut part = lock(&self.part);
+        if part.have.insert(chunk) {
+            part.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
+        check_bounds(self.cid, self.index.size(), offset, buf.len())?;
+        let range = ByteRange { start: offset, end: offset + buf.len() as u64 };
+        let part = lock(&self.part);
+        let Some(chunks) = self.index.covering(range) else { return Ok(()) };
+        if !chunks.iter().all(|chunk| part.have.contains(chunk)) {
+            return Err(StoreError::NotThere { cid: self.cid, start: range.start, end: range.end });
+        }
+        buf.copy_from_slice(&part.bytes[offset as usize..][..buf.len()]);
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn finish(self: Arc<Self>) -> Result<Arc<dyn Artifact>, StoreError> {
+        let mut part = lock(&self.part);
+        if part.finished {
+            return Err(StoreError::Finished(self.cid));
+        }
+        if !part.have.is_full() {
+            let missing = u64::from(part.have.len() - part.have.count());
+            return Err(StoreError::Incomplete { cid: self.cid, missing });
+        }
+        part.finished = true;
+        // Copied, as this partial artifact may still be read.
+        let artifact = Arc::new(MemArtifact { cid: self.cid, index: self.index.clone(), bytes: part.bytes.clone() });
+        lock(&self.state).artifacts.insert(self.cid, artifact.clone());
+        Ok(artifact)
+    }
+}
+
+impl Drop for MemPartial {
+    fn drop(&mut self) {
+        let mut state = lock(&self.state);
+        state.open.remove(&self.cid);
+        let part = self.part.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !part.finished {
+            let none = Part { bytes: Vec::new(), have: ChunkSet::new(0), finished: true };
+            state.parts.insert(self.cid, std::mem::replace(part, none));
+        }
+    }
+}
+
+/// Locks, whatever became of another thread that held the lock: the states here are right between any two steps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,230 @@
+//! Another CBOR library, which knows nothing of Phase's types, reads the same values from our bytes,
+//! and writes the same bytes from those values.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use phase_core::codec::V1;
+use phase_core::index::ChunkEntry;
+use phase_core::{
+    ArtifactEntry, ArtifactIndex, ChannelRole, ChunkerParams, Cid, Digest, Envelope, HashAlgorithm, Manifest, Payload,
+    Pointer, RootRole, SigningKey, TrustRoot,
+};
+use serde_cbor::Value;
+
+/// The tag of a CID link in DAG-CBOR.
+const CID_TAG: u64 = 42;
+
+fn decode(bytes: &[u8]) -> Value {
+    let value: Value = serde_cbor::from_slice(bytes).unwrap();
+    let again = serde_cbor::to_vec(&value).unwrap();
+    assert_eq!(hex::encode(again), hex::encode(bytes), "canonical in the eyes of the other library too");
+    value
+}
+
+fn decode_payload<P: Payload>(payload: &P) -> Value {
+    let envelope = Envelope::unsigned(payload).unwrap();
+    let Value::Map(envelope) = decode(&envelope.encode()) else { panic!("an envelope is a map") };
+    let Value::Bytes(payload) = &envelope[&text("payload")] else { panic!("a payload is bytes") };
+    decode(payload)
+}
+
+fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Map(fields.into_iter().map(|(key, value)| (text(key), value)).collect())
+}
+
+fn list<const N: usize>(values: [Value; N]) -> Value {
+    Value::Array(values.into())
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+fn int(value: u64) -> Value {
+    Value::Integer(value.into())
+}
+
+fn digest(digest: &Digest) -> Value {
+    Value::Bytes(digest.as_bytes().to_vec())
+}
+
+fn link(cid: Cid) -> Value {
+    // The byte 0 stands for "no multibase": binary.
+    let bytes = [vec![0], cid.to_bytes()].concat();
+    Value::Tag(CID_TAG, Box::new(Value::Bytes(bytes)))
+}
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_secret_bytes(&[seed; 32])
+}
+
+fn chunker_fields() -> Value {
+    map([("min", int(32 << 10)), ("avg", int(128 << 10)), ("max", int(512 << 10))])
+}
+
+#[test]
+fn an_index_of_one_block() {
+    let hash = HashAlgorithm::Blake3;
+    let (first, second) = (hash.digest(b"first"), hash.digest(b"second"));
+    let chunks = vec![ChunkEntry { digest: first, len: 40_000 }, ChunkEntry { digest: second, len: 3 }];
+    let sha256 = HashAlgorithm::Sha2_256.digest(b"whole");
+    let index = ArtifactIndex::new(ChunkerParams::default(), hash, sha256, chunks).unwrap();
+    let expected = map([
+        ("v", int(1)),
+        ("size", int(40_003)),
+        ("chunker", chunker_fields()),
+        ("hash", text("blake3")),
+        ("sha256", digest(&sha256)),
+        ("count", int(2)),
+        ("chunks", list([list([digest(&first), int(40_000)]), list([digest(&second), int(3)])])),
+    ]);
+    let encoded = index.encode();
+    assert_eq!(encoded.blocks.len(), 1);
+    assert_eq!(decode(&encoded.blocks[0].1), expected);
+}
+
+#[test]
+fn an_index_of_several_blocks() {
+    const COUNT: usize = 30_000;
+    let hash = HashAlgorithm::Sha2_256;
+    let entry = |i: usize| ChunkEntry { digest: hash.digest(&i.to_le_bytes()), len: 40_000 };
+    let chunks: Vec<_> = (0..COUNT).map(entry).collect();
+    let index = ArtifactIndex::new(ChunkerParams::default(), hash, hash.digest(b"whole"), chunks.clone()).unwrap();
+    let blocks = index.encode().blocks;
+
+    let links: Vec<Value> = blocks[1..].iter().map(|(cid, _)| link(*cid)).collect();
+    let expected = map([
+        ("v", int(1)),
+        ("size", int(40_000 * COUNT as u64)),
+        ("chunker", chunker_fields()),
+        ("hash", text("sha2-256")),
+        ("sha256", digest(&hash.digest(b"whole"))),
+        ("count", int(COUNT as u64)),
+        ("leaves", Value::Array(links)),
+    ]);
+    assert_eq!(decode(&blocks[0].1), expected);
+
+    let mut listed = Vec::new();
+    for (_, leaf) in &blocks[1..] {
+        let Value::Map(mut leaf) = decode(leaf) else { panic!("a leaf is a map") };
+        assert_eq!(leaf.remove(&text("v")), Some(int(1)));
+        let Some(Value::Array(entries)) = leaf.remove(&text("chunks")) else { panic!("a leaf lists chunks") };
+        assert!(leaf.is_empty());
+        listed.extend(entries);
+    }
+    assert_eq!(listed, chunks.iter().map(|entry| list([digest(&entry.digest), int(40_000)])).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_envelope_with_a_manifest() {
+    let cid = Cid::of_block(b"index");
+    let sha256 = HashAlgorithm::Sha2_256.digest(b"kernel");
+    let entry = ArtifactEntry {
+        role: "kernel".parse().unwrap(),
+        filename: "boot/vmlinuz".parse().unwrap(),
+        size: 6,
+        cid,
+        sha256,
+    };
+    let manifest = Manifest {
+        v: V1,
+        channel: "stable".parse().unwrap(),
+        arch: "x86_64".parse().unwrap(),
+        board: Some("rpi,4".to_owned()),
+        version: 300,
+        release: "2025.1".to_owned(),
+        issued_at: 1_700_000_000,
+        expires_at: u64::MAX,
+        artifacts: vec![entry],
+        cmdline: Some("quiet".to_owned()),
+    };
+    let expected = map([
+        ("v", int(1)),
+        ("channel", text("stable")),
+        ("arch", text("x86_64")),
+        ("board", text("rpi,4")),
+        ("version", int(300)),
+        ("release", text("2025.1")),
+        ("issued_at", int(1_700_000_000)),
+        ("expires_at", int(u64::MAX)),
+        ("cmdline", text("quiet")),
+        (
+            "artifacts",
+            list([map([
+                ("role", text("kernel")),
+                ("filename", text("boot/vmlinuz")),
+                ("size", int(6)),
+                ("cid", link(cid)),
+                ("sha256", digest(&sha256)),
+            ])]),
+        ),
+    ]);
+    assert_eq!(decode_payload(&manifest), expected);
+
+    let mut envelope = Envelope::unsigned(&manifest).unwrap();
+    let Value::Map(unsigned) = decode(&envelope.encode()) else { panic!("an envelope is a map") };
+    let Value::Bytes(payload) = unsigned[&text("payload")].clone() else { panic!("a payload is bytes") };
+    envelope.sign::<Manifest>(&key(1)).unwrap();
+    let signed = [format!("DSSEv1 17 phase/manifest/v1 {} ", payload.len()).into_bytes(), payload.clone()].concat();
+    let signature = map([
+        ("key_id", digest(key(1).id().digest())),
+        ("alg", text("ed25519")),
+        ("sig", Value::Bytes(key(1).sign(&signed).to_vec())),
+    ]);
+    let expected = map([("payload", Value::Bytes(payload)), ("signatures", list([signature]))]);
+    assert_eq!(decode(&envelope.encode()), expected);
+}
+
+#[test]
+fn a_trust_root() {
+    let ids = |seeds: &[u8]| seeds.iter().map(|&seed| key(seed).id()).collect::<BTreeSet<_>>();
+    let channel = ChannelRole { keys: ids(&[1, 2]), threshold: 2, pointer_keys: ids(&[3]) };
+    let root = TrustRoot {
+        v: V1,
+        version: 1,
+        issued_at: 5,
+        expires_at: 9,
+        keys: [1, 2, 3].map(|seed| (key(seed).id(), key(seed).public())).into(),
+        root: RootRole { keys: ids(&[1]), threshold: 1 },
+        channels: BTreeMap::from([("stable".parse().unwrap(), channel)]),
+    };
+    let id_list = |seeds: &[u8]| Value::Array(ids(seeds).iter().map(|id| digest(id.digest())).collect());
+    let listed = root.keys.values().map(|key| Value::Bytes(key.to_bytes().to_vec())).collect();
+    let stable = map([("keys", id_list(&[1, 2])), ("threshold", int(2)), ("pointer_keys", id_list(&[3]))]);
+    let expected = map([
+        ("v", int(1)),
+        ("version", int(1)),
+        ("issued_at", int(5)),
+        ("expires_at", int(9)),
+        ("keys", Value::Array(listed)),
+        ("root", map([("keys", id_list(&[1])), ("threshold", int(1))])),
+        ("channels", map([("stable", stable)])),
+    ]);
+    assert_eq!(decode_payload(&root), expected);
+}
+
+#[test]
+fn a_pointer() {
+    let manifest = Cid::of_block(b"envelope");
+    let pointer = Pointer {
+        v: V1,
+        name: "edge/aarch64".parse().unwrap(),
+        manifest,
+        version: 7,
+        issued_at: 5,
+        expires_at: 9,
+        urls: vec!["http://example.org/".to_owned()],
+    };
+    let expected = map([
+        ("v", int(1)),
+        ("name", map([("channel", text("edge")), ("arch", text("aarch64"))])),
+        ("manifest", link(manifest)),
+        ("version", int(7)),
+        ("issued_at", int(5)),
+        ("expires_at", int(9)),
+        ("urls", list([text("http://example.org/")])),
+    ]);
+    assert_eq!(decode_payload(&pointer), expected);
+}

@@ -1,0 +1,253 @@
+//! The same suite for every [`Store`].
+
+use std::sync::Arc;
+
+use phase_core::{ChunkIndex, Cid, Digest, FileStore, HashAlgorithm, MAX_BLOCK_LEN, MemStore, Store, StoreError};
+
+use crate::data::{self, bytes, chunk, content, fetch, index_of, name, pointer};
+
+macro_rules! suite {
+    ($($test:ident),* $(,)?) => {
+        mod memory {
+            $(#[test]
+            fn $test() {
+                super::$test(&super::MemStore::new());
+            })*
+        }
+        mod file {
+            $(#[test]
+            fn $test() {
+                let folder = tempfile::tempdir().unwrap();
+                super::$test(&super::FileStore::open(folder.path().join("store")).unwrap());
+            })*
+        }
+    };
+}
+
+suite!(
+    blocks_are_verified,
+    partial_becomes_artifact,
+    bad_chunks_are_refused,
+    only_verified_ranges_are_read,
+    partial_is_exclusive_and_resumes,
+    unfinished_does_not_finish,
+    finished_takes_no_more,
+    index_of_another_artifact_is_refused,
+    empty_artifact_works,
+    import_gives_the_same_artifact_as_a_fetch,
+    import_of_what_is_no_file_is_refused,
+    refs_are_replaced_and_listed,
+    refs_need_their_manifest_and_name,
+    chunks_are_found_in_complete_artifacts,
+    threads_write_at_the_same_time,
+);
+
+fn blocks_are_verified(store: &dyn Store) {
+    let cid = Cid::of_block(b"block");
+    assert_eq!(store.block(&cid).unwrap(), None);
+    assert!(matches!(store.put_block(&cid, b"other"), Err(StoreError::BadBlock { .. })));
+    assert_eq!(store.block(&cid).unwrap(), None);
+    store.put_block(&cid, b"block").unwrap();
+    store.put_block(&cid, b"block").unwrap();
+    assert_eq!(store.block(&cid).unwrap().unwrap(), b"block");
+
+    let large = vec![0; MAX_BLOCK_LEN];
+    store.put_block(&Cid::of_block(&large), &large).unwrap();
+    let larger = vec![0; MAX_BLOCK_LEN + 1];
+    let refused = store.put_block(&Cid::of_block(&larger), &larger);
+    assert!(matches!(refused, Err(StoreError::BlockTooLarge { .. })));
+}
+
+fn partial_becomes_artifact(store: &dyn Store) {
+    let bytes = bytes(1, 50_000);
+    let (cid, index) = index_of(&bytes);
+    assert!(store.artifact(&cid).unwrap().is_none());
+    let partial = store.partial(&cid, index.clone()).unwrap();
+    assert!(partial.have().is_empty());
+    assert_eq!((partial.cid(), partial.index()), (cid, &index));
+    data::write(&*partial, &bytes, (0..index.len()).rev());
+    assert!(partial.have().is_full() && store.artifact(&cid).unwrap().is_none());
+    partial.checkpoint().unwrap();
+
+    let artifact = partial.clone().finish().unwrap();
+    assert_eq!((artifact.cid(), artifact.index()), (cid, &index));
+    assert_eq!(content(&*artifact), bytes);
+    assert_eq!(content(&*store.artifact(&cid).unwrap().unwrap()), bytes);
+    let mut tail = [0; 10];
+    artifact.read_at(49_990, &mut tail).unwrap();
+    assert_eq!(tail, bytes[49_990..]);
+    for (offset, len) in [(49_991, 10), (50_001, 0), (u64::MAX, 1)] {
+        assert!(matches!(artifact.read_at(offset, &mut vec![0; len]), Err(StoreError::NotThere { .. })));
+    }
+    // Who was serving from the partial artifact may go on.
+    partial.read_at(49_990, &mut tail).unwrap();
+    assert!(matches!(store.partial(&cid, index), Err(StoreError::Complete(_))));
+}
+
+fn bad_chunks_are_refused(store: &dyn Store) {
+    let bytes = bytes(1, 50_000);
+    let (cid, index) = index_of(&bytes);
+    let partial = store.partial(&cid, index.clone()).unwrap();
+    let good = chunk(&bytes, &index, 0);
+    let mut flipped = good.to_vec();
+    flipped[3] ^= 1;
+    for bad in [&flipped[..], &good[1..], &[], chunk(&bytes, &index, 1)] {
+        assert!(matches!(partial.write_chunk(ChunkIndex(0), bad), Err(StoreError::BadChunk { .. })));
+    }
+    assert!(matches!(partial.write_chunk(ChunkIndex(index.len()), good), Err(StoreError::BadChunk { .. })));
+    assert!(partial.have().is_empty());
+}
+
+fn only_verified_ranges_are_read(store: &dyn Store) {
+    let bytes = bytes(1, 50_000);
+    let (cid, index) = index_of(&bytes);
+    let partial = store.partial(&cid, index.clone()).unwrap();
+    data::write(&*partial, &bytes, [0, 1, 3]);
+    let end = index.chunk(ChunkIndex(2)).unwrap().offset as usize;
+    let mut buf = vec![0; end];
+    partial.read_at(0, &mut buf).unwrap();
+    assert_eq!(buf, bytes[..end]);
+    partial.read_at(5, &mut []).unwrap();
+    let mut buf = vec![0; end + 1];
+    assert!(matches!(partial.read_at(0, &mut buf), Err(StoreError::NotThere { .. })));
+    assert!(matches!(partial.read_at(end as u64, &mut [0]), Err(StoreError::NotThere { .. })));
+    assert!(matches!(partial.read_at(50_000, &mut [0]), Err(StoreError::NotThere { .. })));
+}
+
+fn partial_is_exclusive_and_resumes(store: &dyn Store) {
+    let bytes = bytes(1, 50_000);
+    let (cid, index) = index_of(&bytes);
+    let first = store.partial(&cid, index.clone()).unwrap();
+    data::write(&*first, &bytes, [1, 4]);
+    let busy = store.partial(&cid, index.clone()).map(drop).unwrap_err();
+    assert!(matches!(busy, StoreError::Busy { .. }), "{busy}");
+    drop(first);
+
+    let second = store.partial(&cid, index.clone()).unwrap();
+    assert_eq!(second.have().iter().collect::<Vec<_>>(), [ChunkIndex(1), ChunkIndex(4)]);
+    data::write(&*second, &bytes, 0..index.len());
+    assert_eq!(content(&*second.finish().unwrap()), bytes);
+}
+
+fn unfinished_does_not_finish(store: &dyn Store) {
+    let bytes = bytes(1, 50_000);
+    let (cid, index) = index_of(&bytes);
+    let partial = store.partial(&cid, index.clone()).unwrap();
+    data::write(&*partial, &bytes, 1..index.len());
+    let error = partial.clone().finish().map(drop).unwrap_err();
+    assert!(matches!(error, StoreError::Incomplete { missing: 1, .. }), "{error}");
+    assert!(store.artifact(&cid).unwrap().is_none());
+    data::write(&*partial, &bytes, [0]);
+    partial.finish().unwrap();
+}
+
+fn finished_takes_no_more(store: &dyn Store) {
+    let bytes = bytes(1, 5_000);
+    let (cid, index) = index_of(&bytes);
+    let partial = store.partial(&cid, index.clone()).unwrap();
+    data::write(&*partial, &bytes, 0..index.len());
+    let artifact = partial.clone().finish().unwrap();
+    let late = partial.write_chunk(ChunkIndex(0), chunk(&bytes, &index, 0));
+    assert!(matches!(late, Err(StoreError::Finished(_))));
+    assert!(matches!(partial.clone().finish().map(drop), Err(StoreError::Finished(_))));
+    partial.checkpoint().unwrap();
+    drop(partial);
+    assert_eq!(content(&*artifact), bytes);
+    assert!(matches!(store.partial(&cid, index), Err(StoreError::Complete(_))));
+}
+
+fn index_of_another_artifact_is_refused(store: &dyn Store) {
+    let (cid, _) = index_of(&bytes(1, 5_000));
+    let (actual, index) = index_of(&bytes(2, 5_000));
+    let error = store.partial(&cid, index).map(drop).unwrap_err();
+    assert!(matches!(error, StoreError::OtherIndex { actual: a, .. } if a == actual), "{error}");
+}
+
+fn empty_artifact_works(store: &dyn Store) {
+    let artifact = fetch(store, b"");
+    artifact.read_at(0, &mut []).unwrap();
+    assert_eq!(artifact.index().size(), 0);
+    assert!(store.artifact(&artifact.cid()).unwrap().is_some());
+}
+
+fn import_gives_the_same_artifact_as_a_fetch(store: &dyn Store) {
+    for bytes in [vec![], bytes(3, 1), bytes(4, 100_000)] {
+        let (_folder, path) = data::file_with(&bytes);
+        let mut seen = 0;
+        let imported = store.import(&path, &data::import_options(), &mut |read| seen = read).unwrap();
+        assert_eq!(seen, bytes.len() as u64);
+        let (cid, index) = index_of(&bytes);
+        assert_eq!((imported.cid(), imported.index()), (cid, &index));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(content(&*store.artifact(&cid).unwrap().unwrap()), bytes);
+        assert!(store.block(&cid).unwrap().is_some());
+        assert!(matches!(store.partial(&cid, index), Err(StoreError::Complete(_))));
+    }
+}
+
+fn import_of_what_is_no_file_is_refused(store: &dyn Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let import = |path| store.import(path, &data::import_options(), &mut |_| {}).map(drop).unwrap_err();
+    assert!(matches!(import(folder.path()), StoreError::NotAFile(_)));
+    let missing = import(&folder.path().join("missing"));
+    assert!(matches!(&missing, StoreError::Source { .. }) && missing.to_string().contains("missing"), "{missing}");
+}
+
+fn refs_are_replaced_and_listed(store: &dyn Store) {
+    let manifest = Cid::of_block(b"manifest");
+    store.put_block(&manifest, b"manifest").unwrap();
+    assert!(store.names().unwrap().is_empty());
+    let names = ["edge/x86_64", "stable/aarch64", "stable/x86_64"].map(name);
+    for name in names.iter().rev() {
+        assert_eq!(store.pointer(name).unwrap(), None);
+        store.set_ref(name, &pointer(name, manifest, 1)).unwrap();
+    }
+    assert_eq!(store.names().unwrap(), names);
+    let newer = pointer(&names[1], manifest, 2);
+    store.set_ref(&names[1], &newer).unwrap();
+    assert_eq!(store.pointer(&names[1]).unwrap(), Some(newer));
+    assert_eq!(store.pointer(&names[0]).unwrap(), Some(pointer(&names[0], manifest, 1)));
+    assert_eq!(store.names().unwrap(), names);
+}
+
+fn refs_need_their_manifest_and_name(store: &dyn Store) {
+    let (ours, theirs) = (name("stable/x86_64"), name("edge/x86_64"));
+    let manifest = Cid::of_block(b"manifest");
+    let error = store.set_ref(&ours, &pointer(&ours, manifest, 1)).unwrap_err();
+    assert!(matches!(error, StoreError::NoManifest { .. }), "{error}");
+    store.put_block(&manifest, b"manifest").unwrap();
+    let error = store.set_ref(&ours, &pointer(&theirs, manifest, 1)).unwrap_err();
+    assert!(matches!(error, StoreError::BadPointer { .. }), "{error}");
+    assert!(store.names().unwrap().is_empty());
+}
+
+fn chunks_are_found_in_complete_artifacts(store: &dyn Store) {
+    let bytes = bytes(1, 50_000);
+    let (cid, index) = index_of(&bytes);
+    let digests: Vec<Digest> = index.chunks().map(|chunk| chunk.digest).collect();
+    let partial = store.partial(&cid, index.clone()).unwrap();
+    data::write(&*partial, &bytes, 0..index.len());
+    assert_eq!(store.find_chunks(&digests).unwrap(), vec![None; digests.len()]);
+    partial.finish().unwrap();
+    let expected: Vec<_> = (0..index.len()).map(|position| Some((cid, ChunkIndex(position)))).collect();
+    assert_eq!(store.find_chunks(&digests).unwrap(), expected);
+    let unknown = HashAlgorithm::Blake3.digest(b"unknown");
+    assert_eq!(store.find_chunks(&[unknown, digests[2]]).unwrap(), [None, expected[2]]);
+    assert_eq!(store.find_chunks(&[]).unwrap(), []);
+}
+
+fn threads_write_at_the_same_time(store: &dyn Store) {
+    let bytes = bytes(1, 200_000);
+    let (cid, index) = index_of(&bytes);
+    let partial = store.partial(&cid, index.clone()).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (partial, bytes, index) = (Arc::clone(&partial), &bytes, &index);
+            // Each chunk by two threads.
+            let positions = (0..index.len()).filter(move |position| position % 2 == thread % 2);
+            scope.spawn(move || data::write(&*partial, bytes, positions));
+        }
+        scope.spawn(|| (0..20).for_each(|_| partial.checkpoint().unwrap()));
+    });
+    assert_eq!(content(&*partial.finish().unwrap()), bytes);
+}

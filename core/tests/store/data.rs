@@ -1,0 +1,92 @@
+//! Made-up artifacts and pointers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use phase_core::codec::V1;
+use phase_core::index::ChunkEntry;
+use phase_core::{
+    Artifact, ArtifactIndex, ChunkIndex, Chunker, ChunkerParams, Cid, Envelope, HashAlgorithm, ImportOptions, Name,
+    Partial, Pointer, Segment, SigningKey, Store,
+};
+
+/// Small chunks, so that small artifacts have many.
+pub(crate) fn chunker() -> ChunkerParams {
+    ChunkerParams::new(256, 1024, 4096).unwrap()
+}
+
+pub(crate) fn import_options() -> ImportOptions {
+    ImportOptions { chunker: chunker(), ..ImportOptions::default() }
+}
+
+/// `len` bytes that look random; the same for the same seed.
+pub(crate) fn bytes(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+pub(crate) fn index_of(bytes: &[u8]) -> (Cid, Arc<ArtifactIndex>) {
+    let hash = HashAlgorithm::Blake3;
+    let mut chunks = Vec::new();
+    let (mut cutter, mut segment) = (Chunker::new(bytes, chunker()), Segment::default());
+    while cutter.read_segment(&mut segment).unwrap() {
+        let entry = |chunk: &[u8]| ChunkEntry { digest: hash.digest(chunk), len: chunk.len() as u32 };
+        chunks.extend(segment.chunks().map(entry));
+    }
+    let index = ArtifactIndex::new(chunker(), hash, HashAlgorithm::Sha2_256.digest(bytes), chunks).unwrap();
+    (index.encode().root, Arc::new(index))
+}
+
+/// The bytes of one chunk.
+pub(crate) fn chunk<'a>(bytes: &'a [u8], index: &ArtifactIndex, position: u32) -> &'a [u8] {
+    let chunk = index.chunk(ChunkIndex(position)).unwrap();
+    &bytes[chunk.offset as usize..][..chunk.len as usize]
+}
+
+/// Writes some chunks.
+pub(crate) fn write(partial: &dyn Partial, bytes: &[u8], positions: impl IntoIterator<Item = u32>) {
+    for position in positions {
+        partial.write_chunk(ChunkIndex(position), chunk(bytes, partial.index(), position)).unwrap();
+    }
+}
+
+/// Reads a whole artifact.
+pub(crate) fn content(artifact: &dyn Artifact) -> Vec<u8> {
+    let mut bytes = vec![0; artifact.index().size() as usize];
+    artifact.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+/// Makes a complete artifact the way a fetch does.
+pub(crate) fn fetch(store: &dyn Store, bytes: &[u8]) -> Arc<dyn Artifact> {
+    let (cid, index) = index_of(bytes);
+    let partial = store.partial(&cid, index.clone()).unwrap();
+    write(&*partial, bytes, 0..index.len());
+    partial.finish().unwrap()
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+/// A pointer that somebody has signed.
+pub(crate) fn pointer(name: &Name, manifest: Cid, version: u64) -> Envelope {
+    let pointer =
+        Pointer { v: V1, name: name.clone(), manifest, version, issued_at: 1, expires_at: 2, urls: Vec::new() };
+    let mut envelope = Envelope::unsigned(&pointer).unwrap();
+    envelope.sign::<Pointer>(&SigningKey::from_secret_bytes(&[1; 32])).unwrap();
+    envelope
+}
+
+pub(crate) fn version(envelope: &Envelope) -> u64 {
+    envelope.payload_unverified::<Pointer>().unwrap().version
+}
+
+/// A folder that goes with the test, and a file in it.
+pub(crate) fn file_with(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("source");
+    std::fs::write(&path, bytes).unwrap();
+    (folder, path)
+}

@@ -1,0 +1,112 @@
+//! A failing operation is reported, loses nothing, and can be repeated.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use phase_core::{ChunkIndex, Cid, FileStore, Store, StoreError};
+
+use crate::data::{self, bytes, content, fetch, file_with, import_options, index_of};
+use crate::fault_backend::{Fault, FaultBackend};
+use crate::scenario::{Confirmed, Scenario};
+
+/// Runs the scenario with a fault at each operation in turn; `expected` judges the error.
+fn at_every_operation(fault: Fault, expected: impl Fn(&StoreError) -> bool) {
+    let scenario = Scenario::new();
+    let undisturbed = FaultBackend::new();
+    scenario.run(&undisturbed, &mut Confirmed::default()).unwrap();
+    let mut failed = 0;
+    for operation in 1..=undisturbed.operations() {
+        let context = format!("{fault:?} at {operation}");
+        let backend = FaultBackend::new();
+        backend.inject(operation, fault);
+        let mut confirmed = Confirmed::default();
+        if let Err(error) = scenario.run(&backend, &mut confirmed) {
+            assert!(expected(&error), "{context}: {error}");
+            failed += 1;
+        }
+        scenario.check(&backend, &confirmed, &context);
+        scenario.run(&backend, &mut confirmed).unwrap_or_else(|error| panic!("{context}: {error}"));
+        scenario.check(&backend, &confirmed, &context);
+    }
+    let is_failure = matches!(fault, Fault::Fail(_));
+    assert_eq!(failed > undisturbed.operations() / 2, is_failure, "{failed} of {}", undisturbed.operations());
+}
+
+#[test]
+fn a_full_disk_is_named_and_loses_nothing() {
+    at_every_operation(Fault::Fail(ErrorKind::StorageFull), |error| matches!(error, StoreError::NoSpace { .. }));
+}
+
+#[test]
+fn an_input_output_error_is_named_and_loses_nothing() {
+    at_every_operation(Fault::Fail(ErrorKind::Other), |error| matches!(error, StoreError::Io { .. }));
+}
+
+#[test]
+fn short_writes_are_completed() {
+    at_every_operation(Fault::Short, |_| false);
+}
+
+#[test]
+fn a_read_only_store_is_read_and_what_writes_says_so() {
+    let backend = FaultBackend::new();
+    let store = FileStore::with_backend("/store", Arc::new(backend.clone())).unwrap();
+    let bytes = bytes(1, 5_000);
+    let artifact = fetch(&store, &bytes);
+    backend.inject(0, Fault::FailFrom(ErrorKind::ReadOnlyFilesystem));
+
+    let store = FileStore::with_backend("/store", Arc::new(backend.clone())).unwrap();
+    assert_eq!(content(&*store.artifact(&artifact.cid()).unwrap().unwrap()), bytes);
+    let (_folder, source) = file_with(&bytes);
+    let (cid, index) = index_of(&data::bytes(2, 5_000));
+    let errors = [
+        store.put_block(&Cid::of_block(b"block"), b"block").unwrap_err(),
+        store.partial(&cid, index).map(drop).unwrap_err(),
+        store.import(&source, &import_options(), &mut |_| {}).map(drop).unwrap_err(),
+        store.identity().map(drop).unwrap_err(),
+        store.lock_provider().map(drop).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
+        assert!(error.to_string().contains("/store/"), "{error}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_too_small_is_noticed_before_the_work() {
+    let backend = FaultBackend::new();
+    let store = FileStore::with_backend("/store", Arc::new(backend.clone())).unwrap();
+    let bytes = bytes(1, 50_000);
+    let (cid, index) = index_of(&bytes);
+    let (_folder, source) = file_with(&bytes);
+    backend.set_available(40_000);
+    let errors = [
+        store.partial(&cid, index.clone()).map(drop).unwrap_err(),
+        store.import(&source, &import_options(), &mut |_| panic!("read already")).map(drop).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, StoreError::NoSpace { .. }) && error.to_string().contains("needs 48.8 KiB"), "{error}");
+    }
+    // What is there already needs no more space.
+    backend.set_available(50_000);
+    let partial = store.partial(&cid, index.clone()).unwrap();
+    data::write(&*partial, &bytes, index.len() / 2..index.len());
+    drop(partial);
+    backend.set_available(40_000);
+    assert!(!store.partial(&cid, index).unwrap().have().is_empty());
+}
+
+#[test]
+fn a_chunk_that_was_not_written_is_not_claimed() {
+    let backend = FaultBackend::new();
+    let store = FileStore::with_backend("/store", Arc::new(backend.clone())).unwrap();
+    let bytes = bytes(1, 5_000);
+    let (cid, index) = index_of(&bytes);
+    let partial = store.partial(&cid, index.clone()).unwrap();
+    backend.inject(backend.operations() + 1, Fault::Fail(ErrorKind::StorageFull));
+    let error = partial.write_chunk(ChunkIndex(0), data::chunk(&bytes, &index, 0)).unwrap_err();
+    assert!(matches!(error, StoreError::NoSpace { .. }), "{error}");
+    assert!(partial.have().is_empty());
+    data::write(&*partial, &bytes, 0..index.len());
+    assert_eq!(content(&*partial.finish().unwrap()), bytes);
+}

@@ -1,0 +1,76 @@
+//! Keys, refs, artifacts and checkpointed chunks survive a power cut, or the end of the process, at any operation.
+
+use std::sync::Arc;
+
+use phase_core::{Digest, FileStore, Store};
+
+use crate::data::{bytes, fetch, index_of};
+use crate::fault_backend::{Fault, FaultBackend};
+use crate::scenario::{Confirmed, Scenario};
+
+/// Which parts of what was not synced are lost: everything, nothing, and random choices.
+const SEEDS: std::ops::Range<u64> = 0..6;
+
+#[test]
+fn after_a_power_cut_at_any_operation_nothing_confirmed_is_lost_and_nothing_claimed_is_wrong() {
+    let scenario = Scenario::new();
+    let undisturbed = FaultBackend::new();
+    scenario.run(&undisturbed, &mut Confirmed::default()).unwrap();
+    for operation in 1..=undisturbed.operations() {
+        let backend = FaultBackend::new();
+        backend.inject(operation, Fault::PowerCut);
+        let mut confirmed = Confirmed::default();
+        let _ = scenario.run(&backend, &mut confirmed);
+        for seed in SEEDS {
+            let context = format!("cut at {operation}, seed {seed}");
+            let after = backend.after_power_cut(seed);
+            scenario.check(&after, &confirmed, &context);
+            // What was interrupted can be done again.
+            let mut again = Confirmed::default();
+            scenario.run(&after, &mut again).unwrap_or_else(|error| panic!("{context}: {error}"));
+            scenario.check(&after, &again, &context);
+        }
+    }
+}
+
+#[test]
+fn what_is_confirmed_at_the_end_survives_whatever_is_lost() {
+    let scenario = Scenario::new();
+    let backend = FaultBackend::new();
+    let mut confirmed = Confirmed::default();
+    scenario.run(&backend, &mut confirmed).unwrap();
+    for seed in SEEDS {
+        scenario.check(&backend.after_power_cut(seed), &confirmed, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn the_chunk_map_is_right_after_a_power_cut_at_any_operation() {
+    let (first, second) = (bytes(1, 5_000), bytes(2, 5_000));
+    let digests: Vec<Digest> = [&first, &second]
+        .iter()
+        .flat_map(|bytes| index_of(bytes).1.chunks().map(|c| c.digest).collect::<Vec<_>>())
+        .collect();
+    let open = |backend: &FaultBackend| FileStore::with_backend("/store", Arc::new(backend.clone())).unwrap();
+    let prepare = || {
+        let backend = FaultBackend::new();
+        let store = open(&backend);
+        fetch(&store, &first);
+        store.find_chunks(&digests).unwrap();
+        fetch(&store, &second);
+        (backend, store)
+    };
+    let (backend, store) = prepare();
+    let before = backend.operations();
+    let expected = store.find_chunks(&digests).unwrap();
+    assert!(expected.iter().all(Option::is_some));
+    for operation in before + 1..=backend.operations() {
+        let (backend, store) = prepare();
+        backend.inject(operation, Fault::PowerCut);
+        let _ = store.find_chunks(&digests);
+        for seed in SEEDS {
+            let found = open(&backend.after_power_cut(seed)).find_chunks(&digests).unwrap();
+            assert_eq!(found, expected, "cut at {operation}, seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! A swarm in virtual time: the shipped [`Scheduler`](phase_transfer::scheduler::Scheduler) and
+//! [`UploadQueue`](phase_transfer::upload::UploadQueue) on every node, over a network that is only arithmetic.
+//!
+//! ```text
+//! Scenario ──► Swarm ──► Report
+//!               │
+//!               ├── Queue   what happens next, in virtual time
+//!               └── Node    scheduler, upload queue, uplink, what it has
+//! ```
+//!
+//! Invariant: a scenario, its seed included, determines every event. A failure is replayed by its seed.
+
+mod node;
+mod queue;
+mod report;
+mod scenario;
+mod swarm;
+
+pub use report::Report;
+pub use scenario::{Fault, Scenario, ScenarioError};
+pub use swarm::{Checks, run};

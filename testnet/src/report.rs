@@ -1,0 +1,90 @@
+//! What a run showed.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// The outcome of one run. Times are in seconds of virtual time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The seed that replays it.
+    pub seed: u64,
+    /// Clients that were to finish: those that did not get lost.
+    pub clients: u32,
+    /// Clients that did.
+    pub finished: u32,
+    /// The size of the artifact in bytes.
+    pub size: u64,
+    /// Its chunks.
+    pub chunks: u32,
+    /// The shortest time in which any scheme could finish.
+    pub t_min: f64,
+    /// When half of the clients had finished.
+    pub p50: Option<f64>,
+    /// When 99 % had.
+    pub p99: Option<f64>,
+    /// When all had.
+    pub last: Option<f64>,
+    /// Bytes that seeds sent, as copies of the artifact.
+    pub seed_copies: f64,
+    /// Chunks that came twice, as part of all that were needed.
+    pub duplicates: f64,
+    /// Chunks that were taken from one peer and given to another.
+    pub reassigned: u64,
+    /// Times that a peer counted as stalled.
+    pub stalls: u64,
+    /// Times that a client banned a peer.
+    pub bans: u64,
+    /// Events that were simulated.
+    pub events: u64,
+}
+
+impl Report {
+    /// Whether every client has everything.
+    pub fn is_complete(&self) -> bool {
+        self.finished == self.clients
+    }
+
+    /// When the last client had finished, as a multiple of the shortest possible time.
+    pub fn ratio(&self) -> Option<f64> {
+        self.last.map(|last| last / self.t_min)
+    }
+}
+
+/// The time by which a part of all has finished, if so many have. `times` are sorted.
+pub(crate) fn percentile(times: &[f64], of: u32, part: f64) -> Option<f64> {
+    let rank = (f64::from(of) * part).ceil().max(1.0) as usize;
+    times.get(rank - 1).copied()
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |time: Option<f64>| match time {
+            Some(time) => format!("{time:8.3} s   {:5.2} x T_min", time / self.t_min),
+            None => "       —".to_owned(),
+        };
+        let Self { seed, clients, finished, size, chunks, .. } = self;
+        writeln!(f, "seed {seed}: {finished} of {clients} clients have all {chunks} chunks of {size} bytes")?;
+        writeln!(f, "  T_min       {:8.3} s", self.t_min)?;
+        writeln!(f, "  p50         {}", time(self.p50))?;
+        writeln!(f, "  p99         {}", time(self.p99))?;
+        writeln!(f, "  last        {}", time(self.last))?;
+        writeln!(f, "  seeds sent  {:8.2} copies", self.seed_copies)?;
+        writeln!(f, "  duplicates  {:8.2} %", self.duplicates * 100.0)?;
+        write!(f, "  reassigned  {:8} chunks, {} stalls, {} bans", self.reassigned, self.stalls, self.bans)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_count_those_that_never_finish() {
+        let times: Vec<f64> = (1..=99).map(f64::from).collect();
+        assert_eq!(percentile(&times, 100, 0.5), Some(50.0));
+        assert_eq!(percentile(&times, 100, 0.99), Some(99.0));
+        assert_eq!(percentile(&times, 100, 1.0), None);
+        assert_eq!(percentile(&times[..1], 1, 0.5), Some(1.0));
+    }
+}

@@ -1,0 +1,111 @@
+//! Signed files: reading, signing, merging. The same for manifests and trust roots.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use phase_client::cli::{Fault, FileError};
+use phase_core::envelope::{Envelope, EnvelopeError, Payload};
+use phase_core::{Failure, KeyId};
+use serde_json::{Value, json};
+
+use crate::output::Output;
+use crate::{files, key};
+
+/// `sign`: works offline, needs the file and a key only.
+#[derive(Debug, Args)]
+pub(crate) struct SignArgs {
+    /// The file to sign
+    file: PathBuf,
+    /// A secret key to sign with; repeatable
+    #[arg(long, value_name = "FILE", required = true)]
+    key: Vec<PathBuf>,
+    /// Write the signed file here (never over another one) instead of replacing FILE
+    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// `merge`: for copies that were signed in different places.
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// Copies of one file with different signatures
+    #[arg(required = true, num_args = 2..)]
+    files: Vec<PathBuf>,
+    /// Where to write the file with all signatures; an existing file is never overwritten
+    #[arg(short = 'o', long = "out", value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Reads an envelope; its signatures are not verified.
+pub(crate) fn read(path: &std::path::Path) -> Result<Envelope, Fault> {
+    let bytes = files::read(path)?;
+    Envelope::decode(&bytes).map_err(|error| at(path, error))
+}
+
+/// The payload of an envelope from a file, not verified.
+pub(crate) fn payload<P: Payload>(path: &std::path::Path, envelope: &Envelope) -> Result<P, Fault> {
+    envelope.payload_unverified().map_err(|error| at(path, error))
+}
+
+/// Adds signatures to a file. Returns what was signed.
+pub(crate) fn sign<P: Payload>(args: &SignArgs) -> Result<(Envelope, P, PathBuf), Fault> {
+    let keys = key::load_secrets(&args.key)?;
+    let mut envelope = read(&args.file)?;
+    for key in &keys {
+        envelope.sign::<P>(key).map_err(|error| at(&args.file, error))?;
+    }
+    let path = match &args.out {
+        Some(out) => {
+            files::write_new(out, &envelope.encode())?;
+            out.clone()
+        }
+        None => {
+            let path = args.file.canonicalize().map_err(FileError::of("find", &args.file))?;
+            files::replace(&path, &envelope.encode())?;
+            args.file.clone()
+        }
+    };
+    let payload = payload(&path, &envelope)?;
+    Ok((envelope, payload, path))
+}
+
+/// Puts the signatures of several copies into one file.
+pub(crate) fn merge<P: Payload>(args: &MergeArgs, output: &Output) -> Result<(), Fault> {
+    let (first, others) = args.files.split_first().expect("clap asks for two files");
+    let mut merged = read(first)?;
+    payload::<P>(first, &merged)?;
+    for path in others {
+        merged.merge(&read(path)?).map_err(|error| at(path, error))?;
+    }
+    files::write_new(&args.out, &merged.encode())?;
+    output.result(
+        || json!({ "file": args.out, "cid": merged.cid().to_string(), "signatures": json_signatures(&merged) }),
+        || format!("{} has {} signatures", args.out.display(), merged.signatures().len()),
+    )
+}
+
+/// The ids of the keys that claim to have signed.
+pub(crate) fn json_signatures(envelope: &Envelope) -> Vec<Value> {
+    signers(envelope).map(|id| id.to_string().into()).collect()
+}
+
+/// The same as lines.
+pub(crate) fn signature_lines(envelope: &Envelope) -> String {
+    if envelope.signatures().is_empty() {
+        return "signatures none".to_owned();
+    }
+    let lines: Vec<_> = signers(envelope).map(|id| format!("signature  by {id} (not verified here)")).collect();
+    lines.join("\n")
+}
+
+fn signers(envelope: &Envelope) -> impl Iterator<Item = KeyId> + '_ {
+    envelope.signatures().iter().map(|signature| signature.key_id())
+}
+
+/// An error of an envelope, with the file it is in.
+fn at(path: &std::path::Path, error: EnvelopeError) -> Fault {
+    let failure = match error.failure() {
+        Failure::Untrusted => Failure::Untrusted,
+        _ => Failure::Input,
+    };
+    Fault::new(failure, format!("{}: {}", path.display(), Fault::from(error).chain()))
+}

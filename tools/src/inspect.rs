@@ -1,0 +1,125 @@
+//! `phase inspect`: what a file or a CID in a store is.
+
+mod object;
+mod show;
+
+use std::path::{Path, PathBuf};
+
+use phase_client::cli::Fault;
+use phase_core::failure::EXIT_CODES;
+use phase_core::store::{FileStore, Store};
+use phase_core::{Cid, Codec, Failure};
+use serde_json::{Value, json};
+
+use crate::files;
+use crate::options::StoreArgs;
+use crate::output::Output;
+use object::Object;
+use show::Shown;
+
+const EXAMPLES: &str = "\
+Examples:
+  phase inspect root.cbor
+  phase inspect bafyr4i… --store /srv/phase --json     a manifest, pointer, root, index or artifact
+  phase inspect bafkr4i… --store /srv/phase            a chunk: where it is
+
+Nothing is verified but that bytes match their CID; for signatures see `phase manifest verify`.";
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub(crate) struct Args {
+    /// A file, or a CID in the store
+    #[arg(value_name = "CID|FILE")]
+    target: String,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// List every chunk of an artifact
+    #[arg(long)]
+    chunks: bool,
+}
+
+pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
+    let shown = match args.target.parse::<Cid>() {
+        Ok(cid) => by_cid(cid, &args.store.open_existing()?, args.chunks)?,
+        Err(error) => {
+            let path = PathBuf::from(&args.target);
+            if !path.exists() {
+                let message = format!("{:?} is neither a file nor a CID", args.target);
+                return Err(Fault::new(Failure::Input, format!("{message}: {error}")));
+            }
+            by_file(&path, args.store.open_if_there()?.as_ref(), args.chunks)?
+        }
+    };
+    output.result(|| shown.json, || shown.text)
+}
+
+fn by_cid(cid: Cid, store: &FileStore, chunks: bool) -> Result<Shown, Fault> {
+    if cid.codec() == Codec::Raw {
+        return chunk(cid, store);
+    }
+    let bytes = store.block(&cid)?.ok_or_else(|| not_here(&cid, store))?;
+    let object = Object::recognise(&bytes, Some(cid), &mut |cid| store.block(cid).ok().flatten());
+    let object = object
+        .ok_or_else(|| Fault::new(Failure::Input, format!("block {cid} is none that this version of Phase knows")))?;
+    Ok(show::object(&object, cid, Some(store), chunks))
+}
+
+fn by_file(path: &Path, store: Option<&FileStore>, chunks: bool) -> Result<Shown, Fault> {
+    let foreign = || {
+        let what = "no manifest, root, pointer or index of Phase";
+        Fault::new(Failure::Input, format!("{} is {what}", path.display()))
+    };
+    let bytes = files::read_if_short(path)?.ok_or_else(foreign)?;
+    if bytes.starts_with(b"-----BEGIN ") {
+        return Err(foreign().hint("a key? `phase key show` shows it"));
+    }
+    let mut block = |cid: &Cid| store?.block(cid).ok().flatten();
+    let object = Object::recognise(&bytes, None, &mut block).ok_or_else(foreign)?;
+    let cid = object.cid_of(&bytes);
+    Ok(show::object(&object, cid, store, chunks))
+}
+
+/// Finds a chunk in the artifacts of the store.
+fn chunk(cid: Cid, store: &FileStore) -> Result<Shown, Fault> {
+    let found = store.find_chunks(std::slice::from_ref(cid.digest()))?.pop().flatten();
+    let (artifact_cid, position) = found.ok_or_else(|| not_here(&cid, store))?;
+    let artifact = store.artifact(&artifact_cid)?.ok_or_else(|| not_here(&artifact_cid, store))?;
+    let chunk = artifact.index().chunk(position).ok_or_else(|| not_here(&cid, store))?;
+    let mut bytes = vec![0; chunk.len as usize];
+    artifact.read_at(chunk.offset, &mut bytes)?;
+    cid.verify(&bytes)?;
+    let (offset, len) = (chunk.offset, chunk.len);
+    Ok(Shown {
+        json: json!({
+            "type": "chunk",
+            "cid": cid.to_string(),
+            "size": len,
+            "artifact": artifact_cid.to_string(),
+            "position": position.0,
+            "offset": offset,
+            "verified": true,
+        }),
+        text: format!(
+            "chunk      {cid}\nsize       {len} B, verified\nin         {artifact_cid}\nposition   {position}, at byte {offset}"
+        ),
+    })
+}
+
+fn not_here(cid: &Cid, store: &FileStore) -> Fault {
+    Fault::new(Failure::NotFound, format!("{cid} is not in the store at {}", store.path().display()))
+}
+
+/// What the store has of an artifact.
+fn artifact_state(cid: &Cid, store: &FileStore) -> (Value, String) {
+    match store.artifact(cid) {
+        Ok(Some(artifact)) => {
+            let place = artifact.path().map_or("in the store".to_owned(), |path| path.display().to_string());
+            (json!({ "state": "complete", "path": artifact.path() }), format!("complete: {place}"))
+        }
+        Ok(None) => (json!({ "state": "incomplete" }), "not complete in this store".to_owned()),
+        Err(error) => {
+            let why = Fault::from(error).chain();
+            (json!({ "state": "damaged", "error": why }), format!("damaged: {why}"))
+        }
+    }
+}

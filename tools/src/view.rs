@@ -1,0 +1,127 @@
+//! Manifests, roots and pointers as people and machines read them. Text from files and peers is made safe to print.
+
+use phase_client::cli::{self, Bytes, printable};
+use phase_core::manifest::{ArtifactEntry, Manifest};
+use phase_core::pointer::Pointer;
+use phase_core::trust::{TrustRoot, TrustedTime};
+use serde_json::{Value, json};
+
+/// The most artifacts or chunks that are listed for people; machines get all.
+pub(crate) const MAX_LISTED: usize = 40;
+
+/// A time in seconds since 1970 as date and time.
+fn date(unix: u64) -> String {
+    TrustedTime(unix).to_string()
+}
+
+pub(crate) fn manifest_json(manifest: &Manifest) -> Value {
+    json!({
+        "type": "manifest",
+        "name": manifest.name().to_string(),
+        "channel": manifest.channel.as_str(),
+        "arch": manifest.arch.as_str(),
+        "board": manifest.board,
+        "version": manifest.version,
+        "release": manifest.release,
+        "issued_at": manifest.issued_at,
+        "expires_at": manifest.expires_at,
+        "cmdline": manifest.cmdline,
+        "artifacts": entries_json(&manifest.artifacts),
+    })
+}
+
+pub(crate) fn entries_json(entries: &[ArtifactEntry]) -> Vec<Value> {
+    entries.iter().map(cli::json_entry).collect()
+}
+
+pub(crate) fn manifest_text(manifest: &Manifest) -> String {
+    let mut lines = vec![
+        format!("name       {}", manifest.name()),
+        format!("version    {} ({})", manifest.version, printable(&manifest.release)),
+        format!("issued     {}", date(manifest.issued_at)),
+        format!("expires    {}", date(manifest.expires_at)),
+    ];
+    lines.extend(manifest.board.as_ref().map(|board| format!("board      {}", printable(board))));
+    lines.extend(manifest.cmdline.as_ref().map(|cmdline| format!("cmdline    {}", printable(cmdline))));
+    lines.push(entries_text(&manifest.artifacts));
+    lines.join("\n")
+}
+
+pub(crate) fn entries_text(entries: &[ArtifactEntry]) -> String {
+    let line = |entry: &ArtifactEntry| {
+        let (name, size) = (printable(entry.filename.as_str()), Bytes(entry.size));
+        format!("{:<10} {name}  {size}  {}", entry.role.as_str(), entry.cid)
+    };
+    let mut lines: Vec<_> = entries.iter().take(MAX_LISTED).map(line).collect();
+    if entries.len() > MAX_LISTED {
+        let size = Bytes(entries[MAX_LISTED..].iter().map(|entry| entry.size).sum());
+        lines.push(format!("…          and {} more, {size}; --json lists all", entries.len() - MAX_LISTED));
+    }
+    lines.join("\n")
+}
+
+pub(crate) fn root_json(root: &TrustRoot) -> Value {
+    let ids = |keys: &std::collections::BTreeSet<phase_core::KeyId>| -> Vec<String> {
+        keys.iter().map(ToString::to_string).collect()
+    };
+    let channels = root.channels.iter().map(|(label, role)| {
+        let role = json!({
+            "keys": ids(&role.keys),
+            "threshold": role.threshold,
+            "pointer_keys": ids(&role.pointer_keys),
+        });
+        (label.to_string(), role)
+    });
+    json!({
+        "type": "root",
+        "version": root.version,
+        "issued_at": root.issued_at,
+        "expires_at": root.expires_at,
+        "root": { "keys": ids(&root.root.keys), "threshold": root.root.threshold },
+        "channels": channels.collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+pub(crate) fn root_text(root: &TrustRoot) -> String {
+    let mut lines = vec![
+        format!("root       version {}", root.version),
+        format!("issued     {}", date(root.issued_at)),
+        format!("expires    {}", date(root.expires_at)),
+        format!("next root  {} of", root.root.threshold),
+    ];
+    let list = |keys: &std::collections::BTreeSet<phase_core::KeyId>| {
+        keys.iter().map(|id| format!("  {id}")).collect::<Vec<_>>()
+    };
+    lines.extend(list(&root.root.keys));
+    for (channel, role) in &root.channels {
+        lines.push(format!("channel    {channel}: manifests by {} of", role.threshold));
+        lines.extend(list(&role.keys));
+        lines.push(format!("channel    {channel}: pointers by any of"));
+        lines.extend(list(&role.pointer_keys));
+    }
+    lines.join("\n")
+}
+
+pub(crate) fn pointer_json(pointer: &Pointer) -> Value {
+    json!({
+        "type": "pointer",
+        "name": pointer.name.to_string(),
+        "manifest": pointer.manifest.to_string(),
+        "version": pointer.version,
+        "issued_at": pointer.issued_at,
+        "expires_at": pointer.expires_at,
+        "urls": pointer.urls,
+    })
+}
+
+pub(crate) fn pointer_text(pointer: &Pointer) -> String {
+    let mut lines = vec![
+        format!("name       {}", pointer.name),
+        format!("manifest   {}", pointer.manifest),
+        format!("version    {}", pointer.version),
+        format!("issued     {}", date(pointer.issued_at)),
+        format!("expires    {}", date(pointer.expires_at)),
+    ];
+    lines.extend(pointer.urls.iter().map(|url| format!("url        {}", printable(url))));
+    lines.join("\n")
+}

@@ -1,0 +1,12 @@
+//! What the command lines of Phase's binaries share: errors and exit codes, logging, signals, the options about the
+//! network. The binaries themselves only parse and print.
+
+mod fault;
+mod network;
+mod process;
+mod text;
+
+pub use fault::{Fails, Fault, FileError};
+pub use network::{BootstrapArgs, read_root};
+pub use process::{Signals, init_logging, now, print, warn_of_key_log};
+pub use text::{Bytes, Rate, parse_duration, printable};

@@ -1,0 +1,153 @@
+//! The driver of the [`scheduler`]: links in, verified chunks in the store out.
+//!
+//! One task runs a fixed sequence: carry out the scheduler's actions, wait for the next thing that happens, tell the
+//! scheduler. Hashing and disk writes run on blocking threads, a bounded number at a time; while they are behind,
+//! nothing is taken from the links, so the peers are slowed down instead of memory filled.
+
+mod driver;
+mod jobs;
+mod peers;
+mod report;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::{Multiaddr, PeerId};
+use phase_core::store::StoreError;
+use phase_core::{ArtifactIndex, Cid, Failure};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::catalog::Catalog;
+use super::command::ConnectError;
+use super::link::{LinkEvent, PeerLink};
+use super::node::NodeHandle;
+use crate::scheduler;
+
+pub use report::{PeerReport, Progress, Report, Verdict};
+
+/// Link events that may wait for the driver: at 128 KiB a chunk, 4 MiB.
+const EVENT_QUEUE: usize = 32;
+
+/// How a download behaves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Windows, limits and timeouts of the scheduler.
+    pub scheduler: scheduler::Config,
+    /// Artifacts fetched at a time. Default 64; each takes a file descriptor, and its index is held in memory.
+    pub max_active: usize,
+    /// How long to go on without a single verified chunk. Default 60 s.
+    pub give_up_after: Duration,
+    /// The time between two checkpoints: what a power cut can lose. Default 500 ms.
+    pub checkpoint: Duration,
+    /// The seed of the scheduler's random choices.
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            scheduler: scheduler::Config::default(),
+            max_active: 64,
+            give_up_after: Duration::from_secs(60),
+            checkpoint: Duration::from_millis(500),
+            seed: 0,
+        }
+    }
+}
+
+/// An artifact to fetch.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Its CID: the root of `index`.
+    pub cid: Cid,
+    /// Its chunks. The index blocks are in the store already.
+    pub index: Arc<ArtifactIndex>,
+}
+
+/// Opens links that report to one download.
+#[derive(Clone)]
+pub struct LinkOpener {
+    node: NodeHandle,
+    events: mpsc::Sender<(PeerId, LinkEvent)>,
+}
+
+/// Where the links of one [`LinkOpener`] report to.
+pub struct LinkEvents(mpsc::Receiver<(PeerId, LinkEvent)>);
+
+/// A channel between links and the download that will use them.
+pub fn links(node: &NodeHandle) -> (LinkOpener, LinkEvents) {
+    let (events, receiver) = mpsc::channel(EVENT_QUEUE);
+    (LinkOpener { node: node.clone(), events }, LinkEvents(receiver))
+}
+
+impl LinkOpener {
+    /// Connects to `peer` and opens a link.
+    pub async fn open(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<PeerLink, ConnectError> {
+        PeerLink::open_with(&self.node, peer, addresses, Some(self.events.clone())).await
+    }
+}
+
+/// What a download needs from outside.
+pub struct Inputs {
+    /// Where chunks are written to, and served from meanwhile.
+    pub catalog: Arc<Catalog>,
+    /// What to fetch, most urgent first.
+    pub wanted: Vec<Wanted>,
+    /// Links to peers as they are found.
+    pub links: mpsc::Receiver<Arc<PeerLink>>,
+    /// What these links report.
+    pub events: LinkEvents,
+    /// Told how far it is.
+    pub progress: watch::Sender<Progress>,
+    /// Ends the download early; what is verified stays.
+    pub stop: CancellationToken,
+}
+
+/// Fetches everything wanted into the store.
+///
+/// # Errors
+/// [`DownloadError`]. Whatever was verified until then is on disk and will not be fetched again.
+pub async fn run(inputs: Inputs, config: Config) -> Result<Report, DownloadError> {
+    driver::Driver::new(inputs, config).run().await
+}
+
+/// Why a download ended without everything.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// The disk: what was verified before stays.
+    #[error("cannot store what was fetched")]
+    Store(#[from] StoreError),
+    /// Nobody delivers.
+    #[error("no verified chunk for {} s: {missing} of {total} chunks missing, {peers} peers connected", waited.as_secs())]
+    Stalled {
+        /// How long nothing came.
+        waited: Duration,
+        /// Chunks still missing.
+        missing: u64,
+        /// Chunks in all.
+        total: u64,
+        /// Peers connected at the end.
+        peers: usize,
+        /// What was fetched and from whom until then.
+        report: Box<Report>,
+    },
+    /// Stopped by the caller.
+    #[error("interrupted: what is verified stays, run again to resume")]
+    Interrupted,
+    /// A worker thread panicked.
+    #[error("a worker failed: {0}")]
+    Worker(String),
+}
+
+impl DownloadError {
+    /// The kind of failure, for exit codes.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Store(error) => error.failure(),
+            Self::Stalled { .. } => Failure::Network,
+            Self::Interrupted => Failure::Interrupted,
+            Self::Worker(_) => Failure::Other,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The connected peers of a download: their links, and what is under way on each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use libp2p::PeerId;
+use phase_core::{ChunkRange, Cid};
+use tokio::time::Instant;
+
+use crate::net::link::{LinkError, PeerLink};
+use crate::peer::PeerKey;
+use crate::scheduler::{ArtifactSlot, RequestId};
+use crate::wire::{self, Refusal};
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Done,
+    Refused(Refusal),
+}
+
+/// A request under way.
+struct Asked {
+    /// The link's id, for cancelling.
+    id: wire::RequestId,
+    /// Chunks that have arrived and are being verified.
+    unverified: usize,
+    /// How it has ended, if it has. Told after its chunks: what arrived before the end is not missing.
+    end: Option<End>,
+}
+
+/// A peer with a link.
+struct Connected {
+    link: Arc<PeerLink>,
+    since: Instant,
+    requests: BTreeMap<RequestId, Asked>,
+    /// Subscriptions to what it has.
+    subscriptions: BTreeMap<ArtifactSlot, wire::RequestId>,
+}
+
+/// Peers by the key under which the scheduler knows them. A peer that comes back has the same key.
+#[derive(Default)]
+pub(super) struct Peers {
+    connected: BTreeMap<PeerKey, Connected>,
+    keys: BTreeMap<PeerId, PeerKey>,
+    /// Peer ids by the number of their key.
+    ids: Vec<PeerId>,
+}
+
+impl Peers {
+    pub(super) fn len(&self) -> usize {
+        self.connected.len()
+    }
+
+    /// The key of a connected peer.
+    pub(super) fn key_of(&self, id: &PeerId) -> Option<PeerKey> {
+        self.keys.get(id).copied().filter(|key| self.connected.contains_key(key))
+    }
+
+    /// Who is behind a key that this type has given out.
+    pub(super) fn id(&self, key: PeerKey) -> PeerId {
+        self.ids[key.0 as usize]
+    }
+
+    /// Since when a peer has been connected.
+    pub(super) fn since(&self, key: PeerKey) -> Option<Instant> {
+        self.connected.get(&key).map(|connected| connected.since)
+    }
+
+    /// Adds a link; `None` if its peer has one already.
+    pub(super) fn insert(&mut self, link: Arc<PeerLink>, now: Instant) -> Option<PeerKey> {
+        let id = link.peer();
+        if self.key_of(&id).is_some() {
+            return None;
+        }
+        let key = *self.keys.entry(id).or_insert_with(|| {
+            self.ids.push(id);
+            PeerKey(self.ids.len() as u64 - 1)
+        });
+        let connected = Connected { link, since: now, requests: BTreeMap::new(), subscriptions: BTreeMap::new() };
+        self.connected.insert(key, connected);
+        Some(key)
+    }
+
+    /// Why the link of a connected peer is dead, if it is.
+    pub(super) fn closed(&self, key: PeerKey) -> Option<LinkError> {
+        self.connected.get(&key)?.link.closed()
+    }
+
+    /// Forgets a peer and all that is under way with it; gives back its link, if it had one.
+    pub(super) fn remove(&mut self, key: PeerKey) -> Option<Arc<PeerLink>> {
+        self.connected.remove(&key).map(|connected| connected.link)
+    }
+
+    /// Asks for chunks.
+    pub(super) fn request(
+        &mut self,
+        key: PeerKey,
+        request: RequestId,
+        slot: ArtifactSlot,
+        artifact: Cid,
+        ranges: Vec<ChunkRange>,
+    ) -> Result<(), LinkError> {
+        let Some(connected) = self.connected.get_mut(&key) else { return Err(LinkError::Ended) };
+        let id = connected.link.request_chunks(request, slot, artifact, ranges)?;
+        connected.requests.insert(request, Asked { id, unverified: 0, end: None });
+        Ok(())
+    }
+
+    /// Says that nothing further of a request is wanted. It still ends.
+    pub(super) fn cancel(&self, key: PeerKey, request: RequestId) {
+        if let Some(connected) = self.connected.get(&key)
+            && let Some(asked) = connected.requests.get(&request)
+        {
+            // A link that cannot take it is dead and says so itself.
+            let _ = connected.link.cancel(asked.id);
+        }
+    }
+
+    /// Asks a peer what it has of an artifact.
+    pub(super) fn subscribe(&mut self, key: PeerKey, slot: ArtifactSlot, artifact: Cid, chunks: u32) {
+        if let Some(connected) = self.connected.get_mut(&key)
+            // A link that cannot take it is dead and says so itself.
+            && let Ok(id) = connected.link.subscribe(slot, artifact, chunks)
+        {
+            connected.subscriptions.insert(slot, id);
+        }
+    }
+
+    /// Asks every peer what it has of an artifact.
+    pub(super) fn subscribe_all(&mut self, slot: ArtifactSlot, artifact: Cid, chunks: u32) {
+        for key in self.connected.keys().copied().collect::<Vec<_>>() {
+            self.subscribe(key, slot, artifact, chunks);
+        }
+    }
+
+    /// Nobody need say any more what it has of an artifact.
+    pub(super) fn unsubscribe_all(&mut self, slot: ArtifactSlot) {
+        for connected in self.connected.values_mut() {
+            if let Some(id) = connected.subscriptions.remove(&slot) {
+                let _ = connected.link.cancel(id);
+            }
+        }
+    }
+
+    /// A chunk has arrived and will be verified.
+    pub(super) fn note_arrival(&mut self, key: PeerKey, request: RequestId) {
+        if let Some(asked) = self.asked(key, request) {
+            asked.unverified += 1;
+        }
+    }
+
+    /// A chunk that has arrived has been verified, or not.
+    pub(super) fn note_looked_at(&mut self, key: PeerKey, request: RequestId) {
+        if let Some(asked) = self.asked(key, request) {
+            asked.unverified -= 1;
+        }
+    }
+
+    /// The peer has said how a request ends.
+    pub(super) fn note_end(&mut self, key: PeerKey, request: RequestId, end: End) {
+        if let Some(asked) = self.asked(key, request) {
+            asked.end = Some(end);
+        }
+    }
+
+    /// How a request ended, once all that arrived for it has been looked at. It is forgotten with that.
+    pub(super) fn take_end(&mut self, key: PeerKey, request: RequestId) -> Option<End> {
+        let asked = self.asked(key, request)?;
+        let end = asked.end.filter(|_| asked.unverified == 0)?;
+        self.connected.get_mut(&key)?.requests.remove(&request);
+        Some(end)
+    }
+
+    fn asked(&mut self, key: PeerKey, request: RequestId) -> Option<&mut Asked> {
+        self.connected.get_mut(&key)?.requests.get_mut(&request)
+    }
+}

@@ -1,0 +1,304 @@
+//! One stream of one peer: reads its requests and answers them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::AsyncReadExt as _;
+use libp2p::{PeerId, Stream};
+use phase_core::store::StoreError;
+use phase_core::{ChunkRange, ChunkSet, Cid, Name};
+use serde_bytes::ByteBuf;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::Shared;
+use super::uploader::{JobGuard, StreamKey, Transfer};
+use crate::net::catalog::Content;
+use crate::net::framing::{self, FrameError, OutFrame};
+use crate::wire::{self, PeerAddrs, Refusal, Reply, ReplyHeader, Request, RequestHeader, RequestId};
+
+/// Frames that may wait for the writer: two runs of chunks and the replies between them.
+const FRAME_QUEUE: usize = 32;
+/// Blocks and releases that may wait for the writer, at up to 1 MiB each: with a thousand streams they add up.
+const MAX_BLOCKS: usize = 2;
+/// Partial artifacts one stream may watch.
+const MAX_SUBSCRIPTIONS: usize = 256;
+/// Artifacts for which one stream's peer is remembered as interested.
+const MAX_INTERESTS: usize = 1024;
+/// The shortest time between two reports of what has been added to an artifact.
+const DELTA_INTERVAL: Duration = Duration::from_millis(50);
+/// Ranges in one report of what has been added; what is left over goes into the next.
+const MAX_DELTA_RANGES: usize = wire::MAX_RANGES;
+
+/// Where a stream's replies go.
+pub(super) type Replies = mpsc::Sender<OutFrame<Option<Guard>>>;
+
+/// What is given back when a frame has been written, or never will be.
+pub(super) enum Guard {
+    /// A job of the uploader.
+    Job(#[expect(dead_code, reason = "held for its drop")] JobGuard),
+    /// One of [`MAX_BLOCKS`].
+    Block(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit),
+}
+
+/// One stream of one peer.
+pub(super) struct Session {
+    peer: PeerId,
+    shared: Shared,
+    key: StreamKey,
+    stop: CancellationToken,
+    subscriptions: BTreeMap<RequestId, CancellationToken>,
+    interests: Vec<Cid>,
+    blocks: Arc<Semaphore>,
+}
+
+impl Session {
+    pub(super) fn new(peer: PeerId, shared: Shared, stop: CancellationToken) -> Self {
+        let key = shared.uploader.stream_key();
+        let blocks = Arc::new(Semaphore::new(MAX_BLOCKS));
+        Self { peer, shared, key, stop, subscriptions: BTreeMap::new(), interests: Vec::new(), blocks }
+    }
+
+    /// Serves until the peer ends the stream, breaks the protocol, or stops reading.
+    pub(super) async fn run(mut self, stream: Stream) {
+        let (mut reader, writer) = stream.split();
+        let (replies, queue) = mpsc::channel(FRAME_QUEUE);
+        let stop = self.stop.clone();
+        let writing = async move {
+            if let Err(error) = framing::write_frames(writer, queue).await {
+                tracing::debug!(%error, "stream ended");
+                stop.cancel();
+            }
+        };
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(writing));
+        loop {
+            match framing::read_request(&mut reader).await {
+                Ok(Some(request)) => {
+                    if self.handle(request, &replies).await.is_err() {
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                Err(FrameError::Wire(error)) => {
+                    tracing::warn!(peer = %self.peer, %error, "malformed request: stream closed");
+                    break;
+                }
+                Err(FrameError::Io(error)) => {
+                    tracing::debug!(peer = %self.peer, %error, "stream ended");
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn handle(&mut self, request: RequestHeader, replies: &Replies) -> Result<(), Closed> {
+        let id = request.id;
+        match request.body {
+            Request::Head { name } => self.answer_head(id, name, replies).await,
+            Request::Block { cid } => self.answer_block(id, cid, replies).await,
+            Request::Have { artifact } => self.answer_have(id, artifact, replies).await,
+            Request::Chunks { artifact, ranges } => self.answer_chunks(id, artifact, ranges, replies).await,
+            Request::Peers { artifact } => self.answer_peers(id, artifact, replies).await,
+            Request::Cancel { request } => {
+                if let Some(subscription) = self.subscriptions.remove(&request) {
+                    subscription.cancel();
+                    return reply(replies, request, Reply::Done, Bytes::new()).await;
+                }
+                self.shared.uploader.cancel(self.key, request).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn answer_head(&self, id: RequestId, name: Name, replies: &Replies) -> Result<(), Closed> {
+        match self.look_up(move |catalog| catalog.head(&name)).await {
+            Ok(Some((pointer, envelope))) => {
+                let mut payload = pointer.encode();
+                let pointer_len = u32::try_from(payload.len()).expect("a pointer is at most 8 KiB");
+                payload.extend_from_slice(&envelope);
+                if payload.len() > wire::MAX_PAYLOAD_LEN as usize {
+                    return refuse(replies, id, Refusal::TooLarge).await;
+                }
+                self.send_block(id, Reply::Head { pointer_len }, payload, replies).await
+            }
+            Ok(None) => refuse(replies, id, Refusal::NotFound).await,
+            Err(refusal) => refuse(replies, id, refusal).await,
+        }
+    }
+
+    async fn answer_block(&self, id: RequestId, cid: Cid, replies: &Replies) -> Result<(), Closed> {
+        match self.look_up(move |catalog| catalog.block(&cid)).await {
+            Ok(Some(block)) => self.send_block(id, Reply::Block, block, replies).await,
+            Ok(None) => refuse(replies, id, Refusal::NotFound).await,
+            Err(refusal) => refuse(replies, id, refusal).await,
+        }
+    }
+
+    async fn answer_have(&mut self, id: RequestId, artifact: Cid, replies: &Replies) -> Result<(), Closed> {
+        let content = match self.look_up(move |catalog| catalog.content(&artifact)).await {
+            Ok(Some(content)) => content,
+            Ok(None) => return refuse(replies, id, Refusal::NotFound).await,
+            Err(refusal) => return refuse(replies, id, refusal).await,
+        };
+        // Whoever asks about what is not here would only take the place of others.
+        self.note_interest(artifact);
+        let chunks = content.index().len();
+        let Some(have) = content.have() else {
+            reply(replies, id, Reply::Have { chunks, full: true }, Bytes::new()).await?;
+            return reply(replies, id, Reply::Done, Bytes::new()).await;
+        };
+        self.subscriptions.retain(|_, subscription| !subscription.is_cancelled());
+        if self.subscriptions.contains_key(&id) {
+            // An id is used once. Its first subscription would go on uncounted.
+            return refuse(replies, id, Refusal::Malformed).await;
+        }
+        if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            return refuse(replies, id, Refusal::Busy { retry_after_ms: 1000 }).await;
+        }
+        reply(replies, id, Reply::Have { chunks, full: false }, have.to_bytes().into()).await?;
+        let ended = self.stop.child_token();
+        let told = ended.clone().drop_guard();
+        let replies = replies.clone();
+        let following = async move {
+            let _told = told;
+            // A closed stream ends the subscription too.
+            let _ = follow(id, content, have, &replies).await;
+        };
+        tokio::spawn(ended.clone().run_until_cancelled_owned(following));
+        self.subscriptions.insert(id, ended);
+        Ok(())
+    }
+
+    async fn answer_chunks(
+        &self,
+        id: RequestId,
+        artifact: Cid,
+        ranges: Vec<ChunkRange>,
+        replies: &Replies,
+    ) -> Result<(), Closed> {
+        let content = match self.look_up(move |catalog| catalog.content(&artifact)).await {
+            Ok(Some(content)) => content,
+            Ok(None) => return refuse(replies, id, Refusal::NotFound).await,
+            Err(refusal) => return refuse(replies, id, refusal).await,
+        };
+        if ranges.iter().any(|range| range.end > content.index().len()) {
+            return refuse(replies, id, Refusal::Malformed).await;
+        }
+        if let Some(have) = content.have()
+            && !ranges.iter().all(|range| have.contains_range(*range))
+        {
+            return refuse(replies, id, Refusal::Missing).await;
+        }
+        let transfer = Transfer {
+            peer: self.peer,
+            stream: self.key,
+            request: id,
+            artifact,
+            content,
+            ranges,
+            replies: replies.clone(),
+            stop: self.stop.clone(),
+        };
+        match self.shared.uploader.push(transfer).await {
+            Ok(()) => Ok(()),
+            Err(refusal) => refuse(replies, id, refusal).await,
+        }
+    }
+
+    async fn answer_peers(&self, id: RequestId, artifact: Cid, replies: &Replies) -> Result<(), Closed> {
+        let peers = self.shared.interest.peers(&artifact, &self.peer, wire::MAX_PEERS);
+        let known = self.shared.node.addresses_of(peers).await;
+        let peers = known.into_iter().map(|(peer, addresses)| PeerAddrs {
+            peer: ByteBuf::from(peer.to_bytes()),
+            addrs: addresses
+                .iter()
+                .map(|address| ByteBuf::from(address.to_vec()))
+                .filter(|address| address.len() <= wire::MAX_ADDR_LEN)
+                .take(wire::MAX_ADDRS)
+                .collect(),
+        });
+        reply(replies, id, Reply::Peers { peers: peers.collect() }, Bytes::new()).await
+    }
+
+    /// Sends a block once there is room for it.
+    async fn send_block(&self, id: RequestId, body: Reply, bytes: Vec<u8>, replies: &Replies) -> Result<(), Closed> {
+        let room = self.blocks.clone().acquire_owned().await.expect("the semaphore is never closed");
+        send(replies, id, body, bytes.into(), Some(Guard::Block(room))).await
+    }
+
+    fn note_interest(&mut self, artifact: Cid) {
+        if self.interests.len() < MAX_INTERESTS {
+            self.shared.interest.add(artifact, self.peer);
+            self.interests.push(artifact);
+        }
+    }
+
+    /// Asks the catalog on a thread that may block. A store that fails is a store that lacks it.
+    async fn look_up<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&super::Catalog) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let catalog = self.shared.catalog.clone();
+        match tokio::task::spawn_blocking(move || question(&catalog)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Err(Refusal::Missing),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for artifact in &self.interests {
+            self.shared.interest.remove(artifact, &self.peer);
+        }
+        self.shared.uploader.stream_closed(self.key);
+    }
+}
+
+/// Reports what is added to a partial artifact until all of it is there.
+async fn follow(id: RequestId, content: Content, mut told: ChunkSet, replies: &Replies) -> Result<(), Closed> {
+    let Some(mut changes) = content.changes() else { return Ok(()) };
+    loop {
+        // An ended fetch has either completed, which the last look tells, or will never add anything.
+        let more = changes.changed().await.is_ok();
+        while let Some(have) = content.have() {
+            let added: Vec<_> = have.difference_ranges(&told).take(MAX_DELTA_RANGES).collect();
+            if added.is_empty() {
+                break;
+            }
+            for range in &added {
+                told.insert_range(*range);
+            }
+            reply(replies, id, Reply::HaveDelta { ranges: added }, Bytes::new()).await?;
+        }
+        if !more || told.is_full() {
+            return reply(replies, id, Reply::Done, Bytes::new()).await;
+        }
+        tokio::time::sleep(DELTA_INTERVAL).await;
+    }
+}
+
+/// The stream is gone: nothing can be answered any more.
+pub(super) struct Closed;
+
+pub(super) async fn reply(replies: &Replies, id: RequestId, body: Reply, payload: Bytes) -> Result<(), Closed> {
+    send(replies, id, body, payload, None).await
+}
+
+pub(super) async fn refuse(replies: &Replies, id: RequestId, refusal: Refusal) -> Result<(), Closed> {
+    send(replies, id, Reply::Refused(refusal), Bytes::new(), None).await
+}
+
+pub(super) async fn send(
+    replies: &Replies,
+    id: RequestId,
+    body: Reply,
+    payload: Bytes,
+    guard: Option<Guard>,
+) -> Result<(), Closed> {
+    let len = u32::try_from(payload.len()).map_err(|_| Closed)?;
+    let header = wire::encode_reply(&ReplyHeader { id, len, body });
+    replies.send(OutFrame { header, payload, guard }).await.map_err(|_| Closed)
+}

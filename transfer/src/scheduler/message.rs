@@ -1,0 +1,124 @@
+//! What a scheduler is told, and what it says.
+
+use std::fmt;
+
+use phase_core::{ChunkIndex, ChunkRange, ChunkSet};
+
+use crate::peer::PeerKey;
+
+/// An artifact among those that are fetched together; the driver numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ArtifactSlot(pub u32);
+
+/// Names a request to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What a peer says it has of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HaveUpdate {
+    /// All of it.
+    Full,
+    /// These chunks and no others.
+    Set(ChunkSet),
+    /// These chunks too.
+    Add(Vec<ChunkRange>),
+}
+
+/// What became of a chunk that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChunkResult {
+    /// It is what the index says, and stored.
+    Verified,
+    /// It is something else, and thrown away.
+    Corrupt,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Ask a peer for chunks.
+    Request {
+        /// Names the request from now on.
+        id: RequestId,
+        /// Whom.
+        peer: PeerKey,
+        /// Of which artifact.
+        slot: ArtifactSlot,
+        /// For what.
+        ranges: Vec<ChunkRange>,
+    },
+    /// Tell a peer that nothing further is wanted of a request.
+    Cancel {
+        /// The request.
+        id: RequestId,
+        /// Whom.
+        peer: PeerKey,
+    },
+    /// Have nothing more to do with a peer in this run.
+    Ban {
+        /// Whom.
+        peer: PeerKey,
+        /// Why.
+        reason: BanReason,
+    },
+}
+
+/// Why a peer is banned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BanReason {
+    /// It sent a chunk that did not verify.
+    Corrupt {
+        /// The artifact.
+        slot: ArtifactSlot,
+        /// The chunk.
+        chunk: ChunkIndex,
+    },
+}
+
+impl fmt::Display for BanReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Corrupt { chunk, .. } => write!(f, "sent chunk {chunk} with bytes that do not verify"),
+        }
+    }
+}
+
+/// Something worth knowing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A chunk is verified.
+    Verified {
+        /// The artifact.
+        slot: ArtifactSlot,
+        /// The chunk.
+        index: ChunkIndex,
+        /// Who sent it; `None` for a request that has been forgotten.
+        peer: Option<PeerKey>,
+    },
+    /// All chunks of an artifact are.
+    ArtifactComplete {
+        /// The artifact.
+        slot: ArtifactSlot,
+    },
+    /// All artifacts so far are complete.
+    Complete,
+    /// A peer delivered nothing for its timeout; what it was asked for goes to others.
+    Stalled {
+        /// Who.
+        peer: PeerKey,
+        /// Chunks that go to others.
+        chunks: u32,
+    },
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Chunks taken back from a peer that was lost, stalled, refused or banned.
+    pub reassigned: u64,
+    /// Verified chunks that had been verified before.
+    pub duplicates: u64,
+    /// Times that a peer stalled.
+    pub stalls: u64,
+}

@@ -1,0 +1,186 @@
+//! However much a peer asks for, a server holds a bounded part of it and says so, and others are served meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use phase_core::{ChunkIndex, ChunkRange, Cid, MemStore, Store as _};
+use phase_transfer::wire::{Refusal, Reply, Request, RequestId};
+
+use crate::gate::{Gate, GatedStore};
+use crate::nodes::{Served, content, in_time};
+use crate::raw::{Raw, request, stranger};
+
+fn chunk(position: u32) -> Vec<ChunkRange> {
+    vec![ChunkRange::new(position, position + 1).unwrap()]
+}
+
+/// A server that sends no chunk until `gate` is opened.
+async fn gated(gate: &Arc<Gate>) -> Served {
+    Served::start_with(|inner| Arc::new(GatedStore { inner, gate: gate.clone(), block: None })).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_beyond_the_bound_are_refused_as_busy_and_each_ends_once() {
+    in_time(async {
+        const REQUESTS: usize = 1500;
+        let gate = Gate::new(0);
+        let served = gated(&gate).await;
+        let node = stranger(&served).await;
+        let mut stream = Raw::open(&node, &served).await;
+        let ids = 0..u32::try_from(REQUESTS).unwrap();
+        let asked: Vec<u8> =
+            ids.flat_map(|id| request(id, Request::Chunks { artifact: served.cid(), ranges: chunk(id % 8) })).collect();
+        stream.write(&asked).await;
+        let mut ends = BTreeMap::new();
+        let mut is_open = false;
+        while ends.len() < REQUESTS {
+            let (header, _) = stream.reply().await.unwrap();
+            match header.body {
+                Reply::Chunk { .. } => assert!(is_open && !ends.contains_key(&header.id)),
+                end => assert_eq!(ends.insert(header.id, end), None, "ended twice"),
+            }
+            // Nothing is sent yet, so all these ends are refusals.
+            if !is_open && ends.len() >= REQUESTS - 1024 {
+                assert!(ends.values().all(|end| matches!(end, Reply::Refused(Refusal::Busy { .. }))), "{ends:?}");
+                gate.open();
+                is_open = true;
+            }
+        }
+        assert!(ends.values().any(|end| *end == Reply::Done));
+        stream.assert_served(&served, 5000).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cancelled_ends_at_once_and_ids_that_come_and_go_do_not_pile_up() {
+    in_time(async {
+        const REQUESTS: u32 = 3000;
+        let gate = Gate::new(0);
+        let served = gated(&gate).await;
+        let node = stranger(&served).await;
+        let mut stream = Raw::open(&node, &served).await;
+        // Two that are being read keep the others waiting.
+        for id in [1, 2] {
+            stream.ask(id, Request::Chunks { artifact: served.cid(), ranges: chunk(id) }).await;
+        }
+        gate.blocked().await;
+        let asked_and_cancelled = |id: u32| {
+            let asked = request(id, Request::Chunks { artifact: served.cid(), ranges: chunk(0) });
+            let cancelled = request(id, Request::Cancel { request: RequestId(id) });
+            [asked, cancelled.clone(), cancelled].concat()
+        };
+        let flood: Vec<u8> = (10..10 + REQUESTS).flat_map(asked_and_cancelled).collect();
+        stream.write(&flood).await;
+        let mut ended = BTreeSet::new();
+        for _ in 0..REQUESTS {
+            let (header, _) = stream.reply().await.unwrap();
+            let is_end = matches!(header.body, Reply::Done | Reply::Refused(Refusal::Busy { .. }));
+            assert!(is_end && header.id.0 >= 10 && ended.insert(header.id), "{header:?}");
+        }
+        gate.open();
+        drop(stream);
+        Raw::open(&node, &served).await.assert_served(&served, 1).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_peer_has_four_streams_and_gets_the_place_of_a_closed_one_back() {
+    in_time(async {
+        let served = Served::start().await;
+        let (greedy, other) = (stranger(&served).await, stranger(&served).await);
+        let mut streams = Vec::new();
+        for turn in 0..12 {
+            let mut stream = Raw::open(&greedy, &served).await;
+            stream.ask(1, Request::Block { cid: served.cid() }).await;
+            assert_eq!(stream.reply().await.is_some(), turn < 4, "stream {turn}");
+            streams.push(stream);
+        }
+        Raw::open(&other, &served).await.assert_served(&served, 1).await;
+        drop(streams);
+        // The server learns of it a moment later.
+        loop {
+            let mut stream = Raw::open(&greedy, &served).await;
+            stream.ask(1, Request::Block { cid: served.cid() }).await;
+            if stream.reply().await.is_some() {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partial_artifact_is_watched_under_each_id_once_and_under_a_bounded_number() {
+    in_time(async {
+        const MAX: u32 = 256;
+        let served = Served::start().await;
+        let index = served.artifact.index().clone();
+        // An artifact that is being fetched, of which another store has everything.
+        let fetching = MemStore::default().partial(&served.cid(), index.clone()).unwrap();
+        let changed = served.catalog.begin(fetching.clone());
+        let node = stranger(&served).await;
+        let mut stream = Raw::open(&node, &served).await;
+        let have = Request::Have { artifact: served.cid() };
+        for id in 0..MAX {
+            stream.ask(id, have.clone()).await;
+            assert_eq!(stream.reply_to(id).await, Reply::Have { chunks: index.len(), full: false });
+        }
+        stream.ask(7, have.clone()).await;
+        assert_eq!(stream.reply_to(7).await, Reply::Refused(Refusal::Malformed));
+        stream.ask(MAX, have).await;
+        assert!(matches!(stream.reply_to(MAX).await, Reply::Refused(Refusal::Busy { .. })));
+
+        let first = index.chunk(ChunkIndex(0)).unwrap();
+        fetching.write_chunk(ChunkIndex(0), &content()[..first.len as usize]).unwrap();
+        changed.send_modify(|count| *count += 1);
+        let mut told = BTreeMap::new();
+        while told.len() < MAX as usize {
+            let (header, _) = stream.reply().await.unwrap();
+            assert_eq!(header.body, Reply::HaveDelta { ranges: chunk(0) });
+            assert_eq!(told.insert(header.id, ()), None);
+        }
+        // The fetch ends without having completed.
+        served.catalog.end(&served.cid());
+        drop(changed);
+        for _ in 0..MAX {
+            assert_eq!(stream.reply().await.unwrap().0.body, Reply::Done);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_about_what_is_not_there_do_not_crowd_out_the_peers_that_fetch() {
+    in_time(async {
+        let served = Served::start().await;
+        let hostile = stranger(&served).await;
+        let mut streams = Vec::new();
+        for turn in 0..4u32 {
+            let mut stream = Raw::open(&hostile, &served).await;
+            for id in 0..1030u32 {
+                let artifact = Cid::of_block(&(turn * 10_000 + id).to_be_bytes());
+                stream.ask(id, Request::Have { artifact }).await;
+                assert_eq!(stream.reply_to(id).await, Reply::Refused(Refusal::NotFound));
+            }
+            streams.push(stream);
+        }
+        // One fetches, another one asks who does.
+        let (fetching, asking) = (stranger(&served).await, stranger(&served).await);
+        let mut subscribed = Raw::open(&fetching, &served).await;
+        subscribed.ask(1, Request::Have { artifact: served.cid() }).await;
+        assert!(matches!(subscribed.reply_to(1).await, Reply::Have { full: true, .. }));
+        let mut stream = Raw::open(&asking, &served).await;
+        let known = fetching.handle().peer_id().to_bytes();
+        // Its address becomes known a moment after it has connected.
+        for id in 0.. {
+            stream.ask(id, Request::Peers { artifact: served.cid() }).await;
+            let Reply::Peers { peers } = stream.reply_to(id).await else { panic!("no answer") };
+            if peers.iter().any(|peer| *peer.peer == known && !peer.addrs.is_empty()) {
+                break;
+            }
+        }
+    })
+    .await;
+}
