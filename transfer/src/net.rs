@@ -19,6 +19,7 @@ mod behaviour;
 mod command;
 mod event_loop;
 mod framing;
+mod inbound;
 mod link;
 mod node;
 mod queries;
@@ -26,6 +27,7 @@ mod records;
 
 pub use behaviour::{PROVIDER_TTL, Role};
 pub use command::{ConnectError, QueryError};
+pub use inbound::IncomingStreams;
 pub use libp2p::{Multiaddr, PeerId, Stream};
 pub use link::{HeadAnswer, LinkError, PeerLink};
 pub use node::{Identity, Node, NodeConfig, NodeError, NodeHandle};

@@ -10,7 +10,8 @@ use libp2p::swarm::NetworkBehaviour;
 use libp2p::{PeerId, StreamProtocol, connection_limits, identify, kad, ping};
 
 use super::command::QUERY_TIMEOUT;
-use super::records;
+use super::framing::PROTOCOL;
+use super::{inbound, records};
 
 /// What identify says we speak.
 const IDENTIFY_PROTOCOL: &str = "/phase/1.0.0";
@@ -50,7 +51,10 @@ pub(super) struct Behaviour {
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
     pub(super) kad: kad::Behaviour<MemoryStore>,
-    pub(super) stream: libp2p_stream::Behaviour,
+    /// Opens transfer streams.
+    pub(super) outbound: libp2p_stream::Behaviour,
+    /// Takes those that others open.
+    pub(super) inbound: inbound::Behaviour,
 }
 
 impl Behaviour {
@@ -65,7 +69,8 @@ impl Behaviour {
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping::Config::new()),
             kad: kademlia(peer, role),
-            stream: libp2p_stream::Behaviour::new(),
+            outbound: libp2p_stream::Behaviour::new(),
+            inbound: inbound::Behaviour::new(PROTOCOL),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, PeerId, Stream, noise, tcp, tls, yamux};
-use libp2p_stream::{Control, IncomingStreams};
+use libp2p_stream::Control;
 use phase_core::keys::SigningKey;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -16,6 +16,7 @@ use super::bootstrap::BootstrapPeer;
 use super::command::{Command, ConnectError, QueryError, QueryReply, root_cause};
 use super::event_loop::EventLoop;
 use super::framing::PROTOCOL;
+use super::inbound::{Acceptor, IncomingStreams};
 
 /// Commands that may wait for the event loop.
 const COMMAND_QUEUE: usize = 256;
@@ -86,7 +87,8 @@ impl Node {
             .build();
         listen(&mut swarm, &config.listen).await?;
         let wildcard = config.listen.iter().any(is_unspecified);
-        let control = swarm.behaviour().stream.new_control();
+        let control = swarm.behaviour().outbound.new_control();
+        let acceptor = swarm.behaviour().inbound.acceptor();
         let (commands, receiver) = mpsc::channel(COMMAND_QUEUE);
         let (routing, routing_seen) = watch::channel(0);
         let event_loop = EventLoop::new(swarm, receiver, wildcard, config.bootstrap, routing);
@@ -94,6 +96,7 @@ impl Node {
             peer,
             commands,
             control,
+            acceptor,
             routing: routing_seen,
             queries: std::sync::Arc::new(Semaphore::new(MAX_QUERIES)),
         };
@@ -175,6 +178,7 @@ pub struct NodeHandle {
     peer: PeerId,
     commands: mpsc::Sender<Command>,
     control: Control,
+    acceptor: Acceptor,
     routing: watch::Receiver<usize>,
     queries: std::sync::Arc<Semaphore>,
 }
@@ -267,7 +271,7 @@ impl NodeHandle {
     /// The raw transfer streams that others open, which [`Server`](super::server::Server) otherwise takes. `None` if
     /// somebody else accepts them already.
     pub fn accept_streams(&self) -> Option<IncomingStreams> {
-        self.control.clone().accept(PROTOCOL).ok()
+        self.acceptor.accept()
     }
 
     async fn query_permit(&self) -> OwnedSemaphorePermit {

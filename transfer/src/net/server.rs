@@ -10,11 +10,11 @@ mod uploader;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use futures::StreamExt as _;
 use libp2p::{PeerId, Stream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::catalog::Catalog;
+use super::inbound::IncomingStreams;
 use super::node::NodeHandle;
 use interest::Interest;
 use session::Session;
@@ -54,10 +54,10 @@ impl Server {
     }
 }
 
-/// Takes streams as fast as they come: libp2p-stream holds one for us and drops the rest.
-async fn accept(mut incoming: libp2p_stream::IncomingStreams, shared: Shared, stop: CancellationToken) {
+/// Gives every stream a session, or refuses it.
+async fn accept(mut incoming: IncomingStreams, shared: Shared, stop: CancellationToken) {
     let sessions: Arc<Mutex<Sessions>> = Arc::default();
-    while let Some((peer, stream)) = incoming.next().await {
+    while let Some((peer, stream)) = incoming.recv().await {
         let Some(place) = Sessions::admit(&sessions, peer) else {
             tracing::debug!(%peer, "too many streams: one refused");
             continue;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::future::join_all;
 use phase_core::{ChunkIndex, ChunkRange, Cid, MemStore, Store as _};
 use phase_transfer::wire::{Refusal, Reply, Request, RequestId};
 
@@ -81,6 +82,31 @@ async fn what_is_cancelled_ends_at_once_and_ids_that_come_and_go_do_not_pile_up(
         gate.open();
         drop(stream);
         Raw::open(&node, &served).await.assert_served(&served, 1).await;
+    })
+    .await;
+}
+
+/// The moment a network is switched on.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_loses_a_stream_because_others_open_theirs_in_the_same_instant() {
+    in_time(async {
+        const PEERS: usize = 32;
+        let served = Served::start().await;
+        let mut nodes = Vec::new();
+        for _ in 0..PEERS {
+            nodes.push(stranger(&served).await);
+        }
+        let mut streams = Vec::new();
+        // As many for each as one peer may have.
+        for turn in 0..4 {
+            let opened = nodes.iter().map(async |node| {
+                let mut stream = Raw::open(node, &served).await;
+                stream.ask(turn, Request::Block { cid: served.cid() }).await;
+                assert_eq!(stream.reply_to(turn).await, Reply::Block);
+                stream
+            });
+            streams.push(join_all(opened).await);
+        }
     })
     .await;
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkSet, Cid, Store as _};
 use phase_transfer::net::{Node, PeerId};
 use phase_transfer::wire::{self, Refusal, Reply, ReplyHeader, Request, RequestHeader, RequestId};
@@ -81,7 +81,7 @@ impl Hostile {
         });
         let mut incoming = node.handle().accept_streams().unwrap();
         tokio::spawn(async move {
-            while let Some((_, stream)) = incoming.next().await {
+            while let Some((_, stream)) = incoming.recv().await {
                 tokio::spawn(actor.clone().serve(stream));
             }
         });
