@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::AsyncReadExt as _;
 use libp2p::{PeerId, Stream};
 use phase_core::store::StoreError;
 use phase_core::{ChunkRange, ChunkSet, Cid, Name};
 use serde_bytes::ByteBuf;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::uploader::{JobGuard, StreamKey, Transfer};
+use super::replies::{Closed, Guard, Replies};
+use super::sessions::Activity;
+use super::uploader::{StreamKey, Transfer};
 use crate::net::catalog::Content;
-use crate::net::framing::{self, FrameError, OutFrame};
-use crate::wire::{self, PeerAddrs, Refusal, Reply, ReplyHeader, Request, RequestHeader, RequestId};
+use crate::net::framing::{self, FrameError};
+use crate::wire::{self, PeerAddrs, Refusal, Reply, Request, RequestHeader, RequestId};
 
-/// Frames that may wait for the writer: two runs of chunks and the replies between them.
-const FRAME_QUEUE: usize = 32;
 /// Blocks and releases that may wait for the writer, at up to 1 MiB each: with a thousand streams they add up.
 const MAX_BLOCKS: usize = 2;
 /// Partial artifacts one stream may watch.
@@ -32,39 +32,29 @@ const DELTA_INTERVAL: Duration = Duration::from_millis(50);
 /// Ranges in one report of what has been added; what is left over goes into the next.
 const MAX_DELTA_RANGES: usize = wire::MAX_RANGES;
 
-/// Where a stream's replies go.
-pub(super) type Replies = mpsc::Sender<OutFrame<Option<Guard>>>;
-
-/// What is given back when a frame has been written, or never will be.
-pub(super) enum Guard {
-    /// A job of the uploader.
-    Job(#[expect(dead_code, reason = "held for its drop")] JobGuard),
-    /// One of [`MAX_BLOCKS`].
-    Block(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit),
-}
-
 /// One stream of one peer.
 pub(super) struct Session {
     peer: PeerId,
     shared: Shared,
     key: StreamKey,
     stop: CancellationToken,
+    activity: Activity,
     subscriptions: BTreeMap<RequestId, CancellationToken>,
     interests: Vec<Cid>,
     blocks: Arc<Semaphore>,
 }
 
 impl Session {
-    pub(super) fn new(peer: PeerId, shared: Shared, stop: CancellationToken) -> Self {
+    pub(super) fn new(peer: PeerId, shared: Shared, stop: CancellationToken, activity: Activity) -> Self {
         let key = shared.uploader.stream_key();
         let blocks = Arc::new(Semaphore::new(MAX_BLOCKS));
-        Self { peer, shared, key, stop, subscriptions: BTreeMap::new(), interests: Vec::new(), blocks }
+        Self { peer, shared, key, stop, activity, subscriptions: BTreeMap::new(), interests: Vec::new(), blocks }
     }
 
     /// Serves until the peer ends the stream, breaks the protocol, or stops reading.
     pub(super) async fn run(mut self, stream: Stream) {
         let (mut reader, writer) = stream.split();
-        let (replies, queue) = mpsc::channel(FRAME_QUEUE);
+        let (replies, queue) = Replies::new(self.activity.clone());
         let stop = self.stop.clone();
         let writing = async move {
             if let Err(error) = framing::write_frames(writer, queue).await {
@@ -76,6 +66,7 @@ impl Session {
         loop {
             match framing::read_request(&mut reader).await {
                 Ok(Some(request)) => {
+                    self.activity.note(Instant::now());
                     if self.handle(request, &replies).await.is_err() {
                         break;
                     }
@@ -104,7 +95,7 @@ impl Session {
             Request::Cancel { request } => {
                 if let Some(subscription) = self.subscriptions.remove(&request) {
                     subscription.cancel();
-                    return reply(replies, request, Reply::Done, Bytes::new()).await;
+                    return replies.reply(request, Reply::Done).await;
                 }
                 self.shared.uploader.cancel(self.key, request).await;
                 Ok(())
@@ -119,45 +110,45 @@ impl Session {
                 let pointer_len = u32::try_from(payload.len()).expect("a pointer is at most 8 KiB");
                 payload.extend_from_slice(&envelope);
                 if payload.len() > wire::MAX_PAYLOAD_LEN as usize {
-                    return refuse(replies, id, Refusal::TooLarge).await;
+                    return replies.refuse(id, Refusal::TooLarge).await;
                 }
                 self.send_block(id, Reply::Head { pointer_len }, payload, replies).await
             }
-            Ok(None) => refuse(replies, id, Refusal::NotFound).await,
-            Err(refusal) => refuse(replies, id, refusal).await,
+            Ok(None) => replies.refuse(id, Refusal::NotFound).await,
+            Err(refusal) => replies.refuse(id, refusal).await,
         }
     }
 
     async fn answer_block(&self, id: RequestId, cid: Cid, replies: &Replies) -> Result<(), Closed> {
         match self.look_up(move |catalog| catalog.block(&cid)).await {
             Ok(Some(block)) => self.send_block(id, Reply::Block, block, replies).await,
-            Ok(None) => refuse(replies, id, Refusal::NotFound).await,
-            Err(refusal) => refuse(replies, id, refusal).await,
+            Ok(None) => replies.refuse(id, Refusal::NotFound).await,
+            Err(refusal) => replies.refuse(id, refusal).await,
         }
     }
 
     async fn answer_have(&mut self, id: RequestId, artifact: Cid, replies: &Replies) -> Result<(), Closed> {
         let content = match self.look_up(move |catalog| catalog.content(&artifact)).await {
             Ok(Some(content)) => content,
-            Ok(None) => return refuse(replies, id, Refusal::NotFound).await,
-            Err(refusal) => return refuse(replies, id, refusal).await,
+            Ok(None) => return replies.refuse(id, Refusal::NotFound).await,
+            Err(refusal) => return replies.refuse(id, refusal).await,
         };
         // Whoever asks about what is not here would only take the place of others.
         self.note_interest(artifact);
         let chunks = content.index().len();
         let Some(have) = content.have() else {
-            reply(replies, id, Reply::Have { chunks, full: true }, Bytes::new()).await?;
-            return reply(replies, id, Reply::Done, Bytes::new()).await;
+            replies.reply(id, Reply::Have { chunks, full: true }).await?;
+            return replies.reply(id, Reply::Done).await;
         };
         self.subscriptions.retain(|_, subscription| !subscription.is_cancelled());
         if self.subscriptions.contains_key(&id) {
             // An id is used once. Its first subscription would go on uncounted.
-            return refuse(replies, id, Refusal::Malformed).await;
+            return replies.refuse(id, Refusal::Malformed).await;
         }
         if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
-            return refuse(replies, id, Refusal::Busy { retry_after_ms: 1000 }).await;
+            return replies.refuse(id, Refusal::Busy { retry_after_ms: 1000 }).await;
         }
-        reply(replies, id, Reply::Have { chunks, full: false }, have.to_bytes().into()).await?;
+        replies.send(id, Reply::Have { chunks, full: false }, have.to_bytes().into(), None).await?;
         let ended = self.stop.child_token();
         let told = ended.clone().drop_guard();
         let replies = replies.clone();
@@ -180,16 +171,16 @@ impl Session {
     ) -> Result<(), Closed> {
         let content = match self.look_up(move |catalog| catalog.content(&artifact)).await {
             Ok(Some(content)) => content,
-            Ok(None) => return refuse(replies, id, Refusal::NotFound).await,
-            Err(refusal) => return refuse(replies, id, refusal).await,
+            Ok(None) => return replies.refuse(id, Refusal::NotFound).await,
+            Err(refusal) => return replies.refuse(id, refusal).await,
         };
         if ranges.iter().any(|range| range.end > content.index().len()) {
-            return refuse(replies, id, Refusal::Malformed).await;
+            return replies.refuse(id, Refusal::Malformed).await;
         }
         if let Some(have) = content.have()
             && !ranges.iter().all(|range| have.contains_range(*range))
         {
-            return refuse(replies, id, Refusal::Missing).await;
+            return replies.refuse(id, Refusal::Missing).await;
         }
         let transfer = Transfer {
             peer: self.peer,
@@ -203,7 +194,7 @@ impl Session {
         };
         match self.shared.uploader.push(transfer).await {
             Ok(()) => Ok(()),
-            Err(refusal) => refuse(replies, id, refusal).await,
+            Err(refusal) => replies.refuse(id, refusal).await,
         }
     }
 
@@ -219,13 +210,13 @@ impl Session {
                 .take(wire::MAX_ADDRS)
                 .collect(),
         });
-        reply(replies, id, Reply::Peers { peers: peers.collect() }, Bytes::new()).await
+        replies.reply(id, Reply::Peers { peers: peers.collect() }).await
     }
 
     /// Sends a block once there is room for it.
     async fn send_block(&self, id: RequestId, body: Reply, bytes: Vec<u8>, replies: &Replies) -> Result<(), Closed> {
         let room = self.blocks.clone().acquire_owned().await.expect("the semaphore is never closed");
-        send(replies, id, body, bytes.into(), Some(Guard::Block(room))).await
+        replies.send(id, body, bytes.into(), Some(Guard::Block(room))).await
     }
 
     fn note_interest(&mut self, artifact: Cid) {
@@ -271,34 +262,11 @@ async fn follow(id: RequestId, content: Content, mut told: ChunkSet, replies: &R
             for range in &added {
                 told.insert_range(*range);
             }
-            reply(replies, id, Reply::HaveDelta { ranges: added }, Bytes::new()).await?;
+            replies.reply(id, Reply::HaveDelta { ranges: added }).await?;
         }
         if !more || told.is_full() {
-            return reply(replies, id, Reply::Done, Bytes::new()).await;
+            return replies.reply(id, Reply::Done).await;
         }
         tokio::time::sleep(DELTA_INTERVAL).await;
     }
-}
-
-/// The stream is gone: nothing can be answered any more.
-pub(super) struct Closed;
-
-pub(super) async fn reply(replies: &Replies, id: RequestId, body: Reply, payload: Bytes) -> Result<(), Closed> {
-    send(replies, id, body, payload, None).await
-}
-
-pub(super) async fn refuse(replies: &Replies, id: RequestId, refusal: Refusal) -> Result<(), Closed> {
-    send(replies, id, Reply::Refused(refusal), Bytes::new(), None).await
-}
-
-pub(super) async fn send(
-    replies: &Replies,
-    id: RequestId,
-    body: Reply,
-    payload: Bytes,
-    guard: Option<Guard>,
-) -> Result<(), Closed> {
-    let len = u32::try_from(payload.len()).map_err(|_| Closed)?;
-    let header = wire::encode_reply(&ReplyHeader { id, len, body });
-    replies.send(OutFrame { header, payload, guard }).await.map_err(|_| Closed)
 }

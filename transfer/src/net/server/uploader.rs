@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Catalog;
-use super::session::{Closed, Guard, Replies, reply, send};
+use super::replies::{Closed, Guard, Replies};
 use crate::net::catalog::Content;
 use crate::peer::PeerKey;
 use crate::upload::{self, Job, JobId, TransferKey, UploadQueue};
@@ -44,7 +44,7 @@ pub(super) struct Transfer {
 }
 
 enum Command {
-    Push(Transfer, oneshot::Sender<Result<(), Refusal>>),
+    Push(Box<Transfer>, oneshot::Sender<Result<(), Refusal>>),
     Cancel(StreamKey, RequestId),
     Closed(StreamKey),
 }
@@ -99,7 +99,7 @@ impl Uploader {
     /// Takes in a request, or says why not. Its own session then tells the peer, and waits while it does.
     pub(super) async fn push(&self, transfer: Transfer) -> Result<(), Refusal> {
         let (reply, answer) = oneshot::channel();
-        let _ = self.commands.send(Command::Push(transfer, reply)).await;
+        let _ = self.commands.send(Command::Push(Box::new(transfer), reply)).await;
         // Without an uploader the server is gone and so is every session.
         answer.await.unwrap_or(Ok(()))
     }
@@ -170,7 +170,7 @@ impl Work {
         match command {
             Command::Push(transfer, reply) => {
                 // A session that has ended tells its peer nothing.
-                let _ = reply.send(self.push(transfer));
+                let _ = reply.send(self.push(*transfer));
             }
             Command::Cancel(stream, request) => {
                 let is_meant = |open: &Open| open.transfer.stream == stream && open.transfer.request == request;
@@ -259,7 +259,7 @@ impl Work {
         let (request, replies, stop) = (*request, replies.clone(), stop.clone());
         self.answers.spawn(async move {
             // A stream that has ended needs no answer.
-            let _ = stop.run_until_cancelled(reply(&replies, request, end, Bytes::new())).await;
+            let _ = stop.run_until_cancelled(replies.reply(request, end)).await;
             key
         });
     }
@@ -306,7 +306,7 @@ impl Delivery {
             at += chunk.len as usize;
             let body = Reply::Chunk { index, encoding: 0 };
             let guard = Some(Guard::Job(JobGuard(self.guard.clone())));
-            send(&self.replies, self.request, body, payload, guard).await.map_err(|Closed| Undelivered::Closed)?;
+            self.replies.send(self.request, body, payload, guard).await.map_err(|Closed| Undelivered::Closed)?;
         }
         Ok(())
     }

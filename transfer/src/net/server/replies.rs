@@ -1,0 +1,66 @@
+//! The replies of one stream, on their way to the task that writes them.
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Instant;
+
+use super::sessions::Activity;
+use super::uploader::JobGuard;
+use crate::net::framing::OutFrame;
+use crate::wire::{self, Refusal, Reply, ReplyHeader, RequestId};
+
+/// Frames that may wait for the writer: two runs of chunks and the replies between them.
+const FRAME_QUEUE: usize = 32;
+
+/// A reply as it waits for the writer.
+pub(super) type Frame = OutFrame<Option<Guard>>;
+
+/// What is given back when a frame has been written, or never will be.
+pub(super) enum Guard {
+    /// A job of the uploader.
+    Job(#[expect(dead_code, reason = "held for its drop")] JobGuard),
+    /// Room for a block.
+    Block(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit),
+}
+
+/// The stream is gone: nothing can be answered any more.
+pub(super) struct Closed;
+
+/// Where a stream's replies go. Whoever sends one waits while the peer does not read.
+#[derive(Clone)]
+pub(super) struct Replies {
+    frames: mpsc::Sender<Frame>,
+    activity: Activity,
+}
+
+impl Replies {
+    /// Also returns what the writer takes the frames from.
+    pub(super) fn new(activity: Activity) -> (Self, mpsc::Receiver<Frame>) {
+        let (frames, queue) = mpsc::channel(FRAME_QUEUE);
+        (Self { frames, activity }, queue)
+    }
+
+    /// Sends a reply that has no payload.
+    pub(super) async fn reply(&self, id: RequestId, body: Reply) -> Result<(), Closed> {
+        self.send(id, body, Bytes::new(), None).await
+    }
+
+    pub(super) async fn refuse(&self, id: RequestId, refusal: Refusal) -> Result<(), Closed> {
+        self.reply(id, Reply::Refused(refusal)).await
+    }
+
+    pub(super) async fn send(
+        &self,
+        id: RequestId,
+        body: Reply,
+        payload: Bytes,
+        guard: Option<Guard>,
+    ) -> Result<(), Closed> {
+        let len = u32::try_from(payload.len()).map_err(|_| Closed)?;
+        let header = wire::encode_reply(&ReplyHeader { id, len, body });
+        self.frames.send(OutFrame { header, payload, guard }).await.map_err(|_| Closed)?;
+        // There was room, so the peer has read what came before.
+        self.activity.note(Instant::now());
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! How many streams are served, and of whom. A stream on which nothing happens keeps its place until somebody else
+//! needs it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use libp2p::PeerId;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Streams served at a time: one for each of a thousand machines that boot at once.
+const MAX_SESSIONS: usize = 1024;
+/// Streams served of one peer: one to resolve, one to fetch, and the same again after a reconnect.
+const MAX_SESSIONS_PER_PEER: usize = 4;
+/// A stream on which nothing has happened for so long gives way when there is no place left. As long as a peer may
+/// take for one frame.
+const IDLE_AFTER: Duration = Duration::from_secs(30);
+
+/// When something last happened on a stream: a request came, or a reply went out.
+#[derive(Clone)]
+pub(super) struct Activity(Arc<Mutex<Instant>>);
+
+impl Activity {
+    fn new(now: Instant) -> Self {
+        Self(Arc::new(Mutex::new(now)))
+    }
+
+    pub(super) fn note(&self, now: Instant) {
+        *self.0.lock().expect("no code panics while it holds the time") = now;
+    }
+
+    fn last(&self) -> Instant {
+        *self.0.lock().expect("no code panics while it holds the time")
+    }
+}
+
+struct Session {
+    peer: PeerId,
+    activity: Activity,
+    stop: CancellationToken,
+}
+
+#[derive(Default)]
+struct Table {
+    sessions: BTreeMap<u64, Session>,
+    next: u64,
+}
+
+/// The streams that are served.
+#[derive(Clone, Default)]
+pub(super) struct Sessions(Arc<Mutex<Table>>);
+
+/// Room for one session, given back when dropped.
+pub(super) struct Place {
+    sessions: Sessions,
+    id: u64,
+    pub(super) activity: Activity,
+}
+
+impl Sessions {
+    /// A place for a stream of `peer` that `stop` ends; `None` if there is none. The stream that has been idle for the
+    /// longest is ended if that makes room.
+    pub(super) fn admit(&self, now: Instant, peer: PeerId, stop: CancellationToken) -> Option<Place> {
+        let mut table = self.lock();
+        let of_peer = table.sessions.values().filter(|session| session.peer == peer).count();
+        if of_peer >= MAX_SESSIONS_PER_PEER {
+            table.end_idle(now, |session| session.peer == peer)?;
+        }
+        if table.sessions.len() >= MAX_SESSIONS {
+            table.end_idle(now, |_| true)?;
+        }
+        let (id, activity) = (table.next, Activity::new(now));
+        table.next += 1;
+        table.sessions.insert(id, Session { peer, activity: activity.clone(), stop });
+        Some(Place { sessions: self.clone(), id, activity })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().expect("no code panics while it holds the table")
+    }
+}
+
+impl Table {
+    /// Ends the one of `candidates` on which nothing has happened for the longest; `None` if something has on each.
+    fn end_idle(&mut self, now: Instant, candidates: impl Fn(&Session) -> bool) -> Option<()> {
+        let asked = self.sessions.iter().filter(|(_, session)| candidates(session));
+        let (id, last) = asked.map(|(id, session)| (*id, session.activity.last())).min_by_key(|(_, last)| *last)?;
+        if now.saturating_duration_since(last) < IDLE_AFTER {
+            return None;
+        }
+        let session = self.sessions.remove(&id)?;
+        tracing::debug!(peer = %session.peer, "idle stream ended: others need its place");
+        session.stop.cancel();
+        Some(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.sessions.lock().sessions.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admit(sessions: &Sessions, now: Instant, peer: PeerId) -> Option<(Place, CancellationToken)> {
+        let stop = CancellationToken::new();
+        Some((sessions.admit(now, peer, stop.clone())?, stop))
+    }
+
+    #[test]
+    fn idle_streams_of_many_peers_give_way_and_busy_ones_do_not() {
+        let (sessions, start) = (Sessions::default(), Instant::now());
+        let mut held: Vec<_> = (0..MAX_SESSIONS).map(|_| admit(&sessions, start, PeerId::random()).unwrap()).collect();
+        assert!(admit(&sessions, start, PeerId::random()).is_none());
+        let later = start + IDLE_AFTER;
+        let idle = held.pop().unwrap();
+        held.iter().for_each(|(place, _)| place.activity.note(later));
+        let late = admit(&sessions, later, PeerId::random()).unwrap();
+        assert!(idle.1.is_cancelled());
+        assert!(held.iter().all(|(_, stop)| !stop.is_cancelled()));
+        // Its place has been given away already.
+        drop(idle);
+        assert!(admit(&sessions, later, PeerId::random()).is_none());
+        drop(late);
+        assert!(admit(&sessions, later, PeerId::random()).is_some());
+    }
+
+    #[test]
+    fn a_peer_with_all_its_places_idle_gets_one_of_them_and_none_of_others() {
+        let (sessions, start) = (Sessions::default(), Instant::now());
+        let (ours, other) = (PeerId::random(), PeerId::random());
+        let others = admit(&sessions, start, other).unwrap();
+        let held: Vec<_> = (0..MAX_SESSIONS_PER_PEER).map(|_| admit(&sessions, start, ours).unwrap()).collect();
+        let later = start + IDLE_AFTER;
+        assert!(admit(&sessions, later - Duration::from_millis(1), ours).is_none());
+        assert!(admit(&sessions, later, ours).is_some());
+        assert_eq!(held.iter().filter(|(_, stop)| stop.is_cancelled()).count(), 1);
+        assert!(!others.1.is_cancelled());
+    }
+}
