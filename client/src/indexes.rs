@@ -10,7 +10,7 @@ use phase_core::{ArtifactIndex, Cid};
 use phase_transfer::net::download::Wanted;
 use tokio::task::JoinSet;
 
-use crate::fetch::FetchError;
+use crate::fetch_error::FetchError;
 use crate::pool::Pool;
 
 /// Indexes fetched at a time.

@@ -13,13 +13,15 @@ pub mod cli;
 mod discovery;
 mod export;
 mod fetch;
+mod fetch_error;
 mod indexes;
 mod pool;
 mod resolve;
 mod start;
 
 pub use export::{ExportError, export};
-pub use fetch::{Fetch, FetchError, FetchOptions, Selection};
+pub use fetch::{Fetch, FetchOptions, Selection};
+pub use fetch_error::FetchError;
 pub use phase_transfer::net::download::{PeerReport, Progress, Report, Verdict};
 pub use resolve::{Answer, ResolveError, ResolveOptions, Resolved};
 pub use start::{Client, ClientConfig, StartError, Trust};

@@ -11,17 +11,24 @@ use phase_core::{Failure, MAX_BLOCK_LEN};
 use super::fault::{Fault, FileError};
 use crate::net::bootstrap::{self, BootstrapPeer};
 
-/// Where the first peers come from.
+/// The environment variable that lists first peers.
+const ADDRESSES_VARIABLE: &str = "PHASE_BOOTSTRAP";
+/// The environment variable that names a file of first peers.
+const FILE_VARIABLE: &str = "PHASE_BOOTSTRAP_FILE";
+
+/// Where the first peers come from. What is said on the command line comes before what the environment says.
 #[derive(Clone, Debug, Default, Args)]
 pub struct BootstrapArgs {
     /// A first peer, as multiaddr: /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…; repeatable, or separated by commas
-    #[arg(long = "bootstrap", value_name = "ADDR", value_delimiter = ',', env = "PHASE_BOOTSTRAP")]
+    /// [env: PHASE_BOOTSTRAP]
+    #[arg(long = "bootstrap", value_name = "ADDR", value_delimiter = ',')]
     addresses: Vec<String>,
     /// A list of first peers (TOML, [[bootstrap]] with peer_id and address), used if none is given directly
+    /// [env: PHASE_BOOTSTRAP_FILE]
     ///
     /// Without it, bootstrap-nodes.toml in the working directory is used if there is one, else the list that is
     /// part of this program.
-    #[arg(long, value_name = "FILE", env = "PHASE_BOOTSTRAP_FILE")]
+    #[arg(long, value_name = "FILE")]
     bootstrap_file: Option<PathBuf>,
 }
 
@@ -31,12 +38,24 @@ impl BootstrapArgs {
     /// # Errors
     /// A malformed address, or a list that cannot be read.
     pub fn choose(&self) -> Result<Vec<BootstrapPeer>, Fault> {
-        // An empty environment variable means none.
-        let texts = self.addresses.iter().map(|text| text.trim()).filter(|text| !text.is_empty());
-        let given: Vec<BootstrapPeer> = texts.map(str::parse).collect::<Result<_, _>>()?;
-        let file = self.bootstrap_file.as_deref().filter(|path| !path.as_os_str().is_empty());
-        Ok(bootstrap::choose(&given, file)?)
+        self.choose_with(|variable| std::env::var(variable).ok())
     }
+
+    fn choose_with(&self, environment: impl Fn(&str) -> Option<String>) -> Result<Vec<BootstrapPeer>, Fault> {
+        let mut given = parse(self.addresses.iter().map(String::as_str))?;
+        let mut file = self.bootstrap_file.clone().filter(|path| !path.as_os_str().is_empty());
+        if given.is_empty() && file.is_none() {
+            // An empty variable means none.
+            given = parse(environment(ADDRESSES_VARIABLE).unwrap_or_default().split(','))?;
+            file = environment(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        }
+        Ok(bootstrap::choose(&given, file.as_deref())?)
+    }
+}
+
+fn parse<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<BootstrapPeer>, Fault> {
+    let texts = texts.map(str::trim).filter(|text| !text.is_empty());
+    Ok(texts.map(str::parse).collect::<Result<_, _>>()?)
 }
 
 /// Reads a trust root and checks that it is signed by its own keys.
@@ -81,6 +100,34 @@ mod tests {
             peers.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/2"]
         );
+    }
+
+    #[test]
+    fn what_the_command_line_says_comes_before_the_environment() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = |name: &str, port: u16| {
+            let path = folder.path().join(name);
+            let peer = "12D3KooWGRUvKK9kW6wqCw5E3mbGZpDYBAt7sQJTzEYLnTvTgpVk";
+            let text = format!("[[bootstrap]]\npeer_id = \"{peer}\"\naddress = \"/ip4/127.0.0.1/tcp/{port}\"\n");
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (ours, theirs) = (list("ours.toml", 3), list("theirs.toml", 4));
+        let environment = |variable: &str| match variable {
+            ADDRESSES_VARIABLE => Some("/ip4/127.0.0.1/tcp/2".to_owned()),
+            _ => Some(theirs.clone()),
+        };
+        let files_only = |variable: &str| Some(theirs.clone()).filter(|_| variable == FILE_VARIABLE);
+        let port = |arguments: &[&str], environment: &dyn Fn(&str) -> Option<String>| {
+            let line = Line::parse_from([&["x"], arguments].concat());
+            let peers = line.bootstrap.choose_with(environment).unwrap();
+            assert_eq!(peers.len(), 1);
+            peers[0].address.to_string().split('/').nth(4).unwrap().to_owned()
+        };
+        assert_eq!(port(&["--bootstrap", "/ip4/127.0.0.1/tcp/1", "--bootstrap-file", &ours], &environment), "1");
+        assert_eq!(port(&["--bootstrap-file", &ours], &environment), "3");
+        assert_eq!(port(&[], &environment), "2");
+        assert_eq!(port(&[], &files_only), "4");
     }
 
     #[test]
