@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use phase_client::{FetchError, Report, Verdict};
+use phase_client::{FetchError, FetchOptions, Report, Verdict};
 use phase_core::Store as _;
 use phase_transfer::net::download::DownloadError;
 use phase_transfer::wire::Refusal;
@@ -153,6 +153,21 @@ async fn reports_of_new_chunks_that_never_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_index_block() {
     survives(Trick::WrongBlock, Expect::Banned("other bytes than those of")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_has_nothing_at_first_is_asked_again() {
+    in_time(async {
+        let world = world().await;
+        let late = Hostile::start(&world, Trick::NotYet).await;
+        let client = world.client("client").await;
+        let resolved = world.resolve(&client, 1).await;
+        let report = client.fetch(&resolved, FetchOptions::default()).finish().await.unwrap();
+        world.assert_fetched("client", ["rootfs"]);
+        late.struck().await;
+        assert!(report.peers[&late.peer].bytes > 0);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

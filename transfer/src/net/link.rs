@@ -38,6 +38,8 @@ pub(super) enum LinkEvent {
     Refused { request: scheduler::RequestId, refusal: Refusal },
     /// What the peer has of an artifact.
     Have { slot: ArtifactSlot, update: HaveUpdate },
+    /// The peer has nothing of an artifact, at least not yet.
+    HaveNot { slot: ArtifactSlot },
     /// The link is dead; [`PeerLink::closed`] says why.
     Closed,
 }
@@ -376,8 +378,7 @@ fn have_event(
         }
         // The subscription has ended: what was told still holds.
         (Reply::Done, _) => HaveUpdate::Add(Vec::new()),
-        // The peer has nothing of it.
-        (Reply::Refused(_), _) => HaveUpdate::Set(ChunkSet::new(chunks)),
+        (Reply::Refused(_), None) => return Ok(LinkEvent::HaveNot { slot }),
         _ => return Err(LinkError::Unexpected),
     };
     Ok(LinkEvent::Have { slot, update })

@@ -43,6 +43,8 @@ pub(crate) enum Trick {
     },
     /// Answers the name with another kind of reply.
     HeadOfAnotherKind,
+    /// Says once that it has nothing of the artifact, like a peer that has yet to begin.
+    NotYet,
     /// Ends the stream when asked about the name.
     CloseAtHead,
 }
@@ -189,6 +191,10 @@ impl Actor {
                 let have = frame(id, Reply::Have { chunks, full: false }, &ChunkSet::new(chunks).to_bytes());
                 let delta = frame(id, Reply::HaveDelta { ranges: vec![ChunkRange::new(0, chunks).unwrap()] }, &[]);
                 [have, delta.clone(), delta].concat()
+            }
+            Trick::NotYet if !*self.struck.borrow() => {
+                self.struck.send_replace(true);
+                frame(id, Reply::Refused(Refusal::NotFound), &[])
             }
             _ => [frame(id, Reply::Have { chunks, full: true }, &[]), done].concat(),
         }

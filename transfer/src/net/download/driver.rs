@@ -142,7 +142,10 @@ impl Driver {
                     self.handle_outcome(outcome.map_err(|error| DownloadError::Worker(error.to_string()))?)?;
                 }
                 _ = tokio::time::sleep_until(timer) => self.handle_timer()?,
-                _ = checkpoint.tick() => self.begin_checkpoint(),
+                _ = checkpoint.tick() => {
+                    self.begin_checkpoint();
+                    self.ask_again();
+                }
                 () = stop.cancelled() => return Err(DownloadError::Interrupted),
             }
         }
@@ -302,6 +305,11 @@ impl Driver {
                         self.scheduler.handle_have(key, slot, update);
                     }
                 }
+                LinkEvent::HaveNot { slot } => {
+                    if let Stage::Active { .. } = &self.stages[slot.0 as usize] {
+                        self.peers.note_refused(key, slot, Instant::now());
+                    }
+                }
                 LinkEvent::Closed => self.drop_if_closed(key),
             }
         }
@@ -448,6 +456,14 @@ impl Driver {
             Stage::Finishing | Stage::Complete => 0,
         });
         missing.sum()
+    }
+
+    /// Asks peers that had nothing of an artifact some time ago.
+    fn ask_again(&mut self) {
+        for (key, slot) in self.peers.take_due(Instant::now()) {
+            let wanted = &self.wanted[slot.0 as usize];
+            self.peers.subscribe(key, slot, wanted.cid, wanted.index.len());
+        }
     }
 
     fn begin_checkpoint(&mut self) {

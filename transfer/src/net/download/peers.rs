@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use libp2p::PeerId;
 use phase_core::{ChunkRange, Cid};
@@ -11,6 +12,12 @@ use crate::net::link::{LinkError, PeerLink};
 use crate::peer::PeerKey;
 use crate::scheduler::{ArtifactSlot, RequestId};
 use crate::wire::{self, Refusal};
+
+/// How long to wait before a peer that had nothing of an artifact is asked again: it may be about to fetch it too.
+/// Doubles each time, up to the maximum.
+const ASK_AGAIN_MIN: Duration = Duration::from_secs(1);
+/// The longest such wait.
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(30);
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +36,13 @@ struct Asked {
     end: Option<End>,
 }
 
+/// A peer had nothing of an artifact.
+struct Refused {
+    /// When to ask again; `None` while an answer is awaited.
+    again_at: Option<Instant>,
+    wait: Duration,
+}
+
 /// A peer with a link.
 struct Connected {
     link: Arc<PeerLink>,
@@ -36,6 +50,8 @@ struct Connected {
     requests: BTreeMap<RequestId, Asked>,
     /// Subscriptions to what it has.
     subscriptions: BTreeMap<ArtifactSlot, wire::RequestId>,
+    /// Artifacts of which it had nothing when it was last asked.
+    refused: BTreeMap<ArtifactSlot, Refused>,
 }
 
 /// Peers by the key under which the scheduler knows them. A peer that comes back has the same key.
@@ -77,7 +93,13 @@ impl Peers {
             self.ids.push(id);
             PeerKey(self.ids.len() as u64 - 1)
         });
-        let connected = Connected { link, since: now, requests: BTreeMap::new(), subscriptions: BTreeMap::new() };
+        let connected = Connected {
+            link,
+            since: now,
+            requests: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            refused: BTreeMap::new(),
+        };
         self.connected.insert(key, connected);
         Some(key)
     }
@@ -134,9 +156,31 @@ impl Peers {
         }
     }
 
+    /// The peer had nothing of an artifact: it will be asked again.
+    pub(super) fn note_refused(&mut self, key: PeerKey, slot: ArtifactSlot, now: Instant) {
+        let Some(connected) = self.connected.get_mut(&key) else { return };
+        let waited = connected.refused.get(&slot).map(|refused| refused.wait);
+        let wait = waited.map_or(ASK_AGAIN_MIN, |wait| (wait * 2).min(ASK_AGAIN_MAX));
+        connected.refused.insert(slot, Refused { again_at: Some(now + wait), wait });
+    }
+
+    /// The peers to be asked again now, and about what. Each is named once until it has refused again.
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<(PeerKey, ArtifactSlot)> {
+        let mut due = Vec::new();
+        for (key, connected) in &mut self.connected {
+            for (slot, refused) in &mut connected.refused {
+                if refused.again_at.take_if(|at| *at <= now).is_some() {
+                    due.push((*key, *slot));
+                }
+            }
+        }
+        due
+    }
+
     /// Nobody need say any more what it has of an artifact.
     pub(super) fn unsubscribe_all(&mut self, slot: ArtifactSlot) {
         for connected in self.connected.values_mut() {
+            connected.refused.remove(&slot);
             if let Some(id) = connected.subscriptions.remove(&slot) {
                 let _ = connected.link.cancel(id);
             }
