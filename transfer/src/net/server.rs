@@ -7,6 +7,7 @@ mod interest;
 mod replies;
 mod session;
 mod sessions;
+mod subscriptions;
 mod uploader;
 
 use std::sync::Arc;

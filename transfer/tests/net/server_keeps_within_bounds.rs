@@ -178,6 +178,36 @@ async fn a_partial_artifact_is_watched_under_each_id_once_and_under_a_bounded_nu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_ends_once_however_it_ends() {
+    in_time(async {
+        let served = Served::start().await;
+        let index = served.artifact.index().clone();
+        let fetching = MemStore::default().partial(&served.cid(), index.clone()).unwrap();
+        let changed = served.catalog.begin(fetching);
+        let node = stranger(&served).await;
+        let mut stream = Raw::open(&node, &served).await;
+        let have = Request::Have { artifact: served.cid() };
+        let cancel = |id| Request::Cancel { request: RequestId(id) };
+        let part = Reply::Have { chunks: index.len(), full: false };
+        // Cancelled, twice.
+        stream.ask(1, have.clone()).await;
+        assert_eq!(stream.reply_to(1).await, part);
+        stream.ask(10, cancel(1)).await;
+        assert_eq!(stream.reply_to(1).await, Reply::Done);
+        stream.ask(11, cancel(1)).await;
+        // Ended by the server, then cancelled: the two may well cross.
+        stream.ask(2, have).await;
+        assert_eq!(stream.reply_to(2).await, part);
+        served.catalog.end(&served.cid());
+        drop(changed);
+        assert_eq!(stream.reply_to(2).await, Reply::Done);
+        stream.ask(12, cancel(2)).await;
+        stream.assert_served(&served, 3).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn questions_about_what_is_not_there_do_not_crowd_out_the_peers_that_fetch() {
     in_time(async {
         let served = Served::start().await;

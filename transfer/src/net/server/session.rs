@@ -1,13 +1,11 @@
 //! One stream of one peer: reads its requests and answers them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::AsyncReadExt as _;
 use libp2p::{PeerId, Stream};
 use phase_core::store::StoreError;
-use phase_core::{ChunkRange, ChunkSet, Cid, Name};
+use phase_core::{ChunkRange, Cid, Name};
 use serde_bytes::ByteBuf;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -16,21 +14,15 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::replies::{Closed, Guard, Replies};
 use super::sessions::Activity;
+use super::subscriptions::Subscriptions;
 use super::uploader::{StreamKey, Transfer};
-use crate::net::catalog::Content;
 use crate::net::framing::{self, FrameError};
 use crate::wire::{self, PeerAddrs, Refusal, Reply, Request, RequestHeader, RequestId};
 
 /// Blocks and releases that may wait for the writer, at up to 1 MiB each: with a thousand streams they add up.
 const MAX_BLOCKS: usize = 2;
-/// Partial artifacts one stream may watch.
-const MAX_SUBSCRIPTIONS: usize = 256;
 /// Artifacts for which one stream's peer is remembered as interested.
 const MAX_INTERESTS: usize = 1024;
-/// The shortest time between two reports of what has been added to an artifact.
-const DELTA_INTERVAL: Duration = Duration::from_millis(50);
-/// Ranges in one report of what has been added; what is left over goes into the next.
-const MAX_DELTA_RANGES: usize = wire::MAX_RANGES;
 
 /// One stream of one peer.
 pub(super) struct Session {
@@ -39,7 +31,7 @@ pub(super) struct Session {
     key: StreamKey,
     stop: CancellationToken,
     activity: Activity,
-    subscriptions: BTreeMap<RequestId, CancellationToken>,
+    subscriptions: Subscriptions,
     interests: Vec<Cid>,
     blocks: Arc<Semaphore>,
 }
@@ -48,7 +40,16 @@ impl Session {
     pub(super) fn new(peer: PeerId, shared: Shared, stop: CancellationToken, activity: Activity) -> Self {
         let key = shared.uploader.stream_key();
         let blocks = Arc::new(Semaphore::new(MAX_BLOCKS));
-        Self { peer, shared, key, stop, activity, subscriptions: BTreeMap::new(), interests: Vec::new(), blocks }
+        Self {
+            peer,
+            shared,
+            key,
+            stop,
+            activity,
+            subscriptions: Subscriptions::default(),
+            interests: Vec::new(),
+            blocks,
+        }
     }
 
     /// Serves until the peer ends the stream, breaks the protocol, or stops reading.
@@ -93,11 +94,9 @@ impl Session {
             Request::Chunks { artifact, ranges } => self.answer_chunks(id, artifact, ranges, replies).await,
             Request::Peers { artifact } => self.answer_peers(id, artifact, replies).await,
             Request::Cancel { request } => {
-                if let Some(subscription) = self.subscriptions.remove(&request) {
-                    subscription.cancel();
-                    return replies.reply(request, Reply::Done).await;
+                if !self.subscriptions.cancel(request) {
+                    self.shared.uploader.cancel(self.key, request).await;
                 }
-                self.shared.uploader.cancel(self.key, request).await;
                 Ok(())
             }
         }
@@ -140,25 +139,11 @@ impl Session {
             replies.reply(id, Reply::Have { chunks, full: true }).await?;
             return replies.reply(id, Reply::Done).await;
         };
-        self.subscriptions.retain(|_, subscription| !subscription.is_cancelled());
-        if self.subscriptions.contains_key(&id) {
-            // An id is used once. Its first subscription would go on uncounted.
-            return replies.refuse(id, Refusal::Malformed).await;
-        }
-        if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
-            return replies.refuse(id, Refusal::Busy { retry_after_ms: 1000 }).await;
+        if let Err(refusal) = self.subscriptions.admit(id) {
+            return replies.refuse(id, refusal).await;
         }
         replies.send(id, Reply::Have { chunks, full: false }, have.to_bytes().into(), None).await?;
-        let ended = self.stop.child_token();
-        let told = ended.clone().drop_guard();
-        let replies = replies.clone();
-        let following = async move {
-            let _told = told;
-            // A closed stream ends the subscription too.
-            let _ = follow(id, content, have, &replies).await;
-        };
-        tokio::spawn(ended.clone().run_until_cancelled_owned(following));
-        self.subscriptions.insert(id, ended);
+        self.subscriptions.follow(id, content, have, replies, &self.stop);
         Ok(())
     }
 
@@ -245,28 +230,5 @@ impl Drop for Session {
             self.shared.interest.remove(artifact, &self.peer);
         }
         self.shared.uploader.stream_closed(self.key);
-    }
-}
-
-/// Reports what is added to a partial artifact until all of it is there.
-async fn follow(id: RequestId, content: Content, mut told: ChunkSet, replies: &Replies) -> Result<(), Closed> {
-    let Some(mut changes) = content.changes() else { return Ok(()) };
-    loop {
-        // An ended fetch has either completed, which the last look tells, or will never add anything.
-        let more = changes.changed().await.is_ok();
-        while let Some(have) = content.have() {
-            let added: Vec<_> = have.difference_ranges(&told).take(MAX_DELTA_RANGES).collect();
-            if added.is_empty() {
-                break;
-            }
-            for range in &added {
-                told.insert_range(*range);
-            }
-            replies.reply(id, Reply::HaveDelta { ranges: added }).await?;
-        }
-        if !more || told.is_full() {
-            return replies.reply(id, Reply::Done).await;
-        }
-        tokio::time::sleep(DELTA_INTERVAL).await;
     }
 }
