@@ -1,6 +1,7 @@
 //! A fetch uses every provider there is and other clients too, writes what was published, and resumes.
 
-use phase_client::{FetchError, FetchOptions, Selection};
+use futures::future::join_all;
+use phase_client::{FetchError, FetchOptions, Selection, Verdict};
 use phase_transfer::net::download::DownloadError;
 
 use crate::support::gate::Gate;
@@ -107,6 +108,35 @@ async fn a_client_serves_others_while_it_still_fetches() {
         fetching_too.finish().await.unwrap();
         world.assert_fetched("first", ["rootfs"]);
         world.assert_fetched("second", ["rootfs"]);
+    })
+    .await;
+}
+
+/// The moment a network is switched on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_at_one_seed_shares_and_takes_nobody_for_a_liar() {
+    in_time(async {
+        const CLIENTS: usize = 8;
+        let files: Vec<_> = (0..6).map(|n| (n.to_string(), bytes(n, 700 << 10))).collect();
+        let world = World::new(files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone()))).await;
+        let seed = world.provider().await;
+        let mut clients = Vec::new();
+        for who in 0..CLIENTS {
+            clients.push(world.client(&who.to_string()).await);
+        }
+        let fetches = clients.iter().map(async |client| {
+            let resolved = world.resolve(client, 1).await;
+            client.fetch(&resolved, FetchOptions::default()).finish().await.unwrap()
+        });
+        let reports = join_all(fetches).await;
+        for (who, report) in reports.iter().enumerate() {
+            world.assert_fetched(&who.to_string(), world.all_files());
+            let banned = report.peers.values().find(|peer| matches!(peer.verdict, Verdict::Banned(_)));
+            assert!(banned.is_none(), "{banned:?}");
+        }
+        let of_seed: u64 = reports.iter().filter_map(|report| Some(report.peers.get(&seed.peer)?.bytes)).sum();
+        let total: u64 = reports.iter().map(|report| report.total).sum();
+        assert!(of_seed < total, "the clients had nothing of each other");
     })
     .await;
 }
