@@ -20,6 +20,7 @@ mod command;
 mod event_loop;
 mod framing;
 mod inbound;
+mod late_dial;
 mod link;
 mod node;
 mod queries;

@@ -26,6 +26,8 @@ const TICK: Duration = Duration::from_millis(500);
 const REDIAL_MIN: Duration = Duration::from_secs(1);
 /// The longest wait between dials of the bootstrap peers.
 const REDIAL_MAX: Duration = Duration::from_secs(60);
+/// How long closing all connections at the end may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Addresses remembered of one peer: identify may send any number.
 const MAX_ADDRESSES: usize = 8;
 
@@ -97,6 +99,22 @@ impl EventLoop {
                 _ = tick.tick() => self.handle_tick(Instant::now()),
             }
         }
+        self.close().await;
+    }
+
+    /// Says goodbye: without it, peers on QUIC would wait for us until a timeout tells them.
+    async fn close(mut self) {
+        let connected: Vec<_> = self.swarm.connected_peers().copied().collect();
+        for peer in connected {
+            // Fails only if it has gone meanwhile.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let closing = async {
+            while self.swarm.network_info().num_peers() > 0 {
+                self.swarm.select_next_some().await;
+            }
+        };
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
     }
 
     fn handle_tick(&mut self, now: Instant) {

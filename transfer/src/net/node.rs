@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use libp2p::identity::Keypair;
-use libp2p::{Multiaddr, PeerId, Stream, noise, tcp, tls, yamux};
+use libp2p::{Multiaddr, PeerId, Stream, noise, quic, tcp, tls, yamux};
 use libp2p_stream::Control;
 use phase_core::keys::SigningKey;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
@@ -17,6 +17,7 @@ use super::command::{Command, ConnectError, QueryError, QueryReply, root_cause};
 use super::event_loop::EventLoop;
 use super::framing::PROTOCOL;
 use super::inbound::{Acceptor, IncomingStreams};
+use super::late_dial::LateDial;
 
 /// Commands that may wait for the event loop.
 const COMMAND_QUEUE: usize = 256;
@@ -26,6 +27,9 @@ pub(super) const RESULT_QUEUE: usize = 64;
 const MAX_QUERIES: usize = 32;
 /// How long opening a stream on an established connection may take. libp2p-stream itself never gives up.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much later than TCP addresses the QUIC addresses of a peer are dialled: five round trips over 100 ms, which TCP
+/// with TLS and yamux takes.
+const TCP_HEAD_START: Duration = Duration::from_millis(500);
 /// How long a connection without a stream is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -80,7 +84,10 @@ impl Node {
             // TLS is twice as fast as Noise for bulk here; whoever speaks only Noise is served as well.
             .with_tcp(tcp::Config::default(), (tls::Config::new, noise::Config::new), yamux::Config::default)
             .map_err(|error| NodeError::Transport(error.to_string()))?
-            .with_quic()
+            .with_other_transport(|key| {
+                LateDial::new(quic::tokio::Transport::new(quic::Config::new(key)), TCP_HEAD_START)
+            })
+            .expect("a QUIC transport needs nothing")
             .with_behaviour(|key| Behaviour::new(key, config.role))
             .expect("building the behaviour cannot fail")
             .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE_TIMEOUT))

@@ -17,7 +17,7 @@ use crate::wire::{self, Refusal, Reply, RequestId};
 /// Partial artifacts one stream may watch.
 const MAX_SUBSCRIPTIONS: usize = 256;
 /// The shortest time between two reports of what has been added to an artifact.
-const DELTA_INTERVAL: Duration = Duration::from_millis(50);
+const DELTA_INTERVAL: Duration = Duration::from_millis(400);
 /// Ranges in one report of what has been added; what is left over goes into the next.
 const MAX_DELTA_RANGES: usize = wire::MAX_RANGES;
 
