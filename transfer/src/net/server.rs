@@ -22,6 +22,7 @@ use super::node::NodeHandle;
 use interest::Interest;
 use session::Session;
 use sessions::{Place, Sessions};
+use subscriptions::Followers;
 use uploader::Uploader;
 
 /// Serves until it is dropped.
@@ -36,6 +37,7 @@ struct Shared {
     catalog: Arc<Catalog>,
     uploader: Uploader,
     interest: Arc<Interest>,
+    followers: Followers,
 }
 
 impl Server {
@@ -46,7 +48,8 @@ impl Server {
     pub fn start(node: &NodeHandle, catalog: Arc<Catalog>) -> Self {
         let stop = CancellationToken::new();
         let uploader = Uploader::start(catalog.clone(), &stop);
-        let shared = Shared { node: node.clone(), catalog, uploader, interest: Arc::default() };
+        let shared =
+            Shared { node: node.clone(), catalog, uploader, interest: Arc::default(), followers: Followers::default() };
         let incoming = node.accept_streams().expect("a node has one server");
         tokio::spawn(stop.clone().run_until_cancelled_owned(accept(incoming, shared, stop.clone())));
         Self { _stop: stop.drop_guard() }

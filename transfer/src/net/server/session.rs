@@ -39,17 +39,9 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(peer: PeerId, shared: Shared, stop: CancellationToken, activity: Activity) -> Self {
         let key = shared.uploader.stream_key();
+        let subscriptions = Subscriptions::new(shared.followers.clone());
         let blocks = Arc::new(Semaphore::new(MAX_BLOCKS));
-        Self {
-            peer,
-            shared,
-            key,
-            stop,
-            activity,
-            subscriptions: Subscriptions::default(),
-            interests: Vec::new(),
-            blocks,
-        }
+        Self { peer, shared, key, stop, activity, subscriptions, interests: Vec::new(), blocks }
     }
 
     /// Serves until the peer ends the stream, breaks the protocol, or stops reading.
