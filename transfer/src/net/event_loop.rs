@@ -169,7 +169,7 @@ impl EventLoop {
                 tracing::debug!(peer = %peer_id, %address, "connected");
                 if let ConnectedPoint::Dialer { address, .. } = &endpoint {
                     // Known to work, which what identify tells is not.
-                    self.addresses.entry(peer_id).or_default().push(without_peer(address.clone()));
+                    self.remember(peer_id, address.clone());
                 }
                 for waiter in self.waiters.remove(&peer_id).unwrap_or_default() {
                     let _ = waiter.reply.send(Ok(()));
@@ -221,17 +221,22 @@ impl EventLoop {
         }
     }
 
+    /// Notes how a connected peer can be reached, while there is room for it.
+    fn remember(&mut self, peer: PeerId, address: Multiaddr) {
+        let (known, address) = (self.addresses.entry(peer).or_default(), without_peer(address));
+        if known.len() < MAX_ADDRESSES && !known.contains(&address) {
+            known.push(address);
+        }
+    }
+
     fn handle_identified(&mut self, peer: PeerId, info: identify::Info) {
-        let known = self.addresses.entry(peer).or_default();
-        for address in info.listen_addrs.into_iter().map(without_peer).filter(records::is_dialable) {
-            if known.len() < MAX_ADDRESSES && !known.contains(&address) {
-                known.push(address);
-            }
+        for address in info.listen_addrs.into_iter().filter(records::is_dialable) {
+            self.remember(peer, address);
         }
         if !info.protocols.contains(&KAD_PROTOCOL) {
             return;
         }
-        for address in known.clone() {
+        for address in self.addresses.get(&peer).cloned().unwrap_or_default() {
             self.swarm.behaviour_mut().kad.add_address(&peer, address);
         }
         if self.dht_peers.insert(peer) {
