@@ -64,7 +64,7 @@ impl ChunkSet {
 
     /// Whether all chunks of `range` are in the set.
     pub fn contains_range(&self, range: ChunkRange) -> bool {
-        range.iter().all(|index| self.contains(index))
+        range.end <= self.len && words(range).all(|(word, bits)| self.words[word] & bits == bits)
     }
 
     /// The runs of chunks that are in this set and not in `other`, ascending.
@@ -97,9 +97,11 @@ impl ChunkSet {
     /// # Panics
     /// If `range` ends past [`ChunkSet::len`].
     pub fn insert_range(&mut self, range: ChunkRange) {
-        range.iter().for_each(|index| {
-            self.insert(index);
-        });
+        assert!(range.end <= self.len, "range up to {} of {}", range.end, self.len);
+        for (word, bits) in words(range) {
+            self.count += (bits & !self.words[word]).count_ones();
+            self.words[word] |= bits;
+        }
     }
 
     /// Takes `index` out; true if it was there.
@@ -203,6 +205,17 @@ fn mask(position: u32) -> u64 {
     1 << (position % WORD_BITS)
 }
 
+/// The words that a range touches, and which of their bits it covers.
+fn words(range: ChunkRange) -> impl Iterator<Item = (usize, u64)> {
+    let ChunkRange { start, end } = range;
+    let last = end.max(start + 1) - 1;
+    (word(start)..=word(last)).map(move |at| {
+        let from = if at == word(start) { u64::MAX << (start % WORD_BITS) } else { u64::MAX };
+        let to = if at == word(last) { u64::MAX >> (WORD_BITS - 1 - last % WORD_BITS) } else { u64::MAX };
+        (at, from & to)
+    })
+}
+
 fn word_of(bytes: &[u8]) -> u64 {
     let mut word = [0; 8];
     word[..bytes.len()].copy_from_slice(bytes);
@@ -259,6 +272,14 @@ mod tests {
             let ranges: Vec<ChunkRange> = set.ranges().collect();
             prop_assert!(ranges.windows(2).all(|pair| pair[0].end < pair[1].start));
             prop_assert!(ranges.iter().flat_map(ChunkRange::iter).map(|i| i.0).eq(model.iter().copied()));
+
+            for range in set.ranges() {
+                let wider = ChunkRange { end: range.end + 1, ..range };
+                prop_assert!(set.contains_range(range) && !set.contains_range(wider));
+            }
+            let mut rebuilt = ChunkSet::new(len);
+            set.ranges().chain(set.ranges()).for_each(|range| rebuilt.insert_range(range));
+            prop_assert_eq!(&rebuilt, &set);
 
             let mut both = set.clone();
             both.union(&set_of(len, &other));

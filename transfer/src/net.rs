@@ -19,16 +19,16 @@ mod behaviour;
 mod command;
 mod event_loop;
 mod framing;
-mod inbound;
 mod late_dial;
 mod link;
 mod node;
 mod queries;
 mod records;
+mod streams;
 
 pub use behaviour::{PROVIDER_TTL, Role};
 pub use command::{ConnectError, QueryError};
-pub use inbound::IncomingStreams;
 pub use libp2p::{Multiaddr, PeerId, Stream};
 pub use link::{HeadAnswer, LinkError, PeerLink};
 pub use node::{Identity, Node, NodeConfig, NodeError, NodeHandle};
+pub use streams::IncomingStreams;

@@ -11,7 +11,7 @@ use libp2p::{PeerId, StreamProtocol, connection_limits, identify, kad, ping};
 
 use super::command::QUERY_TIMEOUT;
 use super::framing::PROTOCOL;
-use super::{inbound, records};
+use super::{records, streams};
 
 /// What identify says we speak.
 const IDENTIFY_PROTOCOL: &str = "/phase/1.0.0";
@@ -51,10 +51,7 @@ pub(super) struct Behaviour {
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
     pub(super) kad: kad::Behaviour<MemoryStore>,
-    /// Opens transfer streams.
-    pub(super) outbound: libp2p_stream::Behaviour,
-    /// Takes those that others open.
-    pub(super) inbound: inbound::Behaviour,
+    pub(super) streams: streams::Behaviour,
 }
 
 impl Behaviour {
@@ -69,8 +66,7 @@ impl Behaviour {
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping::Config::new()),
             kad: kademlia(peer, role),
-            outbound: libp2p_stream::Behaviour::new(),
-            inbound: inbound::Behaviour::new(PROTOCOL),
+            streams: streams::Behaviour::new(PROTOCOL),
         }
     }
 }

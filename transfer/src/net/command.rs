@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use libp2p::{Multiaddr, PeerId};
+use libp2p::{Multiaddr, PeerId, Stream};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// How long a dial may take, address by address, until the caller is told that it failed.
@@ -19,6 +19,10 @@ pub(super) enum Command {
         peer: PeerId,
         addresses: Vec<Multiaddr>,
         reply: oneshot::Sender<Result<(), ConnectError>>,
+    },
+    OpenStream {
+        peer: PeerId,
+        reply: StreamReply,
     },
     Addresses {
         peers: Vec<PeerId>,
@@ -58,6 +62,9 @@ pub(super) enum Command {
     },
     Stop,
 }
+
+/// Who wants a stream. Dropped without an answer when the connection ends.
+pub(super) type StreamReply = oneshot::Sender<Result<Stream, ConnectError>>;
 
 /// Where a query's outcome goes.
 pub(super) type QueryReply = oneshot::Sender<Result<(), QueryError>>;

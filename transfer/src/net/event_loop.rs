@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use libp2p::core::ConnectedPoint;
+use libp2p::core::transport::ListenerId;
 use libp2p::kad::store::RecordStore as _;
 use libp2p::kad::{self, QueryId, Quorum, Record, RecordKey};
 use libp2p::multiaddr::Protocol;
@@ -28,6 +29,8 @@ const REDIAL_MIN: Duration = Duration::from_secs(1);
 const REDIAL_MAX: Duration = Duration::from_secs(60);
 /// How long closing all connections at the end may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the last packets may take to leave.
+const CLOSE_DELAY: Duration = Duration::from_millis(50);
 /// Addresses remembered of one peer: identify may send any number.
 const MAX_ADDRESSES: usize = 8;
 
@@ -35,6 +38,13 @@ const MAX_ADDRESSES: usize = 8;
 struct Waiter {
     reply: oneshot::Sender<Result<(), ConnectError>>,
     deadline: Instant,
+}
+
+/// What the node listens on.
+pub(super) struct Listeners {
+    pub(super) ids: Vec<ListenerId>,
+    /// Whether an unspecified address such as 0.0.0.0 was asked for.
+    pub(super) wildcard: bool,
 }
 
 /// Owns the Swarm. Everything else talks to it through [`Command`]s.
@@ -52,8 +62,7 @@ pub(super) struct EventLoop {
     routing: watch::Sender<usize>,
     /// Connected peers that speak our Kademlia.
     dht_peers: BTreeSet<PeerId>,
-    /// Whether an unspecified address such as 0.0.0.0 was asked for.
-    wildcard: bool,
+    listeners: Listeners,
     /// Set by a shutdown: no new external addresses.
     hidden: bool,
 }
@@ -62,7 +71,7 @@ impl EventLoop {
     pub(super) fn new(
         swarm: Swarm<Behaviour>,
         commands: mpsc::Receiver<Command>,
-        wildcard: bool,
+        listeners: Listeners,
         bootstrap: Vec<BootstrapPeer>,
         routing: watch::Sender<usize>,
     ) -> Self {
@@ -77,12 +86,12 @@ impl EventLoop {
             addresses: BTreeMap::new(),
             routing,
             dht_peers: BTreeSet::new(),
-            wildcard,
+            listeners,
             hidden: false,
         }
     }
 
-    /// Runs until it is told to stop or every handle is gone.
+    /// Runs until it is told to stop.
     pub(super) async fn run(mut self) {
         let bound: Vec<_> = self.swarm.listeners().cloned().collect();
         for address in bound {
@@ -102,17 +111,28 @@ impl EventLoop {
         self.close().await;
     }
 
-    /// Says goodbye: without it, peers on QUIC would wait for us until a timeout tells them.
+    /// Says goodbye: without it, peers on QUIC would wait for us until a timeout tells.
     async fn close(mut self) {
+        for listener in std::mem::take(&mut self.listeners.ids) {
+            self.swarm.remove_listener(listener);
+        }
         let connected: Vec<_> = self.swarm.connected_peers().copied().collect();
+        if connected.is_empty() {
+            return;
+        }
         for peer in connected {
             // Fails only if it has gone meanwhile.
             let _ = self.swarm.disconnect_peer_id(peer);
         }
         let closing = async {
             while self.swarm.network_info().num_peers() > 0 {
-                self.swarm.select_next_some().await;
+                // Dials that were under way.
+                if let SwarmEvent::ConnectionEstablished { connection_id, .. } = self.swarm.select_next_some().await {
+                    self.swarm.close_connection(connection_id);
+                }
             }
+            // QUIC says that a connection is closed before it has told the peer.
+            tokio::time::sleep(CLOSE_DELAY).await;
         };
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
     }
@@ -196,7 +216,7 @@ impl EventLoop {
     /// machine to everybody else. They are used only where there is nothing else, see [`Self::handle_tick`].
     fn handle_listening(&mut self, address: Multiaddr) {
         tracing::info!(%address, "listening");
-        let is_held_back = self.wildcard && is_loopback(&address);
+        let is_held_back = self.listeners.wildcard && is_loopback(&address);
         if !self.hidden && !is_held_back {
             self.swarm.add_external_address(address);
         }
@@ -335,6 +355,7 @@ impl EventLoop {
                 let _ = reply.send(self.swarm.listeners().cloned().collect());
             }
             Command::Connect { peer, addresses, reply } => self.connect(now, peer, addresses, reply),
+            Command::OpenStream { peer, reply } => self.swarm.behaviour_mut().streams.open(peer, reply),
             Command::Addresses { peers, reply } => {
                 let known = peers.into_iter().filter_map(|peer| Some((peer, self.addresses.get(&peer)?.clone())));
                 let _ = reply.send(known.collect());

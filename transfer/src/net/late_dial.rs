@@ -1,6 +1,6 @@
 //! A transport that lets others go first.
 //!
-//! Swarms dial all addresses of a peer at once and keep the connection that is ready first. QUIC needs fewer round
+//! A Swarm dials the addresses of a peer at once and keeps the connection that is ready first. QUIC needs fewer round
 //! trips than TCP with TLS and so would nearly always win, but for bulk it is slower (see `ARCHITECTURE.md`), and
 //! nobody notices when a process at the other end is gone until a timeout tells.
 

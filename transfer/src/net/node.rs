@@ -1,12 +1,12 @@
 //! A node as the rest of the program sees it: configuration, start, and a handle that sends commands to the event
 //! loop and awaits the answers.
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, PeerId, Stream, noise, quic, tcp, tls, yamux};
-use libp2p_stream::Control;
 use phase_core::keys::SigningKey;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -14,10 +14,9 @@ use tokio::task::JoinHandle;
 use super::behaviour::{Behaviour, Role};
 use super::bootstrap::BootstrapPeer;
 use super::command::{Command, ConnectError, QueryError, QueryReply, root_cause};
-use super::event_loop::EventLoop;
-use super::framing::PROTOCOL;
-use super::inbound::{Acceptor, IncomingStreams};
+use super::event_loop::{EventLoop, Listeners};
 use super::late_dial::LateDial;
+use super::streams::{Acceptor, IncomingStreams};
 
 /// Commands that may wait for the event loop.
 const COMMAND_QUEUE: usize = 256;
@@ -25,11 +24,14 @@ const COMMAND_QUEUE: usize = 256;
 pub(super) const RESULT_QUEUE: usize = 64;
 /// DHT queries in flight: libp2p puts no bound on those of the application.
 const MAX_QUERIES: usize = 32;
-/// How long opening a stream on an established connection may take. libp2p-stream itself never gives up.
+/// How long opening a stream on an established connection may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How much later than TCP addresses the QUIC addresses of a peer are dialled: five round trips over 100 ms, which TCP
 /// with TLS and yamux takes.
 const TCP_HEAD_START: Duration = Duration::from_millis(500);
+/// Addresses of one peer that are dialled at a time: all that are usually known, so that the dead ones among them do not
+/// hold up the others.
+const DIALS_PER_PEER: NonZeroU8 = NonZeroU8::new(24).expect("24 is not zero");
 /// How long a connection without a stream is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -90,19 +92,18 @@ impl Node {
             .expect("a QUIC transport needs nothing")
             .with_behaviour(|key| Behaviour::new(key, config.role))
             .expect("building the behaviour cannot fail")
-            .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE_TIMEOUT))
+            .with_swarm_config(|config| {
+                config.with_idle_connection_timeout(IDLE_TIMEOUT).with_dial_concurrency_factor(DIALS_PER_PEER)
+            })
             .build();
-        listen(&mut swarm, &config.listen).await?;
-        let wildcard = config.listen.iter().any(is_unspecified);
-        let control = swarm.behaviour().outbound.new_control();
-        let acceptor = swarm.behaviour().inbound.acceptor();
+        let listeners = listen(&mut swarm, &config.listen).await?;
+        let acceptor = swarm.behaviour().streams.acceptor();
         let (commands, receiver) = mpsc::channel(COMMAND_QUEUE);
         let (routing, routing_seen) = watch::channel(0);
-        let event_loop = EventLoop::new(swarm, receiver, wildcard, config.bootstrap, routing);
+        let event_loop = EventLoop::new(swarm, receiver, listeners, config.bootstrap, routing);
         let handle = NodeHandle {
             peer,
             commands,
-            control,
             acceptor,
             routing: routing_seen,
             queries: std::sync::Arc::new(Semaphore::new(MAX_QUERIES)),
@@ -130,8 +131,9 @@ impl Drop for Node {
 }
 
 /// Binds every address and waits until each is bound, so that a port in use is an error of the start.
-async fn listen(swarm: &mut libp2p::Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<(), NodeError> {
+async fn listen(swarm: &mut libp2p::Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<Listeners, NodeError> {
     use libp2p::swarm::SwarmEvent;
+    let mut ids = Vec::new();
     for address in addresses {
         let failed = |reason: String| NodeError::Listen { address: address.clone(), reason };
         // libp2p lets several sockets share a TCP port, so it would not notice another program on it.
@@ -151,8 +153,9 @@ async fn listen(swarm: &mut libp2p::Swarm<Behaviour>, addresses: &[Multiaddr]) -
                 _ => {}
             }
         }
+        ids.push(listener);
     }
-    Ok(())
+    Ok(Listeners { ids, wildcard: addresses.iter().any(is_unspecified) })
 }
 
 /// The socket address behind `/ip4|ip6/…/tcp/…`, unless the system chooses the port.
@@ -184,7 +187,6 @@ fn is_unspecified(address: &Multiaddr) -> bool {
 pub struct NodeHandle {
     peer: PeerId,
     commands: mpsc::Sender<Command>,
-    control: Control,
     acceptor: Acceptor,
     routing: watch::Receiver<usize>,
     queries: std::sync::Arc<Semaphore>,
@@ -267,10 +269,10 @@ impl NodeHandle {
 
     /// Opens a raw transfer stream to a connected peer; [`PeerLink`](super::PeerLink) is what speaks on one.
     pub async fn open_stream(&self, peer: PeerId) -> Result<Stream, ConnectError> {
-        let mut control = self.control.clone();
-        match tokio::time::timeout(OPEN_TIMEOUT, control.open_stream(peer, PROTOCOL)).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(ConnectError::Stream(error.to_string())),
+        let opened = self.ask(|reply| Command::OpenStream { peer, reply });
+        match tokio::time::timeout(OPEN_TIMEOUT, opened).await {
+            Ok(Some(opened)) => opened,
+            Ok(None) => Err(ConnectError::Stream("not connected".to_owned())),
             Err(_) => Err(ConnectError::Stream("timed out".to_owned())),
         }
     }

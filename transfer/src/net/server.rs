@@ -17,8 +17,8 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::catalog::Catalog;
-use super::inbound::IncomingStreams;
 use super::node::NodeHandle;
+use super::streams::IncomingStreams;
 use interest::Interest;
 use session::Session;
 use sessions::{Place, Sessions};

@@ -1,0 +1,216 @@
+//! Opens transfer streams and takes those that others open.
+//!
+//! libp2p-stream does the same with one slot for the inbound streams of all connections together: of two peers that open
+//! a stream in the same instant, one loses it. It also keeps a channel for every connection there ever was. Here there
+//! is room for a flash crowd, whoever takes the streams decides which are too many, and what belongs to a connection
+//! ends with it.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use libp2p::core::Endpoint;
+use libp2p::core::transport::PortUse;
+use libp2p::core::upgrade::{InboundUpgrade, ReadyUpgrade, UpgradeInfo};
+use libp2p::swarm::handler::{
+    ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound, StreamUpgradeError,
+};
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
+    NotifyHandler, SubstreamProtocol, THandler, ToSwarm,
+};
+use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol};
+use tokio::sync::mpsc;
+
+use super::command::{ConnectError, StreamReply, root_cause};
+
+/// Streams that may wait to be taken: one from each of a thousand machines that boot in the same instant.
+const MAX_WAITING: usize = 1024;
+
+/// Streams that others have opened, each with the peer that did.
+pub type IncomingStreams = mpsc::Receiver<(PeerId, Stream)>;
+
+type StreamSender = mpsc::Sender<(PeerId, Stream)>;
+
+/// Says who takes the streams of others: nobody at first.
+#[derive(Clone, Default)]
+pub(super) struct Acceptor {
+    streams: Arc<Mutex<Option<StreamSender>>>,
+}
+
+impl Acceptor {
+    /// Hands over the streams from now on; `None` while somebody else takes them.
+    pub(super) fn accept(&self) -> Option<IncomingStreams> {
+        let mut streams = self.streams.lock().expect("no code panics while it holds the sender");
+        if streams.as_ref().is_some_and(|taken| !taken.is_closed()) {
+            return None;
+        }
+        let (sender, receiver) = mpsc::channel(MAX_WAITING);
+        *streams = Some(sender);
+        Some(receiver)
+    }
+
+    fn sender(&self) -> Option<StreamSender> {
+        let streams = self.streams.lock().expect("no code panics while it holds the sender");
+        streams.clone().filter(|sender| !sender.is_closed())
+    }
+}
+
+/// Streams of one protocol.
+pub(super) struct Behaviour {
+    protocol: StreamProtocol,
+    acceptor: Acceptor,
+    /// Those who want a stream, until the connection's handler is told. Bounded by the queue of commands.
+    wanted: VecDeque<(PeerId, StreamReply)>,
+}
+
+impl Behaviour {
+    pub(super) fn new(protocol: StreamProtocol) -> Self {
+        Self { protocol, acceptor: Acceptor::default(), wanted: VecDeque::new() }
+    }
+
+    pub(super) fn acceptor(&self) -> Acceptor {
+        self.acceptor.clone()
+    }
+
+    /// Opens a stream on one of the connections with `peer`. Without any, `reply` is dropped.
+    pub(super) fn open(&mut self, peer: PeerId, reply: StreamReply) {
+        self.wanted.push_back((peer, reply));
+    }
+
+    fn handler(&self, peer: PeerId) -> Handler {
+        Handler { peer, protocol: self.protocol.clone(), acceptor: self.acceptor.clone(), wanted: VecDeque::new() }
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = Infallible;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.handler(peer))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.handler(peer))
+    }
+
+    fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
+
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: Infallible) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Infallible, StreamReply>> {
+        // No waker is kept: the event loop, which alone adds to the queue, polls the Swarm again after it has.
+        match self.wanted.pop_front() {
+            Some((peer_id, event)) => {
+                Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::Any, event })
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// The streams of one connection.
+pub(super) struct Handler {
+    peer: PeerId,
+    protocol: StreamProtocol,
+    acceptor: Acceptor,
+    wanted: VecDeque<StreamReply>,
+}
+
+impl ConnectionHandler for Handler {
+    type FromBehaviour = StreamReply;
+    type ToBehaviour = Infallible;
+    type InboundProtocol = Offer;
+    type OutboundProtocol = ReadyUpgrade<StreamProtocol>;
+    type InboundOpenInfo = ();
+    type OutboundOpenInfo = StreamReply;
+
+    fn listen_protocol(&self) -> SubstreamProtocol<Offer> {
+        SubstreamProtocol::new(Offer(self.acceptor.sender().map(|_| self.protocol.clone())), ())
+    }
+
+    fn poll(
+        &mut self,
+        _: &mut Context<'_>,
+    ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, StreamReply, Infallible>> {
+        match self.wanted.pop_front() {
+            Some(reply) => {
+                let protocol = SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), reply);
+                Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    fn on_behaviour_event(&mut self, reply: StreamReply) {
+        self.wanted.push_back(reply);
+    }
+
+    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Offer, Self::OutboundProtocol, (), StreamReply>) {
+        match event {
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. }) => {
+                let taken = self.acceptor.sender().is_some_and(|sender| sender.try_send((self.peer, stream)).is_ok());
+                if !taken {
+                    tracing::debug!(peer = %self.peer, "a stream was refused: nobody takes it, or too many wait");
+                }
+            }
+            // Whoever wanted the stream may have stopped waiting.
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info: reply }) => {
+                let _ = reply.send(Ok(stream));
+            }
+            ConnectionEvent::DialUpgradeError(DialUpgradeError { error, info: reply }) => {
+                let _ = reply.send(Err(ConnectError::Stream(reason(&error))));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn reason(error: &StreamUpgradeError<Infallible>) -> String {
+    match error {
+        StreamUpgradeError::NegotiationFailed => "the peer does not serve".to_owned(),
+        StreamUpgradeError::Timeout => "timed out".to_owned(),
+        StreamUpgradeError::Apply(error) => match *error {},
+        StreamUpgradeError::Io(error) => root_cause(error),
+    }
+}
+
+/// The protocol on which streams are taken, if they are. There is nothing to agree upon beyond its name.
+pub(super) struct Offer(Option<StreamProtocol>);
+
+impl UpgradeInfo for Offer {
+    type Info = StreamProtocol;
+    type InfoIter = std::option::IntoIter<StreamProtocol>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        self.0.clone().into_iter()
+    }
+}
+
+impl InboundUpgrade<Stream> for Offer {
+    type Output = Stream;
+    type Error = Infallible;
+    type Future = Ready<Result<Stream, Infallible>>;
+
+    fn upgrade_inbound(self, stream: Stream, _: StreamProtocol) -> Self::Future {
+        ready(Ok(stream))
+    }
+}
