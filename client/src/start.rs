@@ -126,7 +126,9 @@ pub enum StartError {
     #[error(transparent)]
     Node(#[from] NodeError),
     /// Nobody to ask.
-    #[error("no bootstrap peer is known: give one with --bootstrap, PHASE_BOOTSTRAP or bootstrap-nodes.toml")]
+    #[error(
+        "no bootstrap peer is known: give one with --bootstrap, --bootstrap-file, PHASE_BOOTSTRAP or bootstrap-nodes.toml"
+    )]
     NoBootstrap,
     /// Nobody answers.
     #[error("no bootstrap peer can be reached: {}", tried.join("; "))]

@@ -44,9 +44,9 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
     let options = ResolveOptions { answers: args.answers, timeout: args.timeout };
     let resolved = network::ask(async {
         let client = network::join(&args.bootstrap, store).await?;
-        let resolved = client.resolve(&args.name, &trust, options).await?;
+        let resolved = client.resolve(&args.name, &trust, options).await;
         client.stop().await;
-        Ok(resolved)
+        Ok(resolved?)
     })?;
     output.result(|| json(&resolved), || text(&resolved, args.answers))
 }

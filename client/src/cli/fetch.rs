@@ -85,10 +85,42 @@ pub trait Observer {
 /// # Errors
 /// Whatever stops it. What was verified until then is in the store.
 pub async fn fetch(store: Arc<dyn Store>, args: &FetchArgs, observer: &mut dyn Observer) -> Result<Fetched, Fault> {
+    let trust = Trust { root: read_root(&args.root)?, time: TrustedTime(now()) };
     let mut signals = Signals::new()?;
-    let (client, resolved) = tokio::select! {
-        found = find(store, args) => found?,
-        () = signals.next() => return Err(Fault::new(Failure::Interrupted, "interrupted before anything was fetched")),
+    let client = tokio::select! {
+        client = start(store, args) => client?,
+        () = signals.next() => return Err(nothing_fetched()),
+    };
+    let fetched = run(&client, &trust, args, &mut signals, observer).await;
+    signals.exit_on_next();
+    client.stop().await;
+    fetched
+}
+
+fn nothing_fetched() -> Fault {
+    Fault::new(Failure::Interrupted, "interrupted before anything was fetched")
+}
+
+async fn start(store: Arc<dyn Store>, args: &FetchArgs) -> Result<Client, Fault> {
+    let listen = match (args.no_listen, args.listen.is_empty()) {
+        (true, _) => Vec::new(),
+        (false, false) => args.listen.clone(),
+        (false, true) => DEFAULT_LISTEN.map(|text| text.parse().expect("the default addresses are valid")).into(),
+    };
+    let bootstrap = args.bootstrap.choose()?;
+    Ok(Client::start(ClientConfig { store, identity: Identity::ephemeral(), listen, bootstrap }).await?)
+}
+
+async fn run(
+    client: &Client,
+    trust: &Trust,
+    args: &FetchArgs,
+    signals: &mut Signals,
+    observer: &mut dyn Observer,
+) -> Result<Fetched, Fault> {
+    let resolved = tokio::select! {
+        resolved = client.resolve(&args.name, trust, ResolveOptions::default()) => resolved?,
+        () = signals.next() => return Err(nothing_fetched()),
     };
     observer.resolved(&resolved);
     let selection = if args.only.is_empty() { Selection::All } else { Selection::Some(args.only.clone()) };
@@ -98,31 +130,20 @@ pub async fn fetch(store: Arc<dyn Store>, args: &FetchArgs, observer: &mut dyn O
         options.download.give_up_after = patience;
     }
     let running = client.fetch(&resolved, options);
-    let ended = watch(running, &mut signals, observer).await;
+    let ended = watch(running, signals, observer).await;
     observer.ended();
     let report = ended.map_err(|error| explain(error, observer))?;
-    // Whole files only take a name when they are there, so nothing has to be cleaned up from here on.
-    signals.exit_on_next();
     if let Some(folder) = args.output.clone() {
         let (store, entries) = (client.catalog().store().clone(), artifacts.clone());
-        let placed = tokio::task::spawn_blocking(move || export(store.as_ref(), &entries, &folder)).await;
+        let placed = tokio::task::spawn_blocking(move || export(store.as_ref(), &entries, &folder));
+        let placed = tokio::select! {
+            placed = placed => placed,
+            // Whole files only take a name when they are there: nothing has to be cleaned up.
+            () = signals.next() => std::process::exit(Failure::Interrupted.exit_code().into()),
+        };
         placed.map_err(|error| Fault::new(Failure::Other, format!("a worker failed: {error}")))??;
     }
-    client.stop().await;
     Ok(Fetched { resolved, artifacts, report, output: args.output.clone() })
-}
-
-async fn find(store: Arc<dyn Store>, args: &FetchArgs) -> Result<(Client, Resolved), Fault> {
-    let trust = Trust { root: read_root(&args.root)?, time: TrustedTime(now()) };
-    let listen = match (args.no_listen, args.listen.is_empty()) {
-        (true, _) => Vec::new(),
-        (false, false) => args.listen.clone(),
-        (false, true) => DEFAULT_LISTEN.map(|text| text.parse().expect("the default addresses are valid")).into(),
-    };
-    let bootstrap = args.bootstrap.choose()?;
-    let client = Client::start(ClientConfig { store, identity: Identity::ephemeral(), listen, bootstrap }).await?;
-    let resolved = client.resolve(&args.name, &trust, ResolveOptions::default()).await?;
-    Ok((client, resolved))
 }
 
 /// Tells the observer until the fetch has ended; a signal stops it cleanly, a second one at once.

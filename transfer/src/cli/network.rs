@@ -1,5 +1,6 @@
 //! The options about the network, and the trust root.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -38,15 +39,15 @@ impl BootstrapArgs {
     /// # Errors
     /// A malformed address, or a list that cannot be read.
     pub fn choose(&self) -> Result<Vec<BootstrapPeer>, Fault> {
-        self.choose_with(|variable| std::env::var(variable).ok())
+        self.choose_with(|variable| std::env::var_os(variable))
     }
 
-    fn choose_with(&self, environment: impl Fn(&str) -> Option<String>) -> Result<Vec<BootstrapPeer>, Fault> {
+    fn choose_with(&self, environment: impl Fn(&str) -> Option<OsString>) -> Result<Vec<BootstrapPeer>, Fault> {
         let mut given = parse(self.addresses.iter().map(String::as_str))?;
         let mut file = self.bootstrap_file.clone().filter(|path| !path.as_os_str().is_empty());
         if given.is_empty() && file.is_none() {
             // An empty variable means none.
-            given = parse(environment(ADDRESSES_VARIABLE).unwrap_or_default().split(','))?;
+            given = parse(environment(ADDRESSES_VARIABLE).unwrap_or_default().to_string_lossy().split(','))?;
             file = environment(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
         }
         Ok(bootstrap::choose(&given, file.as_deref())?)
@@ -114,11 +115,11 @@ mod tests {
         };
         let (ours, theirs) = (list("ours.toml", 3), list("theirs.toml", 4));
         let environment = |variable: &str| match variable {
-            ADDRESSES_VARIABLE => Some("/ip4/127.0.0.1/tcp/2".to_owned()),
-            _ => Some(theirs.clone()),
+            ADDRESSES_VARIABLE => Some("/ip4/127.0.0.1/tcp/2".into()),
+            _ => Some(OsString::from(&theirs)),
         };
-        let files_only = |variable: &str| Some(theirs.clone()).filter(|_| variable == FILE_VARIABLE);
-        let port = |arguments: &[&str], environment: &dyn Fn(&str) -> Option<String>| {
+        let files_only = |variable: &str| Some(OsString::from(&theirs)).filter(|_| variable == FILE_VARIABLE);
+        let port = |arguments: &[&str], environment: &dyn Fn(&str) -> Option<OsString>| {
             let line = Line::parse_from([&["x"], arguments].concat());
             let peers = line.bootstrap.choose_with(environment).unwrap();
             assert_eq!(peers.len(), 1);

@@ -1,4 +1,4 @@
-//! Where the first peers come from: flags and environment, a TOML file, the list embedded in the binary.
+//! Where the first peers come from: those that are given, a TOML file, the list embedded in the binary.
 //!
 //! ```toml
 //! [[bootstrap]]

@@ -38,8 +38,8 @@ pub(super) enum LinkEvent {
     Refused { request: scheduler::RequestId, refusal: Refusal },
     /// What the peer has of an artifact.
     Have { slot: ArtifactSlot, update: HaveUpdate },
-    /// The peer has nothing of an artifact, at least not yet.
-    HaveNot { slot: ArtifactSlot },
+    /// The peer tells no more of what it has of an artifact, which is not all of it. It may have more later.
+    HaveNoMore { slot: ArtifactSlot },
     /// The link is dead; [`PeerLink::closed`] says why.
     Closed,
 }
@@ -242,9 +242,12 @@ impl PeerLink {
     fn send(&self, id: RequestId, body: Request) -> Result<(), LinkError> {
         let header = wire::encode_request(&RequestHeader { id, body });
         let frame = OutFrame { header, payload: Bytes::new(), guard: () };
-        self.requests.try_send(frame).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => LinkError::Backlog,
-            mpsc::error::TrySendError::Closed(_) => LinkError::Ended,
+        self.requests.try_send(frame).map_err(|error| {
+            lock(&self.table).pending.remove(&id);
+            match error {
+                mpsc::error::TrySendError::Full(_) => LinkError::Backlog,
+                mpsc::error::TrySendError::Closed(_) => LinkError::Ended,
+            }
         })
     }
 }
@@ -376,9 +379,10 @@ fn have_event(
             *untold = Some(u32::try_from(left).expect("it was a u32 before it shrank"));
             HaveUpdate::Add(ranges)
         }
-        // The subscription has ended: what was told still holds.
+        // The subscription has ended early: what was told still holds, and more may come later.
+        (Reply::Done, Some(1..)) => return Ok(LinkEvent::HaveNoMore { slot }),
         (Reply::Done, _) => HaveUpdate::Add(Vec::new()),
-        (Reply::Refused(_), None) => return Ok(LinkEvent::HaveNot { slot }),
+        (Reply::Refused(_), None) => return Ok(LinkEvent::HaveNoMore { slot }),
         _ => return Err(LinkError::Unexpected),
     };
     Ok(LinkEvent::Have { slot, update })

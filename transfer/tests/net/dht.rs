@@ -132,6 +132,26 @@ async fn a_query_that_nobody_answers_ends_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_to_somebody_who_is_not_connected_or_does_not_serve_is_an_error() {
+    in_time(async {
+        let node = start(Role::Client, &[]).await;
+        let (other, reachable) = network().await;
+        let peer = other.handle().peer_id();
+        let error = node.handle().open_stream(peer).await.unwrap_err();
+        assert!(error.to_string().contains("not connected"), "{error}");
+        node.handle().connect(peer, vec![reachable[0].address.clone()]).await.unwrap();
+        let error = node.handle().open_stream(peer).await.unwrap_err();
+        assert!(error.to_string().contains("does not serve"), "{error}");
+        // Somebody takes streams from now on.
+        let mut streams = other.handle().accept_streams().unwrap();
+        assert!(other.handle().accept_streams().is_none());
+        node.handle().open_stream(peer).await.unwrap();
+        assert_eq!(streams.recv().await.unwrap().0, node.handle().peer_id());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_cannot_be_reached_is_an_error_with_the_reason() {
     in_time(async {
         let node = start(Role::Client, &[]).await;

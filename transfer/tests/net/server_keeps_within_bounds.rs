@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::join_all;
-use phase_core::{ChunkIndex, ChunkRange, Cid, MemStore, Store as _};
+use phase_core::index::ChunkEntry;
+use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkerParams, Cid, HashAlgorithm, MemStore, Store as _};
 use phase_transfer::wire::{Refusal, Reply, Request, RequestId};
 
 use crate::gate::{Gate, GatedStore};
-use crate::nodes::{Served, content, in_time};
+use crate::nodes::{Served, in_time};
 use crate::raw::{Raw, request, stranger};
 
 fn chunk(position: u32) -> Vec<ChunkRange> {
@@ -137,42 +138,59 @@ async fn one_peer_has_four_streams_and_gets_the_place_of_a_closed_one_back() {
     .await;
 }
 
+/// The index of an artifact of one chunk.
+fn index_of(bytes: &[u8]) -> Arc<ArtifactIndex> {
+    let hash = HashAlgorithm::Blake3;
+    let entry = ChunkEntry { digest: hash.digest(bytes), len: u32::try_from(bytes.len()).unwrap() };
+    let sha256 = HashAlgorithm::Sha2_256.digest(bytes);
+    Arc::new(ArtifactIndex::new(ChunkerParams::default(), hash, sha256, vec![entry]).unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partial_artifact_is_watched_under_each_id_once_and_under_a_bounded_number() {
+async fn a_stream_follows_each_artifact_once_and_a_bounded_number_of_them() {
     in_time(async {
         const MAX: u32 = 256;
         let served = Served::start().await;
-        let index = served.artifact.index().clone();
-        // An artifact that is being fetched, of which another store has everything.
-        let fetching = MemStore::default().partial(&served.cid(), index.clone()).unwrap();
-        let changed = served.catalog.begin(fetching.clone());
+        let store = MemStore::default();
+        let begin = |n: u32| {
+            let index = index_of(&n.to_be_bytes());
+            let fetching = store.partial(&index.encode().root, index).unwrap();
+            (fetching.clone(), served.catalog.begin(fetching))
+        };
+        let fetches: Vec<_> = (0..=MAX).map(begin).collect();
         let node = stranger(&served).await;
         let mut stream = Raw::open(&node, &served).await;
-        let have = Request::Have { artifact: served.cid() };
+        let have = |n: u32| Request::Have { artifact: fetches[n as usize].0.cid() };
         for id in 0..MAX {
-            stream.ask(id, have.clone()).await;
-            assert_eq!(stream.reply_to(id).await, Reply::Have { chunks: index.len(), full: false });
+            stream.ask(id, have(id)).await;
+            assert_eq!(stream.reply_to(id).await, Reply::Have { chunks: 1, full: false });
+            if id == 7 {
+                // Another id, the same artifact.
+                stream.ask(1000, have(7)).await;
+                assert!(matches!(stream.reply_to(1000).await, Reply::Refused(Refusal::Busy { .. })));
+            }
         }
-        stream.ask(7, have.clone()).await;
+        // The same id, another artifact.
+        stream.ask(7, have(MAX)).await;
         assert_eq!(stream.reply_to(7).await, Reply::Refused(Refusal::Malformed));
-        stream.ask(MAX, have).await;
+        stream.ask(MAX, have(MAX)).await;
         assert!(matches!(stream.reply_to(MAX).await, Reply::Refused(Refusal::Busy { .. })));
 
-        let first = index.chunk(ChunkIndex(0)).unwrap();
-        fetching.write_chunk(ChunkIndex(0), &content()[..first.len as usize]).unwrap();
-        changed.send_modify(|count| *count += 1);
-        let mut told = BTreeMap::new();
-        while told.len() < MAX as usize {
+        for (n, (fetching, changed)) in (0..MAX).zip(&fetches) {
+            fetching.write_chunk(ChunkIndex(0), &n.to_be_bytes()).unwrap();
+            changed.send_modify(|count| *count += 1);
+        }
+        let (mut told, mut ended) = (BTreeSet::new(), BTreeSet::new());
+        while ended.len() < MAX as usize {
             let (header, _) = stream.reply().await.unwrap();
-            assert_eq!(header.body, Reply::HaveDelta { ranges: chunk(0) });
-            assert_eq!(told.insert(header.id, ()), None);
+            match header.body {
+                Reply::Done => assert!(told.contains(&header.id) && ended.insert(header.id)),
+                delta => assert!(delta == Reply::HaveDelta { ranges: chunk(0) } && told.insert(header.id)),
+            }
         }
-        // The fetch ends without having completed.
-        served.catalog.end(&served.cid());
-        drop(changed);
-        for _ in 0..MAX {
-            assert_eq!(stream.reply().await.unwrap().0.body, Reply::Done);
-        }
+        // There is room again.
+        stream.ask(MAX + 1, have(MAX)).await;
+        assert_eq!(stream.reply_to(MAX + 1).await, Reply::Have { chunks: 1, full: false });
     })
     .await;
 }

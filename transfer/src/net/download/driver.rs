@@ -239,7 +239,7 @@ impl Driver {
                     p.resumed += resumed;
                 });
                 let changed = self.catalog.begin(partial.clone());
-                let (cid, chunks) = (wanted.cid, wanted.index.len());
+                let cid = wanted.cid;
                 if resumed > 0 {
                     tracing::info!(artifact = %cid, bytes = resumed, "resumed");
                 }
@@ -248,7 +248,9 @@ impl Driver {
                 // Earlier artifacts first, in 255 classes.
                 let priority = u8::try_from(slot.0).unwrap_or(u8::MAX);
                 self.scheduler.handle_artifact(slot, index, &have, priority);
-                self.peers.subscribe_all(slot, cid, chunks);
+                for key in self.peers.keys() {
+                    self.subscribe(key, slot);
+                }
             }
         }
     }
@@ -274,14 +276,20 @@ impl Driver {
             // One that came back is as good as before.
             report.verdict = Verdict::Good;
         }
-        for (position, stage) in self.stages.iter().enumerate().take(self.next) {
-            if let Stage::Active { .. } = stage {
-                let wanted = &self.wanted[position];
-                self.peers.subscribe(key, slot_of(position), wanted.cid, wanted.index.len());
-            }
+        self.scheduler.handle_peer(now.into_std(), key);
+        let is_active = |position: &usize| matches!(self.stages[*position], Stage::Active { .. });
+        for position in (0..self.next).filter(is_active).collect::<Vec<_>>() {
+            self.subscribe(key, slot_of(position));
         }
         self.progress.send_modify(|p| p.peers = self.peers.len() as u64);
-        self.scheduler.handle_peer(now.into_std(), key);
+    }
+
+    /// Asks a peer what it has of an artifact. One that does not even read its requests is dropped.
+    fn subscribe(&mut self, key: PeerKey, slot: ArtifactSlot) {
+        let wanted = &self.wanted[slot.0 as usize];
+        if let Err(error) = self.peers.subscribe(key, slot, wanted.cid, wanted.index.len()) {
+            self.drop_peer(key, verdict_of(&error));
+        }
     }
 
     fn handle_batch(&mut self, batch: &mut Vec<(PeerId, LinkEvent)>) {
@@ -305,9 +313,9 @@ impl Driver {
                         self.scheduler.handle_have(key, slot, update);
                     }
                 }
-                LinkEvent::HaveNot { slot } => {
+                LinkEvent::HaveNoMore { slot } => {
                     if let Stage::Active { .. } = &self.stages[slot.0 as usize] {
-                        self.peers.note_refused(key, slot, Instant::now());
+                        self.peers.note_quiet(key, slot, Instant::now());
                     }
                 }
                 LinkEvent::Closed => self.drop_if_closed(key),
@@ -458,11 +466,10 @@ impl Driver {
         missing.sum()
     }
 
-    /// Asks peers that had nothing of an artifact some time ago.
+    /// Asks peers again that told no more of an artifact some time ago.
     fn ask_again(&mut self) {
         for (key, slot) in self.peers.take_due(Instant::now()) {
-            let wanted = &self.wanted[slot.0 as usize];
-            self.peers.subscribe(key, slot, wanted.cid, wanted.index.len());
+            self.subscribe(key, slot);
         }
     }
 

@@ -13,7 +13,8 @@ use crate::peer::PeerKey;
 use crate::scheduler::{ArtifactSlot, RequestId};
 use crate::wire::{self, Refusal};
 
-/// How long to wait before a peer that had nothing of an artifact is asked again: it may be about to fetch it too.
+/// How long to wait before a peer that has nothing of an artifact, or has stopped fetching it, is asked again: it may be
+/// about to.
 /// Doubles each time, up to the maximum.
 const ASK_AGAIN_MIN: Duration = Duration::from_secs(1);
 /// The longest such wait.
@@ -36,8 +37,8 @@ struct Asked {
     end: Option<End>,
 }
 
-/// A peer had nothing of an artifact.
-struct Refused {
+/// A peer tells no more of an artifact.
+struct Quiet {
     /// When to ask again; `None` while an answer is awaited.
     again_at: Option<Instant>,
     wait: Duration,
@@ -50,8 +51,8 @@ struct Connected {
     requests: BTreeMap<RequestId, Asked>,
     /// Subscriptions to what it has.
     subscriptions: BTreeMap<ArtifactSlot, wire::RequestId>,
-    /// Artifacts of which it had nothing when it was last asked.
-    refused: BTreeMap<ArtifactSlot, Refused>,
+    /// Artifacts that it has not all of, and of which it tells no more.
+    quiet: BTreeMap<ArtifactSlot, Quiet>,
 }
 
 /// Peers by the key under which the scheduler knows them. A peer that comes back has the same key.
@@ -98,7 +99,7 @@ impl Peers {
             since: now,
             requests: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
-            refused: BTreeMap::new(),
+            quiet: BTreeMap::new(),
         };
         self.connected.insert(key, connected);
         Some(key)
@@ -140,36 +141,38 @@ impl Peers {
     }
 
     /// Asks a peer what it has of an artifact.
-    pub(super) fn subscribe(&mut self, key: PeerKey, slot: ArtifactSlot, artifact: Cid, chunks: u32) {
-        if let Some(connected) = self.connected.get_mut(&key)
-            // A link that cannot take it is dead and says so itself.
-            && let Ok(id) = connected.link.subscribe(slot, artifact, chunks)
-        {
-            connected.subscriptions.insert(slot, id);
-        }
+    pub(super) fn subscribe(
+        &mut self,
+        key: PeerKey,
+        slot: ArtifactSlot,
+        artifact: Cid,
+        chunks: u32,
+    ) -> Result<(), LinkError> {
+        let Some(connected) = self.connected.get_mut(&key) else { return Err(LinkError::Ended) };
+        let id = connected.link.subscribe(slot, artifact, chunks)?;
+        connected.subscriptions.insert(slot, id);
+        Ok(())
     }
 
-    /// Asks every peer what it has of an artifact.
-    pub(super) fn subscribe_all(&mut self, slot: ArtifactSlot, artifact: Cid, chunks: u32) {
-        for key in self.connected.keys().copied().collect::<Vec<_>>() {
-            self.subscribe(key, slot, artifact, chunks);
-        }
+    /// All connected peers.
+    pub(super) fn keys(&self) -> Vec<PeerKey> {
+        self.connected.keys().copied().collect()
     }
 
-    /// The peer had nothing of an artifact: it will be asked again.
-    pub(super) fn note_refused(&mut self, key: PeerKey, slot: ArtifactSlot, now: Instant) {
+    /// The peer tells no more of an artifact: it will be asked again.
+    pub(super) fn note_quiet(&mut self, key: PeerKey, slot: ArtifactSlot, now: Instant) {
         let Some(connected) = self.connected.get_mut(&key) else { return };
-        let waited = connected.refused.get(&slot).map(|refused| refused.wait);
+        let waited = connected.quiet.get(&slot).map(|quiet| quiet.wait);
         let wait = waited.map_or(ASK_AGAIN_MIN, |wait| (wait * 2).min(ASK_AGAIN_MAX));
-        connected.refused.insert(slot, Refused { again_at: Some(now + wait), wait });
+        connected.quiet.insert(slot, Quiet { again_at: Some(now + wait), wait });
     }
 
-    /// The peers to be asked again now, and about what. Each is named once until it has refused again.
+    /// The peers to be asked again now, and about what. Each is named once until it is quiet again.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<(PeerKey, ArtifactSlot)> {
         let mut due = Vec::new();
         for (key, connected) in &mut self.connected {
-            for (slot, refused) in &mut connected.refused {
-                if refused.again_at.take_if(|at| *at <= now).is_some() {
+            for (slot, quiet) in &mut connected.quiet {
+                if quiet.again_at.take_if(|at| *at <= now).is_some() {
                     due.push((*key, *slot));
                 }
             }
@@ -180,7 +183,7 @@ impl Peers {
     /// Nobody need say any more what it has of an artifact.
     pub(super) fn unsubscribe_all(&mut self, slot: ArtifactSlot) {
         for connected in self.connected.values_mut() {
-            connected.refused.remove(&slot);
+            connected.quiet.remove(&slot);
             if let Some(id) = connected.subscriptions.remove(&slot) {
                 let _ = connected.link.cancel(id);
             }

@@ -13,7 +13,19 @@ use crate::wire::{self, Refusal, Reply, ReplyHeader, RequestId};
 const FRAME_QUEUE: usize = 32;
 
 /// A reply as it waits for the writer.
-pub(super) type Frame = OutFrame<Option<Guard>>;
+pub(super) type Frame = OutFrame<Written>;
+
+/// Notes that the peer has taken in a frame, and gives back what it held.
+pub(super) struct Written {
+    activity: Activity,
+    _held: Option<Guard>,
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.activity.note(Instant::now());
+    }
+}
 
 /// What is given back when a frame has been written, or never will be.
 pub(super) enum Guard {
@@ -58,9 +70,7 @@ impl Replies {
     ) -> Result<(), Closed> {
         let len = u32::try_from(payload.len()).map_err(|_| Closed)?;
         let header = wire::encode_reply(&ReplyHeader { id, len, body });
-        self.frames.send(OutFrame { header, payload, guard }).await.map_err(|_| Closed)?;
-        // There was room, so the peer has read what came before.
-        self.activity.note(Instant::now());
-        Ok(())
+        let guard = Written { activity: self.activity.clone(), _held: guard };
+        self.frames.send(OutFrame { header, payload, guard }).await.map_err(|_| Closed)
     }
 }

@@ -19,7 +19,7 @@ use super::uploader::{StreamKey, Transfer};
 use crate::net::framing::{self, FrameError};
 use crate::wire::{self, PeerAddrs, Refusal, Reply, Request, RequestHeader, RequestId};
 
-/// Blocks and releases that may wait for the writer, at up to 1 MiB each: with a thousand streams they add up.
+/// Blocks, releases and bitmaps that may wait for the writer, at up to 1 MiB each: with a thousand streams they add up.
 const MAX_BLOCKS: usize = 2;
 /// Artifacts for which one stream's peer is remembered as interested.
 const MAX_INTERESTS: usize = 1024;
@@ -131,11 +131,12 @@ impl Session {
             replies.reply(id, Reply::Have { chunks, full: true }).await?;
             return replies.reply(id, Reply::Done).await;
         };
-        if let Err(refusal) = self.subscriptions.admit(id) {
-            return replies.refuse(id, refusal).await;
-        }
-        replies.send(id, Reply::Have { chunks, full: false }, have.to_bytes().into(), None).await?;
-        self.subscriptions.follow(id, content, have, replies, &self.stop);
+        let follower = match self.subscriptions.admit(id, artifact) {
+            Ok(follower) => follower,
+            Err(refusal) => return replies.refuse(id, refusal).await,
+        };
+        self.send_block(id, Reply::Have { chunks, full: false }, have.to_bytes(), replies).await?;
+        self.subscriptions.follow(id, follower, content, have, replies, &self.stop);
         Ok(())
     }
 
@@ -168,6 +169,7 @@ impl Session {
             ranges,
             replies: replies.clone(),
             stop: self.stop.clone(),
+            waiting: self.activity.wait(),
         };
         match self.shared.uploader.push(transfer).await {
             Ok(()) => Ok(()),

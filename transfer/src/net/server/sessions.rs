@@ -17,21 +17,50 @@ const MAX_SESSIONS_PER_PEER: usize = 4;
 /// take for one frame.
 const IDLE_AFTER: Duration = Duration::from_secs(30);
 
-/// When something last happened on a stream: a request came, or a reply went out.
+/// When something last happened on a stream: a request came, or a reply went out. Always busy is one that waits for its
+/// turn to get chunks.
 #[derive(Clone)]
-pub(super) struct Activity(Arc<Mutex<Instant>>);
+pub(super) struct Activity(Arc<Mutex<State>>);
+
+struct State {
+    last: Instant,
+    waiting: usize,
+}
 
 impl Activity {
     fn new(now: Instant) -> Self {
-        Self(Arc::new(Mutex::new(now)))
+        Self(Arc::new(Mutex::new(State { last: now, waiting: 0 })))
     }
 
     pub(super) fn note(&self, now: Instant) {
-        *self.0.lock().expect("no code panics while it holds the time") = now;
+        self.lock().last = now;
     }
 
-    fn last(&self) -> Instant {
-        *self.0.lock().expect("no code panics while it holds the time")
+    /// The stream waits for chunks until the result is dropped.
+    pub(super) fn wait(&self) -> Waiting {
+        self.lock().waiting += 1;
+        Waiting(self.clone())
+    }
+
+    /// Since when nothing has happened; `None` while something is due.
+    fn idle_since(&self) -> Option<Instant> {
+        let state = self.lock();
+        (state.waiting == 0).then_some(state.last)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no code panics while it holds the state")
+    }
+}
+
+/// See [`Activity::wait`].
+pub(super) struct Waiting(Activity);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.waiting -= 1;
+        state.last = Instant::now();
     }
 }
 
@@ -85,7 +114,8 @@ impl Table {
     /// Ends the one of `candidates` on which nothing has happened for the longest; `None` if something has on each.
     fn end_idle(&mut self, now: Instant, candidates: impl Fn(&Session) -> bool) -> Option<()> {
         let asked = self.sessions.iter().filter(|(_, session)| candidates(session));
-        let (id, last) = asked.map(|(id, session)| (*id, session.activity.last())).min_by_key(|(_, last)| *last)?;
+        let idle = asked.filter_map(|(id, session)| Some((*id, session.activity.idle_since()?)));
+        let (id, last) = idle.min_by_key(|(_, last)| *last)?;
         if now.saturating_duration_since(last) < IDLE_AFTER {
             return None;
         }
@@ -118,14 +148,15 @@ mod tests {
         assert!(admit(&sessions, start, PeerId::random()).is_none());
         let later = start + IDLE_AFTER;
         let idle = held.pop().unwrap();
-        held.iter().for_each(|(place, _)| place.activity.note(later));
+        let waiting = held[0].0.activity.wait();
+        held[1..].iter().for_each(|(place, _)| place.activity.note(later));
         let late = admit(&sessions, later, PeerId::random()).unwrap();
         assert!(idle.1.is_cancelled());
         assert!(held.iter().all(|(_, stop)| !stop.is_cancelled()));
         // Its place has been given away already.
         drop(idle);
         assert!(admit(&sessions, later, PeerId::random()).is_none());
-        drop(late);
+        drop((late, waiting));
         assert!(admit(&sessions, later, PeerId::random()).is_some());
     }
 

@@ -4,11 +4,11 @@
 //! its end.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use phase_core::ChunkSet;
+use phase_core::{ChunkSet, Cid};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -16,44 +16,76 @@ use super::replies::{Closed, Replies};
 use crate::net::catalog::Content;
 use crate::wire::{self, Refusal, Reply, RequestId};
 
-/// Partial artifacts one stream may watch.
+/// Partial artifacts one stream may follow.
 const MAX_SUBSCRIPTIONS: usize = 256;
+/// Subscriptions of all streams together: each holds a bitmap of what has been told, 10 KiB for an artifact of 10 GiB.
+const MAX_FOLLOWERS: usize = 4096;
+/// When to try again if there is no room.
+const RETRY_AFTER_MS: u32 = 1000;
 /// The shortest time between two reports of what has been added to an artifact.
 const MIN_DELTA_INTERVAL: Duration = Duration::from_millis(50);
-/// The longest such time, however many follow.
+/// The longest such time, however many follow it.
 const MAX_DELTA_INTERVAL: Duration = Duration::from_millis(500);
-/// What each subscription of the server adds to the time between two reports: all together they get 200 reports a
-/// second. Without it, 48 clients on two cores spend a third of their time on reports.
+/// What each follower of an artifact adds to the time between two reports: up to a hundred of them together get 200
+/// reports a second. Without it, 48 clients on two cores spend a third of their time on reports.
 const DELTA_INTERVAL_PER_FOLLOWER: Duration = Duration::from_millis(5);
 /// Ranges in one report of what has been added; what is left over goes into the next.
 const MAX_DELTA_RANGES: usize = wire::MAX_RANGES;
 
 /// Counts the subscriptions of all streams.
 #[derive(Clone, Default)]
-pub(super) struct Followers(Arc<AtomicU32>);
+pub(super) struct Followers(Arc<Mutex<Counts>>);
+
+#[derive(Default)]
+struct Counts {
+    by_artifact: BTreeMap<Cid, u32>,
+    total: usize,
+}
 
 impl Followers {
-    fn join(&self) -> Follower {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Follower(self.clone())
+    fn join(&self, artifact: Cid) -> Option<Follower> {
+        let mut counts = self.lock();
+        if counts.total >= MAX_FOLLOWERS {
+            return None;
+        }
+        counts.total += 1;
+        *counts.by_artifact.entry(artifact).or_default() += 1;
+        Some(Follower { followers: self.clone(), artifact })
     }
 
-    fn delta_interval(&self) -> Duration {
-        let wanted = DELTA_INTERVAL_PER_FOLLOWER * self.0.load(Ordering::Relaxed);
-        wanted.clamp(MIN_DELTA_INTERVAL, MAX_DELTA_INTERVAL)
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().expect("no code panics while it counts")
     }
 }
 
 /// One of the [`Followers`], until it is dropped.
-struct Follower(Followers);
+pub(super) struct Follower {
+    followers: Followers,
+    artifact: Cid,
+}
+
+impl Follower {
+    fn delta_interval(&self) -> Duration {
+        let others = self.followers.lock().by_artifact.get(&self.artifact).copied().unwrap_or_default();
+        (DELTA_INTERVAL_PER_FOLLOWER * others).clamp(MIN_DELTA_INTERVAL, MAX_DELTA_INTERVAL)
+    }
+}
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        let mut counts = self.followers.lock();
+        counts.total -= 1;
+        if let Entry::Occupied(mut count) = counts.by_artifact.entry(self.artifact) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 
 struct Subscription {
+    artifact: Cid,
     task: JoinHandle<Option<()>>,
     cancelled: CancellationToken,
 }
@@ -69,17 +101,18 @@ impl Subscriptions {
         Self { by_id: BTreeMap::new(), followers }
     }
 
-    /// Whether there is room for one under `id`.
-    pub(super) fn admit(&mut self, id: RequestId) -> Result<(), Refusal> {
+    /// Room for one under `id`.
+    pub(super) fn admit(&mut self, id: RequestId, artifact: Cid) -> Result<Follower, Refusal> {
         self.by_id.retain(|_, subscription| !subscription.task.is_finished());
         if self.by_id.contains_key(&id) {
             // An id is used once. Its first subscription would go on uncounted.
             return Err(Refusal::Malformed);
         }
-        if self.by_id.len() >= MAX_SUBSCRIPTIONS {
-            return Err(Refusal::Busy { retry_after_ms: 1000 });
+        let is_followed = self.by_id.values().any(|subscription| subscription.artifact == artifact);
+        if is_followed || self.by_id.len() >= MAX_SUBSCRIPTIONS {
+            return Err(Refusal::Busy { retry_after_ms: RETRY_AFTER_MS });
         }
-        Ok(())
+        self.followers.join(artifact).ok_or(Refusal::Busy { retry_after_ms: RETRY_AFTER_MS })
     }
 
     /// Reports from now on what `content` has beyond `told`. Ends with `Done`: when all of it is here, when nothing
@@ -87,23 +120,23 @@ impl Subscriptions {
     pub(super) fn follow(
         &mut self,
         id: RequestId,
+        follower: Follower,
         content: Content,
         told: ChunkSet,
         replies: &Replies,
         stop: &CancellationToken,
     ) {
-        let cancelled = CancellationToken::new();
+        let (artifact, cancelled) = (follower.artifact, CancellationToken::new());
         let (replies, until) = (replies.clone(), cancelled.clone());
-        let follower = self.followers.join();
         let following = async move {
             // A closed stream ends the subscription too.
-            let _ = follow(id, content, told, &replies, &until, &follower.0).await;
+            let _ = follow(id, content, told, &replies, &until, &follower).await;
         };
         let task = tokio::spawn(stop.clone().run_until_cancelled_owned(following));
-        self.by_id.insert(id, Subscription { task, cancelled });
+        self.by_id.insert(id, Subscription { artifact, task, cancelled });
     }
 
-    /// Ends a subscription; false if there is none under `id`.
+    /// Ends a subscription; false if there has been none under `id`.
     pub(super) fn cancel(&mut self, id: RequestId) -> bool {
         let Some(subscription) = self.by_id.get(&id) else { return false };
         subscription.cancelled.cancel();
@@ -117,7 +150,7 @@ async fn follow(
     mut told: ChunkSet,
     replies: &Replies,
     cancelled: &CancellationToken,
-    followers: &Followers,
+    follower: &Follower,
 ) -> Result<(), Closed> {
     if let Some(mut changes) = content.changes() {
         // An ended fetch has either completed, which the last look tells, or will never add anything.
@@ -126,25 +159,27 @@ async fn follow(
             if changed.is_err() || told.is_full() {
                 break;
             }
-            cancelled.run_until_cancelled(tokio::time::sleep(followers.delta_interval())).await;
+            cancelled.run_until_cancelled(tokio::time::sleep(follower.delta_interval())).await;
         }
     }
     replies.reply(id, Reply::Done).await
 }
 
-/// Tells all that has been added.
+/// Tells what has been added until now.
 async fn report(id: RequestId, content: &Content, told: &mut ChunkSet, replies: &Replies) -> Result<(), Closed> {
-    while let Some(have) = content.have() {
-        let added: Vec<_> = have.difference_ranges(told).take(MAX_DELTA_RANGES).collect();
-        if added.is_empty() {
-            break;
+    let Some(have) = content.have() else { return Ok(()) };
+    loop {
+        let ranges: Vec<_> = have.difference_ranges(told).take(MAX_DELTA_RANGES).collect();
+        if ranges.is_empty() {
+            return Ok(());
         }
-        for range in &added {
-            told.insert_range(*range);
+        ranges.iter().for_each(|range| told.insert_range(*range));
+        let is_all = ranges.len() < MAX_DELTA_RANGES;
+        replies.reply(id, Reply::HaveDelta { ranges }).await?;
+        if is_all {
+            return Ok(());
         }
-        replies.reply(id, Reply::HaveDelta { ranges: added }).await?;
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -152,15 +187,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_more_follow_the_rarer_the_reports_within_bounds() {
+    fn the_more_follow_an_artifact_the_rarer_its_reports_and_no_others() {
         let followers = Followers::default();
-        let alone = followers.join();
-        assert_eq!(followers.delta_interval(), MIN_DELTA_INTERVAL);
-        let some: Vec<_> = (0..39).map(|_| followers.join()).collect();
-        assert_eq!(followers.delta_interval(), 40 * DELTA_INTERVAL_PER_FOLLOWER);
-        let many: Vec<_> = (0..1000).map(|_| followers.join()).collect();
-        assert_eq!(followers.delta_interval(), MAX_DELTA_INTERVAL);
-        drop((alone, some, many));
-        assert_eq!(followers.0.load(Ordering::Relaxed), 0);
+        let (artifact, other) = (Cid::of_block(b"artifact"), Cid::of_block(b"other"));
+        let first = followers.join(artifact).unwrap();
+        let alone = followers.join(other).unwrap();
+        assert_eq!(first.delta_interval(), MIN_DELTA_INTERVAL);
+        let some: Vec<_> = (0..39).map(|_| followers.join(artifact).unwrap()).collect();
+        assert_eq!(first.delta_interval(), 40 * DELTA_INTERVAL_PER_FOLLOWER);
+        let many: Vec<_> = (0..1000).map(|_| followers.join(artifact).unwrap()).collect();
+        assert_eq!(first.delta_interval(), MAX_DELTA_INTERVAL);
+        assert_eq!(alone.delta_interval(), MIN_DELTA_INTERVAL);
+        drop((first, alone, some, many));
+        assert!(followers.lock().by_artifact.is_empty() && followers.lock().total == 0);
+    }
+
+    #[test]
+    fn followers_are_bounded_over_all_artifacts() {
+        let followers = Followers::default();
+        let cid = |n: usize| Cid::of_block(&n.to_be_bytes());
+        let mut held: Vec<_> = (0..MAX_FOLLOWERS).map(|n| followers.join(cid(n)).unwrap()).collect();
+        assert!(followers.join(cid(0)).is_none());
+        held.pop();
+        assert!(followers.join(cid(0)).is_some());
     }
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Catalog;
 use super::replies::{Closed, Guard, Replies};
+use super::sessions::Waiting;
 use crate::net::catalog::Content;
 use crate::peer::PeerKey;
 use crate::upload::{self, Job, JobId, TransferKey, UploadQueue};
@@ -41,6 +42,9 @@ pub(super) struct Transfer {
     pub(super) replies: Replies,
     /// Ends the stream.
     pub(super) stop: CancellationToken,
+    /// Until it is dropped the stream is not idle.
+    #[expect(dead_code, reason = "held for its drop")]
+    pub(super) waiting: Waiting,
 }
 
 enum Command {
@@ -80,6 +84,7 @@ impl Uploader {
             catalog,
             queue: UploadQueue::new(config),
             transfers: BTreeMap::new(),
+            keys: BTreeMap::new(),
             next_transfer: 0,
             peers: BTreeMap::new(),
             next_peer: 0,
@@ -139,6 +144,8 @@ struct Work {
     catalog: Arc<Catalog>,
     queue: UploadQueue,
     transfers: BTreeMap<TransferKey, Open>,
+    /// The keys of the transfers.
+    keys: BTreeMap<(StreamKey, RequestId), TransferKey>,
     next_transfer: u64,
     peers: BTreeMap<PeerId, Peer>,
     next_peer: u64,
@@ -173,15 +180,13 @@ impl Work {
                 let _ = reply.send(self.push(*transfer));
             }
             Command::Cancel(stream, request) => {
-                let is_meant = |open: &Open| open.transfer.stream == stream && open.transfer.request == request;
-                let found = self.transfers.iter().find(|(_, open)| is_meant(open)).map(|(key, _)| *key);
-                if let Some(key) = found {
-                    self.end(key, Reply::Done);
+                if let Some(key) = self.keys.get(&(stream, request)) {
+                    self.end(*key, Reply::Done);
                 }
             }
             Command::Closed(stream) => {
-                let of_stream = self.transfers.iter().filter(|(_, open)| open.transfer.stream == stream);
-                for key in of_stream.map(|(key, _)| *key).collect::<Vec<_>>() {
+                let of_stream = self.keys.range((stream, RequestId(0))..=(stream, RequestId(u32::MAX)));
+                for key in of_stream.map(|(_, key)| *key).collect::<Vec<_>>() {
                     self.queue.cancel(key);
                     self.remove(key);
                 }
@@ -190,7 +195,11 @@ impl Work {
     }
 
     fn push(&mut self, transfer: Transfer) -> Result<(), Refusal> {
-        let key = TransferKey(self.next_transfer);
+        let (key, id) = (TransferKey(self.next_transfer), (transfer.stream, transfer.request));
+        if self.keys.contains_key(&id) {
+            // An id is used once.
+            return Err(Refusal::Malformed);
+        }
         let known = self.peers.get(&transfer.peer);
         if known.is_some_and(|peer| peer.transfers >= MAX_OPEN_PER_PEER) {
             return Err(Refusal::Busy { retry_after_ms: upload::Config::default().retry_after_ms });
@@ -200,6 +209,7 @@ impl Work {
         self.next_transfer += 1;
         self.next_peer += 1;
         self.peers.entry(transfer.peer).or_insert(Peer { key: peer, transfers: 0 }).transfers += 1;
+        self.keys.insert(id, key);
         self.transfers.insert(key, Open { transfer, under_way: 0, end: None, is_ending: false });
         Ok(())
     }
@@ -266,6 +276,7 @@ impl Work {
 
     fn remove(&mut self, key: TransferKey) -> Option<Open> {
         let open = self.transfers.remove(&key)?;
+        self.keys.remove(&(open.transfer.stream, open.transfer.request));
         if let Some(peer) = self.peers.get_mut(&open.transfer.peer) {
             peer.transfers -= 1;
             if peer.transfers == 0 {
