@@ -30,8 +30,10 @@ const MAX_PROVIDED_KEYS: usize = 64 * 1024;
 const MAX_RECORDS: usize = 2048;
 /// Connections a node keeps: enough for a few hundred machines that boot at once.
 const MAX_CONNECTIONS: u32 = 2048;
-/// Connections still being set up, in each direction.
-const MAX_PENDING: u32 = 256;
+/// Connections that others are setting up: of a thousand machines that boot in the same instant, none is turned away.
+const MAX_PENDING_INCOMING: u32 = 1024;
+/// Connections that we are setting up.
+const MAX_PENDING_OUTGOING: u32 = 256;
 /// Connections with one peer: a simultaneous dial makes two, a transport change a third.
 const MAX_PER_PEER: u32 = 4;
 
@@ -73,8 +75,8 @@ impl Behaviour {
 
 fn limits() -> ConnectionLimits {
     ConnectionLimits::default()
-        .with_max_pending_incoming(Some(MAX_PENDING))
-        .with_max_pending_outgoing(Some(MAX_PENDING))
+        .with_max_pending_incoming(Some(MAX_PENDING_INCOMING))
+        .with_max_pending_outgoing(Some(MAX_PENDING_OUTGOING))
         .with_max_established(Some(MAX_CONNECTIONS))
         .with_max_established_per_peer(Some(MAX_PER_PEER))
 }

@@ -8,6 +8,7 @@ mod driver;
 mod jobs;
 mod peers;
 mod report;
+mod stage;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -51,7 +51,7 @@ pub enum Request {
     Chunks {
         /// The artifact.
         artifact: Cid,
-        /// Which; 1 to [`MAX_RANGES`].
+        /// Which; 1 to [`MAX_RANGES`], ascending and without overlap.
         ranges: Vec<ChunkRange>,
     },
     /// Other peers that have some of an artifact.
@@ -112,7 +112,7 @@ pub enum Reply {
     /// What has been added.
     #[serde(rename = "delta")]
     HaveDelta {
-        /// Which; 1 to [`MAX_RANGES`].
+        /// Which; 1 to [`MAX_RANGES`], ascending and without overlap.
         ranges: Vec<ChunkRange>,
     },
     /// The payload is a chunk.

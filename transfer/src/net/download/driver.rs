@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::jobs::{self, Known, Opened, Outcome, Received, Written};
 use super::peers::{End, Peers};
 use super::report::{PeerReport, Progress, Report, Verdict};
+use super::stage::Stage;
 use super::{Config, DownloadError, Inputs, Wanted};
 use crate::net::catalog::Catalog;
 use crate::net::link::{LinkError, LinkEvent, PeerLink};
@@ -26,15 +27,6 @@ const BATCH: usize = 16;
 const MAX_WRITERS: usize = 4;
 /// Jobs that open or finish artifacts at a time.
 const MAX_OPENERS: usize = 16;
-
-/// How far an artifact is.
-enum Stage {
-    Waiting,
-    Opening,
-    Active { partial: Arc<dyn Partial>, changed: watch::Sender<u64>, dirty: bool },
-    Finishing,
-    Complete,
-}
 
 pub(super) struct Driver {
     catalog: Arc<Catalog>,
@@ -173,7 +165,7 @@ impl Driver {
     fn request(&mut self, id: RequestId, peer: PeerKey, slot: ArtifactSlot, ranges: Vec<ChunkRange>) {
         let artifact = self.wanted[slot.0 as usize].cid;
         if let Err(error) = self.peers.request(peer, id, slot, artifact, ranges) {
-            self.drop_peer(peer, verdict_of(&error));
+            self.drop_peer(peer, Verdict::of(&error));
         }
     }
 
@@ -264,7 +256,7 @@ impl Driver {
             return;
         }
         if let Some(error) = link.closed() {
-            report.verdict = verdict_of(&error);
+            report.verdict = Verdict::of(&error);
             return;
         }
         // The end of its last link may not have been told yet.
@@ -288,7 +280,7 @@ impl Driver {
     fn subscribe(&mut self, key: PeerKey, slot: ArtifactSlot) {
         let wanted = &self.wanted[slot.0 as usize];
         if let Err(error) = self.peers.subscribe(key, slot, wanted.cid, wanted.index.len()) {
-            self.drop_peer(key, verdict_of(&error));
+            self.drop_peer(key, Verdict::of(&error));
         }
     }
 
@@ -406,7 +398,7 @@ impl Driver {
     /// Drops a peer whose link is dead. One that has a new link already stays.
     fn drop_if_closed(&mut self, key: PeerKey) {
         if let Some(error) = self.peers.closed(key) {
-            self.drop_peer(key, verdict_of(&error));
+            self.drop_peer(key, Verdict::of(&error));
         }
     }
 
@@ -458,11 +450,7 @@ impl Driver {
     }
 
     fn missing_chunks(&self) -> u64 {
-        let missing = self.wanted.iter().zip(&self.stages).map(|(wanted, stage)| match stage {
-            Stage::Waiting | Stage::Opening => u64::from(wanted.index.len()),
-            Stage::Active { partial, .. } => u64::from(wanted.index.len() - partial.have().count()),
-            Stage::Finishing | Stage::Complete => 0,
-        });
+        let missing = self.wanted.iter().zip(&self.stages).map(|(wanted, stage)| stage.missing(wanted.index.len()));
         missing.sum()
     }
 
@@ -488,22 +476,13 @@ impl Driver {
     }
 
     fn dirty_partials(&self) -> Vec<Arc<dyn Partial>> {
-        let dirty = self.stages.iter().filter_map(|stage| match stage {
-            Stage::Active { partial, dirty: true, .. } => Some(partial.clone()),
-            _ => None,
-        });
-        dirty.collect()
+        self.stages.iter().filter_map(Stage::dirty).collect()
     }
 
     fn final_report(&self) -> Report {
         let stats = self.scheduler.stats();
         Report { elapsed: self.started.elapsed(), reassigned: stats.reassigned, ..self.report.clone() }
     }
-}
-
-fn verdict_of(error: &LinkError) -> Verdict {
-    let verdict = if error.is_misbehaviour() { Verdict::Banned } else { Verdict::Lost };
-    verdict(error.to_string())
 }
 
 fn slot_of(position: usize) -> ArtifactSlot {

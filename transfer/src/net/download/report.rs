@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use libp2p::PeerId;
 
+use crate::net::link::LinkError;
+
 /// How far a download is. All figures only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -33,6 +35,14 @@ pub enum Verdict {
     Lost(String),
     /// Sent something that did not verify, or broke the protocol: not used again in this run.
     Banned(String),
+}
+
+impl Verdict {
+    /// That about a peer whose link has ended.
+    pub(super) fn of(error: &LinkError) -> Self {
+        let verdict = if error.is_misbehaviour() { Self::Banned } else { Self::Lost };
+        verdict(error.to_string())
+    }
 }
 
 /// What one peer contributed.

@@ -1,11 +1,12 @@
 //! The replies of one stream, on their way to the task that writes them.
 
+use std::any::Any;
+
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::sessions::Activity;
-use super::uploader::JobGuard;
 use crate::net::framing::OutFrame;
 use crate::wire::{self, Refusal, Reply, ReplyHeader, RequestId};
 
@@ -27,13 +28,8 @@ impl Drop for Written {
     }
 }
 
-/// What is given back when a frame has been written, or never will be.
-pub(super) enum Guard {
-    /// A job of the uploader.
-    Job(#[expect(dead_code, reason = "held for its drop")] JobGuard),
-    /// Room for a block.
-    Block(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit),
-}
+/// What a frame holds until it has been written, or never will be: its drop gives it back.
+pub(super) type Guard = Box<dyn Any + Send>;
 
 /// The stream is gone: nothing can be answered any more.
 pub(super) struct Closed;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::replies::{Closed, Guard, Replies};
+use super::replies::{Closed, Replies};
 use super::sessions::Activity;
 use super::subscriptions::Subscriptions;
 use super::uploader::{StreamKey, Transfer};
@@ -195,7 +195,7 @@ impl Session {
     /// Sends a block once there is room for it.
     async fn send_block(&self, id: RequestId, body: Reply, bytes: Vec<u8>, replies: &Replies) -> Result<(), Closed> {
         let room = self.blocks.clone().acquire_owned().await.expect("the semaphore is never closed");
-        replies.send(id, body, bytes.into(), Some(Guard::Block(room))).await
+        replies.send(id, body, bytes.into(), Some(Box::new(room))).await
     }
 
     fn note_interest(&mut self, artifact: Cid) {

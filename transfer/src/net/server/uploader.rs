@@ -53,9 +53,7 @@ enum Command {
     Closed(StreamKey),
 }
 
-/// Tells the uploader that a job's last frame has been written, or never will be.
-pub(super) struct JobGuard(#[expect(dead_code, reason = "held for its drop")] Arc<Completion>);
-
+/// Tells the uploader, when the last of its owners drops it, that a job's last frame has been written or never will be.
 struct Completion {
     job: JobId,
     done: mpsc::Sender<JobId>,
@@ -316,7 +314,7 @@ impl Delivery {
             let payload = bytes.slice(at..at + chunk.len as usize);
             at += chunk.len as usize;
             let body = Reply::Chunk { index, encoding: 0 };
-            let guard = Some(Guard::Job(JobGuard(self.guard.clone())));
+            let guard = Some(Box::new(self.guard.clone()) as Guard);
             self.replies.send(self.request, body, payload, guard).await.map_err(|Closed| Undelivered::Closed)?;
         }
         Ok(())
