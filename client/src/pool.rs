@@ -1,6 +1,6 @@
 //! The links of one fetch: discovery adds them, the index stage and the download use them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -14,44 +14,51 @@ pub(crate) const MAX_LINKS: usize = 128;
 /// How long a peer may take to send a block before the next one is asked as well.
 const HEDGE: Duration = Duration::from_secs(1);
 
-/// Links in the order they were opened. Dead ones stay: whoever uses one finds out.
+/// Links in the order they were opened, each with a number. One that is dead is forgotten when another one is added;
+/// until then whoever uses it finds out.
 pub(crate) struct Pool {
-    links: Mutex<Vec<Arc<PeerLink>>>,
-    added: watch::Sender<usize>,
+    links: Mutex<BTreeMap<u64, Arc<PeerLink>>>,
+    /// The number of the next link.
+    next: watch::Sender<u64>,
 }
 
 impl Pool {
     pub(crate) fn new() -> Self {
-        Self { links: Mutex::default(), added: watch::Sender::new(0) }
+        Self { links: Mutex::default(), next: watch::Sender::new(0) }
     }
 
     pub(crate) fn add(&self, link: Arc<PeerLink>) {
-        let count = {
-            let mut links = self.lock();
-            links.push(link);
-            links.len()
-        };
-        self.added.send_replace(count);
+        let mut links = self.lock();
+        links.retain(|_, link| link.is_open());
+        self.next.send_modify(|next| {
+            links.insert(*next, link);
+            *next += 1;
+        });
     }
 
     /// The links there are now.
     pub(crate) fn all(&self) -> Vec<Arc<PeerLink>> {
-        self.lock().clone()
+        self.between(0, u64::MAX)
+    }
+
+    /// Those whose number is at least `first` and below `next`.
+    fn between(&self, first: u64, next: u64) -> Vec<Arc<PeerLink>> {
+        self.lock().range(first..next).map(|(_, link)| link.clone()).collect()
     }
 
     /// Feeds every link, those of now and of later, to a download until it ends.
     pub(crate) async fn feed(&self, download: mpsc::Sender<Arc<PeerLink>>) {
-        let mut added = self.added.subscribe();
-        let mut fed = 0;
+        let mut next = self.next.subscribe();
+        let mut unfed = 0;
         loop {
-            let new: Vec<_> = self.lock().iter().skip(fed).cloned().collect();
-            for link in new {
-                fed += 1;
+            let (first, new) = (unfed, *next.borrow_and_update());
+            unfed = new;
+            for link in self.between(first, new) {
                 if download.send(link).await.is_err() {
                     return;
                 }
             }
-            if added.changed().await.is_err() {
+            if next.changed().await.is_err() {
                 return;
             }
         }
@@ -69,13 +76,13 @@ impl Pool {
     /// Asks one peer after the other. Begins at a different one for each block, to spread the load, and does not wait
     /// for one that is slow.
     async fn ask_all(&self, cid: Cid, tried: &mut Vec<String>) -> Vec<u8> {
-        let mut added = self.added.subscribe();
+        let mut added = self.next.subscribe();
         let mut known = 0;
         let mut next = VecDeque::new();
         let mut answers = JoinSet::new();
         loop {
-            let mut fresh = self.all().split_off(known);
-            known += fresh.len();
+            let first = std::mem::replace(&mut known, *added.borrow_and_update());
+            let mut fresh = self.between(first, known);
             let start = cid.digest().as_bytes()[31] as usize % fresh.len().max(1);
             fresh.rotate_left(start);
             next.extend(fresh);
@@ -89,12 +96,12 @@ impl Pool {
                 },
                 () = tokio::time::sleep(HEDGE), if !next.is_empty() => {}
                 // The pool lives as long as the fetch, so the channel stays open.
-                Ok(_) = added.wait_for(|count| *count > known), if next.is_empty() => {}
+                Ok(()) = added.changed(), if next.is_empty() => {}
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<PeerLink>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<PeerLink>>> {
         self.links.lock().expect("no code panics while it holds the links")
     }
 }
