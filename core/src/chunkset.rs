@@ -208,8 +208,9 @@ fn mask(position: u32) -> u64 {
 /// The words that a range touches, and which of their bits it covers.
 fn words(range: ChunkRange) -> impl Iterator<Item = (usize, u64)> {
     let ChunkRange { start, end } = range;
-    let last = end.max(start + 1) - 1;
-    (word(start)..=word(last)).map(move |at| {
+    let last = end.saturating_sub(1);
+    let touched = if start < end { word(start)..word(last) + 1 } else { 0..0 };
+    touched.map(move |at| {
         let from = if at == word(start) { u64::MAX << (start % WORD_BITS) } else { u64::MAX };
         let to = if at == word(last) { u64::MAX >> (WORD_BITS - 1 - last % WORD_BITS) } else { u64::MAX };
         (at, from & to)
@@ -310,6 +311,15 @@ mod tests {
         for len in [0, 1, 7, 8, 63, 64, 65, 128, 1000] {
             let set = ChunkSet::full(len);
             assert!(set.is_full() && set == set_of(len, &(0..len).collect()), "{len}");
+        }
+    }
+
+    #[test]
+    fn an_empty_range_is_in_every_set_and_adds_nothing() {
+        for start in [0, 3, 63, 64, 128] {
+            let mut set = ChunkSet::new(128);
+            set.insert_range(ChunkRange { start, end: start });
+            assert!(set.contains_range(ChunkRange { start, end: start }) && set.count() == 0, "{start}");
         }
     }
 

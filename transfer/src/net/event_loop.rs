@@ -189,7 +189,10 @@ impl EventLoop {
                 tracing::debug!(peer = %peer_id, %address, "connected");
                 if let ConnectedPoint::Dialer { address, .. } = &endpoint {
                     // Known to work, which what identify tells is not.
-                    self.remember(peer_id, address.clone());
+                    let (known, address) = (self.addresses.entry(peer_id).or_default(), without_peer(address.clone()));
+                    known.retain(|other| *other != address);
+                    known.insert(0, address);
+                    known.truncate(MAX_ADDRESSES);
                 }
                 for waiter in self.waiters.remove(&peer_id).unwrap_or_default() {
                     let _ = waiter.reply.send(Ok(()));

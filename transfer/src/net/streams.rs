@@ -5,7 +5,8 @@
 //! is room for a flash crowd, whoever takes the streams decides which are too many, and what belongs to a connection
 //! ends with it.
 
-use std::collections::VecDeque;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
@@ -14,6 +15,7 @@ use std::task::{Context, Poll};
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::core::upgrade::{InboundUpgrade, ReadyUpgrade, UpgradeInfo};
+use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
 use libp2p::swarm::handler::{
     ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound, StreamUpgradeError,
 };
@@ -62,20 +64,23 @@ impl Acceptor {
 pub(super) struct Behaviour {
     protocol: StreamProtocol,
     acceptor: Acceptor,
-    /// Those who want a stream, until the connection's handler is told. Bounded by the queue of commands.
+    /// The connections of each peer, the newest last.
+    connections: BTreeMap<PeerId, Vec<ConnectionId>>,
+    /// Those who want a stream, until the connection's handler is told.
     wanted: VecDeque<(PeerId, StreamReply)>,
 }
 
 impl Behaviour {
     pub(super) fn new(protocol: StreamProtocol) -> Self {
-        Self { protocol, acceptor: Acceptor::default(), wanted: VecDeque::new() }
+        Self { protocol, acceptor: Acceptor::default(), connections: BTreeMap::new(), wanted: VecDeque::new() }
     }
 
     pub(super) fn acceptor(&self) -> Acceptor {
         self.acceptor.clone()
     }
 
-    /// Opens a stream on one of the connections with `peer`. Without any, `reply` is dropped.
+    /// Opens a stream on the newest connection with `peer`: an older one may be dead without our knowing. Without any,
+    /// `reply` is dropped.
     pub(super) fn open(&mut self, peer: PeerId, reply: StreamReply) {
         self.wanted.push_back((peer, reply));
     }
@@ -110,7 +115,22 @@ impl NetworkBehaviour for Behaviour {
         Ok(self.handler(peer))
     }
 
-    fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, .. }) => {
+                self.connections.entry(peer_id).or_default().push(connection_id);
+            }
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
+                if let Entry::Occupied(mut connections) = self.connections.entry(peer_id) {
+                    connections.get_mut().retain(|id| *id != connection_id);
+                    if connections.get().is_empty() {
+                        connections.remove();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
 
     fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: Infallible) {
         match event {}
@@ -118,12 +138,13 @@ impl NetworkBehaviour for Behaviour {
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Infallible, StreamReply>> {
         // No waker is kept: the event loop, which alone adds to the queue, polls the Swarm again after it has.
-        match self.wanted.pop_front() {
-            Some((peer_id, event)) => {
-                Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::Any, event })
+        while let Some((peer_id, event)) = self.wanted.pop_front() {
+            let newest = self.connections.get(&peer_id).and_then(|connections| connections.last());
+            if let (Some(newest), false) = (newest, event.is_closed()) {
+                return Poll::Ready(ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(*newest), event });
             }
-            None => Poll::Pending,
         }
+        Poll::Pending
     }
 }
 
@@ -151,13 +172,13 @@ impl ConnectionHandler for Handler {
         &mut self,
         _: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, StreamReply, Infallible>> {
-        match self.wanted.pop_front() {
-            Some(reply) => {
+        while let Some(reply) = self.wanted.pop_front() {
+            if !reply.is_closed() {
                 let protocol = SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), reply);
-                Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol })
+                return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
             }
-            None => Poll::Pending,
         }
+        Poll::Pending
     }
 
     fn on_behaviour_event(&mut self, reply: StreamReply) {

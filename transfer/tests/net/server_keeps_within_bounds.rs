@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use phase_core::index::ChunkEntry;
+use phase_core::store::Partial;
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkerParams, Cid, HashAlgorithm, MemStore, Store as _};
 use phase_transfer::wire::{Refusal, Reply, Request, RequestId};
+use tokio::sync::watch;
 
 use crate::gate::{Gate, GatedStore};
 use crate::nodes::{Served, in_time};
@@ -146,18 +148,56 @@ fn index_of(bytes: &[u8]) -> Arc<ArtifactIndex> {
     Arc::new(ArtifactIndex::new(ChunkerParams::default(), hash, sha256, vec![entry]).unwrap())
 }
 
+/// A fetch that the server takes part in.
+type Fetch = (Arc<dyn Partial>, watch::Sender<u64>);
+
+/// Many fetches, each of an artifact of one chunk: its number.
+fn begin_many(served: &Served, count: u32) -> Vec<Fetch> {
+    let store = MemStore::default();
+    let begin = |n: u32| {
+        let index = index_of(&n.to_be_bytes());
+        let fetching = store.partial(&index.encode().root, index).unwrap();
+        (fetching.clone(), served.catalog.begin(fetching))
+    };
+    (0..count).map(begin).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_too_many_follow_others_are_told_once() {
+    in_time(async {
+        const PER_STREAM: u32 = 256;
+        let served = Served::start().await;
+        let fetches = begin_many(&served, PER_STREAM);
+        let have = |n: u32| Request::Have { artifact: fetches[n as usize].0.cid() };
+        let (mut nodes, mut streams) = (Vec::new(), Vec::new());
+        // 4096 subscriptions.
+        for _ in 0..4 {
+            let node = stranger(&served).await;
+            for _ in 0..4 {
+                let mut stream = Raw::open(&node, &served).await;
+                for id in 0..PER_STREAM {
+                    stream.ask(id, have(id)).await;
+                    assert_eq!(stream.reply_to(id).await, Reply::Have { chunks: 1, full: false });
+                }
+                streams.push(stream);
+            }
+            nodes.push(node);
+        }
+        let late = stranger(&served).await;
+        let mut stream = Raw::open(&late, &served).await;
+        stream.ask(1, have(1)).await;
+        assert_eq!(stream.reply_to(1).await, Reply::Have { chunks: 1, full: false });
+        assert_eq!(stream.reply_to(1).await, Reply::Done);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_follows_each_artifact_once_and_a_bounded_number_of_them() {
     in_time(async {
         const MAX: u32 = 256;
         let served = Served::start().await;
-        let store = MemStore::default();
-        let begin = |n: u32| {
-            let index = index_of(&n.to_be_bytes());
-            let fetching = store.partial(&index.encode().root, index).unwrap();
-            (fetching.clone(), served.catalog.begin(fetching))
-        };
-        let fetches: Vec<_> = (0..=MAX).map(begin).collect();
+        let fetches = begin_many(&served, MAX + 1);
         let node = stranger(&served).await;
         let mut stream = Raw::open(&node, &served).await;
         let have = |n: u32| Request::Have { artifact: fetches[n as usize].0.cid() };

@@ -19,7 +19,7 @@ use super::{Config, DownloadError, Inputs, Wanted};
 use crate::net::catalog::Catalog;
 use crate::net::link::{LinkError, LinkEvent, PeerLink};
 use crate::peer::PeerKey;
-use crate::scheduler::{Action, ArtifactSlot, ChunkResult, Event, RequestId, Scheduler};
+use crate::scheduler::{Action, ArtifactSlot, ChunkResult, Event, HaveUpdate, RequestId, Scheduler};
 
 /// Link events taken at once: their chunks are hashed and written by one job.
 const BATCH: usize = 16;
@@ -276,11 +276,13 @@ impl Driver {
         self.progress.send_modify(|p| p.peers = self.peers.len() as u64);
     }
 
-    /// Asks a peer what it has of an artifact. One that does not even read its requests is dropped.
+    /// Asks a peer what it has of an artifact: later, if it has too many requests to read.
     fn subscribe(&mut self, key: PeerKey, slot: ArtifactSlot) {
         let wanted = &self.wanted[slot.0 as usize];
-        if let Err(error) = self.peers.subscribe(key, slot, wanted.cid, wanted.index.len()) {
-            self.drop_peer(key, Verdict::of(&error));
+        match self.peers.subscribe(key, slot, wanted.cid, wanted.index.len()) {
+            Ok(()) => {}
+            Err(LinkError::Backlog) => self.peers.note_quiet(key, slot, Instant::now()),
+            Err(error) => self.drop_peer(key, Verdict::of(&error)),
         }
     }
 
@@ -302,6 +304,9 @@ impl Driver {
                 LinkEvent::Refused { request, refusal } => self.handle_end(key, request, End::Refused(refusal)),
                 LinkEvent::Have { slot, update } => {
                     if let Stage::Active { .. } = &self.stages[slot.0 as usize] {
+                        if let HaveUpdate::Add(_) = update {
+                            self.peers.note_told(key, slot);
+                        }
                         self.scheduler.handle_have(key, slot, update);
                     }
                 }

@@ -167,6 +167,13 @@ impl Peers {
         connected.quiet.insert(slot, Quiet { again_at: Some(now + wait), wait });
     }
 
+    /// The peer tells what it has of an artifact: should it fall quiet again, that is a new beginning.
+    pub(super) fn note_told(&mut self, key: PeerKey, slot: ArtifactSlot) {
+        if let Some(connected) = self.connected.get_mut(&key) {
+            connected.quiet.remove(&slot);
+        }
+    }
+
     /// The peers to be asked again now, and about what. Each is named once until it is quiet again.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<(PeerKey, ArtifactSlot)> {
         let mut due = Vec::new();

@@ -136,6 +136,10 @@ impl Session {
             Err(refusal) => return replies.refuse(id, refusal).await,
         };
         self.send_block(id, Reply::Have { chunks, full: false }, have.to_bytes(), replies).await?;
+        let Some(follower) = follower else {
+            // Told once. Whoever wants to know more asks again.
+            return replies.reply(id, Reply::Done).await;
+        };
         self.subscriptions.follow(id, follower, content, have, replies, &self.stop);
         Ok(())
     }

@@ -17,8 +17,10 @@ const MAX_SESSIONS_PER_PEER: usize = 4;
 /// take for one frame.
 const IDLE_AFTER: Duration = Duration::from_secs(30);
 
-/// When something last happened on a stream: a request came, or a reply went out. Always busy is one that waits for its
-/// turn to get chunks.
+/// As above, for a stream that waits for its turn to get chunks.
+const IDLE_AFTER_WAITING: Duration = Duration::from_secs(300);
+
+/// When something last happened on a stream: a request came, or a reply went out.
 #[derive(Clone)]
 pub(super) struct Activity(Arc<Mutex<State>>);
 
@@ -42,10 +44,10 @@ impl Activity {
         Waiting(self.clone())
     }
 
-    /// Since when nothing has happened; `None` while something is due.
-    fn idle_since(&self) -> Option<Instant> {
+    /// Since when the stream may be ended for the sake of others.
+    fn idle_from(&self) -> Instant {
         let state = self.lock();
-        (state.waiting == 0).then_some(state.last)
+        state.last + if state.waiting == 0 { IDLE_AFTER } else { IDLE_AFTER_WAITING }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -114,9 +116,9 @@ impl Table {
     /// Ends the one of `candidates` on which nothing has happened for the longest; `None` if something has on each.
     fn end_idle(&mut self, now: Instant, candidates: impl Fn(&Session) -> bool) -> Option<()> {
         let asked = self.sessions.iter().filter(|(_, session)| candidates(session));
-        let idle = asked.filter_map(|(id, session)| Some((*id, session.activity.idle_since()?)));
-        let (id, last) = idle.min_by_key(|(_, last)| *last)?;
-        if now.saturating_duration_since(last) < IDLE_AFTER {
+        let (id, idle_from) =
+            asked.map(|(id, session)| (*id, session.activity.idle_from())).min_by_key(|idle| idle.1)?;
+        if now < idle_from {
             return None;
         }
         let session = self.sessions.remove(&id)?;
@@ -156,8 +158,14 @@ mod tests {
         // Its place has been given away already.
         drop(idle);
         assert!(admit(&sessions, later, PeerId::random()).is_none());
-        drop((late, waiting));
+        drop(late);
         assert!(admit(&sessions, later, PeerId::random()).is_some());
+        // Not even waiting keeps a place for ever.
+        let much_later = start + IDLE_AFTER_WAITING;
+        held[1..].iter().for_each(|(place, _)| place.activity.note(much_later));
+        let last: Vec<_> = (0..2).filter_map(|_| admit(&sessions, much_later, PeerId::random())).collect();
+        assert!(last.len() == 2 && held[0].1.is_cancelled());
+        drop(waiting);
     }
 
     #[test]

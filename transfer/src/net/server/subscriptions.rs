@@ -101,8 +101,8 @@ impl Subscriptions {
         Self { by_id: BTreeMap::new(), followers }
     }
 
-    /// Room for one under `id`.
-    pub(super) fn admit(&mut self, id: RequestId, artifact: Cid) -> Result<Follower, Refusal> {
+    /// Room for one under `id`; `None` if too many follow already, who all get reports.
+    pub(super) fn admit(&mut self, id: RequestId, artifact: Cid) -> Result<Option<Follower>, Refusal> {
         self.by_id.retain(|_, subscription| !subscription.task.is_finished());
         if self.by_id.contains_key(&id) {
             // An id is used once. Its first subscription would go on uncounted.
@@ -112,7 +112,7 @@ impl Subscriptions {
         if is_followed || self.by_id.len() >= MAX_SUBSCRIPTIONS {
             return Err(Refusal::Busy { retry_after_ms: RETRY_AFTER_MS });
         }
-        self.followers.join(artifact).ok_or(Refusal::Busy { retry_after_ms: RETRY_AFTER_MS })
+        Ok(self.followers.join(artifact))
     }
 
     /// Reports from now on what `content` has beyond `told`. Ends with `Done`: when all of it is here, when nothing

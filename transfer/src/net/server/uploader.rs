@@ -237,7 +237,9 @@ impl Work {
         match result {
             Ok(()) => self.end_if_over(key),
             Err(Undelivered::Unreadable(error)) => {
-                self.catalog.report(&open.transfer.artifact, &error);
+                if let Some(error) = error {
+                    self.catalog.report(&open.transfer.artifact, &error);
+                }
                 open.end = None;
                 self.end(key, Reply::Refused(Refusal::Missing));
             }
@@ -289,8 +291,8 @@ impl Work {
 enum Undelivered {
     /// The stream is gone.
     Closed,
-    /// The disk does not have what it should.
-    Unreadable(StoreError),
+    /// The disk does not have what it should; without an error, the reader panicked.
+    Unreadable(Option<StoreError>),
 }
 
 /// One run of adjacent chunks on its way to a stream.
@@ -305,8 +307,9 @@ struct Delivery {
 impl Delivery {
     async fn run(self) -> Result<(), Undelivered> {
         let (content, run) = (self.content.clone(), self.run);
-        let read = tokio::task::spawn_blocking(move || content.read(run)).await.map_err(|_| Undelivered::Closed)?;
-        let bytes = Bytes::from(read.map_err(Undelivered::Unreadable)?);
+        let read = tokio::task::spawn_blocking(move || content.read(run)).await;
+        let read = read.map_err(|_| Undelivered::Unreadable(None))?;
+        let bytes = Bytes::from(read.map_err(|error| Undelivered::Unreadable(Some(error)))?);
         let mut at = 0;
         for position in self.run.start..self.run.end {
             let index = ChunkIndex(position);
