@@ -15,7 +15,8 @@ pub(crate) const MAX_LINKS: usize = 128;
 const HEDGE: Duration = Duration::from_secs(1);
 
 /// Links in the order they were opened, each with a number. One that is dead is forgotten when another one is added;
-/// until then whoever uses it finds out.
+/// until then whoever uses it finds out. That of a peer that misbehaved stays, so that the report names it: one of each
+/// such peer, since it is not tried again.
 pub(crate) struct Pool {
     links: Mutex<BTreeMap<u64, Arc<PeerLink>>>,
     /// The number of the next link.
@@ -29,7 +30,7 @@ impl Pool {
 
     pub(crate) fn add(&self, link: Arc<PeerLink>) {
         let mut links = self.lock();
-        links.retain(|_, link| link.is_open());
+        links.retain(|_, link| link.closed().is_none_or(|error| error.is_misbehaviour()));
         self.next.send_modify(|next| {
             links.insert(*next, link);
             *next += 1;

@@ -156,10 +156,28 @@ async fn a_wrong_index_block() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_has_nothing_at_first_is_asked_again() {
+async fn a_liar_is_named_also_if_everybody_else_comes_later() {
     in_time(async {
         let world = world().await;
-        let late = Hostile::start(&world, Trick::NotYet).await;
+        let hostile = Hostile::start(&world, Trick::WrongBlock).await;
+        let client = world.client("client").await;
+        let resolved = world.resolve(&client, 1).await;
+        let fetch = client.fetch(&resolved, FetchOptions::default());
+        hostile.cut_off().await;
+        let honest = world.provider().await;
+        let report = fetch.finish().await.unwrap();
+        world.assert_fetched("client", ["rootfs"]);
+        assert!(report.peers[&honest.peer].bytes > 0);
+        assert_verdict(&report, &hostile, &Expect::Banned("sent other bytes"));
+    })
+    .await;
+}
+
+/// Fetches from a provider that has nothing to tell when it is first asked, and from nobody else.
+async fn asks_again(trick: Trick) {
+    in_time(async {
+        let world = world().await;
+        let late = Hostile::start(&world, trick).await;
         let client = world.client("client").await;
         let resolved = world.resolve(&client, 1).await;
         let report = client.fetch(&resolved, FetchOptions::default()).finish().await.unwrap();
@@ -168,6 +186,16 @@ async fn a_peer_that_has_nothing_at_first_is_asked_again() {
         assert!(report.peers[&late.peer].bytes > 0);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_has_nothing_at_first_is_asked_again() {
+    asks_again(Trick::NotYet).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_stops_telling_what_it_has_is_asked_again() {
+    asks_again(Trick::TellsNoMore).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,3 +58,30 @@ where
         Pin::new(&mut self.inner).poll(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt as _, StreamExt as _};
+    use libp2p::core::Endpoint;
+    use libp2p::core::transport::{MemoryTransport, PortUse};
+
+    use super::*;
+
+    const OPTIONS: DialOpts = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
+
+    #[tokio::test]
+    async fn a_late_dial_waits_and_then_connects_and_a_bad_address_fails_at_once() {
+        let mut listener = MemoryTransport::default().boxed();
+        listener.listen_on(ListenerId::next(), "/memory/0".parse().unwrap()).unwrap();
+        let address = listener.select_next_some().await.into_new_address().unwrap();
+
+        let mut later = LateDial::new(MemoryTransport::default(), Duration::from_secs(3600));
+        let waiting = later.dial(address.clone(), OPTIONS).unwrap();
+        assert!(waiting.now_or_never().is_none());
+        let mut soon = LateDial::new(MemoryTransport::default(), Duration::from_millis(1));
+        soon.dial(address, OPTIONS).unwrap().await.unwrap();
+
+        let other = later.dial("/ip4/127.0.0.1/tcp/1".parse().unwrap(), OPTIONS);
+        assert!(matches!(other, Err(TransportError::MultiaddrNotSupported(_))));
+    }
+}

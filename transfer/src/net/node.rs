@@ -26,8 +26,8 @@ pub(super) const RESULT_QUEUE: usize = 64;
 const MAX_QUERIES: usize = 32;
 /// How long opening a stream on an established connection may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much later than TCP addresses the QUIC addresses of a peer are dialled: five round trips over 100 ms, which TCP
-/// with TLS and yamux takes.
+/// How much later than TCP addresses the QUIC addresses of a peer are dialled: a few round trips over a long line, which
+/// TCP with TLS and yamux needs more of.
 const TCP_HEAD_START: Duration = Duration::from_millis(500);
 /// Addresses of one peer that are dialled at a time: all that are usually known, so that the dead ones among them do not
 /// hold up the others.

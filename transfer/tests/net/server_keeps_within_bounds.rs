@@ -57,6 +57,26 @@ async fn requests_beyond_the_bound_are_refused_as_busy_and_each_ends_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_id_is_not_used_for_a_second_request_while_the_first_goes_on() {
+    in_time(async {
+        let gate = Gate::new(0);
+        let served = gated(&gate).await;
+        let node = stranger(&served).await;
+        let mut stream = Raw::open(&node, &served).await;
+        let chunks = Request::Chunks { artifact: served.cid(), ranges: chunk(0) };
+        stream.ask(1, chunks.clone()).await;
+        gate.blocked().await;
+        stream.ask(1, chunks).await;
+        assert_eq!(stream.reply_to(1).await, Reply::Refused(Refusal::Malformed));
+        gate.open();
+        assert!(matches!(stream.reply_to(1).await, Reply::Chunk { .. }));
+        assert_eq!(stream.reply_to(1).await, Reply::Done);
+        stream.assert_served(&served, 1).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_cancelled_ends_at_once_and_ids_that_come_and_go_do_not_pile_up() {
     in_time(async {
         const REQUESTS: u32 = 3000;

@@ -45,6 +45,8 @@ pub(crate) enum Trick {
     HeadOfAnotherKind,
     /// Says once that it has nothing of the artifact, like a peer that has yet to begin.
     NotYet,
+    /// Says once that it has none of the chunks yet, and then that it will tell no more.
+    TellsNoMore,
     /// Ends the stream when asked about the name.
     CloseAtHead,
 }
@@ -195,6 +197,11 @@ impl Actor {
             Trick::NotYet if !*self.struck.borrow() => {
                 self.struck.send_replace(true);
                 frame(id, Reply::Refused(Refusal::NotFound), &[])
+            }
+            Trick::TellsNoMore if !*self.struck.borrow() => {
+                self.struck.send_replace(true);
+                let none = ChunkSet::new(chunks).to_bytes();
+                [frame(id, Reply::Have { chunks, full: false }, &none), done].concat()
             }
             _ => [frame(id, Reply::Have { chunks, full: true }, &[]), done].concat(),
         }
