@@ -10,10 +10,13 @@ test:
 format:
     cargo fmt --all --check
 
-# Clippy with warnings denied, with and without the network.
+# Clippy with warnings denied, with and without the network, and with every way of finding peers left out.
 lint:
     cargo clippy --workspace --all-targets -- -D warnings
     cargo clippy -p phase-transfer --all-targets -- -D warnings
+    for features in "" dht mdns peer dht,mdns dht,peer mdns,peer dht,mdns,peer; do \
+        cargo clippy -p phase -p phase-client -p phase-provider --no-default-features --features "$features" \
+            -- -D warnings || exit 1; done
 
 # Documentation without warnings.
 doc:

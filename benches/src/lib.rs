@@ -5,6 +5,7 @@
 
 pub mod input;
 pub mod measure;
+pub mod release;
 pub mod size;
 pub mod stats;
 

@@ -94,8 +94,8 @@ impl Discovery {
             let mut providers = node.find_providers(&key).await;
             loop {
                 tokio::select! {
-                    peer = providers.recv() => match peer {
-                        Some(peer) => self.attempt(peer, Vec::new()),
+                    found = providers.recv() => match found {
+                        Some(found) => self.attempt(found.peer, found.addresses),
                         None => break,
                     },
                     () = self.settle() => {}

@@ -17,6 +17,7 @@ mod fetch_error;
 mod indexes;
 mod pool;
 mod resolve;
+mod sources;
 mod start;
 
 pub use export::{ExportError, export};
@@ -24,4 +25,4 @@ pub use fetch::{Fetch, FetchOptions, Selection};
 pub use fetch_error::FetchError;
 pub use phase_transfer::net::download::{PeerReport, Progress, Report, Verdict};
 pub use resolve::{Answer, ResolveError, ResolveOptions, Resolved};
-pub use start::{Client, ClientConfig, StartError, Trust};
+pub use start::{Client, StartError, Trust};

@@ -11,7 +11,7 @@ use phase_client::cli::{self, Bytes, Fault, FetchArgs, Observer, Rate};
 use phase_client::{Progress, Report, ResolveOptions, Resolved};
 use phase_core::Failure;
 use phase_core::failure::EXIT_CODES;
-use phase_core::store::FileStore;
+use phase_core::store::{FileStore, MemStore, Store};
 use tokio::time::Instant;
 
 /// How often a line tells how far it is.
@@ -42,9 +42,9 @@ Examples:
 struct Fetch {
     #[command(flatten)]
     fetch: FetchArgs,
-    /// Where artifacts are kept, and served from while fetching
-    #[arg(long, value_name = "DIR", env = "PHASE_STORE")]
-    store: PathBuf,
+    /// Where artifacts are kept, and served from while fetching; with --ephemeral it is memory
+    #[arg(long, value_name = "DIR", env = "PHASE_STORE", required_unless_present = "ephemeral")]
+    store: Option<PathBuf>,
     /// Print one JSON document at the end, and nothing else on standard output
     #[arg(long)]
     json: bool,
@@ -64,7 +64,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Fetch) -> Result<(), Fault> {
-    let store = Arc::new(FileStore::open(&args.store)?);
+    let store: Arc<dyn Store> = match &args.store {
+        Some(folder) if !args.fetch.ephemeral => Arc::new(FileStore::open(folder)?),
+        _ => Arc::new(MemStore::default()),
+    };
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Fault::new(Failure::Other, format!("cannot start threads: {error}")))?;
     let mut console = Console { quiet: args.json, last: None };

@@ -5,20 +5,27 @@ use std::time::Duration;
 
 use phase_core::envelope::{Envelope, EnvelopeError};
 use phase_core::manifest::Manifest;
+use phase_core::name::NAME_COPIES;
 use phase_core::pointer::Pointer;
 use phase_core::store::StoreError;
 use phase_core::trust::TrustError;
 use phase_core::{Cid, Failure, Name};
-use phase_transfer::net::{HeadAnswer, PeerId, PeerLink};
+use phase_transfer::net::{
+    ConnectError, FoundProvider, HeadAnswer, LinkError, NodeHandle, PeerId, PeerLink, QueryError, QueryReport, Source,
+};
+use phase_transfer::wire::Refusal;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::sources::{Finding, Sources};
 use crate::start::{Client, Trust};
 
 /// Peers asked at a time.
-const MAX_ASKING: usize = 16;
+const MAX_ASKING: usize = 64;
+/// How long those who may know of a newer release are waited for, although enough agree on one.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Peers asked in all: more would only say the same again.
-const MAX_ASKED: usize = 64;
+const MAX_ASKED: usize = 128;
 
 /// How long to look, and for how many answers.
 #[derive(Clone, Copy, Debug)]
@@ -85,13 +92,18 @@ impl Client {
             best: None,
             offers: BTreeMap::new(),
             newest_pointer: None,
+            is_known: false,
             is_answered: false,
             held: held.as_ref(),
+            unannounced: BTreeSet::new(),
+            values_ended: 0,
+            patient_until: started + PATIENCE,
+            searches: Vec::new(),
         };
         search.run(started + options.timeout, options.answers).await;
-        let Search { answers, best, offers, newest_pointer, is_answered, .. } = search;
+        let Search { answers, best, offers, newest_pointer, is_known, is_answered, searches, .. } = search;
         let Some(candidate) = best else {
-            return Err(nothing_valid(name, &answers, is_answered));
+            return Err(nothing_valid(name, &answers, is_known, is_answered, &searches));
         };
         check_floor(name, candidate.manifest.version, held.as_ref())?;
         Ok(Resolved {
@@ -117,13 +129,30 @@ fn check_floor(name: &Name, version: u64, held: Option<&Pointer>) -> Result<(), 
     Ok(())
 }
 
-fn nothing_valid(name: &Name, answers: &[Answer], is_answered: bool) -> ResolveError {
+fn nothing_valid(
+    name: &Name,
+    answers: &[Answer],
+    is_known: bool,
+    is_answered: bool,
+    searches: &[Result<QueryReport, QueryError>],
+) -> ResolveError {
     let name = name.clone();
     let said = answers.iter().filter_map(|answer| Some(format!("{}: {}", answer.peer, answer.result.as_ref().err()?)));
-    match (answers.is_empty(), is_answered) {
-        (true, _) => ResolveError::NotFound { name },
-        (false, true) => ResolveError::NoneValid { name, refused: said.collect() },
-        (false, false) => ResolveError::Silent { name, tried: said.collect() },
+    match (is_known, is_answered) {
+        (false, _) => {
+            let mut asked: Vec<_> = searches.iter().map(describe_search).chain(said).collect();
+            asked.dedup();
+            ResolveError::NotFound { name, asked }
+        }
+        (true, true) => ResolveError::NoneValid { name, refused: said.collect() },
+        (true, false) => ResolveError::Silent { name, tried: said.collect() },
+    }
+}
+
+fn describe_search(outcome: &Result<QueryReport, QueryError>) -> String {
+    match outcome {
+        Ok(report) => format!("the DHT knows no provider ({report})"),
+        Err(error) => error.to_string(),
     }
 }
 
@@ -147,78 +176,90 @@ struct Search<'a> {
     offers: BTreeMap<Cid, Vec<PeerId>>,
     /// The newest valid pointer that the DHT held.
     newest_pointer: Option<Pointer>,
+    /// Whether anybody may know the name: has not said that it does not.
+    is_known: bool,
     /// Whether anybody sent a release, valid or not.
     is_answered: bool,
     /// What the store has.
     held: Option<&'a Pointer>,
+    /// Peers that were asked although nobody said that they know the name.
+    unannounced: BTreeSet<PeerId>,
+    /// Searches for the pointer that have ended, of one for each key of the name.
+    values_ended: usize,
+    /// Until when those that have not are waited for.
+    patient_until: Instant,
+    /// How the searches for providers ended.
+    searches: Vec<Result<QueryReport, QueryError>>,
 }
 
 impl Search<'_> {
     async fn run(&mut self, deadline: Instant, wanted: usize) {
         let node = self.client.node().clone();
-        let key = self.name.key();
-        let mut values = node.find_values(key.as_bytes()).await;
-        let mut providers = node.find_providers(key.as_bytes()).await;
-        let mut more_providers = None;
+        let mut sources = Sources::start(&node, self.name);
+        let (mut sources_open, mut may_fall_back) = (true, true);
         let mut asking = JoinSet::new();
-        let mut to_ask = VecDeque::new();
-        let (mut values_open, mut providers_open) = (true, true);
-        loop {
-            if !values_open && !providers_open && more_providers.is_none() && asking.is_empty()
-                || self.is_enough(wanted)
-            {
-                return;
-            }
-            let found = tokio::select! {
-                value = values.recv(), if values_open => {
-                    match value {
-                        Some(value) => if let Some(manifest) = self.handle_value(&value) {
-                            // Whoever has the manifest knows the name too, even if the name's own records are stale.
-                            more_providers = Some(node.find_providers(&manifest.to_bytes()).await);
-                        },
-                        None => values_open = false,
+        // In turn, so that no source holds up another.
+        let mut to_ask: BTreeMap<usize, VecDeque<FoundProvider>> = BTreeMap::new();
+        let mut turn = 0;
+        while (sources_open || !asking.is_empty()) && !self.is_enough(wanted) {
+            tokio::select! {
+                finding = sources.next(), if sources_open => match finding {
+                    Some(Finding::Value(value)) => if let Some(manifest) = self.handle_value(&value) {
+                        sources.find_providers_of(&manifest);
+                    },
+                    Some(Finding::Peer(source, found)) => {
+                        if self.asked.len() < MAX_ASKED && self.asked.insert(found.peer) {
+                            to_ask.entry(source).or_default().push_back(found);
+                        }
                     }
-                    None
-                }
-                peer = providers.recv(), if providers_open => { providers_open = peer.is_some(); peer }
-                peer = next(&mut more_providers), if more_providers.is_some() => {
-                    if peer.is_none() {
-                        more_providers = None;
-                    }
-                    peer
-                }
-                Some(Ok((peer, answer))) = asking.join_next() => { self.handle_answer(peer, answer); None }
+                    Some(Finding::ValuesEnded) => self.values_ended += 1,
+                    Some(Finding::Ended(outcome)) => self.searches.push(outcome),
+                    None => sources_open = false,
+                },
+                Some(Ok((peer, answer))) = asking.join_next() => self.handle_answer(peer, answer),
+                () = tokio::time::sleep_until(self.patient_until), if Instant::now() < self.patient_until => {}
                 () = tokio::time::sleep_until(deadline) => return,
-            };
-            if let Some(peer) = found
-                && self.asked.len() < MAX_ASKED
-                && self.asked.insert(peer)
-            {
-                to_ask.push_back(peer);
+            }
+            if !sources_open && asking.is_empty() && self.best.is_none() && std::mem::take(&mut may_fall_back) {
+                to_ask.entry(0).or_default().extend(self.last_resort());
             }
             while asking.len() < MAX_ASKING
-                && let Some(peer) = to_ask.pop_front()
+                && let Some(found) = next_in_turn(&mut to_ask, &mut turn)
             {
-                asking.spawn(ask(node.clone(), peer, self.name.clone()));
+                asking.spawn(ask(node.clone(), found, self.name.clone()));
             }
         }
     }
 
-    /// Enough agree, and nobody vouches for anything newer.
+    /// Where nobody is said to know the name, those through whom we joined may: often they are providers.
+    fn last_resort(&mut self) -> Vec<FoundProvider> {
+        let peers = self.client.node().peers().into_iter();
+        let first = peers.filter(|info| info.source == Source::Bootstrap && info.is_connected()).map(|info| info.peer);
+        let new: Vec<_> = first.filter(|peer| self.asked.insert(*peer)).collect();
+        self.unannounced.extend(&new);
+        new.into_iter().map(|peer| FoundProvider { peer, addresses: Vec::new() }).collect()
+    }
+
+    /// Enough agree, and nobody vouches for anything newer: those who were asked for the pointer have had the time to.
     fn is_enough(&self, wanted: usize) -> bool {
         let Some(best) = &self.best else { return false };
+        let may_hear_more = self.values_ended < usize::from(NAME_COPIES) && Instant::now() < self.patient_until;
+        if may_hear_more {
+            return false;
+        }
         let offered = self.offers.get(&best.cid).map_or(0, Vec::len);
         let newer = self.newest_pointer.as_ref().is_some_and(|pointer| pointer.version > best.manifest.version);
         offered >= wanted && !newer && self.newest_pointer.is_some()
     }
 
-    /// Verifies a pointer from the DHT; returns its manifest if it is the newest so far.
+    /// Verifies a pointer from the DHT; returns its manifest if it is the newest so far. One without a manifest is
+    /// for clients without the DHT, and says nothing here.
     fn handle_value(&mut self, value: &[u8]) -> Option<Cid> {
         let envelope = Envelope::decode(value).ok()?;
         match self.trust.root.verify_pointer(&envelope, self.name, self.trust.time) {
             Ok(pointer) => {
+                let manifest = pointer.manifest?;
                 let newest = self.newest_pointer.as_ref().is_none_or(|held| pointer.version > held.version);
-                let manifest = pointer.manifest;
                 newest.then(|| self.newest_pointer = Some(pointer)).map(|()| manifest)
             }
             Err(error) => {
@@ -228,9 +269,16 @@ impl Search<'_> {
         }
     }
 
-    fn handle_answer(&mut self, peer: PeerId, answer: Result<HeadAnswer, String>) {
+    fn handle_answer(&mut self, peer: PeerId, answer: Result<HeadAnswer, Unanswered>) {
+        if answer.is_err() && self.unannounced.contains(&peer) {
+            // It never said that it has it.
+            return;
+        }
         self.is_answered |= answer.is_ok();
-        let result = answer.and_then(|head| {
+        // Peers that were given are asked whether or not they have ever heard of the name.
+        let is_unknown = answer.as_ref().is_err_and(|unanswered| unanswered.is_unknown);
+        self.is_known |= !is_unknown;
+        let result = answer.map_err(|unanswered| unanswered.reason).and_then(|head| {
             let candidate = self.verify(&head).map_err(|error| describe(&error))?;
             let (cid, version) = (candidate.cid, candidate.manifest.version);
             self.consider(candidate).map_err(|error| describe(&error))?;
@@ -239,6 +287,7 @@ impl Search<'_> {
         });
         match &result {
             Ok(version) => tracing::debug!(%peer, version, "release offered"),
+            Err(error) if is_unknown => tracing::debug!(%peer, %error, "does not know the name"),
             Err(error) => tracing::warn!(%peer, %error, "answer does not count"),
         }
         self.answers.push(Answer { peer, result });
@@ -250,7 +299,7 @@ impl Search<'_> {
         let manifest = root.verify_manifest(&envelope, self.name, *time)?;
         let pointer_envelope = Envelope::decode(&head.pointer)?;
         let pointer = root.verify_pointer(&pointer_envelope, self.name, *time)?;
-        if (pointer.manifest, pointer.version) != (envelope.cid(), manifest.version) {
+        if (pointer.manifest, pointer.version) != (Some(envelope.cid()), manifest.version) {
             return Err(AnswerError::OtherRelease);
         }
         Ok(Candidate { cid: envelope.cid(), manifest, pointer: pointer_envelope, envelope: head.envelope.clone() })
@@ -260,7 +309,7 @@ impl Search<'_> {
     fn consider(&mut self, candidate: Candidate) -> Result<(), AnswerError> {
         let version = candidate.manifest.version;
         let best = self.best.as_ref().map(|best| (best.manifest.version, best.cid));
-        let held = self.held.map(|held| (held.version, held.manifest));
+        let held = self.held.and_then(|held| Some((held.version, held.manifest?)));
         if let Some((_, kept)) = held.into_iter().chain(best).find(|kept| kept.0 == version && kept.1 != candidate.cid)
         {
             tracing::error!(name = %self.name, version, %kept, refused = %candidate.cid, "two releases have one version");
@@ -292,26 +341,51 @@ enum AnswerError {
     Equivocation { version: u64, kept: Cid },
 }
 
-async fn next(peers: &mut Option<tokio::sync::mpsc::Receiver<PeerId>>) -> Option<PeerId> {
-    peers.as_mut()?.recv().await
+/// No release from a peer.
+struct Unanswered {
+    reason: String,
+    /// It has answered, and says that it does not know the name.
+    is_unknown: bool,
 }
 
-async fn ask(node: phase_transfer::net::NodeHandle, peer: PeerId, name: Name) -> (PeerId, Result<HeadAnswer, String>) {
+impl From<LinkError> for Unanswered {
+    fn from(error: LinkError) -> Self {
+        Self { is_unknown: matches!(error, LinkError::Refused(Refusal::NotFound)), reason: error.to_string() }
+    }
+}
+
+impl From<ConnectError> for Unanswered {
+    fn from(error: ConnectError) -> Self {
+        Self { is_unknown: false, reason: error.to_string() }
+    }
+}
+
+/// The next peer to ask: the sources take turns.
+fn next_in_turn(to_ask: &mut BTreeMap<usize, VecDeque<FoundProvider>>, turn: &mut usize) -> Option<FoundProvider> {
+    to_ask.retain(|_, waiting| !waiting.is_empty());
+    let source = to_ask.range(*turn + 1..).chain(to_ask.iter()).map(|(source, _)| *source).next()?;
+    *turn = source;
+    to_ask.get_mut(&source)?.pop_front()
+}
+
+async fn ask(node: NodeHandle, found: FoundProvider, name: Name) -> (PeerId, Result<HeadAnswer, Unanswered>) {
     let answer = async {
-        let link = PeerLink::open(&node, peer, Vec::new()).await.map_err(|error| error.to_string())?;
-        link.head(&name).await.map_err(|error| error.to_string())
+        let link = PeerLink::open(&node, found.peer, found.addresses).await?;
+        Ok(link.head(&name).await?)
     };
-    (peer, answer.await)
+    (found.peer, answer.await)
 }
 
 /// Why a name could not be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// Nobody knows it.
-    #[error("nothing is published as {name}: no provider was found in the DHT")]
+    #[error("nothing is published as {name}: no provider was found{}{}", if asked.is_empty() { "" } else { ": " }, asked.join("; "))]
     NotFound {
         /// The name.
         name: Name,
+        /// Who was asked, and what came of it.
+        asked: Vec<String>,
     },
     /// Somebody knows it, nobody offers a release that verifies.
     #[error("no valid release of {name}: {}", refused.join("; "))]

@@ -6,25 +6,14 @@ use std::time::Duration;
 use phase_core::Failure;
 use phase_core::store::Store;
 use phase_core::trust::{TrustRoot, TrustedTime};
-use phase_transfer::net::bootstrap::BootstrapPeer;
+use phase_transfer::net::bootstrap::{BootstrapPeer, BootstrapSource, fetch_list};
 use phase_transfer::net::catalog::Catalog;
 use phase_transfer::net::server::Server;
-use phase_transfer::net::{Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, Role};
+use phase_transfer::net::{Node, NodeConfig, NodeError, NodeHandle, PeerInfo, PeerState, Source};
+use tokio::sync::broadcast::error::RecvError;
 
 /// How long the first contact with the network may take.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// What a client is started with.
-pub struct ClientConfig {
-    /// Where artifacts are written to and served from.
-    pub store: Arc<dyn Store>,
-    /// Who it is to others.
-    pub identity: Identity,
-    /// Addresses to serve on while fetching; empty: it only takes.
-    pub listen: Vec<Multiaddr>,
-    /// First peers.
-    pub bootstrap: Vec<BootstrapPeer>,
-}
 
 /// A node that resolves and fetches. Dropping it closes every connection.
 pub struct Client {
@@ -43,25 +32,16 @@ pub struct Trust {
 }
 
 impl Client {
-    /// Starts a node and waits until it has joined the network.
+    /// Starts a node and waits until it has somebody to ask. `store` is where artifacts are written to and served from.
     ///
     /// # Errors
-    /// [`StartError`], if it cannot listen or none of the bootstrap peers answers.
-    pub async fn start(config: ClientConfig) -> Result<Self, StartError> {
-        let bootstrap = config.bootstrap.clone();
-        if bootstrap.is_empty() {
-            return Err(StartError::NoBootstrap);
-        }
-        let node = Node::start(NodeConfig {
-            identity: config.identity,
-            role: Role::Client,
-            listen: config.listen,
-            bootstrap: config.bootstrap,
-        })
-        .await?;
-        let catalog = Arc::new(Catalog::new(config.store));
+    /// [`StartError`], if it cannot listen or nobody is found.
+    pub async fn start(store: Arc<dyn Store>, config: NodeConfig) -> Result<Self, StartError> {
+        let first = FirstContact::of(&config)?;
+        let node = Node::start(config).await?;
+        let catalog = Arc::new(Catalog::new(store));
         let server = Server::start(node.handle(), catalog.clone());
-        join(node.handle(), &bootstrap).await?;
+        join(node.handle(), &first).await?;
         Ok(Self { node, catalog, _server: server })
     }
 
@@ -81,41 +61,96 @@ impl Client {
     }
 }
 
-/// Waits until a DHT node is connected. Names every bootstrap peer and what became of it if none is.
-async fn join(node: &NodeHandle, bootstrap: &[BootstrapPeer]) -> Result<(), StartError> {
-    let mut routing = node.routing_peers();
-    let joined = async move { routing.wait_for(|peers| *peers > 0).await.is_ok() };
-    if tokio::time::timeout(JOIN_TIMEOUT, any_or_all_failed(joined, node, bootstrap)).await == Ok(true) {
+/// Whom a node can meet first.
+struct FirstContact {
+    sources: Vec<BootstrapSource>,
+    peers: Vec<BootstrapPeer>,
+    /// Whether a DHT server has to be among them.
+    needs_dht: bool,
+    /// Whether anybody of the local network will do.
+    looks_around: bool,
+}
+
+impl FirstContact {
+    fn of(config: &NodeConfig) -> Result<Self, StartError> {
+        let looks_around = config.mdns;
+        if config.bootstrap.is_empty() && config.peers.is_empty() && !looks_around {
+            return Err(StartError::Nobody);
+        }
+        let needs_dht = config.dht.is_some() && config.peers.is_empty();
+        Ok(Self { sources: config.bootstrap.clone(), peers: config.peers.clone(), needs_dht, looks_around })
+    }
+
+    /// Whether this peer is somebody to ask.
+    fn is_met(&self, info: &PeerInfo) -> bool {
+        let is_identified = matches!(info.state, PeerState::Identified | PeerState::Transferring);
+        let is_local = self.looks_around && info.source == Source::LocalNetwork;
+        is_identified && (is_local || info.is_dht_server || !self.needs_dht)
+    }
+}
+
+/// Waits until there is somebody to ask. Names everybody who was tried if nobody is.
+async fn join(node: &NodeHandle, first: &FirstContact) -> Result<(), StartError> {
+    let met = meet(node, first);
+    let joined = async {
+        tokio::select! {
+            () = met => true,
+            () = all_failed(node, first) => false,
+        }
+    };
+    if tokio::time::timeout(JOIN_TIMEOUT, joined).await == Ok(true) {
         return Ok(());
     }
     let mut tried = Vec::new();
-    for peer in bootstrap {
-        let outcome = match peer.peer {
-            Some(id) => match node.connect(id, vec![peer.address.clone()]).await {
-                Ok(()) => "answers, but is not a Phase DHT node".to_owned(),
-                Err(error) => error.to_string(),
-            },
-            None => "no answer".to_owned(),
-        };
-        tried.push(format!("{peer}: {outcome}"));
+    for source in first.sources.iter().cloned().chain(first.peers.iter().cloned().map(BootstrapSource::Peer)) {
+        tried.push(format!("{source}: {}", what_became_of(node, &source).await));
+    }
+    if first.looks_around {
+        tried.push("nobody answers in the local network (mDNS)".to_owned());
     }
     Err(StartError::Unreachable { tried })
 }
 
-/// Whether `joined` came true before every bootstrap peer with a known id had failed.
-async fn any_or_all_failed(joined: impl Future<Output = bool>, node: &NodeHandle, bootstrap: &[BootstrapPeer]) -> bool {
-    let all_failed = async {
-        for peer in bootstrap {
-            let Some(id) = peer.peer else { return std::future::pending().await };
-            if node.connect(id, vec![peer.address.clone()]).await.is_ok() {
-                // Connected: `joined` follows once it has identified itself.
-                return std::future::pending().await;
+async fn meet(node: &NodeHandle, first: &FirstContact) {
+    let mut events = node.peer_events();
+    while !node.peers().iter().any(|info| first.is_met(info)) {
+        if let Err(RecvError::Closed) = events.recv().await {
+            return;
+        }
+    }
+}
+
+async fn what_became_of(node: &NodeHandle, source: &BootstrapSource) -> String {
+    match source {
+        BootstrapSource::Url(url) => match fetch_list(url).await {
+            Ok(peers) => format!("lists {} peers, none of which answers", peers.len()),
+            Err(error) => error.to_string(),
+        },
+        BootstrapSource::Peer(BootstrapPeer { peer: Some(id), address }) => {
+            match node.connect(*id, vec![address.clone()]).await {
+                Ok(()) => "answers, but is not a Phase DHT node".to_owned(),
+                Err(error) => error.to_string(),
             }
         }
-    };
-    tokio::select! {
-        joined = joined => joined,
-        () = all_failed => false,
+        BootstrapSource::Peer(BootstrapPeer { peer: None, .. }) => "no answer".to_owned(),
+    }
+}
+
+/// Ends when every peer has failed, provided that there is nobody else who could come.
+async fn all_failed(node: &NodeHandle, first: &FirstContact) {
+    let listed = first.sources.iter().map(|source| match source {
+        BootstrapSource::Peer(peer) => Some(peer.clone()),
+        BootstrapSource::Url(_) => None,
+    });
+    for peer in listed.chain(first.peers.iter().cloned().map(Some)) {
+        let Some(BootstrapPeer { peer: Some(id), address }) = peer else { return std::future::pending().await };
+        if first.looks_around || node.connect(id, vec![address]).await.is_ok() {
+            // Connected: it is met once it has identified itself.
+            return std::future::pending().await;
+        }
+    }
+    if first.looks_around {
+        std::future::pending().await
     }
 }
 
@@ -127,11 +162,11 @@ pub enum StartError {
     Node(#[from] NodeError),
     /// Nobody to ask.
     #[error(
-        "no bootstrap peer is known: give one with --bootstrap, --bootstrap-file, PHASE_BOOTSTRAP or bootstrap-nodes.toml"
+        "no peer is known: give a first one with --bootstrap, --bootstrap-file, PHASE_BOOTSTRAP or bootstrap-nodes.toml, or one to ask directly with --peer"
     )]
-    NoBootstrap,
+    Nobody,
     /// Nobody answers.
-    #[error("no bootstrap peer can be reached: {}", tried.join("; "))]
+    #[error("nobody can be reached: {}", tried.join("; "))]
     Unreachable {
         /// Every peer and what became of it.
         tried: Vec<String>,
@@ -143,7 +178,7 @@ impl StartError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Node(_) | Self::Unreachable { .. } => Failure::Network,
-            Self::NoBootstrap => Failure::Usage,
+            Self::Nobody => Failure::Usage,
         }
     }
 }

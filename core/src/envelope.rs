@@ -131,7 +131,7 @@ impl Envelope {
     /// order or too many.
     pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         if bytes.len() > MAX_ENVELOPE_LEN {
-            return Err(EnvelopeError::TooLarge { len: bytes.len() });
+            return Err(EnvelopeError::TooLarge { len: bytes.len(), max: MAX_ENVELOPE_LEN });
         }
         let envelope: Self = from_dag_cbor_exact(bytes).map_err(EnvelopeError::Decode)?;
         if envelope.signatures.len() > MAX_SIGNATURES {
@@ -202,7 +202,7 @@ impl Envelope {
         let len = self.encode().len();
         if len > MAX_ENVELOPE_LEN {
             self.signatures = before;
-            return Err(EnvelopeError::TooLarge { len });
+            return Err(EnvelopeError::TooLarge { len, max: MAX_ENVELOPE_LEN });
         }
         Ok(())
     }
@@ -222,11 +222,13 @@ fn invalid<P: Payload>(error: P::Invalid) -> EnvelopeError {
 /// Why an envelope cannot be made, read or trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvelopeError {
-    /// Longer than [`MAX_ENVELOPE_LEN`].
-    #[error("envelope of {len} bytes is too large: at most {MAX_ENVELOPE_LEN}")]
+    /// Longer than [`MAX_ENVELOPE_LEN`], or than what it is part of permits.
+    #[error("envelope of {len} bytes is too large: at most {max}")]
     TooLarge {
         /// Its length in bytes.
         len: usize,
+        /// The most it may have.
+        max: usize,
     },
     /// A payload longer than [`MAX_PAYLOAD_LEN`].
     #[error(

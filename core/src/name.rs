@@ -54,6 +54,10 @@ impl From<Label> for String {
     }
 }
 
+/// Under how many keys of the DHT a name stands. Whoever wants to hide a name has to surround each of them with nodes of
+/// their own; three cost an announcer two more lookups.
+pub const NAME_COPIES: u8 = 3;
+
 /// The name of a release line: what a client asks for and a publisher signs.
 ///
 /// Written `channel/arch`; its DHT key is `/phase/<channel>/<arch>/manifest`.
@@ -69,6 +73,13 @@ impl Name {
     /// The key under which the pointer record and the provider records stand in the DHT.
     pub fn key(&self) -> String {
         format!("/phase/{}/{}/manifest", self.channel, self.arch)
+    }
+
+    /// The keys of its copies, [`key`](Self::key) first: what stands under that stands under each. They are far apart in
+    /// the DHT.
+    pub fn keys(&self) -> Vec<String> {
+        let copies = (2..=NAME_COPIES).map(|copy| format!("{}/{copy}", self.key()));
+        std::iter::once(self.key()).chain(copies).collect()
     }
 }
 

@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::cid::{Cid, Codec};
 use crate::codec::V1;
+use crate::dht_key::DhtKey;
 use crate::envelope::{Envelope, EnvelopeError, Payload};
 use crate::name::Name;
+use crate::record::{self, DhtRecord, MAX_RECORD_LEN};
 
-/// The most bytes of an encoded pointer with its signatures: half a packet of the DHT (16 KiB).
-pub const MAX_POINTER_LEN: usize = 8 << 10;
+/// The most bytes of an encoded pointer with its signatures.
+pub const MAX_POINTER_LEN: usize = MAX_RECORD_LEN;
 /// The most addresses for legacy clients.
 pub const MAX_URLS: usize = 8;
 /// The most bytes of one address.
@@ -21,8 +23,10 @@ pub struct Pointer {
     pub v: V1,
     /// The name.
     pub name: Name,
-    /// The CID of the manifest's envelope.
-    pub manifest: Cid,
+    /// The CID of the manifest's envelope. Without it, the name is served to clients without the DHT alone, and
+    /// there must be an address for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Cid>,
     /// The manifest's version.
     pub version: u64,
     /// When the record was made.
@@ -39,10 +43,7 @@ impl Pointer {
     /// # Errors
     /// [`EnvelopeError::TooLarge`] past [`MAX_POINTER_LEN`], and those of [`Envelope::decode`].
     pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
-        if bytes.len() > MAX_POINTER_LEN {
-            return Err(EnvelopeError::TooLarge { len: bytes.len() });
-        }
-        Envelope::decode(bytes)
+        record::decode_envelope(bytes)
     }
 }
 
@@ -54,8 +55,10 @@ impl Payload for Pointer {
         if self.expires_at <= self.issued_at {
             return Err(PointerError::Lifetime);
         }
-        if self.manifest.codec() != Codec::DagCbor {
-            return Err(PointerError::NotAManifest(self.manifest));
+        match self.manifest {
+            Some(cid) if cid.codec() != Codec::DagCbor => return Err(PointerError::NotAManifest(cid)),
+            None if self.urls.is_empty() => return Err(PointerError::Nowhere),
+            Some(_) | None => {}
         }
         let is_url = |url: &String| {
             let is_http = url.starts_with("http://") || url.starts_with("https://");
@@ -68,6 +71,24 @@ impl Payload for Pointer {
     }
 }
 
+impl DhtRecord for Pointer {
+    fn dht_key(&self) -> DhtKey {
+        DhtKey::Name(self.name.clone())
+    }
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn issued_at(&self) -> u64 {
+        self.issued_at
+    }
+
+    fn expires_at(&self) -> u64 {
+        self.expires_at
+    }
+}
+
 /// Why a pointer record makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PointerError {
@@ -77,6 +98,9 @@ pub enum PointerError {
     /// It points to something that cannot be an envelope.
     #[error("{0} is not the CID of a manifest: its codec must be dag-cbor")]
     NotAManifest(Cid),
+    /// It points to nothing.
+    #[error("it leads nowhere: it must have a manifest or a url")]
+    Nowhere,
     /// Too many addresses, or one that is none.
     #[error("urls must be at most {MAX_URLS} http or https addresses of at most {MAX_URL_LEN} bytes each")]
     Urls,
@@ -92,7 +116,7 @@ mod tests {
         Pointer {
             v: V1,
             name: "stable/x86_64".parse().unwrap(),
-            manifest: Cid::of_block(b"envelope"),
+            manifest: Some(Cid::of_block(b"envelope")),
             version: 7,
             issued_at: 1_700_000_000,
             expires_at: 1_800_000_000,
@@ -111,6 +135,21 @@ mod tests {
                 "65735f61741a6b49d200",
             )
         );
+    }
+
+    #[test]
+    fn a_manifest_that_is_not_there_leaves_no_trace() {
+        let without = Pointer { manifest: None, ..pointer() };
+        let bytes = crate::codec::to_dag_cbor(&without);
+        assert_eq!(
+            hex::encode(&bytes),
+            concat!(
+                "a6617601646e616d65a26461726368667838365f3634676368616e6e656c66737461626c656475726c738178196874747073",
+                "3a2f2f6578616d706c652e6f72672f70686173656776657273696f6e07696973737565645f61741a6553f1006a6578706972",
+                "65735f61741a6b49d200",
+            )
+        );
+        assert_eq!(crate::codec::from_dag_cbor_open(&bytes), Ok(without));
     }
 
     #[test]
@@ -134,6 +173,8 @@ mod tests {
         };
         assert_eq!(change(|_| {}), Ok(()));
         assert_eq!(change(|p| p.urls.clear()), Ok(()));
+        assert_eq!(change(|p| p.manifest = None), Ok(()));
+        assert_eq!(Pointer { manifest: None, urls: Vec::new(), ..pointer() }.check(), Err(PointerError::Nowhere));
         assert_eq!(change(|p| p.issued_at = p.expires_at), Err(PointerError::Lifetime));
         assert_eq!(change(|p| p.urls = vec![p.urls[0].clone(); 9]), Err(PointerError::Urls));
         for url in ["ftp://a", "https://a b", "https://a\u{1b}", "", "file:///etc"] {
@@ -145,10 +186,10 @@ mod tests {
         );
         let hash = HashAlgorithm::Blake3;
         let chunk = Cid::new(Codec::Raw, hash, hash.digest(b"chunk"));
-        assert_eq!(Pointer { manifest: chunk, ..pointer() }.check(), Err(PointerError::NotAManifest(chunk)));
+        assert_eq!(Pointer { manifest: Some(chunk), ..pointer() }.check(), Err(PointerError::NotAManifest(chunk)));
         assert!(matches!(
             Pointer::decode_envelope(&[0; MAX_POINTER_LEN + 1]),
-            Err(EnvelopeError::TooLarge { len: 8193 })
+            Err(EnvelopeError::TooLarge { len: 8193, max: MAX_POINTER_LEN })
         ));
     }
 }

@@ -12,6 +12,7 @@
 //!   tmp/                    files being written; whoever writes one holds its lock
 //!   chunks.redb             chunk to artifact and position; derived, may be deleted at any time
 //!   identity.key            the node's key, mode 0600
+//!   peers.toml              good peers of a provider, for its next start
 //!   provider.lock           locked by a running provider
 //!   store.lock              locked for moments, where processes must take turns
 //! ```
@@ -94,7 +95,7 @@ pub trait Store: Send + Sync {
     ) -> Result<Arc<dyn Artifact>, StoreError>;
 
     /// Sets what `name` points at: a signed [`Pointer`](crate::pointer::Pointer) for that name whose manifest is in
-    /// the store. Its signatures are the caller's to check.
+    /// the store; one without a manifest is refused. Its signatures are the caller's to check.
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError>;
 
     /// What `name` points at.

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use phase_core::codec::V1;
 use phase_core::index::ChunkEntry;
 use phase_core::{
-    ArtifactEntry, ArtifactIndex, ChannelRole, ChunkerParams, Cid, Digest, Envelope, HashAlgorithm, Manifest, Payload,
-    Pointer, RootRole, SigningKey, TrustRoot,
+    ArtifactEntry, ArtifactIndex, Authority, ChannelRole, ChunkerParams, Cid, Contact, Digest, Envelope, HashAlgorithm,
+    Manifest, Payload, Pointer, RootRole, SignedRecord, SigningKey, TrustRoot,
 };
 use serde_cbor::Value;
 
@@ -211,7 +211,7 @@ fn a_pointer() {
     let pointer = Pointer {
         v: V1,
         name: "edge/aarch64".parse().unwrap(),
-        manifest,
+        manifest: Some(manifest),
         version: 7,
         issued_at: 5,
         expires_at: 9,
@@ -227,4 +227,71 @@ fn a_pointer() {
         ("urls", list([text("http://example.org/")])),
     ]);
     assert_eq!(decode_payload(&pointer), expected);
+}
+
+#[test]
+fn a_contact() {
+    let contact = Contact {
+        v: V1,
+        peer: "12D3KooW".parse().unwrap(),
+        addresses: vec!["/ip4/192.0.2.1/tcp/4001".to_owned()],
+        version: 7,
+        issued_at: 5,
+        expires_at: 9,
+    };
+    let expected = map([
+        ("v", int(1)),
+        ("peer", text("12D3KooW")),
+        ("addresses", list([text("/ip4/192.0.2.1/tcp/4001")])),
+        ("version", int(7)),
+        ("issued_at", int(5)),
+        ("expires_at", int(9)),
+    ]);
+    assert_eq!(decode_payload(&contact), expected);
+}
+
+#[test]
+fn an_authority() {
+    let authority = Authority {
+        v: V1,
+        key: key(1).public(),
+        names: vec!["edge/aarch64".parse().unwrap()],
+        providers: vec!["/dns4/example.org/tcp/4001".to_owned()],
+        version: 7,
+        issued_at: 5,
+        expires_at: 9,
+    };
+    let expected = map([
+        ("v", int(1)),
+        ("key", Value::Bytes(key(1).public().to_bytes().to_vec())),
+        ("names", list([map([("channel", text("edge")), ("arch", text("aarch64"))])])),
+        ("providers", list([text("/dns4/example.org/tcp/4001")])),
+        ("version", int(7)),
+        ("issued_at", int(5)),
+        ("expires_at", int(9)),
+    ]);
+    assert_eq!(decode_payload(&authority), expected);
+}
+
+#[test]
+fn a_signed_record() {
+    let record = SignedRecord {
+        v: V1,
+        key: key(1).public(),
+        label: "motd".parse().unwrap(),
+        value: vec![0, 255],
+        version: 7,
+        issued_at: 5,
+        expires_at: 9,
+    };
+    let expected = map([
+        ("v", int(1)),
+        ("key", Value::Bytes(key(1).public().to_bytes().to_vec())),
+        ("label", text("motd")),
+        ("value", Value::Bytes(vec![0, 255])),
+        ("version", int(7)),
+        ("issued_at", int(5)),
+        ("expires_at", int(9)),
+    ]);
+    assert_eq!(decode_payload(&record), expected);
 }

@@ -59,7 +59,7 @@ fn pointer() -> Pointer {
     Pointer {
         v: V1,
         name: stable(),
-        manifest: signed(&manifest(), &[1, 2]).cid(),
+        manifest: Some(signed(&manifest(), &[1, 2]).cid()),
         version: 7,
         issued_at: ISSUED,
         expires_at: EXPIRES,

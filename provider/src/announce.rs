@@ -1,10 +1,12 @@
-//! Keeps the DHT's knowledge of a store up to date.
+//! Keeps the network's knowledge of a store up to date.
 //!
-//! Announced are, for every ref: the signed pointer record as value at the name's key, and ourselves as provider of the
-//! name, the manifest and every artifact that opens. New publishes are noticed within a second, by looking at the refs:
-//! another process writes them.
+//! Announced are, for every ref: the signed pointer record as value at each key of the name, and ourselves as provider of
+//! the name, the manifest and every artifact that opens. The local network is told of the names. New publishes are noticed
+//! within a second, by looking at the refs: another process writes them.
 
-use std::collections::BTreeMap;
+mod queue;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,51 +16,36 @@ use phase_core::envelope::Envelope;
 use phase_core::manifest::Manifest;
 use phase_core::pointer::Pointer;
 use phase_transfer::net::catalog::Catalog;
-use phase_transfer::net::{NodeHandle, QueryError};
+use phase_transfer::net::{Advert, NodeHandle, PeerId, QueryError, QueryReport};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use queue::Announced;
+use queue::{Key, MAX_KEYS, Queue, Statement};
+
 /// How often the refs are looked at.
 const POLL: Duration = Duration::from_secs(1);
-/// Announcements under way at a time: each is a DHT query to the closest twenty nodes.
-const CONCURRENCY: usize = 8;
-/// How long to wait after a failed announcement; doubles up to the maximum.
-const RETRY_MIN: Duration = Duration::from_secs(2);
-/// The longest wait after failed announcements.
-const RETRY_MAX: Duration = Duration::from_secs(120);
+/// Withdrawals under way at a time.
+const WITHDRAWALS: usize = 8;
 /// In a network of fewer nodes than this, everybody is among the closest to everything, so a node that joins should be
 /// told at once.
 const SMALL_NETWORK: usize = 20;
+/// Nodes that are remembered as told; in a network of so many, nobody is told just because they come.
+const MAX_TOLD: usize = 1024;
 /// How long a shutdown may spend on withdrawing.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How much of what is to be announced has been.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Announced {
-    /// Keys to announce.
-    pub wanted: usize,
-    /// Keys announced, and not due again.
-    pub done: usize,
+/// What an announcer is started with.
+pub(crate) struct AnnouncerConfig {
+    /// The time between two announcements of the same thing.
+    pub(crate) interval: Duration,
+    /// After how long without anybody else the network may consist of this node alone; `None` is never.
+    pub(crate) alone_after: Option<Duration>,
+    /// Where clients that speak only HTTP find us.
+    pub(crate) http_port: Option<u16>,
 }
-
-/// What is said about a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Statement {
-    /// We provide it.
-    Provide,
-    /// We provide it, and this is the value there.
-    Point(Vec<u8>),
-}
-
-struct Entry {
-    statement: Statement,
-    due: Instant,
-    retry: Duration,
-    done: bool,
-}
-
-type Entries = BTreeMap<Vec<u8>, Entry>;
 
 /// The task that announces.
 pub(crate) struct Announcer {
@@ -68,13 +55,15 @@ pub(crate) struct Announcer {
 }
 
 impl Announcer {
-    /// `is_first` says that the network may consist of this node alone.
-    pub(crate) fn start(node: NodeHandle, catalog: Arc<Catalog>, interval: Duration, is_first: bool) -> Self {
+    pub(crate) fn start(node: NodeHandle, catalog: Arc<Catalog>, config: AnnouncerConfig) -> Self {
         let (progress, announced) = watch::channel(Announced::default());
         let (told, keys) = watch::channel(Vec::new());
         let stop = CancellationToken::new();
-        let work =
-            Work { node, catalog, interval, is_first, entries: Entries::new(), refs: Vec::new(), progress, told };
+        let now = Instant::now();
+        let queue = Queue::new(now, config.interval);
+        let alone_at = config.alone_after.map(|wait| now + wait);
+        let (running, refs) = (JoinSet::new(), Vec::new());
+        let work = Work { node, catalog, config, alone_at, queue, running, refs, progress, told };
         tokio::spawn(stop.clone().run_until_cancelled_owned(work.run()));
         Self { announced, keys, _stop: stop.drop_guard() }
     }
@@ -94,7 +83,7 @@ impl Announcer {
                     node.settle(&key).await;
                 }
             })
-            .buffer_unordered(CONCURRENCY)
+            .buffer_unordered(WITHDRAWALS)
             .collect::<Vec<_>>();
         if tokio::time::timeout(WITHDRAW_TIMEOUT, withdrawals).await.is_err() {
             tracing::warn!("not everything could be withdrawn in time: others forget it within the hour");
@@ -105,14 +94,16 @@ impl Announcer {
 struct Work {
     node: NodeHandle,
     catalog: Arc<Catalog>,
-    interval: Duration,
-    is_first: bool,
-    entries: Entries,
+    config: AnnouncerConfig,
+    /// From when on having told nobody counts as having told everybody.
+    alone_at: Option<Instant>,
+    queue: Queue,
+    running: JoinSet<(Key, Result<(), QueryError>)>,
     /// The refs as last seen.
     refs: Vec<(Name, Vec<u8>)>,
     progress: watch::Sender<Announced>,
     /// Everything that has ever been announced and not withdrawn.
-    told: watch::Sender<Vec<Vec<u8>>>,
+    told: watch::Sender<Vec<Key>>,
 }
 
 impl Work {
@@ -120,30 +111,48 @@ impl Work {
         let mut poll = tokio::time::interval(POLL);
         let mut routing = self.node.routing_peers();
         let mut damaged = self.catalog.damaged();
-        let mut known_nodes = 0;
+        let mut told = BTreeSet::new();
         self.plan().await;
         loop {
+            self.announce_due();
+            self.tell();
+            let now = Instant::now();
+            let wake = if self.has_audience(now) { self.queue.wake_at(now) } else { self.alone_at };
             tokio::select! {
                 _ = poll.tick() => if self.refs_changed().await {
                     self.plan().await;
                 },
                 Ok(()) = damaged.changed() => self.plan().await,
                 Ok(()) = routing.changed() => {
-                    let nodes = *routing.borrow_and_update();
-                    if nodes > known_nodes && nodes <= SMALL_NETWORK {
-                        self.make_all_due();
+                    routing.mark_unchanged();
+                    // Connections come and go when nothing happens; those who were told need not be told again.
+                    if self.meets_somebody_new(&mut told) && told.len() <= SMALL_NETWORK {
+                        self.queue.make_all_due(Instant::now());
                     }
-                    known_nodes = nodes;
                 }
+                Some(ended) = self.running.join_next() => if let Ok((key, result)) = ended {
+                    self.handle_announced(&key, result);
+                },
+                () = sleep_until(wake), if wake.is_some() => {}
             }
-            self.announce_due().await;
         }
+    }
+
+    /// Whether a DHT server is connected that has not been before.
+    fn meets_somebody_new(&self, told: &mut BTreeSet<PeerId>) -> bool {
+        let servers = self.node.peers().into_iter().filter(|info| info.is_dht_server && info.is_connected());
+        let new: Vec<_> = servers.map(|info| info.peer).filter(|peer| !told.contains(peer)).collect();
+        if told.len() + new.len() > MAX_TOLD {
+            told.clear();
+        }
+        told.extend(&new);
+        !new.is_empty()
     }
 
     /// Whether another process has set a ref.
     async fn refs_changed(&mut self) -> bool {
         let catalog = self.catalog.clone();
-        let refs = tokio::task::spawn_blocking(move || read_refs(&catalog)).await.unwrap_or_default();
+        let Ok(Some(refs)) = tokio::task::spawn_blocking(move || read_refs(&catalog)).await else { return false };
         let changed = refs != self.refs;
         self.refs = refs;
         changed
@@ -152,94 +161,97 @@ impl Work {
     /// Works out anew what is to be announced.
     async fn plan(&mut self) {
         let catalog = self.catalog.clone();
-        let Ok(wanted) = tokio::task::spawn_blocking(move || statements(&catalog)).await else { return };
-        for key in self.entries.keys().filter(|key| !wanted.contains_key(*key)) {
+        let http_port = self.config.http_port;
+        let planned = tokio::task::spawn_blocking(move || {
+            let refs = read_refs(&catalog)?;
+            Some((statements(&catalog, &refs), adverts(&refs, http_port)))
+        });
+        let Ok(Some((wanted, adverts))) = planned.await else { return };
+        self.node.advertise_locally(adverts);
+        let wanted = if self.node.has_dht() { wanted } else { BTreeMap::new() };
+        if wanted.len() > MAX_KEYS {
+            tracing::warn!(keys = wanted.len(), "more than {MAX_KEYS} keys: the last of them are not announced");
+        }
+        for key in self.queue.plan(Instant::now(), wanted) {
             // No longer there: others forget it when its time is over, and are told so if they ask before.
-            let _ = self.node.withdraw(key).await;
+            let _ = self.node.withdraw(&key).await;
         }
-        self.entries.retain(|key, _| wanted.contains_key(key));
-        let now = Instant::now();
-        for (key, statement) in wanted {
-            let entry = Entry { statement, due: now, retry: RETRY_MIN, done: false };
-            match self.entries.get_mut(&key) {
-                Some(held) if held.statement == entry.statement => {}
-                _ => {
-                    self.entries.insert(key, entry);
-                }
-            }
-        }
-        self.told.send_replace(self.entries.keys().cloned().collect());
-        self.tell();
+        self.told.send_replace(self.queue.keys());
     }
 
-    fn make_all_due(&mut self) {
-        let now = Instant::now();
-        for entry in self.entries.values_mut() {
-            entry.due = now;
-            entry.retry = RETRY_MIN;
-        }
+    /// The first node of a network has nobody to tell: what it says is in its own part of the DHT. Any other one has told
+    /// nobody as long as it is not connected.
+    fn has_audience(&self, now: Instant) -> bool {
+        !self.has_nobody() || self.may_be_alone(now)
     }
 
-    async fn announce_due(&mut self) {
+    fn may_be_alone(&self, now: Instant) -> bool {
+        self.alone_at.is_some_and(|at| now >= at)
+    }
+
+    fn has_nobody(&self) -> bool {
+        *self.node.routing_peers().borrow() == 0
+    }
+
+    fn announce_due(&mut self) {
         let now = Instant::now();
-        // The first node of a network has nobody to tell: what it says is in its own part of the DHT. Any other one has
-        // told nobody as long as it is not connected.
-        let is_alone = *self.node.routing_peers().borrow() == 0;
-        if is_alone && !self.is_first {
+        if !self.has_audience(now) {
             return;
         }
-        let mut due: Vec<_> = self.entries.iter().filter(|(_, entry)| entry.due <= now).collect();
-        // Names first: without them nobody looks for the rest.
-        due.sort_by_key(|(_, entry)| entry.statement == Statement::Provide);
-        let due: Vec<_> = due.into_iter().map(|(key, entry)| (key.clone(), entry.statement.clone())).collect();
-        let node = self.node.clone();
-        let mut results = futures::stream::iter(due)
-            .map(|(key, statement)| {
-                let node = node.clone();
-                async move { (announce(&node, &key, statement).await, key) }
-            })
-            .buffer_unordered(CONCURRENCY);
-        while let Some((result, key)) = results.next().await {
-            let Some(entry) = self.entries.get_mut(&key) else { continue };
-            let result = result.or_else(|error| if is_alone { Ok(()) } else { Err(error) });
-            entry.done = result.is_ok();
-            match result {
-                Ok(()) => {
-                    entry.due = Instant::now() + self.interval;
-                    entry.retry = RETRY_MIN;
-                }
-                Err(error) => {
-                    tracing::debug!(key = %String::from_utf8_lossy(&key), %error, "announcement failed");
-                    entry.due = Instant::now() + entry.retry;
-                    entry.retry = (entry.retry * 2).min(RETRY_MAX);
-                }
-            }
+        while let Some((key, statement)) = self.queue.next(now) {
+            let node = self.node.clone();
+            self.running.spawn(async move { (key.clone(), announce(&node, &key, statement).await) });
         }
-        drop(results);
-        self.tell();
+    }
+
+    fn handle_announced(&mut self, key: &Key, result: Result<(), QueryError>) {
+        let now = Instant::now();
+        let is_alone = self.has_nobody() && self.may_be_alone(now);
+        if let Err(error) = &result {
+            tracing::debug!(key = %String::from_utf8_lossy(key), %error, "announcement failed");
+        }
+        if !self.queue.finished(now, key, result.is_ok() || is_alone) {
+            // It left the plan while it was being announced.
+            let (node, key) = (self.node.clone(), key.clone());
+            tokio::spawn(async move { drop(node.withdraw(&key).await) });
+        }
     }
 
     fn tell(&self) {
-        let done = self.entries.values().filter(|entry| entry.done).count();
-        let now = Announced { wanted: self.entries.len(), done };
+        let now = self.queue.announced();
         self.progress.send_if_modified(|told| std::mem::replace(told, now) != now);
     }
 }
 
-async fn announce(node: &NodeHandle, key: &[u8], statement: Statement) -> Result<(), QueryError> {
-    let Statement::Point(value) = statement else { return node.provide(key).await };
-    node.put(key, value).await?;
-    node.provide(key).await?;
-    // Whoever reads that all is announced may look for the name at once.
-    node.settle(key).await;
-    Ok(())
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
 }
 
-fn read_refs(catalog: &Catalog) -> Vec<(Name, Vec<u8>)> {
-    let names = catalog.store().names().unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot read the refs");
-        Vec::new()
-    });
+async fn announce(node: &NodeHandle, key: &[u8], statement: Statement) -> Result<(), QueryError> {
+    let Statement::Point(value) = statement else { return reached(node.provide(key).await) };
+    // Whoever finds us is told the pointer by us: providing does not wait for somebody to keep it.
+    let put = node.put(key, value).await;
+    reached(node.provide(key).await)?;
+    // Whoever reads that all is announced may look for the name at once.
+    node.settle(key).await;
+    put.map(drop)
+}
+
+/// Provider records are not acknowledged; but if nobody has answered on the way, nobody has been told.
+fn reached(provided: Result<QueryReport, QueryError>) -> Result<(), QueryError> {
+    match provided? {
+        report if report.answered == 0 => Err(QueryError::NotStored { report }),
+        _ => Ok(()),
+    }
+}
+
+/// The refs; `None` if they cannot be read, which does not mean that there are none.
+fn read_refs(catalog: &Catalog) -> Option<Vec<(Name, Vec<u8>)>> {
+    let names = catalog.store().names();
+    let names = names.inspect_err(|error| tracing::warn!(%error, "cannot read the refs")).ok()?;
     let refs = names.into_iter().filter_map(|name| match catalog.store().pointer(&name) {
         Ok(pointer) => pointer.map(|pointer| (name, pointer.encode())),
         Err(error) => {
@@ -247,16 +259,25 @@ fn read_refs(catalog: &Catalog) -> Vec<(Name, Vec<u8>)> {
             None
         }
     });
-    refs.collect()
+    Some(refs.collect())
+}
+
+/// What the local network is told.
+fn adverts(refs: &[(Name, Vec<u8>)], http_port: Option<u16>) -> Vec<Advert> {
+    let adverts = refs.iter().filter_map(|(name, pointer)| {
+        let pointer: Pointer = Envelope::decode(pointer).ok()?.payload_unverified().ok()?;
+        Some(Advert { name: name.clone(), version: pointer.version, http_port })
+    });
+    adverts.collect()
 }
 
 /// All that the store can serve, by DHT key.
-fn statements(catalog: &Catalog) -> BTreeMap<Vec<u8>, Statement> {
+fn statements(catalog: &Catalog, refs: &[(Name, Vec<u8>)]) -> BTreeMap<Vec<u8>, Statement> {
     let mut all = BTreeMap::new();
-    for (name, pointer) in read_refs(catalog) {
-        match manifest_behind(catalog, &pointer) {
+    for (name, pointer) in refs {
+        match manifest_behind(catalog, pointer) {
             Some((cid, manifest)) => {
-                all.insert(name.key().into_bytes(), Statement::Point(pointer));
+                all.extend(name.keys().into_iter().map(|key| (key.into_bytes(), Statement::Point(pointer.clone()))));
                 all.insert(cid.to_bytes(), Statement::Provide);
                 // What cannot be opened is reported by the catalog, and not announced.
                 let there =
@@ -271,6 +292,7 @@ fn statements(catalog: &Catalog) -> BTreeMap<Vec<u8>, Statement> {
 
 fn manifest_behind(catalog: &Catalog, pointer: &[u8]) -> Option<(phase_core::Cid, Manifest)> {
     let pointer: Pointer = Envelope::decode(pointer).ok()?.payload_unverified().ok()?;
-    let envelope = catalog.block(&pointer.manifest).ok()??;
-    Some((pointer.manifest, Envelope::decode(&envelope).ok()?.payload_unverified().ok()?))
+    let manifest = pointer.manifest?;
+    let envelope = catalog.block(&manifest).ok()??;
+    Some((manifest, Envelope::decode(&envelope).ok()?.payload_unverified().ok()?))
 }

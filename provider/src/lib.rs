@@ -3,37 +3,72 @@
 //! A provider without any release is a bootstrap node: it stores DHT records for others and tells nodes of each other.
 
 mod announce;
+mod contact;
+mod http;
+mod memory;
 
-use std::path::PathBuf;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use phase_core::Failure;
 use phase_core::store::{FileStore, ProviderLock, StoreError};
-use phase_transfer::net::bootstrap::BootstrapPeer;
+use phase_transfer::net::bootstrap::{BootstrapPeer, BootstrapSource, RememberedPeers};
 use phase_transfer::net::catalog::Catalog;
 use phase_transfer::net::server::Server;
-use phase_transfer::net::{Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, PROVIDER_TTL, PeerId, Role};
+use phase_transfer::net::{
+    CONTACT_INTERVAL, DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, PeerId,
+};
 
 pub use announce::Announced;
-use announce::Announcer;
+use announce::{Announcer, AnnouncerConfig};
+use contact::Contact;
+use http::{HttpPort, HttpServer};
+use memory::Memory;
+
+/// How often good peers are saved: what a crash can lose.
+const REMEMBER_INTERVAL: Duration = Duration::from_secs(60);
+/// By then remembered peers have been dialled four times.
+const ALONE_AFTER: Duration = Duration::from_secs(15);
 
 /// What a provider is started with.
 pub struct ProviderConfig {
     /// The store's folder; made if it does not exist.
     pub store: PathBuf,
-    /// Addresses to serve on.
-    pub listen: Vec<Multiaddr>,
-    /// First peers; empty for the first node of a network.
-    pub bootstrap: Vec<BootstrapPeer>,
-    /// The time between two announcements of the same thing. Default: half of how long others remember it.
+    /// The node; its identity is that of the store.
+    pub node: NodeConfig,
+    /// The time between two announcements of the same thing. Default: half of how long others remember it, which is as
+    /// long as this node does, but not longer than nodes with default settings do.
     pub announce_interval: Duration,
+    /// Where `/peers`, `/metrics` and `/health` are served over HTTP. Default: nowhere.
+    pub http: Option<SocketAddr>,
+    /// How often good peers are saved in the store for the next start. Default: 1 min.
+    pub remember_interval: Duration,
+    /// How often the contact record is renewed, which is valid for two hours. Without a clock in the DHT's configuration
+    /// there is none. Default: 1 h.
+    pub contact_interval: Duration,
+    /// After how long without an answer a provider whose only first peers are remembered ones takes itself for the first
+    /// node of its network. Default: 15 s.
+    pub alone_after: Duration,
 }
 
 impl ProviderConfig {
     /// A provider of the store in `store`, with defaults for the rest.
-    pub fn new(store: PathBuf, listen: Vec<Multiaddr>, bootstrap: Vec<BootstrapPeer>) -> Self {
-        Self { store, listen, bootstrap, announce_interval: PROVIDER_TTL / 2 }
+    pub fn new(store: PathBuf, node: NodeConfig) -> Self {
+        // To announce too often costs little, too seldom makes releases vanish.
+        let usual = DhtConfig::default().provider_ttl;
+        let remembered = node.dht.as_ref().map_or(usual, |dht| dht.provider_ttl.min(usual));
+        Self {
+            store,
+            node,
+            announce_interval: remembered / 2,
+            http: None,
+            remember_interval: REMEMBER_INTERVAL,
+            contact_interval: CONTACT_INTERVAL,
+            alone_after: ALONE_AFTER,
+        }
     }
 }
 
@@ -42,6 +77,9 @@ pub struct Provider {
     node: Node,
     catalog: Arc<Catalog>,
     announcer: Announcer,
+    contact: Option<Contact>,
+    memory: Option<Memory>,
+    http: Option<HttpServer>,
     _server: Server,
     _lock: ProviderLock,
 }
@@ -52,26 +90,34 @@ impl Provider {
     /// # Errors
     /// [`ProviderError`]: another provider runs on the store, the store cannot be used, an address cannot be bound.
     pub async fn start(config: ProviderConfig) -> Result<Self, ProviderError> {
-        let folder = config.store.clone();
-        let opened = tokio::task::spawn_blocking(move || {
-            let store = FileStore::open(&folder)?;
-            let lock = store.lock_provider()?;
-            let identity = Identity::from_key(&store.identity()?);
-            Ok::<_, StoreError>((store, lock, identity))
-        });
-        let (store, lock, identity) = opened.await.map_err(|error| ProviderError::Worker(error.to_string()))??;
-        let is_first = config.bootstrap.is_empty();
-        let node = Node::start(NodeConfig {
-            identity,
-            role: Role::Server,
-            listen: config.listen,
-            bootstrap: config.bootstrap,
-        })
-        .await?;
-        let catalog = Arc::new(Catalog::new(Arc::new(store)));
-        let server = Server::start(node.handle(), catalog.clone());
-        let announcer = Announcer::start(node.handle().clone(), catalog.clone(), config.announce_interval, is_first);
-        Ok(Self { node, catalog, announcer, _server: server, _lock: lock })
+        let opened = Opened::open(config.store.clone()).await?;
+        let port = match config.http {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let in_dht = config.node.dht.is_some() && config.node.peers.is_empty();
+        let alone_after = match config.node.peers.is_empty() && config.node.bootstrap.is_empty() {
+            true if in_dht && !opened.remembered.is_empty() => Some(config.alone_after),
+            true => Some(Duration::ZERO),
+            false => None,
+        };
+        let clock = config.node.dht.as_ref().and_then(|dht| dht.clock.clone());
+        let mut node = NodeConfig { identity: opened.identity, ..config.node };
+        if in_dht {
+            node.bootstrap.extend(opened.remembered.iter().cloned().map(BootstrapSource::Peer));
+        }
+        let node = Node::start(node).await?;
+        let handle = node.handle();
+        let catalog = Arc::new(Catalog::new(Arc::new(opened.store)));
+        let server = Server::start(handle, catalog.clone());
+        let http_port = port.as_ref().and_then(HttpPort::public_port);
+        let announcing = AnnouncerConfig { interval: config.announce_interval, alone_after, http_port };
+        let announcer = Announcer::start(handle.clone(), catalog.clone(), announcing);
+        let contact = clock.map(|clock| Contact::start(handle.clone(), clock, config.contact_interval));
+        let remember = || Memory::start(handle.clone(), opened.file, &opened.remembered, config.remember_interval);
+        let memory = in_dht.then(remember);
+        let http = port.map(|port| HttpServer::start(port, handle.clone()));
+        Ok(Self { node, catalog, announcer, contact, memory, http, _server: server, _lock: opened.lock })
     }
 
     /// The provider's peer id.
@@ -100,11 +146,52 @@ impl Provider {
         self.node().listen_addresses().await.into_iter().filter_map(|address| address.with_p2p(peer).ok()).collect()
     }
 
-    /// Withdraws what was announced, closes every connection and unlocks the store.
+    /// Where it serves HTTP, if it does.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(HttpServer::address)
+    }
+
+    /// Withdraws what was announced, remembers good peers, closes every connection and unlocks the store.
     pub async fn stop(self) {
+        drop(self.contact);
+        if let Some(http) = self.http {
+            http.stop().await;
+        }
+        if let Some(memory) = self.memory {
+            memory.stop().await;
+        }
         self.announcer.withdraw(self.node.handle()).await;
         self.node.stop().await;
     }
+}
+
+/// What a store has for its provider.
+struct Opened {
+    store: FileStore,
+    lock: ProviderLock,
+    identity: Identity,
+    file: RememberedPeers,
+    remembered: Vec<BootstrapPeer>,
+}
+
+impl Opened {
+    async fn open(folder: PathBuf) -> Result<Self, ProviderError> {
+        let opened = tokio::task::spawn_blocking(move || Self::read(&folder)).await;
+        Ok(opened.map_err(|error| ProviderError::Worker(error.to_string()))??)
+    }
+
+    fn read(folder: &Path) -> Result<Self, StoreError> {
+        let store = FileStore::open(folder)?;
+        let lock = store.lock_provider()?;
+        let identity = Identity::from_key(&store.identity()?);
+        let file = RememberedPeers::new(store.peers_file());
+        let remembered = file.load();
+        Ok(Self { store, lock, identity, file, remembered })
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<HttpPort, ProviderError> {
+    HttpPort::bind(address).await.map_err(|source| ProviderError::Http { address, source })
 }
 
 /// Why a provider could not be started.
@@ -116,6 +203,14 @@ pub enum ProviderError {
     /// The node.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// An address that HTTP cannot be served on.
+    #[error("cannot listen on http://{address}: {source}; choose another address or stop what uses it")]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A task panicked.
     #[error("a worker failed: {0}")]
     Worker(String),
@@ -126,7 +221,7 @@ impl ProviderError {
     pub fn failure(&self) -> Failure {
         match self {
             Self::Store(error) => error.failure(),
-            Self::Node(_) => Failure::Network,
+            Self::Node(_) | Self::Http { .. } => Failure::Network,
             Self::Worker(_) => Failure::Other,
         }
     }

@@ -1,17 +1,45 @@
-//! What a wrong command line, store or file gets: one error that names it, a documented exit code, and no provider.
+//! What a wrong command line, store or file gets: one error that names it, a documented exit code, and no provider. And
+//! what a right one says.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests that cannot go on should panic")]
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
+fn command(folder: &Path, words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_phase-provider"));
+    command.arg("serve").args(words.split_whitespace()).current_dir(folder).env_clear().env("PHASE_NO_MDNS", "1");
+    command
+}
+
 /// Runs `phase-provider serve` with these words, none of which can succeed.
 fn serve(folder: &Path, words: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_phase-provider"));
-    command.arg("serve").args(words.split_whitespace()).current_dir(folder).env_clear();
-    command.output().unwrap()
+    command(folder, words).output().unwrap()
+}
+
+/// Runs a provider on loopback until it has printed so many lines.
+fn first_lines<T>(folder: &Path, words: &str, count: usize, then: impl FnOnce(&[String]) -> T) -> T {
+    let mut command = command(folder, &format!("--listen /ip4/127.0.0.1/tcp/0 {words}"));
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().take(count);
+    let lines: Vec<_> = lines.map_while(Result::ok).collect();
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| then(&lines)));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Whether a provider says at this URL that it is well.
+fn is_well(url: &str, peer: &str) -> bool {
+    let mut connection = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    connection.write_all(b"GET /health HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    answer.starts_with("HTTP/1.0 200 OK") && answer.ends_with(&format!("\r\n\r\nok {peer}\n"))
 }
 
 #[track_caller]
@@ -38,6 +66,14 @@ fn a_wrong_command_line_is_two() {
     fails(folder.path(), "--store s --bootstrap localhost:4001", 2, &["localhost:4001", "multiaddr"]);
     fails(folder.path(), "--store s --announce-interval soon", 2, &["soon"]);
     fails(folder.path(), "--store s --announce-interval 0s", 2, &["longer than nothing"]);
+    fails(folder.path(), "--store s --http 9464", 2, &["9464", "--http"]);
+    fails(folder.path(), "--store s --http http://127.0.0.1:9464/", 2, &["http://127.0.0.1:9464/"]);
+    for ttl in ["59s", "48h 1s", "forever"] {
+        let mut line = command(folder.path(), "--store s --record-ttl");
+        let output = line.arg(ttl).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{ttl}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(ttl), "{ttl}");
+    }
     assert!(!folder.path().join("s").exists(), "a wrong command line made a store");
 }
 
@@ -47,6 +83,44 @@ fn a_list_of_bootstrap_peers_that_cannot_be_read_is_named() {
     fails(folder.path(), "--store s --bootstrap-file missing.toml", 3, &["missing.toml"]);
     std::fs::write(folder.path().join("bad.toml"), "bootstrap = 1").unwrap();
     fails(folder.path(), "--store s --bootstrap-file bad.toml", 3, &["bad.toml"]);
+}
+
+#[test]
+fn a_root_that_cannot_be_trusted_is_named() {
+    let folder = folder();
+    fails(folder.path(), "--store s --root missing.cbor", 3, &["missing.cbor"]);
+    std::fs::write(folder.path().join("bad.cbor"), "bad").unwrap();
+    fails(folder.path(), "--store s --root bad.cbor --no-dht", 3, &["bad.cbor"]);
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let folder = folder();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let words = format!("--store s --listen /ip4/127.0.0.1/tcp/0 --http {address}");
+    fails(folder.path(), &words, 5, &[&format!("http://{address}"), "in use", "choose another address"]);
+}
+
+#[test]
+fn where_it_serves_is_said_line_by_line_or_as_json() {
+    let folder = folder();
+    let words = "--store s --http 127.0.0.1:0 --record-ttl 48h";
+    let peer = first_lines(folder.path(), words, 3, |lines| {
+        let peer = lines[0].strip_prefix("serving ").unwrap();
+        assert!(lines[1].starts_with("listening /ip4/127.0.0.1/tcp/"), "{lines:?}");
+        assert!(is_well(lines[2].strip_prefix("http ").unwrap(), peer));
+        peer.to_owned()
+    });
+    first_lines(folder.path(), &format!("{words} --json"), 1, |lines| {
+        let document: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(document["peer_id"], *peer);
+        assert!(is_well(document["http"].as_str().unwrap(), &peer));
+    });
+    first_lines(folder.path(), "--store s --json", 1, |lines| {
+        let document: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(document["http"], serde_json::Value::Null);
+    });
 }
 
 #[test]

@@ -9,6 +9,13 @@
 //! ```
 //!
 //! Invariant: a scenario, its seed included, determines every event. A failure is replayed by its seed.
+//!
+//! Beside it stands [`dht`]: a DHT of real nodes in one process, in real time.
+
+#[cfg(feature = "dht")]
+pub mod dht;
+#[cfg(all(feature = "netns", target_os = "linux"))]
+pub mod netns;
 
 mod node;
 mod queue;

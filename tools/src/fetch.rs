@@ -5,6 +5,7 @@ use std::sync::Arc;
 use phase_client::cli::{self, Bytes, Fault, FetchArgs, Fetched, Observer};
 use phase_client::{Report, ResolveOptions, Resolved};
 use phase_core::failure::EXIT_CODES;
+use phase_core::store::{MemStore, Store};
 
 use crate::network;
 use crate::options::StoreArgs;
@@ -30,7 +31,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
-    let store = Arc::new(args.store.open()?);
+    let store: Arc<dyn Store> = match args.fetch.ephemeral {
+        true => Arc::new(MemStore::default()),
+        false => Arc::new(args.store.open()?),
+    };
     let mut observer = Terminal { output, progress: Progress::Hidden, begun: false };
     let fetched = network::block_on(cli::fetch(store, &args.fetch, &mut observer))?;
     output.result(|| cli::json_report(&fetched), || text(&fetched))

@@ -1,6 +1,8 @@
 //! `phase`: the operator's command line. One module per command; what a library could do is in a library.
 
+mod advertise;
 mod demo;
+mod dht;
 mod envelopes;
 mod fetch;
 mod files;
@@ -11,6 +13,7 @@ mod manifest;
 mod network;
 mod options;
 mod output;
+mod peers;
 mod progress;
 mod providers;
 mod publish;
@@ -68,6 +71,14 @@ enum Command {
     Fetch(fetch::Args),
     /// Show who provides a name or CID, and whether they can be reached
     Providers(providers::Args),
+    /// Announce a name or a publisher whose files are hosted elsewhere, without serving anything
+    #[command(subcommand)]
+    Advertise(advertise::Command),
+    /// Join the network and show peers as they come and go
+    Peers(peers::Args),
+    /// Ask the DHT itself: what it holds, who is where, how large it is
+    #[command(subcommand)]
+    Dht(dht::Command),
     /// Show what a file or a CID in a store is
     Inspect(inspect::Args),
     /// Show the whole of Phase on this machine, over real loopback sockets
@@ -93,6 +104,9 @@ fn run(command: Command, output: &Output) -> Result<(), Fault> {
         Command::Resolve(args) => resolve::run(&args, output),
         Command::Fetch(args) => fetch::run(&args, output),
         Command::Providers(args) => providers::run(&args, output),
+        Command::Advertise(command) => advertise::run(command, output),
+        Command::Peers(args) => peers::run(&args, output),
+        Command::Dht(command) => dht::run(command, output),
         Command::Inspect(args) => inspect::run(&args, output),
         Command::Demo(args) => demo::run(args, output),
     }

@@ -28,6 +28,11 @@ impl Output {
         cli::print(&if self.json { format!("{:#}\n", json()) } else { format!("{}\n", text()) })
     }
 
+    /// Prints one of several results as it comes: a line with a whole JSON document, or lines for people.
+    pub(crate) fn line(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<(), Fault> {
+        cli::print(&if self.json { format!("{}\n", json()) } else { format!("{}\n", text()) })
+    }
+
     /// Says something that is not the result.
     pub(crate) fn remark(&self, text: &str) {
         if self.shows_progress() {

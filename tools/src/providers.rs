@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use phase_client::cli::{BootstrapArgs, Fault, printable};
+use phase_client::cli::{Fault, NodeArgs, printable};
 use phase_core::failure::EXIT_CODES;
-use phase_core::{Cid, Codec, Failure, Name};
-use phase_transfer::net::{NodeHandle, PeerId};
+use phase_core::{Cid, Codec, DhtKey, Failure, Name};
+use phase_transfer::net::{FoundProvider, NodeHandle, PeerId, QueryError, QueryReport};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[arg(value_name = "NAME|CID")]
     key: Key,
     #[command(flatten)]
-    bootstrap: BootstrapArgs,
+    node: NodeArgs,
 }
 
 /// What to look for in the DHT.
@@ -50,11 +50,11 @@ impl FromStr for Key {
     }
 }
 
-impl Key {
-    fn bytes(&self) -> Vec<u8> {
-        match self {
-            Self::Name(name) => name.key().into_bytes(),
-            Self::Cid(cid) => cid.to_bytes(),
+impl From<&Key> for DhtKey {
+    fn from(key: &Key) -> Self {
+        match key {
+            Key::Name(name) => Self::Name(name.clone()),
+            Key::Cid(cid) => Self::Content(*cid),
         }
     }
 }
@@ -67,41 +67,79 @@ struct Found {
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
+    let key = DhtKey::from(&args.key);
     let found = network::ask(async {
-        let client = network::join(&args.bootstrap, None).await?;
-        let found = look(client.node(), &args.key).await;
+        let client = network::join(&args.node, None).await?;
+        let found = look(client.node(), &key).await;
         client.stop().await;
-        Ok(found)
+        Ok(found.0)
     })?;
     if found.is_empty() {
-        let message = match &args.key {
-            Key::Name(name) => format!("no provider of {name} is known in the DHT"),
-            Key::Cid(cid) => format!("no provider of {cid} is known in the DHT"),
-        };
-        return Err(Fault::new(Failure::NotFound, message));
+        return Err(Fault::new(Failure::NotFound, nobody(&key)));
     }
+    tell(&found, output)
+}
+
+/// The same, which fails if the DHT does not answer, and says who was asked.
+pub(crate) fn run_in_dht(key: &DhtKey, node: &NodeArgs, output: &Output) -> Result<(), Fault> {
+    if !matches!(key, DhtKey::Name(_) | DhtKey::NameCopy(..) | DhtKey::Content(_)) {
+        let message = format!("{key} has no providers: only names, manifests and artifacts have");
+        return Err(Fault::new(Failure::Usage, message).hint(format!("`phase dht get {key}` shows what it holds")));
+    }
+    let (found, outcome) = network::ask_dht(node, async |node| Ok(look(node, key).await))?;
+    if found.is_empty() {
+        let report = outcome.map_err(network::query_fault)?;
+        return Err(Fault::new(Failure::NotFound, format!("{} ({report})", nobody(key))));
+    }
+    tell(&found, output)
+}
+
+fn nobody(key: &DhtKey) -> String {
+    format!("no provider of {key} is known in the DHT")
+}
+
+fn tell(found: &[Found], output: &Output) -> Result<(), Fault> {
     output.result(|| found.iter().map(json).collect(), || found.iter().map(text).collect::<Vec<_>>().join("\n"))
 }
 
-async fn look(node: &NodeHandle, key: &Key) -> Vec<Found> {
-    let mut providers = node.find_providers(&key.bytes()).await;
+/// Asks under every key of a name, and tries whoever is found.
+async fn look(node: &NodeHandle, key: &DhtKey) -> (Vec<Found>, Result<QueryReport, QueryError>) {
     let (mut seen, mut trying) = (BTreeSet::new(), JoinSet::new());
-    while let Some(peer) = providers.recv().await {
-        if seen.len() < MAX_PROVIDERS && seen.insert(peer) {
-            let node = node.clone();
-            trying.spawn(async move { attempt(&node, peer).await });
+    let (mut reports, mut failed) = (Vec::new(), None);
+    let mut searches = Vec::new();
+    for key in network::copies(key) {
+        searches.push(node.find_providers(&key.to_bytes()).await);
+    }
+    for mut providers in searches {
+        while let Some(found) = providers.recv().await {
+            if seen.len() < MAX_PROVIDERS && seen.insert(found.peer) {
+                let node = node.clone();
+                trying.spawn(async move { attempt(&node, found).await });
+            }
+        }
+        match providers.finish().await {
+            Ok(report) => reports.push(report),
+            Err(error) => failed = Some(error),
         }
     }
     let mut found = trying.join_all().await;
     found.sort_by_key(|found| found.peer);
-    found
+    (found, failed.map_or_else(|| Ok(network::sum(reports)), Err))
 }
 
-async fn attempt(node: &NodeHandle, peer: PeerId) -> Found {
-    let unreachable = node.connect(peer, Vec::new()).await.err().map(|error| error.to_string());
-    let known = node.addresses_of(vec![peer]).await;
-    let addresses = known.into_iter().flat_map(|(_, addresses)| addresses).map(|address| address.to_string());
-    Found { peer, addresses: addresses.collect(), unreachable }
+async fn attempt(node: &NodeHandle, found: FoundProvider) -> Found {
+    let FoundProvider { peer, addresses } = found;
+    let unreachable = node.connect(peer, addresses.clone()).await.err().map(|error| error.to_string());
+    // Those that are known of the peer, then what the DHT says besides.
+    let known = node.addresses_of(&[peer]).into_iter().flat_map(|(_, addresses)| addresses);
+    let mut all: Vec<String> = Vec::new();
+    for address in known.chain(addresses) {
+        let text = address.to_string();
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
+    Found { peer, addresses: all, unreachable }
 }
 
 fn json(found: &Found) -> Value {

@@ -124,7 +124,7 @@ impl Publisher {
         let manifest = &release.manifest;
         if let Some(held) = held(store, &name)? {
             // The same release again renews its pointer record.
-            let is_same = held.manifest == release.envelope.cid();
+            let is_same = held.manifest == Some(release.envelope.cid());
             if manifest.version < held.version || (manifest.version == held.version && !is_same) {
                 return Err(not_newer(&name, manifest.version, held.version));
             }
@@ -156,7 +156,7 @@ impl Publisher {
         let mut pointer = Envelope::unsigned(&Pointer {
             v: V1,
             name: name.clone(),
-            manifest: envelope.cid(),
+            manifest: Some(envelope.cid()),
             version: manifest.version,
             issued_at: self.now,
             // Providers renew the record in the DHT without the key: it lives as long as the release.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phase_client::cli::{self, BootstrapArgs, Fault};
+use phase_client::cli::{self, Fault, NodeArgs};
 use phase_client::{ResolveOptions, Resolved, Trust};
 use phase_core::Name;
 use phase_core::failure::EXIT_CODES;
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     root: PathBuf,
     #[command(flatten)]
-    bootstrap: BootstrapArgs,
+    node: NodeArgs,
     /// What the store holds is the least version that is accepted
     #[command(flatten)]
     store: StoreArgs,
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
     let store = args.store.open_if_there()?.map(|store| Arc::new(store) as Arc<dyn Store>);
     let options = ResolveOptions { answers: args.answers, timeout: args.timeout };
     let resolved = network::ask(async {
-        let client = network::join(&args.bootstrap, store).await?;
+        let client = network::join(&args.node, store).await?;
         let resolved = client.resolve(&args.name, &trust, options).await;
         client.stop().await;
         Ok(resolved?)

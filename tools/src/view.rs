@@ -4,6 +4,7 @@ use phase_client::cli::{self, Bytes, printable};
 use phase_core::manifest::{ArtifactEntry, Manifest};
 use phase_core::pointer::Pointer;
 use phase_core::trust::{TrustRoot, TrustedTime};
+use phase_core::{Authority, Contact, SignedRecord};
 use serde_json::{Value, json};
 
 /// The most artifacts or chunks that are listed for people; machines get all.
@@ -106,7 +107,7 @@ pub(crate) fn pointer_json(pointer: &Pointer) -> Value {
     json!({
         "type": "pointer",
         "name": pointer.name.to_string(),
-        "manifest": pointer.manifest.to_string(),
+        "manifest": pointer.manifest.map(|cid| cid.to_string()),
         "version": pointer.version,
         "issued_at": pointer.issued_at,
         "expires_at": pointer.expires_at,
@@ -115,13 +116,81 @@ pub(crate) fn pointer_json(pointer: &Pointer) -> Value {
 }
 
 pub(crate) fn pointer_text(pointer: &Pointer) -> String {
-    let mut lines = vec![
-        format!("name       {}", pointer.name),
-        format!("manifest   {}", pointer.manifest),
+    let mut lines = vec![format!("name       {}", pointer.name)];
+    lines.extend(pointer.manifest.map(|cid| format!("manifest   {cid}")));
+    lines.extend([
         format!("version    {}", pointer.version),
         format!("issued     {}", date(pointer.issued_at)),
         format!("expires    {}", date(pointer.expires_at)),
-    ];
+    ]);
     lines.extend(pointer.urls.iter().map(|url| format!("url        {}", printable(url))));
     lines.join("\n")
+}
+
+pub(crate) fn contact_json(contact: &Contact) -> Value {
+    json!({
+        "type": "contact",
+        "peer": contact.peer.as_str(),
+        "addresses": contact.addresses,
+        "version": contact.version,
+        "issued_at": contact.issued_at,
+        "expires_at": contact.expires_at,
+    })
+}
+
+pub(crate) fn contact_text(contact: &Contact) -> String {
+    let mut lines = vec![format!("peer       {}", contact.peer)];
+    lines.extend(contact.addresses.iter().map(|address| format!("address    {}", printable(address))));
+    lines.push(times(contact.version, contact.issued_at, contact.expires_at));
+    lines.join("\n")
+}
+
+pub(crate) fn authority_json(authority: &Authority) -> Value {
+    json!({
+        "type": "authority",
+        "key_id": authority.key.id().to_string(),
+        "names": authority.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "providers": authority.providers,
+        "version": authority.version,
+        "issued_at": authority.issued_at,
+        "expires_at": authority.expires_at,
+    })
+}
+
+pub(crate) fn authority_text(authority: &Authority) -> String {
+    let mut lines = vec![format!("key id     {}", authority.key.id())];
+    lines.extend(authority.names.iter().map(|name| format!("name       {name}")));
+    lines.extend(authority.providers.iter().map(|address| format!("provider   {}", printable(address))));
+    lines.push(times(authority.version, authority.issued_at, authority.expires_at));
+    lines.join("\n")
+}
+
+pub(crate) fn record_json(record: &SignedRecord) -> Value {
+    json!({
+        "type": "record",
+        "key_id": record.key.id().to_string(),
+        "label": record.label.as_str(),
+        "text": std::str::from_utf8(&record.value).ok(),
+        "hex": hex(&record.value),
+        "version": record.version,
+        "issued_at": record.issued_at,
+        "expires_at": record.expires_at,
+    })
+}
+
+pub(crate) fn record_text(record: &SignedRecord) -> String {
+    let value = match std::str::from_utf8(&record.value) {
+        Ok(text) => printable(text),
+        Err(_) => format!("{} as hex: {}", Bytes(record.value.len() as u64), hex(&record.value)),
+    };
+    let owner = format!("key id     {}\nlabel      {}", record.key.id(), record.label);
+    format!("{owner}\nvalue      {value}\n{}", times(record.version, record.issued_at, record.expires_at))
+}
+
+fn times(version: u64, issued_at: u64, expires_at: u64) -> String {
+    format!("version    {version}\nissued     {}\nexpires    {}", date(issued_at), date(expires_at))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,10 +3,12 @@
 
 mod fault;
 mod network;
+mod node;
 mod process;
 mod text;
 
 pub use fault::{Fails, Fault, FileError};
-pub use network::{BootstrapArgs, read_root};
+pub use network::read_root;
+pub use node::NodeArgs;
 pub use process::{Signals, init_logging, now, print, warn_of_key_log};
 pub use text::{Bytes, Rate, parse_duration, printable};

@@ -12,23 +12,45 @@
 
 pub mod bootstrap;
 pub mod catalog;
+#[cfg(feature = "mdns")]
+pub mod dns_sd;
 pub mod download;
 pub mod server;
 
+mod address;
 mod behaviour;
 mod command;
+#[cfg(feature = "dht")]
+mod dht;
+mod dht_command;
+mod dht_config;
 mod event_loop;
+mod first_peers;
 mod framing;
+mod handle;
+mod identity;
 mod late_dial;
 mod link;
+mod lists;
+mod local_network;
+mod metrics;
 mod node;
-mod queries;
+mod peers;
 mod records;
 mod streams;
+mod transport;
 
-pub use behaviour::{PROVIDER_TTL, Role};
-pub use command::{ConnectError, QueryError};
-pub use libp2p::{Multiaddr, PeerId, Stream};
+pub use address::reachable_from;
+pub use command::ConnectError;
+pub use dht_command::{DhtStats, FoundProvider, FoundValue, QueryError, QueryReport, RoutingPeer, Search};
+pub use dht_config::{Clock, DhtConfig, Limits, Rate, Role, StoreLimits};
+pub use handle::NodeHandle;
+pub use identity::{Identity, public_key_of};
+pub use libp2p::{Multiaddr, PeerId, StreamProtocol};
 pub use link::{HeadAnswer, LinkError, PeerLink};
-pub use node::{Identity, Node, NodeConfig, NodeError, NodeHandle};
-pub use streams::IncomingStreams;
+pub use local_network::Advert;
+pub use node::{Node, NodeConfig, NodeError};
+pub use peers::{PeerEvent, PeerInfo, PeerState, Source};
+pub use records::{CONTACT_INTERVAL, FoundRecord, RecordsError};
+pub use streams::{IncomingStreams, Stream};
+pub use transport::TransportConfig;

@@ -10,12 +10,11 @@ use phase_core::store::Store;
 use phase_core::trust::TrustedTime;
 use phase_core::{Failure, Name};
 use phase_transfer::net::download::DownloadError;
-use phase_transfer::net::{Identity, Multiaddr};
+use phase_transfer::net::{Multiaddr, NodeConfig, Role};
 
-use super::{BootstrapArgs, Fault, Signals, now, parse_duration, read_root};
+use super::{Fault, NodeArgs, Signals, now, parse_duration, read_root};
 use crate::{
-    Client, ClientConfig, Fetch, FetchError, FetchOptions, Progress, Report, ResolveOptions, Resolved, Selection,
-    Trust, export,
+    Client, Fetch, FetchError, FetchOptions, Progress, Report, ResolveOptions, Resolved, Selection, Trust, export,
 };
 
 /// How often an observer is told about progress.
@@ -38,9 +37,13 @@ pub struct FetchArgs {
     /// Fetch only artifacts of this role or file name; repeatable
     #[arg(long, value_name = "ROLE|FILE")]
     pub only: Vec<String>,
-    /// First peers.
+    /// How peers are found.
     #[command(flatten)]
-    pub bootstrap: BootstrapArgs,
+    pub node: NodeArgs,
+    /// Leave no trace: a new identity, no listen addresses, nothing said about the program, and nothing written to disk but
+    /// what --output asks for
+    #[arg(long, conflicts_with = "listen")]
+    pub ephemeral: bool,
     /// Serve to others what has been fetched so far, on this address; repeatable. Default: any free port
     #[arg(long, value_name = "ADDR", conflicts_with = "no_listen")]
     pub listen: Vec<Multiaddr>,
@@ -102,13 +105,13 @@ fn nothing_fetched() -> Fault {
 }
 
 async fn start(store: Arc<dyn Store>, args: &FetchArgs) -> Result<Client, Fault> {
-    let listen = match (args.no_listen, args.listen.is_empty()) {
+    let listen = match (args.no_listen || args.ephemeral, args.listen.is_empty()) {
         (true, _) => Vec::new(),
         (false, false) => args.listen.clone(),
         (false, true) => DEFAULT_LISTEN.map(|text| text.parse().expect("the default addresses are valid")).into(),
     };
-    let bootstrap = args.bootstrap.choose()?;
-    Ok(Client::start(ClientConfig { store, identity: Identity::ephemeral(), listen, bootstrap }).await?)
+    let config = NodeConfig { listen, is_private: args.ephemeral, ..args.node.configure(Role::Client)? };
+    Ok(Client::start(store, config).await?)
 }
 
 async fn run(

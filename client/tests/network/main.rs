@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod fetch_from_many_providers;
+#[cfg(all(feature = "mdns", target_os = "linux"))]
+mod local_network;
 mod resolve_despite_hostile_answers;
 mod support;
 mod survives_hostile_providers;

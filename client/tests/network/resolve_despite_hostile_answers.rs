@@ -132,6 +132,34 @@ async fn a_second_release_of_one_version_is_reported_as_equivocation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pointer_for_clients_without_the_dht_does_not_count() {
+    in_time(async {
+        let world = world().await;
+        let honest = world.provider().await;
+        let mut pointer: Pointer = world.release.pointer.payload_unverified().unwrap();
+        let urls = vec!["https://example.org/".to_owned()];
+        (pointer.manifest, pointer.urls, pointer.version) = (None, urls, pointer.version + 1);
+        let mut without = Envelope::unsigned(&pointer).unwrap();
+        without.sign::<Pointer>(&world.publisher.keys[0]).unwrap();
+        let answering = Hostile::start(
+            &world,
+            Trick::Head { pointer: without.encode(), envelope: world.release.envelope.encode() },
+        )
+        .await;
+        // Last, so that it displaces the true one everywhere, also where it was announced from.
+        for node in [answering.handle(), honest.handle()] {
+            node.put(name().key().as_bytes(), without.encode()).await.unwrap();
+        }
+        let client = world.client("client").await;
+        let resolved = world.resolve(&client, EVERYBODY).await;
+        assert_eq!((resolved.pointer_in_dht, &resolved.providers), (false, &vec![honest.peer]));
+        let refused = answer(&resolved, &answering).unwrap_err();
+        assert!(refused.contains("pointer leads to another release"), "{refused}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_forged_pointer_record_does_not_hide_a_release() {
     in_time(async {
         let world = world().await;

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use phase_client::{Client, ClientConfig, StartError};
+use phase_client::{Client, StartError};
 use phase_core::MemStore;
-use phase_transfer::net::Identity;
 use phase_transfer::net::bootstrap::BootstrapPeer;
+use phase_transfer::net::{Identity, NodeConfig, Role};
 
 use crate::support::in_time;
 
 async fn start(bootstrap: Vec<BootstrapPeer>) -> Result<Client, StartError> {
     let store = Arc::new(MemStore::default());
-    Client::start(ClientConfig { store, identity: Identity::ephemeral(), listen: Vec::new(), bootstrap }).await
+    Client::start(store, NodeConfig::in_dht(Role::Client, Vec::new(), bootstrap)).await
 }
 
 #[tokio::test]
@@ -31,9 +31,9 @@ async fn an_unreachable_bootstrap_peer_is_named() {
 }
 
 #[tokio::test]
-async fn a_client_needs_a_bootstrap_peer() {
+async fn a_client_needs_somebody_to_ask() {
     in_time(async {
-        assert!(matches!(start(Vec::new()).await, Err(StartError::NoBootstrap)));
+        assert!(matches!(start(Vec::new()).await, Err(StartError::Nobody)));
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! The store on disk.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::backend::Backend;
@@ -74,6 +74,11 @@ impl FileStore {
         let key = SigningKey::generate().map_err(|source| StoreError::Identity { path: path.clone(), source })?;
         temp::write_whole(&*self.backend, &self.layout.tmp(), key.to_pem().as_bytes(), true)?.persist(&path)?;
         Ok(key)
+    }
+
+    /// Where a provider of this store remembers good peers. The store itself neither reads nor writes that file.
+    pub fn peers_file(&self) -> PathBuf {
+        self.layout.peers()
     }
 
     fn read_identity(&self) -> Result<Option<SigningKey>, StoreError> {

@@ -137,6 +137,10 @@ impl Layout {
         self.root.join("identity.key")
     }
 
+    pub(crate) fn peers(&self) -> PathBuf {
+        self.root.join("peers.toml")
+    }
+
     pub(crate) fn provider_lock(&self) -> PathBuf {
         self.root.join("provider.lock")
     }

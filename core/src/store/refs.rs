@@ -18,7 +18,9 @@ pub(crate) fn check(name: &Name, pointer: &Envelope) -> Result<Cid, StoreError> 
     if pointer.name != *name {
         return Err(bad(format!("it is for {}", pointer.name)));
     }
-    Ok(pointer.manifest)
+    pointer
+        .manifest
+        .ok_or_else(|| bad("it has no manifest, only urls, and a store serves what a manifest lists".to_owned()))
 }
 
 /// Replaces the ref of `name`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use phase_core::{ChunkIndex, Cid, Digest, FileStore, HashAlgorithm, MAX_BLOCK_LEN, MemStore, Store, StoreError};
 
-use crate::data::{self, bytes, chunk, content, fetch, index_of, name, pointer};
+use crate::data::{self, bytes, chunk, content, fetch, index_of, name, pointer, pointer_to_urls};
 
 macro_rules! suite {
     ($($test:ident),* $(,)?) => {
@@ -218,6 +218,8 @@ fn refs_need_their_manifest_and_name(store: &dyn Store) {
     store.put_block(&manifest, b"manifest").unwrap();
     let error = store.set_ref(&ours, &pointer(&theirs, manifest, 1)).unwrap_err();
     assert!(matches!(error, StoreError::BadPointer { .. }), "{error}");
+    let error = store.set_ref(&ours, &pointer_to_urls(&ours)).unwrap_err();
+    assert!(error.to_string().contains("it has no manifest, only urls"), "{error}");
     assert!(store.names().unwrap().is_empty());
 }
 

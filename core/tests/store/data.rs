@@ -72,9 +72,25 @@ pub(crate) fn name(text: &str) -> Name {
 
 /// A pointer that somebody has signed.
 pub(crate) fn pointer(name: &Name, manifest: Cid, version: u64) -> Envelope {
-    let pointer =
-        Pointer { v: V1, name: name.clone(), manifest, version, issued_at: 1, expires_at: 2, urls: Vec::new() };
-    let mut envelope = Envelope::unsigned(&pointer).unwrap();
+    signed(&Pointer {
+        v: V1,
+        name: name.clone(),
+        manifest: Some(manifest),
+        version,
+        issued_at: 1,
+        expires_at: 2,
+        urls: Vec::new(),
+    })
+}
+
+/// A pointer for clients without the DHT.
+pub(crate) fn pointer_to_urls(name: &Name) -> Envelope {
+    let urls = vec!["https://example.org/".to_owned()];
+    signed(&Pointer { v: V1, name: name.clone(), manifest: None, version: 1, issued_at: 1, expires_at: 2, urls })
+}
+
+fn signed(pointer: &Pointer) -> Envelope {
+    let mut envelope = Envelope::unsigned(pointer).unwrap();
     envelope.sign::<Pointer>(&SigningKey::from_secret_bytes(&[1; 32])).unwrap();
     envelope
 }

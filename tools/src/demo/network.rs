@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use phase_client::{Client, ClientConfig, StartError, Trust, cli};
+use phase_client::{Client, StartError, Trust, cli};
 use phase_core::codec::V1;
 use phase_core::envelope::{Envelope, EnvelopeError};
 use phase_core::manifest::{ArtifactEntry, Manifest, Role};
@@ -15,7 +15,7 @@ use phase_core::trust::{ChannelRole, RootRole, TrustError, TrustRoot, TrustedTim
 use phase_core::{ImportMode, ImportOptions, Name, SigningKey};
 use phase_provider::{Provider, ProviderConfig, ProviderError};
 use phase_transfer::net::bootstrap::BootstrapPeer;
-use phase_transfer::net::{Identity, Multiaddr, PeerId};
+use phase_transfer::net::{self, Multiaddr, NodeConfig, PeerId};
 
 use super::files::Chosen;
 
@@ -106,13 +106,8 @@ impl Network {
     /// A client that knows the address of the bootstrap node and nothing else.
     pub(super) async fn client(&self) -> Result<Client, NetworkError> {
         let store = FileStore::open(self.folder.path().join("client"))?;
-        let config = ClientConfig {
-            store: Arc::new(store),
-            identity: Identity::ephemeral(),
-            listen: vec![listen()],
-            bootstrap: bootstrap_peers(&self.bootstrap).await,
-        };
-        Ok(Client::start(config).await?)
+        let config = NodeConfig::in_dht(net::Role::Client, vec![listen()], bootstrap_peers(&self.bootstrap).await);
+        Ok(Client::start(Arc::new(store), config).await?)
     }
 
     /// Kills the last provider, without a goodbye. Returns which one it was.
@@ -137,7 +132,8 @@ impl Network {
 }
 
 async fn start_provider(store: PathBuf, bootstrap: Vec<BootstrapPeer>) -> Result<Provider, ProviderError> {
-    Provider::start(ProviderConfig::new(store, vec![listen()], bootstrap)).await
+    let node = NodeConfig::in_dht(net::Role::Server, vec![listen()], bootstrap);
+    Provider::start(ProviderConfig::new(store, node)).await
 }
 
 async fn bootstrap_peers(node: &Provider) -> Vec<BootstrapPeer> {
@@ -212,7 +208,7 @@ impl Publisher {
         let pointer = Pointer {
             v: V1,
             name: self.name.clone(),
-            manifest: envelope.cid(),
+            manifest: Some(envelope.cid()),
             version: manifest.version,
             issued_at: self.now,
             expires_at: self.now + LIFETIME,

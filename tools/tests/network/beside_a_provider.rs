@@ -16,8 +16,8 @@ fn a_release_published_beside_a_provider_is_noticed_without_restart() {
 
     let release = setting.publish("store", "--artifact kernel=old --artifact rootfs=new");
     assert_eq!(release["version"], 2);
-    // Name, manifest, two artifacts.
-    while provider.announced() < 4 {}
+    // Three keys of the name, manifest, two artifacts.
+    while provider.announced() < 6 {}
     let found = json(setting.phase(RESOLVE));
     assert_eq!((&found["content"]["version"], &found["manifest"]), (&2.into(), &release["manifest"]));
     assert_eq!(json(setting.fetch("client"))["version"], 2);
@@ -32,7 +32,7 @@ fn what_is_fetched_beside_a_provider_is_served_by_it() {
     let origin = setting.provide("origin");
     let mut mirror = Provider::start(setting.provider("mirror"));
     json(setting.fetch("mirror"));
-    assert_eq!(mirror.announced(), 3);
+    assert_eq!(mirror.announced(), 5);
 
     // From here on only the mirror has it.
     assert_eq!(origin.process.stop().code, 0);
@@ -60,7 +60,7 @@ fn a_second_provider_is_refused_and_told_what_holds_the_lock() {
     // The lock goes with its process, even with one that could not clean up.
     first.process.kill();
     let mut third = Provider::start(setting.provider("store"));
-    assert_eq!(third.announced(), 3);
+    assert_eq!(third.announced(), 5);
 }
 
 #[test]

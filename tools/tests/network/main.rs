@@ -7,9 +7,13 @@
 #[path = "../offline/support.rs"]
 mod bench;
 
+mod advertises;
 mod bad_network;
 mod beside_a_provider;
+mod dht_answers;
+mod ephemeral;
 mod process;
 mod publish_and_fetch;
 mod setting;
 mod survives_kill;
+mod watches_peers;

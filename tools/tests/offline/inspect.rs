@@ -1,5 +1,7 @@
 //! Whatever has a CID can be looked at.
 
+use phase_core::codec::V1;
+use phase_core::{Envelope, Pointer};
 use serde_json::Value;
 
 use super::support::Bench;
@@ -28,6 +30,26 @@ fn every_kind_of_object_is_recognised_by_cid_and_as_file() {
     }
     assert_eq!(bench.json("inspect store/refs/stable/x86_64")["type"], "pointer");
     assert_eq!(bench.json("inspect root.cbor")["cid"], release["root"]);
+}
+
+#[test]
+fn a_pointer_without_a_manifest_shows_its_urls() {
+    let bench = Bench::with_root();
+    let url = "https://example.org/release";
+    let pointer = Pointer {
+        v: V1,
+        name: "stable/x86_64".parse().unwrap(),
+        manifest: None,
+        version: 3,
+        issued_at: 1,
+        expires_at: 2,
+        urls: vec![url.to_owned()],
+    };
+    std::fs::write(bench.path("pointer"), Envelope::unsigned(&pointer).unwrap().encode()).unwrap();
+    let shown = bench.json("inspect pointer");
+    assert_eq!((&shown["type"], &shown["manifest"], &shown["urls"][0]), (&"pointer".into(), &Value::Null, &url.into()));
+    let text = bench.ok("inspect pointer");
+    assert!(text.contains(url) && !text.contains("manifest"), "{text}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic, also in its helpers")]
 
+mod dht;
 mod inspect;
 mod keys;
 mod manifests;

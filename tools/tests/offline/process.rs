@@ -37,7 +37,7 @@ fn errors_are_json_where_a_machine_reads() {
 fn without_any_bootstrap_peer_the_next_step_is_said() {
     let bench = Bench::with_root();
     for words in ["fetch stable/x86_64 --root root.cbor --store store", "resolve stable/x86_64 --root root.cbor"] {
-        bench.fails(words, 2, &["no bootstrap peer", "--bootstrap"]);
+        bench.fails(words, 2, &["no peer is known", "--bootstrap"]);
     }
     bench.fails("providers stable/x86_64 --bootstrap localhost:4001", 2, &["localhost:4001", "multiaddr"]);
     bench.fails("providers stable/x86_64 --bootstrap-file missing.toml", 3, &["missing.toml"]);

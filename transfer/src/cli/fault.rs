@@ -9,11 +9,12 @@ use phase_core::envelope::EnvelopeError;
 use phase_core::keys::{KeyError, KeyFileError};
 use phase_core::store::StoreError;
 use phase_core::trust::TrustError;
-use phase_core::{CidError, Failure, IndexError, NameError};
+use phase_core::{CidError, DhtKeyError, Failure, IndexError, NameError, RecordError};
 use serde_json::json;
 
 use super::text::printable;
 use crate::net::bootstrap::BootstrapError;
+use crate::net::{ConnectError, NodeError, QueryError, RecordsError};
 
 /// Errors that say which kind of failure they are.
 pub trait Fails: Error + Send + Sync + 'static {
@@ -134,9 +135,58 @@ impl Fails for IndexError {
 impl Fails for BootstrapError {
     fn failure(&self) -> Failure {
         match self {
-            Self::Address { .. } | Self::NoTransport(_) => Failure::Usage,
+            Self::Address { .. } | Self::NoTransport(_) | Self::Https(_) | Self::Url { .. } => Failure::Usage,
+            Self::Fetch { .. } | Self::Status { .. } => Failure::Network,
+            Self::Remember { .. } => Failure::Store,
             _ => Failure::Input,
         }
+    }
+}
+
+impl Fails for NodeError {
+    fn failure(&self) -> Failure {
+        Failure::Network
+    }
+}
+
+impl Fails for ConnectError {
+    fn failure(&self) -> Failure {
+        Failure::Network
+    }
+}
+
+impl Fails for QueryError {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Timeout { .. } | Self::NotStored { .. } | Self::Stopped => Failure::Network,
+            Self::Full(_) => Failure::Other,
+            Self::Off => Failure::Usage,
+        }
+    }
+}
+
+impl Fails for RecordsError {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Record(error) => error.failure(),
+            Self::Query(error) => error.failure(),
+            Self::NotFound { .. } => Failure::NotFound,
+            Self::NoneValid { .. } => Failure::Untrusted,
+            Self::NoAddress => Failure::Usage,
+            Self::NoKey(_) => Failure::Input,
+        }
+    }
+}
+
+impl Fails for RecordError {
+    fn failure(&self) -> Failure {
+        self.failure()
+    }
+}
+
+impl Fails for DhtKeyError {
+    fn failure(&self) -> Failure {
+        Failure::Input
     }
 }
 

@@ -10,21 +10,24 @@ use phase_core::trust::{TrustError, TrustRoot};
 use phase_core::{Failure, MAX_BLOCK_LEN};
 
 use super::fault::{Fault, FileError};
-use crate::net::bootstrap::{self, BootstrapPeer};
+use crate::net::bootstrap::{self, BootstrapSource};
 
-/// The environment variable that lists first peers.
+/// The environment variable that lists first peers and peer lists.
 const ADDRESSES_VARIABLE: &str = "PHASE_BOOTSTRAP";
 /// The environment variable that names a file of first peers.
 const FILE_VARIABLE: &str = "PHASE_BOOTSTRAP_FILE";
 
 /// Where the first peers come from. What is said on the command line comes before what the environment says.
 #[derive(Clone, Debug, Default, Args)]
-pub struct BootstrapArgs {
-    /// A first peer, as multiaddr: /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…; repeatable, or separated by commas
-    /// [env: PHASE_BOOTSTRAP]
+pub(super) struct BootstrapArgs {
+    /// A first peer, as multiaddr: /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…, or a list of peers that a provider serves:
+    /// http://192.0.2.7:9464/peers; repeatable, or separated by commas [env: PHASE_BOOTSTRAP]
+    ///
+    /// Names are looked up: /dns4/seed.example.org/tcp/4001, or /dnsaddr/seed.example.org, whose TXT records name
+    /// multiaddrs.
     #[arg(long = "bootstrap", value_name = "ADDR", value_delimiter = ',')]
     addresses: Vec<String>,
-    /// A list of first peers (TOML, [[bootstrap]] with peer_id and address), used if none is given directly
+    /// A list of first peers (TOML, [[bootstrap]] with peer_id and address, or url), used if none is given directly
     /// [env: PHASE_BOOTSTRAP_FILE]
     ///
     /// Without it, bootstrap-nodes.toml in the working directory is used if there is one, else the list that is
@@ -34,15 +37,15 @@ pub struct BootstrapArgs {
 }
 
 impl BootstrapArgs {
-    /// The peers to use; none if no source names any.
+    /// Where to find first peers; empty if nothing says that. Nobody is asked yet.
     ///
     /// # Errors
-    /// A malformed address, or a list that cannot be read.
-    pub fn choose(&self) -> Result<Vec<BootstrapPeer>, Fault> {
+    /// A malformed address, or a file that cannot be read.
+    pub(super) fn choose(&self) -> Result<Vec<BootstrapSource>, Fault> {
         self.choose_with(|variable| std::env::var_os(variable))
     }
 
-    fn choose_with(&self, environment: impl Fn(&str) -> Option<OsString>) -> Result<Vec<BootstrapPeer>, Fault> {
+    fn choose_with(&self, environment: impl Fn(&str) -> Option<OsString>) -> Result<Vec<BootstrapSource>, Fault> {
         let mut given = parse(self.addresses.iter().map(String::as_str))?;
         let mut file = self.bootstrap_file.clone().filter(|path| !path.as_os_str().is_empty());
         if given.is_empty() && file.is_none() {
@@ -54,7 +57,7 @@ impl BootstrapArgs {
     }
 }
 
-fn parse<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<BootstrapPeer>, Fault> {
+fn parse<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<BootstrapSource>, Fault> {
     let texts = texts.map(str::trim).filter(|text| !text.is_empty());
     Ok(texts.map(str::parse).collect::<Result<_, _>>()?)
 }
@@ -94,12 +97,13 @@ mod tests {
 
     #[test]
     fn addresses_are_listed_or_repeated_and_empty_ones_skipped() {
-        let line =
-            Line::parse_from(["x", "--bootstrap", "/ip4/127.0.0.1/tcp/1,/ip4/127.0.0.1/tcp/2", "--bootstrap", ""]);
-        let peers = line.bootstrap.choose().unwrap();
+        let list = "/ip4/127.0.0.1/tcp/1,/dnsaddr/seed.test";
+        let url = "http://127.0.0.1:2/peers";
+        let line = Line::parse_from(["x", "--bootstrap", list, "--bootstrap", "", "--bootstrap", url]);
+        let sources = line.bootstrap.choose().unwrap();
         assert_eq!(
-            peers.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/2"]
+            sources.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["/ip4/127.0.0.1/tcp/1", "/dnsaddr/seed.test", url]
         );
     }
 
@@ -121,9 +125,9 @@ mod tests {
         let files_only = |variable: &str| Some(OsString::from(&theirs)).filter(|_| variable == FILE_VARIABLE);
         let port = |arguments: &[&str], environment: &dyn Fn(&str) -> Option<OsString>| {
             let line = Line::parse_from([&["x"], arguments].concat());
-            let peers = line.bootstrap.choose_with(environment).unwrap();
-            assert_eq!(peers.len(), 1);
-            peers[0].address.to_string().split('/').nth(4).unwrap().to_owned()
+            let sources = line.bootstrap.choose_with(environment).unwrap();
+            assert_eq!(sources.len(), 1);
+            sources[0].to_string().split('/').nth(4).unwrap().to_owned()
         };
         assert_eq!(port(&["--bootstrap", "/ip4/127.0.0.1/tcp/1", "--bootstrap-file", &ours], &environment), "1");
         assert_eq!(port(&["--bootstrap-file", &ours], &environment), "3");
@@ -133,8 +137,10 @@ mod tests {
 
     #[test]
     fn a_malformed_address_is_a_usage_error_and_a_missing_file_an_input_error() {
-        let line = Line::parse_from(["x", "--bootstrap", "localhost:1"]);
-        assert_eq!(line.bootstrap.choose().unwrap_err().failure(), Failure::Usage);
+        for address in ["localhost:1", "https://localhost/peers", "http://localhost", "/dns4/localhost"] {
+            let line = Line::parse_from(["x", "--bootstrap", address]);
+            assert_eq!(line.bootstrap.choose().unwrap_err().failure(), Failure::Usage, "{address}");
+        }
         let line = Line::parse_from(["x", "--bootstrap-file", "/nonexistent/list.toml"]);
         assert_eq!(line.bootstrap.choose().unwrap_err().failure(), Failure::Input);
     }

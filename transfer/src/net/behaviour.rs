@@ -1,33 +1,28 @@
-//! The libp2p behaviours a node is composed of, and their limits.
+//! The libp2p behaviours a node is composed of, and their limits. Which of the optional ones are in the binary and
+//! switched on is known here alone.
 
-use std::num::NonZeroUsize;
-use std::time::Duration;
+use std::sync::Arc;
 
 use libp2p::connection_limits::ConnectionLimits;
 use libp2p::identity::Keypair;
-use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::{PeerId, StreamProtocol, connection_limits, identify, kad, ping};
+#[cfg(any(feature = "dht", feature = "mdns"))]
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{Multiaddr, PeerId, StreamProtocol, connection_limits, identify, ping};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::command::QUERY_TIMEOUT;
+#[cfg(feature = "dht")]
+use super::dht;
+use super::dht_command::DhtCommand;
 use super::framing::PROTOCOL;
-use super::{records, streams};
+use super::metrics::Metrics;
+use super::node::NodeConfig;
+use super::peers::Peers;
+use super::streams;
 
 /// What identify says we speak.
 const IDENTIFY_PROTOCOL: &str = "/phase/1.0.0";
-/// The Kademlia protocol of Phase networks.
-pub(super) const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/phase/kad/1.0.0");
-/// How long others keep our provider records. Far below libp2p's 48 h: machines reboot.
-pub const PROVIDER_TTL: Duration = Duration::from_secs(60 * 60);
-/// How long a pointer record is kept without being put again.
-const RECORD_TTL: Duration = Duration::from_secs(60 * 60);
-/// How often the routing table is refreshed.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
-/// Keys a node may provide. Shared with nobody's spam only as long as the store is libp2p's; one release of a
-/// thousand small files takes a thousand of them.
-const MAX_PROVIDED_KEYS: usize = 64 * 1024;
-/// Keys for which values or provider records of others are held: 16 MiB of values at worst.
-const MAX_RECORDS: usize = 2048;
 /// Connections a node keeps: enough for a few hundred machines that boot at once.
 const MAX_CONNECTIONS: u32 = 2048;
 /// Connections that others are setting up: of a thousand machines that boot in the same instant, none is turned away.
@@ -37,40 +32,119 @@ const MAX_PENDING_OUTGOING: u32 = 256;
 /// Connections with one peer: a simultaneous dial makes two, a transport change a third.
 const MAX_PER_PEER: u32 = 4;
 
-/// Whether a node stores DHT records for others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// A provider or bootstrap node: part of the DHT.
-    Server,
-    /// A machine that fetches: asks the DHT, is not asked.
-    Client,
-}
-
 /// Everything that runs on a connection of ours.
 #[derive(NetworkBehaviour)]
 pub(super) struct Behaviour {
     pub(super) limits: connection_limits::Behaviour,
     pub(super) identify: identify::Behaviour,
     pub(super) ping: ping::Behaviour,
-    pub(super) kad: kad::Behaviour<MemoryStore>,
     pub(super) streams: streams::Behaviour,
+    #[cfg(feature = "dht")]
+    pub(super) dht: Toggle<dht::Behaviour>,
+    #[cfg(feature = "mdns")]
+    pub(super) mdns: Toggle<libp2p::mdns::tokio::Behaviour>,
+}
+
+/// What behaviours share with the rest of the node.
+pub(super) struct Shared {
+    pub(super) peers: Arc<Peers>,
+    pub(super) metrics: Arc<Metrics>,
+    /// The number of connected DHT servers.
+    pub(super) routing: watch::Sender<usize>,
 }
 
 impl Behaviour {
-    pub(super) fn new(key: &Keypair, role: Role) -> Self {
-        let peer = key.public().to_peer_id();
-        let agent = format!("phase/{}", env!("CARGO_PKG_VERSION"));
+    pub(super) fn new(key: &Keypair, config: &NodeConfig, shared: &Shared) -> Self {
         let identify = identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public())
-            .with_agent_version(agent)
-            .with_push_listen_addr_updates(true);
+            .with_agent_version(agent(config.is_private))
+            // It would add what peers once said of themselves, unfiltered, to every dial.
+            .with_cache_size(0)
+            .with_hide_listen_addrs(config.is_private)
+            .with_push_listen_addr_updates(!config.is_private);
         Self {
             limits: connection_limits::Behaviour::new(limits()),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping::Config::new()),
-            kad: kademlia(peer, role),
-            streams: streams::Behaviour::new(PROTOCOL),
+            streams: streams::Behaviour::new(PROTOCOL, shared.peers.clone()),
+            #[cfg(feature = "dht")]
+            dht: Toggle::from(config.dht.as_ref().map(|dht| {
+                let (peers, metrics) = (shared.peers.clone(), shared.metrics.clone());
+                let peer = key.public().to_peer_id();
+                let mut dht = dht::Behaviour::new(peer, dht, peers, metrics, shared.routing.clone());
+                if config.is_private {
+                    dht.hide();
+                }
+                dht
+            })),
+            #[cfg(feature = "mdns")]
+            mdns: Toggle::from(mdns(key.public().to_peer_id(), config)),
         }
     }
+
+    /// Hands a command to the DHT, if there is one.
+    pub(super) fn dht_command(&mut self, now: Instant, command: DhtCommand) {
+        #[cfg(feature = "dht")]
+        if let Some(dht) = self.dht.as_mut() {
+            return dht.command(now, command);
+        }
+        let _ = now;
+        command.refuse();
+    }
+
+    /// Whether a DHT server is connected; `None` without a DHT.
+    pub(super) fn is_in_dht(&self) -> Option<bool> {
+        #[cfg(feature = "dht")]
+        return self.dht.as_ref().map(dht::Behaviour::is_joined);
+        #[cfg(not(feature = "dht"))]
+        None
+    }
+
+    /// A peer has said what it speaks; returns whether that is our DHT.
+    pub(super) fn handle_identified(
+        &mut self,
+        peer: PeerId,
+        protocols: &[StreamProtocol],
+        addresses: &[Multiaddr],
+    ) -> bool {
+        #[cfg(feature = "dht")]
+        if let Some(dht) = self.dht.as_mut() {
+            return dht.handle_identified(peer, protocols, addresses);
+        }
+        let _ = (peer, protocols, addresses);
+        false
+    }
+
+    /// A peer could not be reached.
+    pub(super) fn handle_unreachable(&mut self, peer: PeerId, reason: &str) {
+        #[cfg(feature = "dht")]
+        if let Some(dht) = self.dht.as_mut() {
+            dht.handle_unreachable(peer, reason);
+        }
+        let _ = (peer, reason);
+    }
+
+    /// From now on announcements withdraw.
+    pub(super) fn hide(&mut self) {
+        #[cfg(feature = "dht")]
+        if let Some(dht) = self.dht.as_mut() {
+            dht.hide();
+        }
+    }
+}
+
+/// What we say our program is; nothing that tells one machine from another in private.
+fn agent(is_private: bool) -> String {
+    if is_private { "phase".to_owned() } else { format!("phase/{}", env!("CARGO_PKG_VERSION")) }
+}
+
+/// mDNS tells everybody in the local network where we listen: not in private.
+#[cfg(feature = "mdns")]
+fn mdns(peer: PeerId, config: &NodeConfig) -> Option<libp2p::mdns::tokio::Behaviour> {
+    if !config.mdns || config.is_private {
+        return None;
+    }
+    let started = libp2p::mdns::tokio::Behaviour::new(libp2p::mdns::Config::default(), peer);
+    started.map_err(|error| tracing::warn!(%error, "no peers will be found by mDNS")).ok()
 }
 
 fn limits() -> ConnectionLimits {
@@ -79,33 +153,4 @@ fn limits() -> ConnectionLimits {
         .with_max_pending_outgoing(Some(MAX_PENDING_OUTGOING))
         .with_max_established(Some(MAX_CONNECTIONS))
         .with_max_established_per_peer(Some(MAX_PER_PEER))
-}
-
-fn kademlia(peer: PeerId, role: Role) -> kad::Behaviour<MemoryStore> {
-    let store = MemoryStoreConfig {
-        max_records: MAX_RECORDS,
-        max_value_bytes: records::MAX_VALUE_LEN,
-        max_provided_keys: MAX_PROVIDED_KEYS,
-        max_providers_per_key: kad::K_VALUE.get(),
-    };
-    let mut config = kad::Config::new(KAD_PROTOCOL);
-    config
-        .set_query_timeout(QUERY_TIMEOUT)
-        .set_parallelism(NonZeroUsize::new(3).expect("three is not zero"))
-        // Inbound records are handed to the event loop, which keeps only what `records` accepts.
-        .set_record_filtering(kad::StoreInserts::FilterBoth)
-        .set_record_ttl(Some(RECORD_TTL))
-        .set_provider_record_ttl(Some(PROVIDER_TTL))
-        // Publishing again is the announcer's work: it knows what is still there to be served.
-        .set_publication_interval(None)
-        .set_replication_interval(None)
-        .set_provider_publication_interval(None)
-        .set_periodic_bootstrap_interval(Some(REFRESH_INTERVAL));
-    let mut kad = kad::Behaviour::with_config(peer, MemoryStore::with_config(peer, store), config);
-    // Left to itself, libp2p starts as a client and waits for a confirmed external address.
-    kad.set_mode(Some(match role {
-        Role::Server => kad::Mode::Server,
-        Role::Client => kad::Mode::Client,
-    }));
-    kad
 }

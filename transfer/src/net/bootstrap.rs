@@ -1,27 +1,75 @@
-//! Where the first peers come from: those that are given, a TOML file, the list embedded in the binary.
+//! Where the first peers come from: those that are given, a TOML file, the list embedded in the binary; each of them may
+//! also name lists that others serve over HTTP. A node that stays remembers good peers across restarts besides.
 //!
 //! ```toml
 //! [[bootstrap]]
 //! peer_id = "12D3KooW…"
 //! address = "/ip4/192.0.2.7/tcp/4001"
+//!
+//! [[bootstrap]]
+//! url = "http://192.0.2.7:9464/peers"
 //! ```
 
+mod error;
+mod file;
+mod list;
+mod remembered;
+mod url;
+
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
+
+pub use error::BootstrapError;
+pub use list::{fetch_list, peers_document};
+pub use remembered::RememberedPeers;
+pub use url::PeersUrl;
 
 /// The list that is used when no other source names a peer. Whoever builds binaries for a network of their own
 /// fills in this file.
 const EMBEDDED: &str = include_str!("../../bootstrap-nodes.toml");
 /// The name looked for in the working directory when no file is given.
 pub const DEFAULT_FILE: &str = "bootstrap-nodes.toml";
-/// Bootstrap peers that are used; more add nothing but dials.
+/// Bootstrap peers that are used of one list; more add nothing but dials.
 const MAX_PEERS: usize = 64;
-/// The longest bootstrap file that is read, in bytes.
-const MAX_FILE_LEN: u64 = 256 * 1024;
+/// The longest list that is read, in bytes, from a file or from the network: [`MAX_PEERS`] need a tenth of it.
+const MAX_LIST_LEN: u64 = 256 * 1024;
+
+/// Something that leads to first peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BootstrapSource {
+    /// A peer to dial.
+    Peer(BootstrapPeer),
+    /// A list to ask for, see [`fetch_list`].
+    Url(PeersUrl),
+}
+
+impl FromStr for BootstrapSource {
+    type Err = BootstrapError;
+
+    /// Parses a multiaddr as [`BootstrapPeer`] does, or a URL as [`PeersUrl`] does.
+    fn from_str(text: &str) -> Result<Self, BootstrapError> {
+        if text.contains("://") { text.parse().map(Self::Url) } else { text.parse().map(Self::Peer) }
+    }
+}
+
+impl fmt::Display for BootstrapSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(peer) => peer.fmt(f),
+            Self::Url(url) => url.fmt(f),
+        }
+    }
+}
+
+impl From<BootstrapPeer> for BootstrapSource {
+    fn from(peer: BootstrapPeer) -> Self {
+        Self::Peer(peer)
+    }
+}
 
 /// A first peer to dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +83,8 @@ pub struct BootstrapPeer {
 impl FromStr for BootstrapPeer {
     type Err = BootstrapError;
 
-    /// Parses a multiaddr, with or without `/p2p/<peer id>` at its end.
+    /// Parses a multiaddr, with or without `/p2p/<peer id>` at its end. `/dnsaddr/<name>` needs no transport: its TXT
+    /// records name that.
     fn from_str(text: &str) -> Result<Self, BootstrapError> {
         let mut address: Multiaddr =
             text.parse().map_err(|source| BootstrapError::Address { text: text.to_owned(), source })?;
@@ -46,7 +95,10 @@ impl FromStr for BootstrapPeer {
             }
             _ => None,
         };
-        if address.is_empty() {
+        let leads_somewhere = address.iter().any(|part| {
+            matches!(part, Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Dnsaddr(_) | Protocol::Memory(_))
+        });
+        if !leads_somewhere {
             return Err(BootstrapError::NoTransport(text.to_owned()));
         }
         Ok(Self { peer, address })
@@ -62,119 +114,27 @@ impl fmt::Display for BootstrapPeer {
     }
 }
 
-/// The bootstrap peers to use: `given` if there are any, else those of `file` (or of [`DEFAULT_FILE`] in the working
+/// The bootstrap sources to use: `given` if there are any, else those of `file` (or of [`DEFAULT_FILE`] in the working
 /// directory, if it exists), else the embedded ones.
 ///
 /// # Errors
 /// A file that was named but cannot be read, or any list that is malformed.
-pub fn choose(given: &[BootstrapPeer], file: Option<&Path>) -> Result<Vec<BootstrapPeer>, BootstrapError> {
+pub fn choose(given: &[BootstrapSource], file: Option<&Path>) -> Result<Vec<BootstrapSource>, BootstrapError> {
     if !given.is_empty() {
         return Ok(given.iter().take(MAX_PEERS).cloned().collect());
     }
     let default = Path::new(DEFAULT_FILE);
     match file {
-        Some(path) => read(path),
-        None if default.is_file() => read(default),
-        None => parse(EMBEDDED, Path::new("the embedded list")),
+        Some(path) => file::read(path, MAX_PEERS),
+        None if default.is_file() => file::read(default, MAX_PEERS),
+        None => file::parse(EMBEDDED, Path::new("the embedded list"), MAX_PEERS),
     }
 }
 
-fn read(path: &Path) -> Result<Vec<BootstrapPeer>, BootstrapError> {
-    let unreadable = |source| BootstrapError::Read { path: path.to_owned(), source };
-    let len = std::fs::metadata(path).map_err(unreadable)?.len();
-    if len > MAX_FILE_LEN {
-        return Err(BootstrapError::TooLong { path: path.to_owned(), len });
-    }
-    parse(&std::fs::read_to_string(path).map_err(unreadable)?, path)
-}
-
-fn parse(text: &str, path: &Path) -> Result<Vec<BootstrapPeer>, BootstrapError> {
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct File {
-        #[serde(default)]
-        bootstrap: Vec<Entry>,
-    }
-    #[derive(serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Entry {
-        peer_id: String,
-        address: String,
-    }
-    let file: File = toml::from_str(text).map_err(|source| BootstrapError::Toml { path: path.to_owned(), source })?;
-    let peers = file.bootstrap.into_iter().take(MAX_PEERS).map(|entry| {
-        let peer = entry
-            .peer_id
-            .parse()
-            .map_err(|_| BootstrapError::PeerId { path: path.to_owned(), text: entry.peer_id.clone() })?;
-        let parsed: BootstrapPeer = entry.address.parse()?;
-        match parsed.peer {
-            Some(other) if other != peer => {
-                Err(BootstrapError::TwoPeers { path: path.to_owned(), text: entry.address })
-            }
-            _ => Ok(BootstrapPeer { peer: Some(peer), ..parsed }),
-        }
-    });
-    peers.collect()
-}
-
-/// Why a bootstrap list cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum BootstrapError {
-    /// The text is no multiaddr.
-    #[error("{text:?} is not a multiaddr: expected for instance /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…")]
-    Address {
-        /// What was given.
-        text: String,
-        /// What is wrong with it.
-        #[source]
-        source: libp2p::multiaddr::Error,
-    },
-    /// A peer id alone.
-    #[error("{0:?} names a peer but no address to dial")]
-    NoTransport(String),
-    /// A file that cannot be read.
-    #[error("cannot read bootstrap peers from {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file of a length no list has.
-    #[error("{} is {len} bytes long: a bootstrap list has at most 256 KiB", path.display())]
-    TooLong {
-        /// The file.
-        path: PathBuf,
-        /// Its length in bytes.
-        len: u64,
-    },
-    /// Not TOML, or not of the expected form.
-    #[error("{} is not a list of [[bootstrap]] entries with peer_id and address", path.display())]
-    Toml {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        #[source]
-        source: toml::de::Error,
-    },
-    /// A `peer_id` that is none.
-    #[error("{}: {text:?} is not a peer id", path.display())]
-    PeerId {
-        /// The file.
-        path: PathBuf,
-        /// What stands there.
-        text: String,
-    },
-    /// `peer_id` and the address's `/p2p` differ.
-    #[error("{}: {text} ends in another peer id than the entry's peer_id", path.display())]
-    TwoPeers {
-        /// The file.
-        path: PathBuf,
-        /// The address.
-        text: String,
-    },
+/// An address of `peer` that says of itself where it leads, or `None` where its `/p2p` names somebody else.
+fn peer_at(peer: PeerId, parsed: BootstrapPeer) -> Option<BootstrapPeer> {
+    let is_other = parsed.peer.is_some_and(|other| other != peer);
+    (!is_other).then_some(BootstrapPeer { peer: Some(peer), ..parsed })
 }
 
 #[cfg(test)]
@@ -184,29 +144,48 @@ mod tests {
     const PEER: &str = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
 
     #[test]
-    fn given_peers_come_before_a_file_before_the_embedded_list() {
-        let given: BootstrapPeer = format!("/ip4/127.0.0.1/tcp/1/p2p/{PEER}").parse().unwrap();
+    fn given_sources_come_before_a_file_before_the_embedded_list() {
+        let given: BootstrapSource = format!("/ip4/127.0.0.1/tcp/1/p2p/{PEER}").parse().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("list.toml");
-        let entry = format!("[[bootstrap]]\npeer_id = \"{PEER}\"\naddress = \"/ip4/127.0.0.1/tcp/2\"\n");
-        std::fs::write(&path, entry).unwrap();
+        let entries = format!(
+            "[[bootstrap]]\npeer_id = \"{PEER}\"\naddress = \"/ip4/127.0.0.1/tcp/2\"\n\
+             [[bootstrap]]\nurl = \"http://127.0.0.1:3/peers\"\n"
+        );
+        std::fs::write(&path, entries).unwrap();
         assert_eq!(choose(std::slice::from_ref(&given), Some(&path)).unwrap(), [given]);
-        let listed = choose(&[], Some(&path)).unwrap();
-        assert_eq!(listed[0].to_string(), format!("/ip4/127.0.0.1/tcp/2/p2p/{PEER}"));
-        assert_eq!(choose(&[], None).unwrap(), parse(EMBEDDED, Path::new("")).unwrap());
+        let listed: Vec<_> = choose(&[], Some(&path)).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(listed, [format!("/ip4/127.0.0.1/tcp/2/p2p/{PEER}"), "http://127.0.0.1:3/peers".to_owned()]);
+        assert_eq!(choose(&[], None).unwrap(), file::parse(EMBEDDED, Path::new(""), MAX_PEERS).unwrap());
+        assert!(choose(&[], Some(Path::new("/nonexistent/list.toml"))).is_err());
     }
 
     #[test]
-    fn a_malformed_list_is_refused() {
-        for text in [
-            "bootstrap = 3",
-            "[[bootstrap]]\npeer_id = \"x\"\naddress = \"/ip4/127.0.0.1/tcp/2\"",
-            "[[bootstrap]]\naddress = \"/ip4/127.0.0.1/tcp/2\"",
-            "[[bootstrap]]\npeer_id = \"12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X\"\naddress = \"localhost:2\"",
+    fn addresses_with_names_are_accepted_with_and_without_a_peer() {
+        for address in [
+            "/ip4/127.0.0.1/tcp/1",
+            "/ip6/::1/udp/1/quic-v1",
+            "/dns/seed.test/tcp/1",
+            "/dns4/seed.test/udp/1/quic-v1",
+            "/dns6/seed.test/tcp/1",
+            "/dnsaddr/seed.test",
+            "/memory/1",
         ] {
-            assert!(parse(text, Path::new("list.toml")).is_err(), "{text}");
+            let anybody: BootstrapPeer = address.parse().unwrap();
+            assert_eq!((anybody.peer, anybody.to_string()), (None, address.to_owned()));
+            let known: BootstrapPeer = format!("{address}/p2p/{PEER}").parse().unwrap();
+            assert_eq!(known, BootstrapPeer { peer: Some(PEER.parse().unwrap()), address: anybody.address });
+            assert_eq!(known.to_string(), format!("{address}/p2p/{PEER}"));
         }
-        assert!(choose(&[], Some(Path::new("/nonexistent/list.toml"))).is_err());
-        assert!(format!("/p2p/{PEER}").parse::<BootstrapPeer>().is_err());
+    }
+
+    #[test]
+    fn an_address_without_a_way_to_dial_it_is_refused() {
+        for address in [&format!("/p2p/{PEER}"), "/ip4/127.0.0.1", "/dns4/seed.test", ""] {
+            let error = address.parse::<BootstrapSource>().unwrap_err();
+            assert!(matches!(error, BootstrapError::NoTransport(_)), "{address}: {error}");
+        }
+        let error = "seed.test:4001".parse::<BootstrapSource>().unwrap_err();
+        assert!(matches!(error, BootstrapError::Address { .. }), "{error}");
     }
 }

@@ -151,7 +151,8 @@ impl Catalog {
     pub fn head(&self, name: &Name) -> Result<Option<(Envelope, Vec<u8>)>, StoreError> {
         let Some(pointer) = self.store.pointer(name)? else { return Ok(None) };
         let Ok(unverified) = pointer.payload_unverified::<phase_core::pointer::Pointer>() else { return Ok(None) };
-        Ok(self.store.block(&unverified.manifest)?.map(|envelope| (pointer, envelope)))
+        let Some(manifest) = unverified.manifest else { return Ok(None) };
+        Ok(self.store.block(&manifest)?.map(|envelope| (pointer, envelope)))
     }
 
     /// Notes that reading an artifact failed: it is closed, and whoever watches [`damaged`](Self::damaged) is told.

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalog::Catalog;
 use super::command::ConnectError;
+use super::handle::NodeHandle;
 use super::link::{LinkEvent, PeerLink};
-use super::node::NodeHandle;
 use crate::scheduler;
 
 pub use report::{PeerReport, Progress, Report, Verdict};

@@ -1,38 +1,33 @@
 //! The event loop: it owns the Swarm and does only what needs the Swarm.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::ListenerId;
-use libp2p::kad::store::RecordStore as _;
-use libp2p::kad::{self, QueryId, Quorum, Record, RecordKey};
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{DialError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, identify};
-use tokio::sync::{mpsc, oneshot, watch};
+use libp2p::{Multiaddr, PeerId, Swarm, identify, ping};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::behaviour::{Behaviour, BehaviourEvent, KAD_PROTOCOL};
-use super::bootstrap::BootstrapPeer;
-use super::command::{CONNECT_TIMEOUT, Command, ConnectError, QueryError, root_cause};
-use super::queries::{Queries, Sink, outcome};
-use super::records::{self, ProviderVerdict};
+use super::address::{self, Scope, believable, scope, without_peer};
+use super::behaviour::{Behaviour, BehaviourEvent, Shared};
+use super::command::{CONNECT_TIMEOUT, Command, ConnectError, root_cause};
+use super::first_peers::FirstPeers;
+use super::peers::Source;
 
-/// How often deadlines are looked at. Also makes Kademlia look at its own.
+/// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(500);
-/// How long to wait before bootstrap peers are dialled again while nobody is connected; doubles up to the maximum.
-const REDIAL_MIN: Duration = Duration::from_secs(1);
-/// The longest wait between dials of the bootstrap peers.
-const REDIAL_MAX: Duration = Duration::from_secs(60);
 /// How long closing all connections at the end may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the last packets may take to leave.
 const CLOSE_DELAY: Duration = Duration::from_millis(50);
-/// Addresses remembered of one peer: identify may send any number.
-const MAX_ADDRESSES: usize = 8;
+/// Peers of the local network that are dialled for the sake of the DHT: enough to join it and to see most of a small
+/// network, however many machines are switched on at once.
+#[cfg(feature = "mdns")]
+const MAX_LOCAL_DIALS: usize = 32;
 
 /// Somebody who waits for a connection.
 struct Waiter {
@@ -51,19 +46,13 @@ pub(super) struct Listeners {
 pub(super) struct EventLoop {
     swarm: Swarm<Behaviour>,
     commands: mpsc::Receiver<Command>,
-    bootstrap: Vec<BootstrapPeer>,
-    redial_at: Instant,
-    redial_wait: Duration,
-    queries: Queries,
+    first_peers: FirstPeers,
     waiters: BTreeMap<PeerId, Vec<Waiter>>,
-    /// Dialable addresses that connected peers have told through identify.
-    addresses: BTreeMap<PeerId, Vec<Multiaddr>>,
-    /// The number of DHT nodes we are connected with.
-    routing: watch::Sender<usize>,
-    /// Connected peers that speak our Kademlia.
-    dht_peers: BTreeSet<PeerId>,
+    shared: Shared,
     listeners: Listeners,
-    /// Set by a shutdown: no new external addresses.
+    /// There was somebody to ask when a peer was last identified.
+    was_joined: bool,
+    /// No addresses are told to others: in private, and during a shutdown.
     hidden: bool,
 }
 
@@ -72,22 +61,19 @@ impl EventLoop {
         swarm: Swarm<Behaviour>,
         commands: mpsc::Receiver<Command>,
         listeners: Listeners,
-        bootstrap: Vec<BootstrapPeer>,
-        routing: watch::Sender<usize>,
+        first_peers: FirstPeers,
+        shared: Shared,
+        is_private: bool,
     ) -> Self {
         Self {
             swarm,
             commands,
-            bootstrap,
-            redial_at: Instant::now(),
-            redial_wait: REDIAL_MIN,
-            queries: Queries::default(),
+            first_peers,
             waiters: BTreeMap::new(),
-            addresses: BTreeMap::new(),
-            routing,
-            dht_peers: BTreeSet::new(),
+            shared,
             listeners,
-            hidden: false,
+            was_joined: false,
+            hidden: is_private,
         }
     }
 
@@ -138,72 +124,79 @@ impl EventLoop {
     }
 
     fn handle_tick(&mut self, now: Instant) {
-        for id in self.queries.expire(now) {
-            self.finish_in_kademlia(&id);
-        }
         for waiters in self.waiters.values_mut() {
             for late in waiters.extract_if(.., |waiter| waiter.deadline <= now) {
                 let _ = late.reply.send(Err(ConnectError::Timeout));
             }
         }
         self.waiters.retain(|_, waiters| !waiters.is_empty());
+        self.shared.peers.handle_tick(now);
         if !self.hidden && self.swarm.external_addresses().next().is_none() {
             // A machine without a network, or one on which everything is tried out.
             let bound: Vec<_> = self.swarm.listeners().cloned().collect();
             bound.into_iter().for_each(|address| self.swarm.add_external_address(address));
         }
-        if self.dht_peers.is_empty() && now >= self.redial_at {
-            self.redial_at = now + self.redial_wait;
-            self.redial_wait = (self.redial_wait * 2).min(REDIAL_MAX);
-            self.dial_bootstrap();
+        if !self.is_joined() {
+            for (peer, addresses) in by_peer(self.first_peers.due(now)) {
+                self.dial_first(peer, addresses);
+            }
         }
     }
 
-    fn dial_bootstrap(&mut self) {
-        for BootstrapPeer { peer, address } in self.bootstrap.clone() {
-            let dial = match peer {
-                Some(peer) if peer == *self.swarm.local_peer_id() => continue,
-                Some(peer) => DialOpts::peer_id(peer)
-                    .condition(PeerCondition::DisconnectedAndNotDialing)
-                    .addresses(vec![address.clone()])
-                    .build(),
-                None => DialOpts::unknown_peer_id().address(address.clone()).build(),
-            };
-            match self.swarm.dial(dial) {
-                Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => {}
-                Err(error) => tracing::debug!(%address, %error, "cannot dial bootstrap peer"),
+    /// Whether there is anybody to ask: in the DHT, or without one at all.
+    fn is_joined(&self) -> bool {
+        self.swarm.behaviour().is_in_dht().unwrap_or_else(|| self.swarm.network_info().num_peers() > 0)
+    }
+
+    fn dial_first(&mut self, peer: Option<PeerId>, addresses: Vec<Multiaddr>) {
+        let dial = match peer {
+            Some(peer) if peer == *self.swarm.local_peer_id() => return,
+            Some(peer) => {
+                let condition = PeerCondition::DisconnectedAndNotDialing;
+                DialOpts::peer_id(peer).condition(condition).addresses(addresses.clone()).build()
             }
+            None => DialOpts::unknown_peer_id().address(addresses[0].clone()).build(),
+        };
+        match self.swarm.dial(dial) {
+            Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => {}
+            Err(error) => tracing::debug!(?addresses, %error, "cannot dial bootstrap peer"),
         }
     }
 
     fn handle_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        let now = Instant::now();
         match event {
-            SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.handle_kad(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
-                self.handle_identified(peer_id, info);
-            }
+            SwarmEvent::Behaviour(event) => self.handle_behaviour(now, event),
             SwarmEvent::NewListenAddr { address, .. } => self.handle_listening(address),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.swarm.remove_external_address(&address),
             SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
                 let address = endpoint.get_remote_address();
                 tracing::debug!(peer = %peer_id, %address, "connected");
-                if let ConnectedPoint::Dialer { address, .. } = &endpoint {
-                    // Known to work, which what identify tells is not.
-                    let (known, address) = (self.addresses.entry(peer_id).or_default(), without_peer(address.clone()));
-                    known.retain(|other| *other != address);
-                    known.insert(0, address);
-                    known.truncate(MAX_ADDRESSES);
-                }
+                let dialled = match &endpoint {
+                    // A name may lead elsewhere the next time.
+                    ConnectedPoint::Dialer { address, .. } => {
+                        Some(without_peer(address.clone())).filter(|address| scope(address).is_some())
+                    }
+                    ConnectedPoint::Listener { .. } => None,
+                };
+                let source = match &endpoint {
+                    ConnectedPoint::Listener { .. } => Source::Inbound,
+                    ConnectedPoint::Dialer { address, .. } => {
+                        // Whoever else dials has told us of the peer before, but for Kademlia.
+                        self.first_peers.source_of(&without_peer(address.clone())).unwrap_or(Source::Dht)
+                    }
+                };
+                self.shared.peers.connected(now, peer_id, source, address, dialled);
                 for waiter in self.waiters.remove(&peer_id).unwrap_or_default() {
                     let _ = waiter.reply.send(Ok(()));
                 }
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
                 tracing::debug!(peer = %peer_id, cause = ?cause.map(|c| c.to_string()), "disconnected");
-                self.addresses.remove(&peer_id);
-                if self.dht_peers.remove(&peer_id) {
-                    self.redial_at = Instant::now();
-                    self.routing.send_replace(self.dht_peers.len());
+                self.shared.peers.disconnected(now, peer_id);
+                if self.was_joined && !self.is_joined() {
+                    self.was_joined = false;
+                    self.first_peers.hurry(now);
                 }
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => self.handle_dial_error(peer_id, &error),
@@ -215,11 +208,37 @@ impl EventLoop {
         }
     }
 
+    fn handle_behaviour(&mut self, now: Instant, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, connection_id: _, info }) => {
+                self.handle_identified(now, peer_id, info);
+            }
+            BehaviourEvent::Ping(ping::Event { peer, result: Ok(round_trip), .. }) => {
+                self.shared.peers.pinged(&peer, round_trip);
+            }
+            #[cfg(feature = "mdns")]
+            BehaviourEvent::Mdns(libp2p::mdns::Event::Discovered(found)) => {
+                for (peer, address) in found {
+                    self.handle_discovered(now, peer, vec![without_peer(address)], Source::LocalNetwork);
+                }
+            }
+            #[cfg(feature = "mdns")]
+            BehaviourEvent::Mdns(libp2p::mdns::Event::Expired(lost)) => {
+                // It may still be seen at another address.
+                let mdns = self.swarm.behaviour().mdns.as_ref();
+                let is_seen = |peer: &PeerId| mdns.is_some_and(|mdns| mdns.discovered_nodes().any(|seen| seen == peer));
+                let lost: Vec<_> = lost.into_iter().map(|(peer, _)| peer).filter(|peer| !is_seen(peer)).collect();
+                lost.into_iter().for_each(|peer| self.shared.peers.expire(now, peer));
+            }
+            _ => {}
+        }
+    }
+
     /// What we listen on is what we advertise. The loopback addresses of a wildcard are held back: they mean another
     /// machine to everybody else. They are used only where there is nothing else, see [`Self::handle_tick`].
     fn handle_listening(&mut self, address: Multiaddr) {
         tracing::info!(%address, "listening");
-        let is_held_back = self.listeners.wildcard && is_loopback(&address);
+        let is_held_back = self.listeners.wildcard && scope(&address).is_none_or(|scope| scope <= Scope::Loopback);
         if !self.hidden && !is_held_back {
             self.swarm.add_external_address(address);
         }
@@ -239,103 +258,46 @@ impl EventLoop {
             }
             other => ConnectError::Unreachable(other.to_string()),
         };
+        self.swarm.behaviour_mut().handle_unreachable(peer, &reason.to_string());
         for waiter in self.waiters.remove(&peer).unwrap_or_default() {
             let _ = waiter.reply.send(Err(reason.clone()));
         }
     }
 
-    /// Notes how a connected peer can be reached, while there is room for it.
-    fn remember(&mut self, peer: PeerId, address: Multiaddr) {
-        let (known, address) = (self.addresses.entry(peer).or_default(), without_peer(address));
-        if known.len() < MAX_ADDRESSES && !known.contains(&address) {
-            known.push(address);
+    fn handle_identified(&mut self, now: Instant, peer: PeerId, info: identify::Info) {
+        let from = self.shared.peers.scope_of(&peer);
+        let told = believable(info.listen_addrs.into_iter().map(without_peer), from);
+        // What it was dialled at is known to work, which what it says of itself is not.
+        let mut addresses = self.shared.peers.addresses(&peer);
+        addresses.extend(told.iter().filter(|address| !addresses.contains(address)).cloned().collect::<Vec<_>>());
+        addresses.truncate(address::MAX_ADDRESSES);
+        let is_server = self.swarm.behaviour_mut().handle_identified(peer, &info.protocols, &addresses);
+        self.shared.peers.identified(now, peer, &info.agent_version, is_server, &told);
+        if self.is_joined() {
+            self.was_joined = true;
+            self.first_peers.joined();
         }
     }
 
-    fn handle_identified(&mut self, peer: PeerId, info: identify::Info) {
-        for address in info.listen_addrs.into_iter().filter(records::is_dialable) {
-            self.remember(peer, address);
-        }
-        if !info.protocols.contains(&KAD_PROTOCOL) {
+    /// Somebody has told us of a peer. The DHT takes it in when it is connected.
+    fn handle_discovered(&mut self, now: Instant, peer: PeerId, addresses: Vec<Multiaddr>, source: Source) {
+        if peer == *self.swarm.local_peer_id() {
             return;
         }
-        for address in self.addresses.get(&peer).cloned().unwrap_or_default() {
-            self.swarm.behaviour_mut().kad.add_address(&peer, address);
-        }
-        if self.dht_peers.insert(peer) {
-            self.redial_wait = REDIAL_MIN;
-            if self.dht_peers.len() == 1 {
-                // Cannot fail: the peer has just been added.
-                let _ = self.swarm.behaviour_mut().kad.bootstrap();
-            }
-            self.routing.send_replace(self.dht_peers.len());
+        // From within the local network, whatever it says.
+        let addresses = believable(addresses, Scope::Private);
+        self.shared.peers.discovered(now, peer, source, &addresses);
+        #[cfg(feature = "mdns")]
+        if source == Source::LocalNetwork && self.busy_with() < MAX_LOCAL_DIALS {
+            self.dial(peer, addresses);
         }
     }
 
-    fn handle_kad(&mut self, event: kad::Event) {
-        match event {
-            kad::Event::OutboundQueryProgressed { id, result, step, .. } => {
-                let outcome = outcome(&result);
-                self.handle_results(&id, result);
-                if step.last {
-                    self.queries.finish(&id, outcome);
-                }
-            }
-            kad::Event::InboundRequest { request: kad::InboundRequest::AddProvider { record: Some(record) } } => {
-                self.handle_provider(record);
-            }
-            kad::Event::InboundRequest { request: kad::InboundRequest::PutRecord { record: Some(record), .. } } => {
-                let store = self.swarm.behaviour_mut().kad.store_mut();
-                let held = store.get(&record.key).map(|held| held.into_owned());
-                if records::accepts_value(&record, held.as_ref()) {
-                    // A full store refuses; the others closest to the key have it.
-                    let _ = store.put(record);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn handle_provider(&mut self, record: kad::ProviderRecord) {
-        let (key, provider) = (record.key.clone(), record.provider);
-        let store = self.swarm.behaviour_mut().kad.store_mut();
-        match records::judge_provider(record) {
-            ProviderVerdict::Store(record) => {
-                let _ = store.add_provider(record);
-            }
-            ProviderVerdict::Withdraw => store.remove_provider(&key, &provider),
-            ProviderVerdict::Refuse => {}
-        }
-    }
-
-    /// Passes on what a search has found. Providers are dialled here, while the query still knows their addresses.
-    fn handle_results(&mut self, id: &QueryId, result: kad::QueryResult) {
-        match (result, self.queries.sink(id)) {
-            (
-                kad::QueryResult::GetProviders(Ok(kad::GetProvidersOk::FoundProviders { key, providers })),
-                Some(Sink::Providers(found)),
-            ) => {
-                let found = found.clone();
-                for provider in providers {
-                    if provider != *self.swarm.local_peer_id() {
-                        self.dial_provider(&key, provider);
-                        // A reader that has 64 unread providers has enough.
-                        let _ = found.try_send(provider);
-                    }
-                }
-            }
-            (kad::QueryResult::GetRecord(Ok(kad::GetRecordOk::FoundRecord(found))), Some(Sink::Values(values))) => {
-                let _ = values.try_send(found.record.value);
-            }
-            _ => {}
-        }
-    }
-
-    fn dial_provider(&mut self, key: &RecordKey, provider: PeerId) {
-        let stored = self.swarm.behaviour_mut().kad.store_mut().providers(key);
-        let held = stored.into_iter().find(|record| record.provider == provider);
-        let addresses = held.map(|record| record.addresses).unwrap_or_default();
-        self.dial(provider, addresses);
+    /// Peers that are connected or being dialled.
+    #[cfg(feature = "mdns")]
+    fn busy_with(&self) -> usize {
+        let info = self.swarm.network_info();
+        info.num_peers() + info.connection_counters().num_pending_outgoing() as usize
     }
 
     /// Dials unless connected or dialling. The outcome arrives as an event.
@@ -357,65 +319,24 @@ impl EventLoop {
             Command::Listening { reply } => {
                 let _ = reply.send(self.swarm.listeners().cloned().collect());
             }
+            Command::External { reply } => {
+                let _ = reply.send(self.swarm.external_addresses().cloned().collect());
+            }
             Command::Connect { peer, addresses, reply } => self.connect(now, peer, addresses, reply),
             Command::OpenStream { peer, reply } => self.swarm.behaviour_mut().streams.open(peer, reply),
-            Command::Addresses { peers, reply } => {
-                let known = peers.into_iter().filter_map(|peer| Some((peer, self.addresses.get(&peer)?.clone())));
-                let _ = reply.send(known.collect());
-            }
-            Command::FindProviders { key, found, permit } => {
-                let id = self.swarm.behaviour_mut().kad.get_providers(RecordKey::new(&key));
-                self.queries.insert(now, id, Sink::Providers(found), permit);
-            }
-            Command::FindValues { key, found, permit } => {
-                let id = self.swarm.behaviour_mut().kad.get_record(RecordKey::new(&key));
-                self.queries.insert(now, id, Sink::Values(found), permit);
-            }
-            Command::Put { key, value, reply, permit } => {
-                let record = Record::new(key, value);
-                let started = self.swarm.behaviour_mut().kad.put_record(record, Quorum::One);
-                self.start_query(now, started, reply, permit);
-            }
-            Command::Provide { key, reply, permit } => {
-                let started = self.swarm.behaviour_mut().kad.start_providing(RecordKey::new(&key));
-                self.start_query(now, started, reply, permit);
-            }
-            Command::Withdraw { key, reply, permit } => {
-                let key = RecordKey::new(&key);
-                let kad = &mut self.swarm.behaviour_mut().kad;
-                if self.hidden {
-                    let started = kad.start_providing(key.clone());
-                    kad.stop_providing(&key);
-                    self.start_query(now, started, reply, permit);
-                } else {
-                    kad.stop_providing(&key);
-                    let _ = reply.send(Ok(()));
-                }
-            }
             Command::HideAddresses { reply } => {
                 self.hidden = true;
+                self.swarm.behaviour_mut().hide();
                 let external: Vec<_> = self.swarm.external_addresses().cloned().collect();
                 for address in external {
                     self.swarm.remove_external_address(&address);
                 }
                 let _ = reply.send(());
             }
+            Command::Bootstrap { peers } => self.first_peers.add(now, Source::Bootstrap, peers),
+            Command::Discovered { peer, addresses, source } => self.handle_discovered(now, peer, addresses, source),
+            Command::Dht(command) => self.swarm.behaviour_mut().dht_command(now, command),
             Command::Stop => unreachable!("handled by the loop"),
-        }
-    }
-
-    fn start_query(
-        &mut self,
-        now: Instant,
-        started: Result<QueryId, kad::store::Error>,
-        reply: oneshot::Sender<Result<(), QueryError>>,
-        permit: tokio::sync::OwnedSemaphorePermit,
-    ) {
-        match started {
-            Ok(id) => self.queries.insert(now, id, Sink::Outcome(reply), permit),
-            Err(_) => {
-                let _ = reply.send(Err(QueryError::Full));
-            }
         }
     }
 
@@ -423,7 +344,7 @@ impl EventLoop {
         &mut self,
         now: Instant,
         peer: PeerId,
-        addresses: Vec<Multiaddr>,
+        mut addresses: Vec<Multiaddr>,
         reply: oneshot::Sender<Result<(), ConnectError>>,
     ) {
         if self.swarm.is_connected(&peer) {
@@ -431,27 +352,20 @@ impl EventLoop {
             return;
         }
         self.waiters.entry(peer).or_default().push(Waiter { reply, deadline: now + CONNECT_TIMEOUT });
+        addresses.extend(self.shared.peers.addresses(&peer));
         self.dial(peer, addresses);
     }
+}
 
-    fn finish_in_kademlia(&mut self, id: &QueryId) {
-        if let Some(mut query) = self.swarm.behaviour_mut().kad.query_mut(id) {
-            query.finish();
+/// All addresses of a peer together: while one of them is being dialled, another dial of the same peer is refused. Whoever
+/// is not known by name is somebody else at each address.
+fn by_peer(first: Vec<(Option<PeerId>, Multiaddr)>) -> Vec<(Option<PeerId>, Vec<Multiaddr>)> {
+    let mut all: Vec<(Option<PeerId>, Vec<Multiaddr>)> = Vec::new();
+    for (peer, address) in first {
+        match all.iter_mut().find(|(known, _)| peer.is_some() && *known == peer) {
+            Some((_, addresses)) => addresses.push(address),
+            None => all.push((peer, vec![address])),
         }
     }
-}
-
-fn without_peer(mut address: Multiaddr) -> Multiaddr {
-    if matches!(address.iter().last(), Some(Protocol::P2p(_))) {
-        address.pop();
-    }
-    address
-}
-
-fn is_loopback(address: &Multiaddr) -> bool {
-    address.iter().any(|part| match part {
-        Protocol::Ip4(ip) => ip.is_loopback(),
-        Protocol::Ip6(ip) => ip.is_loopback(),
-        _ => false,
-    })
+    all
 }

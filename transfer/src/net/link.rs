@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::AsyncReadExt as _;
-use libp2p::{Multiaddr, PeerId, Stream};
+use libp2p::{Multiaddr, PeerId};
 use phase_core::{ChunkIndex, ChunkRange, ChunkSet, Cid, Name};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::address::{self, Scope};
 use super::command::ConnectError;
 use super::framing::{self, OutFrame};
-use super::node::NodeHandle;
+use super::handle::NodeHandle;
+use super::streams::Stream;
 use crate::scheduler::{self, ArtifactSlot, HaveUpdate};
 use crate::wire::{self, Refusal, Reply, ReplyHeader, Request, RequestHeader, RequestId};
 
@@ -117,6 +119,8 @@ impl Table {
 /// A transfer stream to one peer. Dropping it ends its tasks and closes the stream.
 pub struct PeerLink {
     peer: PeerId,
+    /// From where the peer is seen.
+    scope: Scope,
     requests: mpsc::Sender<OutFrame>,
     table: Arc<Mutex<Table>>,
     stop: CancellationToken,
@@ -145,7 +149,8 @@ impl PeerLink {
         let reading = Reading { peer, reader, table: table.clone(), events };
         tokio::spawn(reading.run(stop.clone()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(framing::write_frames(writer, queue)));
-        Ok(Self { peer, requests, table, stop: stop.clone(), _tasks: stop.drop_guard() })
+        let scope = node.scope_of(&peer);
+        Ok(Self { peer, scope, requests, table, stop: stop.clone(), _tasks: stop.drop_guard() })
     }
 
     /// The peer at the other end.
@@ -189,14 +194,14 @@ impl PeerLink {
         Err(error)
     }
 
-    /// Asks which other peers have some of an artifact. Addresses that do not parse are left out.
+    /// Asks which other peers have some of an artifact. Addresses that do not parse,
+    /// or that it cannot be believed, are left out.
     pub async fn peers(&self, artifact: &Cid) -> Result<Vec<(PeerId, Vec<Multiaddr>)>, LinkError> {
         let CallAnswer { body, .. } = self.call(Request::Peers { artifact: *artifact }).await?;
         let Reply::Peers { peers } = body else { return Err(LinkError::Unexpected) };
         let parsed = peers.into_iter().filter_map(|entry| {
             let addresses = entry.addrs.into_iter().filter_map(|a| Multiaddr::try_from(a.into_vec()).ok());
-            let addresses = addresses.filter(super::records::is_dialable).collect();
-            Some((PeerId::from_bytes(&entry.peer).ok()?, addresses))
+            Some((PeerId::from_bytes(&entry.peer).ok()?, address::believable(addresses, self.scope)))
         });
         Ok(parsed.collect())
     }

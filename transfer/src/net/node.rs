@@ -1,77 +1,84 @@
-//! A node as the rest of the program sees it: configuration, start, and a handle that sends commands to the event
-//! loop and awaits the answers.
+//! A node: its configuration, start and end.
 
-use std::num::NonZeroU8;
-use std::time::Duration;
+use std::sync::Arc;
 
 use futures::StreamExt as _;
-use libp2p::identity::Keypair;
-use libp2p::{Multiaddr, PeerId, Stream, noise, quic, tcp, tls, yamux};
-use phase_core::keys::SigningKey;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use libp2p::Multiaddr;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
 
-use super::behaviour::{Behaviour, Role};
-use super::bootstrap::BootstrapPeer;
-use super::command::{Command, ConnectError, QueryError, QueryReply, root_cause};
+use super::address::is_unspecified;
+use super::behaviour::{Behaviour, Shared};
+use super::bootstrap::{BootstrapPeer, BootstrapSource};
+use super::command::{Command, root_cause};
+use super::dht_config::{DhtConfig, Role};
 use super::event_loop::{EventLoop, Listeners};
-use super::late_dial::LateDial;
-use super::streams::{Acceptor, IncomingStreams};
-
-/// Commands that may wait for the event loop.
-const COMMAND_QUEUE: usize = 256;
-/// Results of one query that may wait for its reader.
-pub(super) const RESULT_QUEUE: usize = 64;
-/// DHT queries in flight: libp2p puts no bound on those of the application.
-const MAX_QUERIES: usize = 32;
-/// How long opening a stream on an established connection may take.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much later than TCP addresses the QUIC addresses of a peer are dialled: a few round trips over a long line, which
-/// TCP with TLS and yamux needs more of.
-const TCP_HEAD_START: Duration = Duration::from_millis(500);
-/// Addresses of one peer that are dialled at a time: all that are usually known, so that the dead ones among them do not
-/// hold up the others.
-const DIALS_PER_PEER: NonZeroU8 = NonZeroU8::new(24).expect("24 is not zero");
-/// How long a connection without a stream is kept.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// A node's key pair.
-#[derive(Clone)]
-pub struct Identity(pub(super) Keypair);
-
-impl Identity {
-    /// A new key that is kept nowhere.
-    pub fn ephemeral() -> Self {
-        Self(Keypair::generate_ed25519())
-    }
-
-    /// The identity behind a stored key.
-    pub fn from_key(key: &SigningKey) -> Self {
-        Self(Keypair::ed25519_from_bytes(*key.secret_bytes()).expect("32 bytes are an Ed25519 secret"))
-    }
-
-    /// The peer id that others know it by.
-    pub fn peer_id(&self) -> PeerId {
-        self.0.public().to_peer_id()
-    }
-}
+use super::first_peers::FirstPeers;
+use super::handle::{COMMAND_QUEUE, MAX_QUERIES, NodeHandle};
+use super::identity::Identity;
+use super::lists;
+use super::local_network::{self, LocalNetwork};
+use super::metrics::Metrics;
+use super::peers::{Peers, Source};
+use super::transport::{TransportConfig, build_swarm};
 
 /// What a node is started with.
 pub struct NodeConfig {
-    /// Who it is.
+    /// Who it is. Default: a new key that is kept nowhere.
     pub identity: Identity,
-    /// Whether it stores records for others.
-    pub role: Role,
-    /// Addresses to listen on; empty: it can only dial.
+    /// Addresses to listen on. Default: none, so that it can only dial.
     pub listen: Vec<Multiaddr>,
-    /// First peers, dialled at the start and again while no peer is connected.
-    pub bootstrap: Vec<BootstrapPeer>,
+    /// First peers, dialled at the start and again while there is nobody to ask. Default: none.
+    pub bootstrap: Vec<BootstrapSource>,
+    /// Peers to ask directly, whatever else finds. Default: none.
+    pub peers: Vec<BootstrapPeer>,
+    /// How it takes part in the DHT. Default: not at all.
+    pub dht: Option<DhtConfig>,
+    /// Whether it looks for peers in the local network, and tells them where it listens. Default: no.
+    pub mdns: bool,
+    /// Whether it says nothing about itself that it need not: no listen addresses, no version. Default: no.
+    pub is_private: bool,
+    /// How it dials.
+    pub transport: TransportConfig,
+}
+
+impl Default for NodeConfig {
+    /// A node with a new key that listens nowhere and looks for nobody.
+    fn default() -> Self {
+        Self {
+            identity: Identity::ephemeral(),
+            listen: Vec::new(),
+            bootstrap: Vec::new(),
+            peers: Vec::new(),
+            dht: None,
+            mdns: false,
+            is_private: false,
+            transport: TransportConfig::default(),
+        }
+    }
+}
+
+impl NodeConfig {
+    /// A node of the DHT with a new key.
+    pub fn in_dht(role: Role, listen: Vec<Multiaddr>, bootstrap: Vec<BootstrapPeer>) -> Self {
+        let dht = Some(DhtConfig { role, ..DhtConfig::default() });
+        let bootstrap = bootstrap.into_iter().map(BootstrapSource::Peer).collect();
+        Self { listen, bootstrap, dht, ..Self::default() }
+    }
 }
 
 /// A running node. Dropping it ends the event loop and closes every connection.
 pub struct Node {
     handle: NodeHandle,
-    event_loop: JoinHandle<()>,
+    event_loop: AbortOnDropHandle<()>,
+    /// Speaks with the local network.
+    local: Option<JoinHandle<()>>,
+    /// Fetch lists of first peers. End with the node.
+    _lists: JoinSet<()>,
+    stop: DropGuard,
 }
 
 impl Node {
@@ -80,35 +87,44 @@ impl Node {
     /// # Errors
     /// [`NodeError::Listen`] if an address cannot be bound, for instance because its port is in use.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
-        let peer = config.identity.peer_id();
-        let mut swarm = libp2p::SwarmBuilder::with_existing_identity(config.identity.0)
-            .with_tokio()
-            // TLS is twice as fast as Noise for bulk here; whoever speaks only Noise is served as well.
-            .with_tcp(tcp::Config::default(), (tls::Config::new, noise::Config::new), yamux::Config::default)
-            .map_err(|error| NodeError::Transport(error.to_string()))?
-            .with_other_transport(|key| {
-                LateDial::new(quic::tokio::Transport::new(quic::Config::new(key)), TCP_HEAD_START)
-            })
-            .expect("a QUIC transport needs nothing")
-            .with_behaviour(|key| Behaviour::new(key, config.role))
-            .expect("building the behaviour cannot fail")
-            .with_swarm_config(|config| {
-                config.with_idle_connection_timeout(IDLE_TIMEOUT).with_dial_concurrency_factor(DIALS_PER_PEER)
-            })
-            .build();
+        let metrics = Arc::new(Metrics::new());
+        let peers = Arc::new(Peers::new(metrics.clone()));
+        let (routing, routing_seen) = watch::channel(0);
+        let shared = Shared { peers: peers.clone(), metrics: metrics.clone(), routing };
+        let keypair = config.identity.0.clone();
+        let behaviour = Behaviour::new(&keypair, &config, &shared);
+        let mut swarm = build_swarm(&keypair, &config.transport, behaviour)?;
         let listeners = listen(&mut swarm, &config.listen).await?;
         let acceptor = swarm.behaviour().streams.acceptor();
         let (commands, receiver) = mpsc::channel(COMMAND_QUEUE);
-        let (routing, routing_seen) = watch::channel(0);
-        let event_loop = EventLoop::new(swarm, receiver, listeners, config.bootstrap, routing);
+        let (urls, bootstrap) = lists::split(config.bootstrap);
+        let now = Instant::now();
+        let mut first_peers = FirstPeers::new(now);
+        first_peers.add(now, Source::Given, config.peers);
+        first_peers.add(now, Source::Bootstrap, bootstrap);
+        let event_loop = EventLoop::new(swarm, receiver, listeners, first_peers, shared, config.is_private);
+        let has_dht = config.dht.is_some() && cfg!(feature = "dht");
+        let looks_around = config.mdns && cfg!(feature = "mdns");
         let handle = NodeHandle {
-            peer,
+            identity: config.identity,
             commands,
             acceptor,
             routing: routing_seen,
-            queries: std::sync::Arc::new(Semaphore::new(MAX_QUERIES)),
+            queries: Arc::new(Semaphore::new(MAX_QUERIES)),
+            peers,
+            metrics,
+            local: LocalNetwork::default(),
+            has_dht,
+            looks_around,
         };
-        Ok(Self { handle, event_loop: tokio::spawn(event_loop.run()) })
+        let lists = urls.into_iter().map(|url| lists::ask(handle.clone(), url)).collect();
+        let event_loop = AbortOnDropHandle::new(tokio::spawn(event_loop.run()));
+        let stop = CancellationToken::new();
+        let local = looks_around.then(|| {
+            let local = handle.local.clone();
+            tokio::spawn(local_network::run(handle.clone(), local, config.is_private, stop.clone()))
+        });
+        Ok(Self { handle, event_loop, local, _lists: lists, stop: stop.drop_guard() })
     }
 
     /// A handle to give commands with; cheap to clone.
@@ -117,16 +133,16 @@ impl Node {
     }
 
     /// Ends the event loop: connections are closed and ports are free when this returns.
-    pub async fn stop(mut self) {
-        let _ = self.handle.commands.send(Command::Stop).await;
+    pub async fn stop(self) {
+        let Self { handle, event_loop, local, stop, _lists } = self;
+        drop(stop);
+        if let Some(local) = local {
+            // Says goodbye.
+            let _ = local.await;
+        }
+        handle.send(Command::Stop).await;
         // Joined, or ended by an abort or panic: it is gone either way.
-        let _ = (&mut self.event_loop).await;
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.event_loop.abort();
+        let _ = event_loop.await;
     }
 }
 
@@ -170,131 +186,6 @@ fn tcp_socket(address: &Multiaddr) -> Option<std::net::SocketAddr> {
     match parts.next()? {
         Protocol::Tcp(port) if port != 0 => Some((ip, port).into()),
         _ => None,
-    }
-}
-
-fn is_unspecified(address: &Multiaddr) -> bool {
-    use libp2p::multiaddr::Protocol;
-    address.iter().any(|part| match part {
-        Protocol::Ip4(ip) => ip.is_unspecified(),
-        Protocol::Ip6(ip) => ip.is_unspecified(),
-        _ => false,
-    })
-}
-
-/// Gives commands to a [`Node`].
-#[derive(Clone)]
-pub struct NodeHandle {
-    peer: PeerId,
-    commands: mpsc::Sender<Command>,
-    acceptor: Acceptor,
-    routing: watch::Receiver<usize>,
-    queries: std::sync::Arc<Semaphore>,
-}
-
-impl NodeHandle {
-    /// Our own peer id.
-    pub fn peer_id(&self) -> PeerId {
-        self.peer
-    }
-
-    /// The number of connected DHT nodes in the routing table, and a way to wait until it changes.
-    pub fn routing_peers(&self) -> watch::Receiver<usize> {
-        self.routing.clone()
-    }
-
-    /// The addresses the node is bound to.
-    pub async fn listen_addresses(&self) -> Vec<Multiaddr> {
-        self.ask(|reply| Command::Listening { reply }).await.unwrap_or_default()
-    }
-
-    /// Waits until a connection to `peer` is there, dialling `addresses` and those that the DHT told if it is not.
-    pub async fn connect(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), ConnectError> {
-        self.ask(|reply| Command::Connect { peer, addresses, reply }).await.unwrap_or(Err(ConnectError::Stopped))
-    }
-
-    /// The dialable addresses that connected `peers` have told us.
-    pub async fn addresses_of(&self, peers: Vec<PeerId>) -> Vec<(PeerId, Vec<Multiaddr>)> {
-        self.ask(|reply| Command::Addresses { peers, reply }).await.unwrap_or_default()
-    }
-
-    /// Providers of `key` as the DHT names them. Each is being dialled when it is returned here. The channel closes
-    /// when the query ends.
-    pub async fn find_providers(&self, key: &[u8]) -> mpsc::Receiver<PeerId> {
-        let (found, receiver) = mpsc::channel(RESULT_QUEUE);
-        let permit = self.query_permit().await;
-        // A stopped node drops `found`, which ends the search.
-        let _ = self.commands.send(Command::FindProviders { key: key.to_vec(), found, permit }).await;
-        receiver
-    }
-
-    /// Values that DHT nodes hold under `key`, unverified. The channel closes when the query ends.
-    pub async fn find_values(&self, key: &[u8]) -> mpsc::Receiver<Vec<u8>> {
-        let (found, receiver) = mpsc::channel(RESULT_QUEUE);
-        let permit = self.query_permit().await;
-        let _ = self.commands.send(Command::FindValues { key: key.to_vec(), found, permit }).await;
-        receiver
-    }
-
-    /// Stores a value at the nodes closest to `key`.
-    pub async fn put(&self, key: &[u8], value: Vec<u8>) -> Result<(), QueryError> {
-        let permit = self.query_permit().await;
-        self.query(|reply| Command::Put { key: key.to_vec(), value, reply, permit }).await
-    }
-
-    /// Tells the nodes closest to `key` that we provide it. They do not acknowledge it, see [`settle`](Self::settle).
-    pub async fn provide(&self, key: &[u8]) -> Result<(), QueryError> {
-        let permit = self.query_permit().await;
-        self.query(|reply| Command::Provide { key: key.to_vec(), reply, permit }).await
-    }
-
-    /// Stops providing `key`. After [`hide_addresses`](Self::hide_addresses) the nodes closest to it are told; before,
-    /// they forget it when its time is over.
-    pub async fn withdraw(&self, key: &[u8]) -> Result<(), QueryError> {
-        let permit = self.query_permit().await;
-        self.query(|reply| Command::Withdraw { key: key.to_vec(), reply, permit }).await
-    }
-
-    /// Waits until what was announced for `key` has arrived: asks the nodes closest to it for something else and awaits
-    /// their answers. Whoever announces and then leaves without this may not be heard.
-    pub async fn settle(&self, key: &[u8]) {
-        let mut values = self.find_values(key).await;
-        while values.recv().await.is_some() {}
-    }
-
-    /// Forgets our external addresses, so that what is announced from now on cannot be dialled.
-    pub async fn hide_addresses(&self) {
-        let _ = self.ask(|reply| Command::HideAddresses { reply }).await;
-    }
-
-    /// Opens a raw transfer stream to a connected peer; [`PeerLink`](super::PeerLink) is what speaks on one.
-    pub async fn open_stream(&self, peer: PeerId) -> Result<Stream, ConnectError> {
-        let opened = self.ask(|reply| Command::OpenStream { peer, reply });
-        match tokio::time::timeout(OPEN_TIMEOUT, opened).await {
-            Ok(Some(opened)) => opened,
-            Ok(None) => Err(ConnectError::Stream("not connected".to_owned())),
-            Err(_) => Err(ConnectError::Stream("timed out".to_owned())),
-        }
-    }
-
-    /// The raw transfer streams that others open, which [`Server`](super::server::Server) otherwise takes. `None` if
-    /// somebody else accepts them already.
-    pub fn accept_streams(&self) -> Option<IncomingStreams> {
-        self.acceptor.accept()
-    }
-
-    async fn query_permit(&self) -> OwnedSemaphorePermit {
-        self.queries.clone().acquire_owned().await.expect("the semaphore is never closed")
-    }
-
-    async fn query(&self, command: impl FnOnce(QueryReply) -> Command) -> Result<(), QueryError> {
-        self.ask(command).await.unwrap_or(Err(QueryError::Stopped))
-    }
-
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.ok()?;
-        answer.await.ok()
     }
 }
 

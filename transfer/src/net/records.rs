@@ -1,134 +1,184 @@
-//! Which DHT records of others a node keeps.
+//! Signed records in the DHT beyond names: where a node is, what a publisher signs for, values of other applications.
 //!
-//! A node cannot check a pointer's signature without the trust root of its channel, which a stranger's DHT node
-//! does not have. What it can do is refuse what is certainly useless: wrong namespace, malformed, about another
-//! name, older than what is held. Whoever reads a pointer verifies it.
+//! Each is verified when it is found; of several the one with the highest version counts.
 
-use libp2p::Multiaddr;
-use libp2p::kad::{ProviderRecord, Record};
-use phase_core::pointer::{MAX_POINTER_LEN, Pointer};
+use std::time::Duration;
 
-/// The longest value that is stored, in bytes. Kademlia's packets hold 16 KiB.
-pub(super) const MAX_VALUE_LEN: usize = MAX_POINTER_LEN;
-/// The longest key that is stored: a name key takes at most 145 bytes, a CID 36.
-const MAX_KEY_LEN: usize = 160;
-/// Addresses kept of one provider record.
-const MAX_ADDRESSES: usize = 8;
+use libp2p::PeerId;
+use phase_core::keys::{KeyId, SigningKey};
+use phase_core::record::MAX_ADDRESSES;
+use phase_core::trust::TrustedTime;
+use phase_core::{Authority, Contact, DhtKey, DhtRecord, Label, PeerText, RecordError, SignedRecord, V1};
 
-/// What to do with an inbound provider record.
-pub(super) enum ProviderVerdict {
-    /// Keep this.
-    Store(ProviderRecord),
-    /// The provider says it no longer has the content: an announcement without an address.
-    Withdraw,
-    /// Drop it.
-    Refuse,
+use super::address::{Scope, believable};
+use super::bootstrap::BootstrapPeer;
+use super::command::ConnectError;
+use super::dht_command::{QueryError, QueryReport};
+use super::handle::NodeHandle;
+use super::identity::public_key_of;
+
+/// How long a contact record is valid, in seconds: twice the time until it is renewed.
+const CONTACT_LIFETIME: u64 = 2 * 60 * 60;
+/// How often a node renews its contact record.
+pub const CONTACT_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// Wrong answers that an error names.
+const MAX_REFUSED: usize = 8;
+
+/// A record that verified.
+#[derive(Clone, Debug)]
+pub struct FoundRecord<R> {
+    /// The newest one.
+    pub record: R,
+    /// How many nodes hold it or an older one.
+    pub holders: usize,
+    /// What the search did.
+    pub report: QueryReport,
 }
 
-/// Whether an inbound value may replace `held`, the value stored under the same key.
-pub(super) fn accepts_value(record: &Record, held: Option<&Record>) -> bool {
-    let Some(new) = pointer_of(record) else { return false };
-    match held.and_then(pointer_of) {
-        Some(old) => (new.version, new.issued_at) >= (old.version, old.issued_at),
-        None => true,
+impl NodeHandle {
+    /// Puts a signed record where others look for it.
+    ///
+    /// # Errors
+    /// If `key` cannot sign it, or no node takes it.
+    pub async fn put_record<R: DhtRecord>(&self, record: &R, key: &SigningKey) -> Result<QueryReport, RecordsError> {
+        let value = record.seal(key)?;
+        Ok(self.put(&record.dht_key().to_bytes(), value).await?)
     }
-}
 
-/// The unverified pointer in a record, if it is well formed and about the name that the key spells.
-fn pointer_of(record: &Record) -> Option<Pointer> {
-    if record.value.len() > MAX_VALUE_LEN || record.key.as_ref().len() > MAX_KEY_LEN {
-        return None;
+    /// Says where we are, signed by our identity, valid for two hours. `now`: Unix time in seconds, which also is the
+    /// record's version.
+    ///
+    /// # Errors
+    /// If we have no address that others could dial, or no node takes the record.
+    pub async fn advertise_contact(&self, now: u64) -> Result<QueryReport, RecordsError> {
+        let mut addresses: Vec<_> = self.external_addresses().await.iter().map(ToString::to_string).collect();
+        addresses.truncate(MAX_ADDRESSES);
+        if addresses.is_empty() {
+            return Err(RecordsError::NoAddress);
+        }
+        let contact = Contact {
+            v: V1,
+            peer: peer_text(&self.peer_id()),
+            addresses,
+            version: now,
+            issued_at: now,
+            expires_at: now + CONTACT_LIFETIME,
+        };
+        self.put_record(&contact, &self.identity().signing_key()).await
     }
-    let pointer: Pointer = Pointer::decode_envelope(&record.value).ok()?.payload_unverified().ok()?;
-    (pointer.name.key().as_bytes() == record.key.as_ref()).then_some(pointer)
-}
 
-/// What to do with an inbound provider record. Kademlia has already checked that the provider sent it itself.
-pub(super) fn judge_provider(mut record: ProviderRecord) -> ProviderVerdict {
-    if record.key.as_ref().len() > MAX_KEY_LEN {
-        return ProviderVerdict::Refuse;
+    /// Where a peer says it is.
+    ///
+    /// # Errors
+    /// [`RecordsError::NotFound`] or [`RecordsError::NoneValid`], which say who was asked.
+    pub async fn find_contact(&self, peer: PeerId, at: TrustedTime) -> Result<FoundRecord<Contact>, RecordsError> {
+        let signer = public_key_of(&peer).ok_or(RecordsError::NoKey(peer))?;
+        let text = peer_text(&peer);
+        let key = DhtKey::Contact(text.clone());
+        self.find_record(&key, |value| Contact::open(value, &text, &signer, at)).await
     }
-    if record.addresses.is_empty() {
-        return ProviderVerdict::Withdraw;
-    }
-    record.addresses.retain(is_dialable);
-    record.addresses.truncate(MAX_ADDRESSES);
-    if record.addresses.is_empty() { ProviderVerdict::Refuse } else { ProviderVerdict::Store(record) }
-}
 
-/// Whether an address can be dialled at all: it names a host and a port, and not the unspecified ones.
-pub(super) fn is_dialable(address: &Multiaddr) -> bool {
-    use libp2p::multiaddr::Protocol;
-    let mut host = false;
-    let mut port = false;
-    for part in address {
-        match part {
-            Protocol::Ip4(ip) => host = !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
-            Protocol::Ip6(ip) => host = !ip.is_unspecified() && !ip.is_multicast(),
-            Protocol::Tcp(0) | Protocol::Udp(0) => return false,
-            Protocol::Tcp(_) | Protocol::Udp(_) => port = true,
-            _ => {}
+    /// Connects to where a contact record says that its peer is: only that peer can answer there.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn verify_contact(&self, contact: &Contact) -> Result<(), ConnectError> {
+        let peer = contact.peer.as_str().parse().map_err(|_| ConnectError::NoAddress)?;
+        let parsed = contact.addresses.iter().filter_map(|text| text.parse::<BootstrapPeer>().ok());
+        // Only that peer can have signed it; what is only dialled from this machine is as much as we can check.
+        let addresses = believable(parsed.map(|parsed| parsed.address), Scope::Loopback);
+        self.connect(peer, addresses).await
+    }
+
+    /// What a publisher's key says it signs for, and where that is served.
+    ///
+    /// # Errors
+    /// [`RecordsError::NotFound`] or [`RecordsError::NoneValid`], which say who was asked.
+    pub async fn find_authority(&self, key: KeyId, at: TrustedTime) -> Result<FoundRecord<Authority>, RecordsError> {
+        self.find_record(&DhtKey::Authority(key), |value| Authority::open(value, &key, at)).await
+    }
+
+    /// A value of another application.
+    ///
+    /// # Errors
+    /// [`RecordsError::NotFound`] or [`RecordsError::NoneValid`], which say who was asked.
+    pub async fn find_signed(
+        &self,
+        owner: KeyId,
+        label: &Label,
+        at: TrustedTime,
+    ) -> Result<FoundRecord<SignedRecord>, RecordsError> {
+        let key = DhtKey::Record { owner, label: label.clone() };
+        self.find_record(&key, |value| SignedRecord::open(value, &owner, label, at)).await
+    }
+
+    async fn find_record<R: DhtRecord>(
+        &self,
+        key: &DhtKey,
+        open: impl Fn(&[u8]) -> Result<R, RecordError>,
+    ) -> Result<FoundRecord<R>, RecordsError> {
+        let (values, outcome) = self.find_values(&key.to_bytes()).await.collect().await;
+        let (mut best, mut holders, mut refused) = (None::<R>, 0, Vec::new());
+        for found in values {
+            match open(&found.value) {
+                Ok(record) => {
+                    holders += 1;
+                    if best.as_ref().is_none_or(|best| record.version() > best.version()) {
+                        best = Some(record);
+                    }
+                }
+                Err(error) if refused.len() < MAX_REFUSED => {
+                    let holder = found.holder.map_or_else(|| "this node".to_owned(), |peer| peer.to_string());
+                    refused.push(format!("{holder}: {error}"));
+                }
+                Err(_) => {}
+            }
+        }
+        match (best, outcome) {
+            // What verifies counts, even if not everybody answered in time.
+            (Some(record), outcome) => Ok(FoundRecord { record, holders, report: outcome.unwrap_or_default() }),
+            (None, Err(error)) => Err(error.into()),
+            (None, Ok(report)) if refused.is_empty() => {
+                Err(RecordsError::NotFound { key: Box::new(key.clone()), report: Box::new(report) })
+            }
+            (None, Ok(_)) => Err(RecordsError::NoneValid { key: Box::new(key.clone()), refused }),
         }
     }
-    host && port
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use libp2p::PeerId;
-    use libp2p::kad::RecordKey;
-    use phase_core::Cid;
-    use phase_core::codec::V1;
-    use phase_core::envelope::Envelope;
-    use phase_core::keys::SigningKey;
+fn peer_text(peer: &PeerId) -> PeerText {
+    peer.to_string().parse().expect("a peer id of an Ed25519 key is written in base58, shorter than 64 characters")
+}
 
-    fn record(name: &str, key: &str, version: u64) -> Record {
-        let pointer = Pointer {
-            v: V1,
-            name: name.parse().unwrap(),
-            manifest: Cid::of_block(b"manifest"),
-            version,
-            issued_at: 10,
-            expires_at: 20,
-            urls: Vec::new(),
-        };
-        let mut envelope = Envelope::unsigned(&pointer).unwrap();
-        envelope.sign::<Pointer>(&SigningKey::generate().unwrap()).unwrap();
-        Record::new(RecordKey::new(&key), envelope.encode())
-    }
-
-    #[test]
-    fn only_pointers_about_their_own_key_are_kept() {
-        let key = "/phase/stable/x86_64/manifest";
-        assert!(accepts_value(&record("stable/x86_64", key, 1), None));
-        assert!(!accepts_value(&record("edge/x86_64", key, 1), None));
-        assert!(!accepts_value(&Record::new(RecordKey::new(&key), b"junk".to_vec()), None));
-    }
-
-    #[test]
-    fn a_pointer_never_goes_back() {
-        let key = "/phase/stable/x86_64/manifest";
-        let (old, new) = (record("stable/x86_64", key, 4), record("stable/x86_64", key, 5));
-        assert!(accepts_value(&new, Some(&old)));
-        assert!(!accepts_value(&old, Some(&new)));
-    }
-
-    #[test]
-    fn providers_need_an_address_that_can_be_dialled() {
-        let judge = |addresses: &[&str]| {
-            judge_provider(ProviderRecord {
-                key: RecordKey::new(&"key"),
-                provider: PeerId::random(),
-                expires: None,
-                addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
-            })
-        };
-        assert!(matches!(judge(&[]), ProviderVerdict::Withdraw));
-        assert!(matches!(judge(&["/ip4/0.0.0.0/tcp/1", "/ip4/1.2.3.4/tcp/0", "/tcp/3"]), ProviderVerdict::Refuse));
-        let many: Vec<String> = (1..100).map(|n| format!("/ip4/10.0.0.{n}/tcp/4001")).collect();
-        let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        let ProviderVerdict::Store(kept) = judge(&many) else { panic!("refused") };
-        assert_eq!(kept.addresses.len(), MAX_ADDRESSES);
-    }
+/// Why a record was not put or found.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordsError {
+    /// It cannot be made.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The DHT did not answer as it should.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// Nobody has it.
+    #[error("the DHT holds nothing under {key} ({report})")]
+    NotFound {
+        /// What was looked for.
+        key: Box<DhtKey>,
+        /// Who was asked.
+        report: Box<QueryReport>,
+    },
+    /// What is there does not verify.
+    #[error("what the DHT holds under {key} does not verify: {}", refused.join("; "))]
+    NoneValid {
+        /// What was looked for.
+        key: Box<DhtKey>,
+        /// Who answered what.
+        refused: Vec<String>,
+    },
+    /// Nothing to tell.
+    #[error("this node has no address that others could dial: listen on one")]
+    NoAddress,
+    /// A peer id that is only the hash of a key.
+    #[error("{0} is not the peer id of an Ed25519 key, so that nothing it signs can be verified")]
+    NoKey(PeerId),
 }

@@ -12,13 +12,13 @@ mod uploader;
 
 use std::sync::Arc;
 
-use libp2p::{PeerId, Stream};
+use libp2p::PeerId;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::catalog::Catalog;
-use super::node::NodeHandle;
-use super::streams::IncomingStreams;
+use super::handle::NodeHandle;
+use super::streams::{IncomingStreams, Stream};
 use interest::Interest;
 use session::Session;
 use sessions::{Place, Sessions};

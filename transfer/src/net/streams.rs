@@ -8,10 +8,14 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::fmt;
 use std::future::{Ready, ready};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
+use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
 use libp2p::core::upgrade::{InboundUpgrade, ReadyUpgrade, UpgradeInfo};
@@ -23,13 +27,20 @@ use libp2p::swarm::{
     ConnectionDenied, ConnectionHandler, ConnectionHandlerEvent, ConnectionId, FromSwarm, NetworkBehaviour,
     NotifyHandler, SubstreamProtocol, THandler, ToSwarm,
 };
-use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol};
+use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use tokio::sync::mpsc;
 
 use super::command::{ConnectError, StreamReply, root_cause};
+use super::peers::{Peers, Transferring};
 
 /// Streams that may wait to be taken: one from each of a thousand machines that boot in the same instant.
 const MAX_WAITING: usize = 1024;
+
+/// A transfer stream. As long as it lives, its peer counts as transferring.
+pub struct Stream {
+    inner: libp2p::Stream,
+    _open: Transferring,
+}
 
 /// Streams that others have opened, each with the peer that did.
 pub type IncomingStreams = mpsc::Receiver<(PeerId, Stream)>;
@@ -63,6 +74,7 @@ impl Acceptor {
 /// Streams of one protocol.
 pub(super) struct Behaviour {
     protocol: StreamProtocol,
+    peers: Arc<Peers>,
     acceptor: Acceptor,
     /// The connections of each peer, the newest last.
     connections: BTreeMap<PeerId, Vec<ConnectionId>>,
@@ -71,8 +83,9 @@ pub(super) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(super) fn new(protocol: StreamProtocol) -> Self {
-        Self { protocol, acceptor: Acceptor::default(), connections: BTreeMap::new(), wanted: VecDeque::new() }
+    pub(super) fn new(protocol: StreamProtocol, peers: Arc<Peers>) -> Self {
+        let acceptor = Acceptor::default();
+        Self { protocol, peers, acceptor, connections: BTreeMap::new(), wanted: VecDeque::new() }
     }
 
     pub(super) fn acceptor(&self) -> Acceptor {
@@ -86,7 +99,13 @@ impl Behaviour {
     }
 
     fn handler(&self, peer: PeerId) -> Handler {
-        Handler { peer, protocol: self.protocol.clone(), acceptor: self.acceptor.clone(), wanted: VecDeque::new() }
+        Handler {
+            peer,
+            peers: self.peers.clone(),
+            protocol: self.protocol.clone(),
+            acceptor: self.acceptor.clone(),
+            wanted: VecDeque::new(),
+        }
     }
 }
 
@@ -151,9 +170,16 @@ impl NetworkBehaviour for Behaviour {
 /// The streams of one connection.
 pub(super) struct Handler {
     peer: PeerId,
+    peers: Arc<Peers>,
     protocol: StreamProtocol,
     acceptor: Acceptor,
     wanted: VecDeque<StreamReply>,
+}
+
+impl Handler {
+    fn stream(&self, inner: libp2p::Stream) -> Stream {
+        Stream { inner, _open: self.peers.transfer(self.peer) }
+    }
 }
 
 impl ConnectionHandler for Handler {
@@ -188,6 +214,7 @@ impl ConnectionHandler for Handler {
     fn on_connection_event(&mut self, event: ConnectionEvent<'_, Offer, Self::OutboundProtocol, (), StreamReply>) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. }) => {
+                let stream = self.stream(stream);
                 let taken = self.acceptor.sender().is_some_and(|sender| sender.try_send((self.peer, stream)).is_ok());
                 if !taken {
                     tracing::debug!(peer = %self.peer, "a stream was refused: nobody takes it, or too many wait");
@@ -195,7 +222,7 @@ impl ConnectionHandler for Handler {
             }
             // Whoever wanted the stream may have stopped waiting.
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info: reply }) => {
-                let _ = reply.send(Ok(stream));
+                let _ = reply.send(Ok(self.stream(stream)));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { error, info: reply }) => {
                 let _ = reply.send(Err(ConnectError::Stream(reason(&error))));
@@ -226,12 +253,46 @@ impl UpgradeInfo for Offer {
     }
 }
 
-impl InboundUpgrade<Stream> for Offer {
-    type Output = Stream;
+impl InboundUpgrade<libp2p::Stream> for Offer {
+    type Output = libp2p::Stream;
     type Error = Infallible;
-    type Future = Ready<Result<Stream, Infallible>>;
+    type Future = Ready<Result<libp2p::Stream, Infallible>>;
 
-    fn upgrade_inbound(self, stream: Stream, _: StreamProtocol) -> Self::Future {
+    fn upgrade_inbound(self, stream: libp2p::Stream, _: StreamProtocol) -> Self::Future {
         ready(Ok(stream))
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(context, from)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        from: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(context, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_close(context)
     }
 }

@@ -7,25 +7,64 @@ use phase_core::{Artifact, ChunkerParams, Cid, FileStore, ImportOptions, Store};
 use phase_transfer::net::bootstrap::BootstrapPeer;
 use phase_transfer::net::catalog::Catalog;
 use phase_transfer::net::server::Server;
-use phase_transfer::net::{Identity, Multiaddr, Node, NodeConfig, NodeHandle, Role};
+use phase_transfer::net::{DhtConfig, Multiaddr, Node, NodeConfig, NodeHandle, Role};
+use tokio::time::Instant;
 
 /// A test that takes longer hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What does not happen for that long does not happen.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Runs a test; one that hangs fails.
 pub(crate) async fn in_time<T>(test: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, test).await.expect("the test hangs")
 }
 
+/// Waits for something that nobody tells of.
+pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "it never happens that {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// A node that has joined the network of `bootstrap`, if that names anybody.
 pub(crate) async fn start(role: Role, bootstrap: &[BootstrapPeer]) -> Node {
-    let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
-    let config = NodeConfig { identity: Identity::ephemeral(), role, listen, bootstrap: bootstrap.to_vec() };
+    start_in_dht(DhtConfig { role, ..DhtConfig::default() }, bootstrap).await
+}
+
+/// The same, configured otherwise.
+pub(crate) async fn start_in_dht(dht: DhtConfig, bootstrap: &[BootstrapPeer]) -> Node {
+    start_node(NodeConfig { dht: Some(dht), ..NodeConfig::in_dht(Role::Client, loopback(), bootstrap.to_vec()) }).await
+}
+
+/// The same, configured altogether.
+pub(crate) async fn start_node(config: NodeConfig) -> Node {
+    let joins = !config.bootstrap.is_empty();
     let node = Node::start(config).await.unwrap();
-    if !bootstrap.is_empty() {
+    if joins {
         node.handle().routing_peers().wait_for(|peers| *peers > 0).await.unwrap();
     }
     node
+}
+
+/// Where nodes listen: on a port of their own.
+pub(crate) fn loopback() -> Vec<Multiaddr> {
+    vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()]
+}
+
+/// What a node has counted under a name with labels.
+pub(crate) fn counted(node: &NodeHandle, name: &str) -> u64 {
+    let metrics = node.metrics();
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.map_or(0, |value| value.parse().unwrap())
+}
+
+/// What a node has refused for a reason.
+pub(crate) fn refused(node: &NodeHandle, reason: &str) -> u64 {
+    counted(node, &format!("phase_dht_refused_total{{reason=\"{reason}\"}}"))
 }
 
 /// How others reach a node.

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use libp2p::Multiaddr;
-use phase_benches::{Result, input};
+use phase_benches::{Result, input, release};
 use tempfile::TempDir;
 
 use crate::child::{Fetched, Process, Served};
-use crate::{Contender, Options, bare, phase, report};
+use crate::{Contender, Options, bare, report};
 
 /// What one contender did in one round.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl<'a> Bench<'a> {
         input::write_noise(&original, options.size.0)?;
         let digest = input::digest(&original)?;
         let (store, trust_root) = (folder.path().join("store"), folder.path().join("root"));
-        let file = phase::publish(&store, &original, &trust_root)?;
+        let file = release::publish(&store, &original, &trust_root)?;
         fs::remove_file(&original)?;
         let pieces = bare::digest_of_pieces(&file)?;
         Ok(Self { options, folder, source: Source { store, file, trust_root, digest, pieces } })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkSet, Cid, Store as _};
-use phase_transfer::net::{Node, PeerId};
+use phase_transfer::net::{Node, NodeHandle, PeerId};
 use phase_transfer::wire::{self, Refusal, Reply, ReplyHeader, Request, RequestHeader, RequestId};
 use tokio::sync::watch;
 
@@ -63,7 +63,7 @@ pub(crate) struct Hostile {
     pub(crate) peer: PeerId,
     struck: watch::Receiver<bool>,
     cut_off: watch::Receiver<bool>,
-    _node: Node,
+    node: Node,
 }
 
 impl Hostile {
@@ -90,7 +90,11 @@ impl Hostile {
             }
         });
         announce(node.handle(), &world.release).await;
-        Self { peer: node.handle().peer_id(), struck, cut_off, _node: node }
+        Self { peer: node.handle().peer_id(), struck, cut_off, node }
+    }
+
+    pub(crate) fn handle(&self) -> &NodeHandle {
+        self.node.handle()
     }
 
     /// Waits until the trick has been played.

@@ -59,7 +59,7 @@ impl Publisher {
         let pointer = Pointer {
             v: V1,
             name: manifest.name(),
-            manifest: envelope.cid(),
+            manifest: Some(envelope.cid()),
             version: manifest.version,
             issued_at: manifest.issued_at,
             expires_at: manifest.expires_at,

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phase_client::{Client, ClientConfig, FetchOptions, ResolveOptions, Resolved, Selection};
+use phase_client::{Client, FetchOptions, ResolveOptions, Resolved, Selection};
 use phase_core::{FileStore, Store};
 use phase_transfer::net::bootstrap::BootstrapPeer;
 use phase_transfer::net::catalog::Catalog;
 use phase_transfer::net::server::Server;
-use phase_transfer::net::{Identity, Multiaddr, Node, NodeConfig, NodeHandle, PeerId, Role};
+use phase_transfer::net::{Multiaddr, Node, NodeConfig, NodeHandle, PeerId, Role};
 
 use super::gate::{Gate, GatedStore};
 use super::release::{Publisher, Release, import, manifest, name};
@@ -72,13 +72,9 @@ impl World {
 
     /// A client with a store of its own that knows the address of the bootstrap node and nothing else.
     pub(crate) async fn client(&self, who: &str) -> Client {
-        let config = ClientConfig {
-            store: Arc::new(FileStore::open(self.client_folder(who)).unwrap()),
-            identity: Identity::ephemeral(),
-            listen: vec![loopback()],
-            bootstrap: self.bootstrap.clone(),
-        };
-        Client::start(config).await.unwrap()
+        let store = Arc::new(FileStore::open(self.client_folder(who)).unwrap());
+        let config = NodeConfig::in_dht(Role::Client, vec![loopback()], self.bootstrap.clone());
+        Client::start(store, config).await.unwrap()
     }
 
     /// Resolves the release; `answers`: how many providers must say the same.
@@ -122,9 +118,7 @@ pub(crate) async fn announce(node: &NodeHandle, release: &Release) {
 /// A node of the DHT that has joined it.
 pub(crate) async fn start_node(bootstrap: Vec<BootstrapPeer>) -> Node {
     let is_first = bootstrap.is_empty();
-    let config =
-        NodeConfig { identity: Identity::ephemeral(), role: Role::Server, listen: vec![loopback()], bootstrap };
-    let node = Node::start(config).await.unwrap();
+    let node = Node::start(NodeConfig::in_dht(Role::Server, vec![loopback()], bootstrap)).await.unwrap();
     if !is_first {
         node.handle().routing_peers().wait_for(|peers| *peers > 0).await.unwrap();
     }

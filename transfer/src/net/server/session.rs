@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::AsyncReadExt as _;
-use libp2p::{PeerId, Stream};
+use libp2p::PeerId;
 use phase_core::store::StoreError;
 use phase_core::{ChunkRange, Cid, Name};
 use serde_bytes::ByteBuf;
@@ -17,6 +17,7 @@ use super::sessions::Activity;
 use super::subscriptions::Subscriptions;
 use super::uploader::{StreamKey, Transfer};
 use crate::net::framing::{self, FrameError};
+use crate::net::streams::Stream;
 use crate::wire::{self, PeerAddrs, Refusal, Reply, Request, RequestHeader, RequestId};
 
 /// Blocks, releases and bitmaps that may wait for the writer, at up to 1 MiB each: with a thousand streams they add up.
@@ -183,7 +184,7 @@ impl Session {
 
     async fn answer_peers(&self, id: RequestId, artifact: Cid, replies: &Replies) -> Result<(), Closed> {
         let peers = self.shared.interest.peers(&artifact, &self.peer, wire::MAX_PEERS);
-        let known = self.shared.node.addresses_of(peers).await;
+        let known = self.shared.node.addresses_of(&peers);
         let peers = known.into_iter().map(|(peer, addresses)| PeerAddrs {
             peer: ByteBuf::from(peer.to_bytes()),
             addrs: addresses

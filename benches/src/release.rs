@@ -1,0 +1,90 @@
+//! A signed release of one file, and the trust root that accepts it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use phase_core::codec::V1;
+use phase_core::envelope::{Envelope, Payload};
+use phase_core::import::ImportOptions;
+use phase_core::manifest::{ArtifactEntry, Manifest, Role};
+use phase_core::pointer::Pointer;
+use phase_core::store::{Artifact, FileStore, Store};
+use phase_core::trust::{ChannelRole, RootRole, TrustRoot};
+use phase_core::{Name, SigningKey};
+
+use crate::Result;
+
+/// What it is published as.
+pub const NAME: &str = "bench/any";
+/// When everything is signed and used, and when it expires: Unix seconds. Nothing here needs the clock.
+pub const NOW: u64 = 1;
+const EXPIRES: u64 = 2;
+
+/// Publishes `file` as the only artifact of a release in a new store, and writes the trust root that accepts it.
+/// Returns the artifact's file.
+///
+/// # Errors
+/// If the file cannot be read, or the store not be written.
+pub fn publish(store: &Path, file: &Path, trust_root: &Path) -> Result<PathBuf> {
+    let key = SigningKey::generate()?;
+    let name: Name = NAME.parse()?;
+    std::fs::write(trust_root, signed(&root(&key, &name), &key)?.encode())?;
+    let store = FileStore::open(store)?;
+    let artifact = store.import(file, &ImportOptions::default(), &mut |_| {})?;
+    let manifest = manifest(&name, artifact.as_ref())?;
+    let envelope = signed(&manifest, &key)?;
+    store.put_block(&envelope.cid(), &envelope.encode())?;
+    let pointer = Pointer {
+        v: V1,
+        name: name.clone(),
+        manifest: Some(envelope.cid()),
+        version: manifest.version,
+        issued_at: NOW,
+        expires_at: EXPIRES,
+        urls: Vec::new(),
+    };
+    store.set_ref(&name, &signed(&pointer, &key)?)?;
+    Ok(artifact.path().expect("an artifact of a file store has a file"))
+}
+
+fn root(key: &SigningKey, name: &Name) -> TrustRoot {
+    let keys = BTreeSet::from([key.id()]);
+    let channel = ChannelRole { keys: keys.clone(), threshold: 1, pointer_keys: keys.clone() };
+    TrustRoot {
+        v: V1,
+        version: 1,
+        issued_at: NOW,
+        expires_at: EXPIRES,
+        keys: BTreeMap::from([(key.id(), key.public())]),
+        root: RootRole { keys, threshold: 1 },
+        channels: BTreeMap::from([(name.channel.clone(), channel)]),
+    }
+}
+
+fn manifest(name: &Name, artifact: &dyn Artifact) -> Result<Manifest> {
+    let entry = ArtifactEntry {
+        role: Role::FILE.parse()?,
+        filename: "noise".parse()?,
+        size: artifact.index().size(),
+        cid: artifact.cid(),
+        sha256: artifact.index().sha256(),
+    };
+    Ok(Manifest {
+        v: V1,
+        channel: name.channel.clone(),
+        arch: name.arch.clone(),
+        board: None,
+        version: 1,
+        release: "bench".to_owned(),
+        issued_at: NOW,
+        expires_at: EXPIRES,
+        artifacts: vec![entry],
+        cmdline: None,
+    })
+}
+
+fn signed<P: Payload>(payload: &P, key: &SigningKey) -> Result<Envelope> {
+    let mut envelope = Envelope::unsigned(payload)?;
+    envelope.sign::<P>(key)?;
+    Ok(envelope)
+}

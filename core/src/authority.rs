@@ -1,0 +1,145 @@
+//! The authority record: what a publisher's key signs for and where that is served, signed by the key itself.
+//!
+//! It says what a key claims, not that the key is to be trusted with it: that only a trust root says.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::V1;
+use crate::dht_key::DhtKey;
+use crate::envelope::Payload;
+use crate::keys::{KeyId, PublicKey};
+use crate::name::Name;
+use crate::record::{self, DhtRecord, InvalidRecord, RecordError};
+use crate::trust::TrustedTime;
+
+/// The most names. Long ones hit [`MAX_RECORD_LEN`](record::MAX_RECORD_LEN) earlier.
+pub const MAX_NAMES: usize = 64;
+
+/// What a publisher's key signs for. Times are Unix times in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authority {
+    /// The version of this format.
+    pub v: V1,
+    /// The key.
+    pub key: PublicKey,
+    /// The names that it signs for; at most [`MAX_NAMES`].
+    pub names: Vec<Name>,
+    /// Multiaddrs of nodes that serve what it signs: at most [`MAX_ADDRESSES`](record::MAX_ADDRESSES) of at most
+    /// [`MAX_ADDRESS_LEN`](record::MAX_ADDRESS_LEN) bytes. Not parsed here.
+    pub providers: Vec<String>,
+    /// Grows with every authority record that the key signs.
+    pub version: u64,
+    /// When the record was made.
+    pub issued_at: u64,
+    /// From when on it must not be believed any more.
+    pub expires_at: u64,
+}
+
+impl Authority {
+    /// Reads and verifies the record of the key that is called `expected`.
+    ///
+    /// # Errors
+    /// Any of [`RecordError`] but [`RecordError::Signer`].
+    pub fn open(bytes: &[u8], expected: &KeyId, at: TrustedTime) -> Result<Self, RecordError> {
+        record::open(bytes, &DhtKey::Authority(*expected), |claimed: &Self| claimed.key, at)
+    }
+}
+
+impl Payload for Authority {
+    const TYPE: &'static str = "phase/authority/v1";
+    type Invalid = InvalidRecord;
+
+    fn check(&self) -> Result<(), InvalidRecord> {
+        record::check_lifetime(self.issued_at, self.expires_at)?;
+        if self.names.len() > MAX_NAMES {
+            return Err(InvalidRecord::Names(self.names.len()));
+        }
+        record::check_addresses(&self.providers)
+    }
+}
+
+impl DhtRecord for Authority {
+    fn dht_key(&self) -> DhtKey {
+        DhtKey::Authority(self.key.id())
+    }
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+
+    fn issued_at(&self) -> u64 {
+        self.issued_at
+    }
+
+    fn expires_at(&self) -> u64 {
+        self.expires_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::EnvelopeError;
+    use crate::keys::SigningKey;
+    use crate::record::{MAX_ADDRESS_LEN, MAX_ADDRESSES};
+
+    fn key() -> SigningKey {
+        SigningKey::from_secret_bytes(&[1; 32])
+    }
+
+    fn authority() -> Authority {
+        Authority {
+            v: V1,
+            key: key().public(),
+            names: vec!["stable/x86_64".parse().unwrap()],
+            providers: vec!["/dns4/example.org/tcp/4001".to_owned()],
+            version: 7,
+            issued_at: 1_700_000_000,
+            expires_at: 1_800_000_000,
+        }
+    }
+
+    #[test]
+    fn the_bytes_have_this_form() {
+        assert_eq!(
+            hex::encode(crate::codec::to_dag_cbor(&authority())),
+            concat!(
+                "a7617601636b657958208a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c656e616d657381",
+                "a26461726368667838365f3634676368616e6e656c66737461626c656776657273696f6e07696973737565645f61741a65",
+                "53f1006970726f76696465727381781a2f646e73342f6578616d706c652e6f72672f7463702f343030316a657870697265",
+                "735f61741a6b49d200",
+            )
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let with = |change: fn(&mut Authority)| {
+            let mut authority = authority();
+            change(&mut authority);
+            authority.check()
+        };
+        assert_eq!(with(|_| {}), Ok(()));
+        assert_eq!(with(|a| a.issued_at = a.expires_at), Err(InvalidRecord::Lifetime));
+        assert_eq!(with(|a| a.names.clear()), Ok(()));
+        assert_eq!(with(|a| a.names = vec![a.names[0].clone(); 64]), Ok(()));
+        assert_eq!(with(|a| a.names = vec![a.names[0].clone(); 65]), Err(InvalidRecord::Names(65)));
+        assert_eq!(with(|a| a.providers.clear()), Ok(()));
+        assert_eq!(with(|a| a.providers = vec![a.providers[0].clone(); 17]), Err(InvalidRecord::Addresses));
+        assert_eq!(with(|a| a.providers[0] = "example.org".to_owned()), Err(InvalidRecord::Addresses));
+    }
+
+    #[test]
+    fn what_does_not_fit_a_packet_of_the_dht_is_not_sealed() {
+        let names = vec![format!("{}/x86_64", "c".repeat(16)).parse().unwrap(); MAX_NAMES];
+        let providers = vec![format!("/{}", "a".repeat(MAX_ADDRESS_LEN - 1)); MAX_ADDRESSES];
+        let large = Authority { names, providers, version: u64::MAX, ..authority() };
+        let sealed = large.seal(&key()).unwrap();
+        assert_eq!(Authority::open(&sealed, &key().id(), TrustedTime(0)).unwrap(), large);
+
+        let names = vec![format!("{0}/{0}", "c".repeat(64)).parse().unwrap(); MAX_NAMES];
+        let too_large = Authority { names, ..large }.seal(&key()).unwrap_err();
+        assert!(matches!(too_large, RecordError::Envelope(EnvelopeError::TooLarge { .. })), "{too_large}");
+        assert!(too_large.to_string().ends_with("at most 8192"), "{too_large}");
+    }
+}

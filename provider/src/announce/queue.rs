@@ -1,0 +1,292 @@
+//! What is to be announced and when: bounded, spread over time, names first. Does no I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Keys that are announced: as many as a node's own part of the DHT holds. What is beyond is not announced, and said.
+pub(super) const MAX_KEYS: usize = 64 * 1024;
+/// Announcements that go out at once, before they are paced: a release of usual size.
+const BURST: f64 = 64.0;
+/// Announcements a second after that: a provider of a thousand artifacts needs half a minute. Each asks some twenty nodes,
+/// and each of those twice: that is within what a peer may ask by default.
+const PER_SECOND: f64 = 40.0;
+/// Announcements under way at a time.
+const MAX_RUNNING: usize = 8;
+/// How long to wait after a failed announcement; doubles up to the maximum.
+const RETRY_MIN: Duration = Duration::from_secs(2);
+/// The longest wait after failed announcements.
+const RETRY_MAX: Duration = Duration::from_secs(120);
+
+/// A key of the DHT.
+pub(super) type Key = Vec<u8>;
+
+/// What is said about a key. Whatever has a value is said first: without names nobody looks for the rest.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Statement {
+    /// We provide it, and this is the value there.
+    Point(Vec<u8>),
+    /// We provide it.
+    Provide,
+}
+
+impl Statement {
+    fn urgency(&self) -> u8 {
+        match self {
+            Self::Point(_) => 0,
+            Self::Provide => 1,
+        }
+    }
+}
+
+/// How much of what is to be announced has been.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// Keys to announce.
+    pub wanted: usize,
+    /// Keys announced, and not due again.
+    pub done: usize,
+}
+
+struct Entry {
+    statement: Statement,
+    /// `None` while it is being announced.
+    due: Option<Instant>,
+    retry: Duration,
+    done: bool,
+    /// What is being announced is no longer what should be.
+    again: bool,
+}
+
+/// What is to be announced.
+pub(super) struct Queue {
+    entries: BTreeMap<Key, Entry>,
+    /// Entries that wait, in the order in which they go out.
+    waiting: BTreeSet<(Instant, u8, Key)>,
+    running: usize,
+    done: usize,
+    interval: Duration,
+    tokens: f64,
+    filled_at: Instant,
+}
+
+impl Queue {
+    /// `interval`: between two announcements of the same thing.
+    pub(super) fn new(now: Instant, interval: Duration) -> Self {
+        let (entries, waiting) = (BTreeMap::new(), BTreeSet::new());
+        Self { entries, waiting, running: 0, done: 0, interval, tokens: BURST, filled_at: now }
+    }
+
+    pub(super) fn announced(&self) -> Announced {
+        Announced { wanted: self.entries.len(), done: self.done }
+    }
+
+    /// Everything that has been or is being announced, names first.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        let mut keys: Vec<_> = self.entries.iter().collect();
+        keys.sort_by_key(|(_, entry)| entry.statement.urgency());
+        keys.into_iter().map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Takes over what is to be announced from now on; returns what no longer is.
+    pub(super) fn plan(&mut self, now: Instant, mut wanted: BTreeMap<Key, Statement>) -> Vec<Key> {
+        if wanted.len() > MAX_KEYS {
+            // Names stay: they lead to providers of the rest.
+            let mut room = MAX_KEYS.saturating_sub(wanted.values().filter(|s| s.urgency() == 0).count());
+            wanted.retain(|_, statement| {
+                let stays = statement.urgency() == 0 || room > 0;
+                room -= usize::from(statement.urgency() > 0 && room > 0);
+                stays
+            });
+        }
+        let gone: Vec<_> = self.entries.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
+        for key in &gone {
+            self.remove(key);
+        }
+        for (key, statement) in wanted {
+            match self.entries.get_mut(&key) {
+                Some(held) if held.statement == statement => {}
+                Some(held) if held.due.is_none() => (held.statement, held.again) = (statement, true),
+                _ => {
+                    self.remove(&key);
+                    self.insert(now, key, statement);
+                }
+            }
+        }
+        gone
+    }
+
+    /// Everything is to be announced once more.
+    pub(super) fn make_all_due(&mut self, now: Instant) {
+        let later: Vec<_> = self.waiting.iter().filter(|(due, ..)| *due > now).cloned().collect();
+        self.entries.values_mut().filter(|entry| entry.due.is_none()).for_each(|entry| entry.again = true);
+        for (_, _, key) in later {
+            if let Some(Entry { statement, .. }) = self.remove(&key) {
+                self.insert(now, key, statement);
+            }
+        }
+    }
+
+    /// The next announcement, if there is one to make now.
+    pub(super) fn next(&mut self, now: Instant) -> Option<(Key, Statement)> {
+        let passed = now.saturating_duration_since(self.filled_at).as_secs_f64();
+        self.tokens = (self.tokens + passed * PER_SECOND).min(BURST);
+        self.filled_at = now;
+        let is_due = self.waiting.first().is_some_and(|(due, ..)| *due <= now);
+        if !is_due || self.running >= MAX_RUNNING || self.tokens < 1.0 {
+            return None;
+        }
+        let (_, _, key) = self.waiting.pop_first()?;
+        let entry = self.entries.get_mut(&key)?;
+        (entry.due, entry.again) = (None, false);
+        self.tokens -= 1.0;
+        self.running += 1;
+        Some((key, entry.statement.clone()))
+    }
+
+    /// An announcement has ended. `false`: it has gone from the plan meanwhile.
+    pub(super) fn finished(&mut self, now: Instant, key: &Key, is_announced: bool) -> bool {
+        self.running -= 1;
+        let Some(entry) = self.entries.get_mut(key) else { return false };
+        self.done -= usize::from(entry.done);
+        entry.done = is_announced && !entry.again;
+        self.done += usize::from(entry.done);
+        let due = match () {
+            () if entry.again => now,
+            () if is_announced => {
+                entry.retry = RETRY_MIN;
+                now + self.interval
+            }
+            () => {
+                let retry = entry.retry;
+                entry.retry = (retry * 2).min(RETRY_MAX);
+                now + retry
+            }
+        };
+        entry.due = Some(due);
+        self.waiting.insert((due, entry.statement.urgency(), key.clone()));
+        true
+    }
+
+    /// When to look again, if nothing else happens before.
+    pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let (due, ..) = self.waiting.first()?;
+        if self.running >= MAX_RUNNING {
+            return None;
+        }
+        let filled = now + Duration::from_secs_f64(((1.0 - self.tokens) / PER_SECOND).max(0.0));
+        Some((*due).max(filled))
+    }
+
+    fn insert(&mut self, now: Instant, key: Key, statement: Statement) {
+        self.waiting.insert((now, statement.urgency(), key.clone()));
+        self.entries.insert(key, Entry { statement, due: Some(now), retry: RETRY_MIN, done: false, again: false });
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        self.done -= usize::from(entry.done);
+        if let Some(due) = entry.due {
+            self.waiting.remove(&(due, entry.statement.urgency(), key.clone()));
+        }
+        Some(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn artifacts(count: usize) -> BTreeMap<Key, Statement> {
+        (0..count).map(|n| (n.to_be_bytes().to_vec(), Statement::Provide)).collect()
+    }
+
+    /// Lets every announcement succeed at once until `until`; returns when each went out.
+    fn run(queue: &mut Queue, mut now: Instant, until: Instant) -> Vec<Instant> {
+        let mut sent = Vec::new();
+        loop {
+            while let Some((key, _)) = queue.next(now) {
+                sent.push(now);
+                queue.finished(now, &key, true);
+            }
+            match queue.wake_at(now) {
+                Some(wake) if wake < until => now = wake.max(now + Duration::from_millis(1)),
+                _ => return sent,
+            }
+        }
+    }
+
+    #[test]
+    fn a_thousand_artifacts_are_spread_over_time_and_again_at_the_next_turn() {
+        let start = Instant::now();
+        let mut queue = Queue::new(start, HOUR);
+        queue.plan(start, artifacts(1000));
+        let sent = run(&mut queue, start, start + 3 * HOUR / 2);
+        assert_eq!(queue.announced(), Announced { wanted: 1000, done: 1000 });
+        assert_eq!(sent.len(), 2000);
+        for window in sent.windows(200) {
+            let took = window[199] - window[0];
+            assert!(took >= Duration::from_secs(3), "200 announcements within {took:?}");
+        }
+    }
+
+    #[test]
+    fn names_go_first() {
+        let start = Instant::now();
+        let mut queue = Queue::new(start, HOUR);
+        let mut wanted = artifacts(10);
+        wanted.insert(b"zzz".to_vec(), Statement::Point(vec![1]));
+        queue.plan(start, wanted);
+        assert_eq!(queue.next(start).unwrap().0, b"zzz");
+    }
+
+    #[test]
+    fn few_run_at_a_time_and_failures_are_tried_again_later_and_later() {
+        let start = Instant::now();
+        let mut queue = Queue::new(start, HOUR);
+        queue.plan(start, artifacts(20));
+        let running: Vec<_> = std::iter::from_fn(|| queue.next(start)).collect();
+        assert_eq!((running.len(), queue.wake_at(start)), (MAX_RUNNING, None));
+        let mut queue = Queue::new(start, HOUR);
+        queue.plan(start, artifacts(1));
+        let mut now = start;
+        for wait in [2, 4, 8, 16, 32, 64, 120, 120] {
+            let (key, _) = queue.next(now).unwrap();
+            queue.finished(now, &key, false);
+            assert_eq!(queue.wake_at(now), Some(now + Duration::from_secs(wait)));
+            assert_eq!(queue.announced().done, 0);
+            now += Duration::from_secs(wait);
+        }
+    }
+
+    #[test]
+    fn what_changes_while_it_is_announced_is_announced_again() {
+        let start = Instant::now();
+        let mut queue = Queue::new(start, HOUR);
+        let plan = |value| BTreeMap::from([(b"name".to_vec(), Statement::Point(vec![value]))]);
+        queue.plan(start, plan(1));
+        let (key, _) = queue.next(start).unwrap();
+        assert_eq!(queue.plan(start, plan(2)), Vec::<Key>::new());
+        queue.finished(start, &key, true);
+        assert_eq!(queue.announced(), Announced { wanted: 1, done: 0 });
+        assert_eq!(queue.next(start), Some((key.clone(), Statement::Point(vec![2]))));
+        // And what is dropped meanwhile is forgotten.
+        assert_eq!(queue.plan(start, BTreeMap::new()), std::slice::from_ref(&key));
+        queue.finished(start, &key, true);
+        assert_eq!((queue.announced(), queue.wake_at(start)), (Announced::default(), None));
+    }
+
+    #[test]
+    fn all_can_be_made_due() {
+        let start = Instant::now();
+        let mut queue = Queue::new(start, HOUR);
+        queue.plan(start, artifacts(5));
+        assert_eq!(run(&mut queue, start, start + HOUR / 2).len(), 5);
+        queue.make_all_due(start);
+        assert_eq!(queue.announced(), Announced { wanted: 5, done: 0 });
+        assert_eq!(run(&mut queue, start, start + HOUR / 2).len(), 5);
+    }
+}

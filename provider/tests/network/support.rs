@@ -1,0 +1,122 @@
+//! Providers on loopback, a published release, and a small HTTP client.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use phase_core::codec::V1;
+use phase_core::{ArtifactEntry, Envelope, FileStore, ImportOptions, Manifest, Pointer, SigningKey, Store as _};
+use phase_provider::{Provider, ProviderConfig};
+use phase_transfer::net::bootstrap::{BootstrapPeer, BootstrapSource};
+use phase_transfer::net::{NodeConfig, NodeHandle, Role};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// A test that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+/// The time between two looks at something that cannot be waited for.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Runs a test; one that hangs fails.
+pub(crate) async fn in_time<T>(test: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, test).await.expect("the test hangs")
+}
+
+/// Looks at a condition until it is true.
+pub(crate) async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    while !condition().await {
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// A port of loopback that the system chooses.
+pub(crate) fn any_port() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+/// A provider's configuration: on loopback, with HTTP.
+pub(crate) fn config(store: &Path, bootstrap: &[BootstrapSource]) -> ProviderConfig {
+    let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+    let node = NodeConfig { bootstrap: bootstrap.to_vec(), ..NodeConfig::in_dht(Role::Server, listen, Vec::new()) };
+    ProviderConfig { http: Some(any_port()), ..ProviderConfig::new(store.to_owned(), node) }
+}
+
+/// A provider that has joined the network of `bootstrap`, if that names anybody.
+pub(crate) async fn start(store: &Path, bootstrap: &[BootstrapSource]) -> Provider {
+    let provider = Provider::start(config(store, bootstrap)).await.unwrap();
+    if !bootstrap.is_empty() {
+        joined(provider.node()).await;
+    }
+    provider
+}
+
+pub(crate) async fn joined(node: &NodeHandle) {
+    node.routing_peers().wait_for(|peers| *peers > 0).await.unwrap();
+}
+
+/// How others reach a node.
+pub(crate) async fn source(node: &NodeHandle) -> BootstrapSource {
+    let address = node.listen_addresses().await[0].clone();
+    BootstrapPeer { peer: Some(node.peer_id()), address }.into()
+}
+
+/// Publishes a release of so many small files into a store; returns how many keys are to be announced for it.
+pub(crate) fn publish(folder: &Path, files: usize) -> usize {
+    let store = FileStore::open(folder).unwrap();
+    let file = folder.with_extension("source");
+    let entries = (0..files).map(|n| {
+        std::fs::write(&file, n.to_be_bytes()).unwrap();
+        let artifact = store.import(&file, &ImportOptions::default(), &mut |_| {}).unwrap();
+        let index = artifact.index();
+        ArtifactEntry {
+            role: "file".parse().unwrap(),
+            filename: format!("file-{n}").parse().unwrap(),
+            size: index.size(),
+            cid: artifact.cid(),
+            sha256: index.sha256(),
+        }
+    });
+    let (issued_at, expires_at) = (500, 5_000);
+    let manifest = Manifest {
+        v: V1,
+        channel: "stable".parse().unwrap(),
+        arch: "x86_64".parse().unwrap(),
+        board: None,
+        version: 1,
+        release: "one".to_owned(),
+        issued_at,
+        expires_at,
+        artifacts: entries.collect(),
+        cmdline: None,
+    };
+    let key = SigningKey::from_secret_bytes(&[1; 32]);
+    let name = manifest.name();
+    let mut envelope = Envelope::unsigned(&manifest).unwrap();
+    envelope.sign::<Manifest>(&key).unwrap();
+    store.put_block(&envelope.cid(), &envelope.encode()).unwrap();
+    let manifest = Some(envelope.cid());
+    let pointer = Pointer { v: V1, name: name.clone(), manifest, version: 1, issued_at, expires_at, urls: Vec::new() };
+    let mut signed = Envelope::unsigned(&pointer).unwrap();
+    signed.sign::<Pointer>(&key).unwrap();
+    store.set_ref(&name, &signed).unwrap();
+    name.keys().len() + 1 + files
+}
+
+/// What an HTTP server answers.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// The header, in lower case.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+pub(crate) async fn get(provider: &Provider, path: &str) -> Answer {
+    let mut connection = TcpStream::connect(provider.http_address().unwrap()).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+}

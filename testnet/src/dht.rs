@@ -1,0 +1,176 @@
+//! A DHT of many real nodes in one process: event loop, Kademlia, guard and store are those that are shipped, only the
+//! sockets are missing.
+//!
+//! ```text
+//! Network ──► announce ──► look_up ──► kill ──► republish ──► look_up
+//!    │           │            └── Lookup: found or not, messages, time
+//!    │           └── Subject: a name, its signed pointer, who announces it
+//!    └── Member: a server or client
+//! ```
+//!
+//! The seed determines every peer id, who meets whom first, and who asks for what. What the nodes do with it takes its
+//! course in real time, so that no two runs are the same in every message.
+
+mod figures;
+mod lookup;
+mod subject;
+
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use phase_core::SigningKey;
+use phase_transfer::net::bootstrap::BootstrapPeer;
+use phase_transfer::net::{DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, Role};
+
+pub use figures::{Figures, Measurement, measure, resident_bytes};
+pub use lookup::{Kind, Lookup, Summary};
+use subject::Subject;
+
+/// Nodes that join at the same time, once there are as many already.
+const MAX_JOINING: usize = 64;
+/// Earlier nodes that a node is told of.
+const FIRST_PEERS: usize = 3;
+/// How long a node may take to join: any that takes longer is stuck.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What a network is made of.
+#[derive(Clone)]
+pub struct NetworkConfig {
+    /// DHT servers.
+    pub nodes: usize,
+    /// Nodes beside them that only ask. Default: 4.
+    pub clients: usize,
+    /// Determines everything random. Default: 0.
+    pub seed: u64,
+    /// Where each server listens; the port has to be free for each. Default: within this process.
+    pub listen: Multiaddr,
+    /// What every node is configured with, but for its role.
+    pub dht: DhtConfig,
+}
+
+impl NetworkConfig {
+    /// A network of so many servers within this process.
+    pub fn new(nodes: usize) -> Self {
+        let listen = "/memory/0".parse().expect("an address");
+        Self { nodes, clients: 4, seed: 0, listen, dht: DhtConfig::default() }
+    }
+}
+
+/// A running network. Dropping it ends every node.
+pub struct Network {
+    config: NetworkConfig,
+    random: fastrand::Rng,
+    servers: Vec<Member>,
+    clients: Vec<Member>,
+    subjects: Vec<Subject>,
+}
+
+/// A node of the network.
+struct Member {
+    node: Node,
+    /// Where it listens; nowhere for clients.
+    at: Option<BootstrapPeer>,
+}
+
+impl Member {
+    fn handle(&self) -> &NodeHandle {
+        self.node.handle()
+    }
+}
+
+impl Network {
+    /// Starts the nodes one after another, a few at a time. Each is told of a few earlier ones, and has joined when it
+    /// has found those closest to itself.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn start(config: NetworkConfig) -> Result<Self, NetworkError> {
+        let random = fastrand::Rng::with_seed(config.seed);
+        let mut network = Self { config, random, servers: Vec::new(), clients: Vec::new(), subjects: Vec::new() };
+        while network.servers.len() < network.config.nodes {
+            let missing = network.config.nodes - network.servers.len();
+            let joining = network.servers.len().clamp(1, MAX_JOINING).min(missing);
+            let wave: Vec<_> = (0..joining).map(|_| network.member(Role::Server)).collect();
+            network.servers.extend(try_join_all(wave.into_iter().map(start)).await?);
+        }
+        let clients: Vec<_> = (0..network.config.clients).map(|_| network.member(Role::Client)).collect();
+        network.clients = try_join_all(clients.into_iter().map(start)).await?;
+        Ok(network)
+    }
+
+    /// The servers that are left.
+    pub fn servers(&self) -> impl Iterator<Item = &NodeHandle> {
+        self.servers.iter().map(Member::handle)
+    }
+
+    /// A few of the servers, as a node that joins is told of them.
+    pub fn first_peers(&mut self) -> Vec<BootstrapPeer> {
+        let known: Vec<_> = self.servers.iter().filter_map(|member| member.at.clone()).collect();
+        self.random.choose_multiple(known, FIRST_PEERS)
+    }
+
+    /// Ends a random share of the servers, all at once and without a word.
+    pub fn kill(&mut self, share: f64) {
+        let left = self.servers.len() as f64 * (1.0 - share);
+        self.random.shuffle(&mut self.servers);
+        self.servers.truncate(left.round() as usize);
+    }
+
+    /// The mean number of peers in the routing tables of the servers.
+    pub async fn routing_peers(&self) -> f64 {
+        let mut sum = 0;
+        for server in self.servers() {
+            sum += server.dht_stats().await.map_or(0, |stats| stats.routing_peers);
+        }
+        sum as f64 / self.servers.len().max(1) as f64
+    }
+
+    /// How the next node is to be started.
+    fn member(&mut self, role: Role) -> NodeConfig {
+        let mut secret = [0; 32];
+        self.random.fill(&mut secret);
+        let listen = match role {
+            Role::Server => vec![self.config.listen.clone()],
+            Role::Client => Vec::new(),
+        };
+        let dht = Some(DhtConfig { role, ..self.config.dht.clone() });
+        let identity = Identity::from_key(&SigningKey::from_secret_bytes(&secret));
+        NodeConfig { identity, dht, ..NodeConfig::in_dht(role, listen, self.first_peers()) }
+    }
+}
+
+/// Starts a node and waits until it has joined.
+async fn start(config: NodeConfig) -> Result<Member, NetworkError> {
+    let is_first = config.bootstrap.is_empty();
+    let node = Node::start(config).await?;
+    let peer = Some(node.handle().peer_id());
+    let address = node.handle().listen_addresses().await.into_iter().next();
+    let at = address.map(|address| BootstrapPeer { peer, address });
+    if !is_first {
+        let joined = tokio::time::timeout(JOIN_TIMEOUT, join(node.handle())).await;
+        joined.map_err(|_| NetworkError::Alone)?;
+    }
+    Ok(Member { node, at })
+}
+
+/// Waits for the first server and for a search for ourselves, which makes us known to those closest to us.
+async fn join(node: &NodeHandle) {
+    let mut routing = node.routing_peers();
+    // Fails only if the node has stopped, which the search then finds too.
+    let _ = routing.wait_for(|peers| *peers > 0).await;
+    let _ = node.find_closest(&node.peer_id().to_bytes()).await.finish().await;
+}
+
+/// Why a network does not come to be, or does not do as it is told.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// A node does not start.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// A node finds nobody.
+    #[error("a node has not joined the DHT within {} s", JOIN_TIMEOUT.as_secs())]
+    Alone,
+    /// Nobody keeps what is announced.
+    #[error("cannot announce")]
+    Announce(#[from] phase_transfer::net::QueryError),
+}

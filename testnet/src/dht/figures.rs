@@ -1,0 +1,120 @@
+//! The figures of a network of a given size, as the command line prints them.
+
+use std::fmt;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::{Network, NetworkConfig, NetworkError, Summary};
+
+/// The share of the servers that goes.
+const GONE: f64 = 0.2;
+
+/// What to measure.
+#[derive(Clone)]
+pub struct Measurement {
+    /// The network.
+    pub network: NetworkConfig,
+    /// Names announced.
+    pub names: usize,
+    /// Lookups before, and again after nodes have gone.
+    pub lookups: usize,
+    /// What this process used before the first network, in bytes; see [`resident_bytes`].
+    pub resident_before: Option<u64>,
+}
+
+/// What a network of one size did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// DHT servers.
+    pub nodes: usize,
+    /// Until all have joined, one wave after another, in seconds.
+    pub join_seconds: f64,
+    /// Peers in a routing table, on average.
+    pub routing_peers: f64,
+    /// Messages of a whole lookup, on average.
+    pub messages_mean: f64,
+    /// Messages that 95 % of the lookups stay within.
+    pub messages_p95: u32,
+    /// log2 of the number of nodes, to compare with.
+    pub log2_nodes: f64,
+    /// From the question to the answer, on average, in milliseconds.
+    pub latency_mean_ms: f64,
+    /// The same, of 95 %.
+    pub latency_p95_ms: f64,
+    /// The share of lookups that succeeded, 0 to 1.
+    pub found: f64,
+    /// The same, right after a fifth of the nodes has gone.
+    pub found_after_loss: f64,
+    /// The same, after everything was announced again.
+    pub found_after_republish: f64,
+    /// Memory of this process for each node, in KiB; none where the system does not tell.
+    pub kib_per_node: Option<f64>,
+}
+
+/// Starts a network, looks things up, takes a fifth of it away, announces again and looks again.
+///
+/// # Errors
+/// [`NetworkError`].
+pub async fn measure(measurement: Measurement) -> Result<Figures, NetworkError> {
+    let Measurement { network: config, names, lookups, resident_before } = measurement;
+    let (nodes, members) = (config.nodes, config.nodes + config.clients);
+    let started = Instant::now();
+    let mut network = Network::start(config).await?;
+    let join_seconds = started.elapsed().as_secs_f64();
+    network.announce(names).await?;
+    // One at a time: it is about the way through the network, not about how busy this machine is.
+    let before = Summary::of(&network.look_up(lookups, 1).await);
+    let routing_peers = network.routing_peers().await;
+    let resident = resident_before.and_then(|before| Some(resident_bytes()?.saturating_sub(before)));
+    network.kill(GONE);
+    let after_loss = Summary::of(&network.look_up(lookups, 1).await);
+    network.republish().await?;
+    let after_republish = Summary::of(&network.look_up(lookups, 1).await);
+    Ok(Figures {
+        nodes,
+        join_seconds,
+        routing_peers,
+        messages_mean: before.messages_mean,
+        messages_p95: before.messages_p95,
+        log2_nodes: (nodes as f64).log2(),
+        latency_mean_ms: before.latency_mean.as_secs_f64() * 1e3,
+        latency_p95_ms: before.latency_p95.as_secs_f64() * 1e3,
+        found: before.found,
+        found_after_loss: after_loss.found,
+        found_after_republish: after_republish.found,
+        kib_per_node: resident.map(|bytes| bytes as f64 / 1024.0 / members as f64),
+    })
+}
+
+impl Figures {
+    /// What stands above the columns.
+    pub const HEADER: &'static str = "\
+nodes    join  table  messages  p95  log2 N  latency    p95   found  -20 %  announced again  KiB/node";
+}
+
+/// One line below [`Figures::HEADER`].
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |share: f64| share * 100.0;
+        write!(
+            f,
+            "{:5} {:5.1} s {:6.1} {:9.1} {:4}",
+            self.nodes, self.join_seconds, self.routing_peers, self.messages_mean, self.messages_p95
+        )?;
+        write!(f, " {:7.1} {:5.1} ms {:3.0} ms", self.log2_nodes, self.latency_mean_ms, self.latency_p95_ms)?;
+        let shares = [self.found, self.found_after_loss, self.found_after_republish].map(percent);
+        write!(f, " {:5.1} % {:4.1} % {:14.1} %", shares[0], shares[1], shares[2])?;
+        match self.kib_per_node {
+            Some(kib) => write!(f, " {kib:9.0}"),
+            None => write!(f, " {:>9}", "-"),
+        }
+    }
+}
+
+/// What this process has in memory, in bytes; none where the system does not tell.
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}

@@ -1,0 +1,207 @@
+//! A node of libp2p's own Kademlia without any guard, that lies and floods.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::kad::store::{MemoryStore, RecordStore as _};
+use libp2p::kad::{self, KBucketDistance, KBucketKey, ProviderRecord, Quorum, Record, RecordKey};
+use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, Transport as _, identify, plaintext, yamux};
+use phase_core::record::DhtRecord as _;
+use phase_core::{Name, Pointer, SigningKey};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::release::{EXPIRES, NOW, Release, name};
+
+/// Keys tried for each Sybil.
+const TRIES: usize = 96;
+/// The time between two lies of a Sybil, most of which go to all honest nodes: far more than they permit, and so little that
+/// seventy nodes in one process have time for anything else.
+const PACE: Duration = Duration::from_millis(250);
+/// Values that each Sybil is putting at a time.
+const AT_ONCE: u64 = 4;
+/// Searches for nodes to tell of providers that each Sybil has under way beside that.
+const MAX_PROVIDING: usize = 2;
+/// Providers that exist nowhere, of which each Sybil tells for every key.
+const FALSE_PROVIDERS: usize = 20;
+
+/// A running Sybil.
+pub(crate) struct Sybil {
+    sent: Arc<AtomicU64>,
+    _task: AbortOnDropHandle<()>,
+}
+
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    identify: identify::Behaviour,
+    kad: kad::Behaviour<MemoryStore>,
+}
+
+/// How far a peer is from a name's first key.
+pub(crate) fn distance(peer: &PeerId, name: &Name) -> KBucketDistance {
+    distance_to(peer, name.key().as_bytes())
+}
+
+fn distance_to(peer: &PeerId, key: &[u8]) -> KBucketDistance {
+    KBucketKey::new(key.to_vec()).distance(&KBucketKey::from(*peer))
+}
+
+/// The keys of those `count` peers that are closest to a key, of many.
+pub(crate) fn grind(seed: u64, key: &[u8], count: usize) -> Vec<Keypair> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let tried = std::iter::repeat_with(|| {
+        let mut secret = [0; 32];
+        random.fill(&mut secret);
+        Keypair::ed25519_from_bytes(secret).unwrap()
+    });
+    let mut all: Vec<_> =
+        tried.take(count * TRIES).map(|pair| (distance_to(&pair.public().to_peer_id(), key), pair)).collect();
+    all.sort_by_key(|(distance, _)| *distance);
+    all.into_iter().take(count).map(|(_, pair)| pair).collect()
+}
+
+/// What all of them have sent.
+pub(crate) fn sent(sybils: &[Sybil]) -> u64 {
+    sybils.iter().map(|sybil| sybil.sent.load(Ordering::Relaxed)).sum()
+}
+
+impl Sybil {
+    /// Starts to flood `targets`.
+    pub(crate) fn start(number: usize, key: Keypair, targets: Vec<(PeerId, Multiaddr)>, release: &Release) -> Self {
+        let sent = Arc::<AtomicU64>::default();
+        let forger = Forger::new(number, release);
+        let flood = flood(swarm(key, &forger), targets, forger, sent.clone());
+        Self { sent, _task: AbortOnDropHandle::new(tokio::spawn(flood)) }
+    }
+}
+
+fn swarm(key: Keypair, forger: &Forger) -> Swarm<Behaviour> {
+    let peer = key.public().to_peer_id();
+    let transport = libp2p::core::transport::MemoryTransport::default()
+        .upgrade(Version::V1Lazy)
+        .authenticate(plaintext::Config::new(&key))
+        .multiplex(yamux::Config::default())
+        .boxed();
+    let mut config = kad::Config::new(StreamProtocol::new("/phase/kad/1.0.0"));
+    config.set_periodic_bootstrap_interval(None);
+    let mut kad = kad::Behaviour::with_config(peer, MemoryStore::new(peer), config);
+    kad.set_mode(Some(kad::Mode::Server));
+    for key in name().keys() {
+        kad.store_mut().put(Record::new(RecordKey::new(&key), forger.newest.clone())).unwrap();
+        for _ in 0..FALSE_PROVIDERS {
+            let nowhere = vec!["/memory/1".parse().unwrap()];
+            let record = ProviderRecord::new(RecordKey::new(&key), PeerId::random(), nowhere);
+            kad.store_mut().add_provider(record).unwrap();
+        }
+    }
+    let identify = identify::Behaviour::new(identify::Config::new("/phase/1.0.0".to_owned(), key.public()));
+    let config = libp2p::swarm::Config::with_tokio_executor();
+    let mut swarm = Swarm::new(transport, Behaviour { identify, kad }, peer, config);
+    swarm.listen_on("/memory/0".parse().unwrap()).unwrap();
+    swarm
+}
+
+async fn flood(
+    mut swarm: Swarm<Behaviour>,
+    targets: Vec<(PeerId, Multiaddr)>,
+    mut forger: Forger,
+    sent: Arc<AtomicU64>,
+) {
+    for (peer, address) in &targets {
+        swarm.behaviour_mut().kad.add_address(peer, address.clone());
+    }
+    let mut running = 0;
+    let mut pace = tokio::time::interval(PACE);
+    loop {
+        let event = tokio::select! {
+            event = swarm.select_next_some() => event,
+            _ = pace.tick() => {
+                if running < AT_ONCE {
+                    running += u64::from(forger.send(&mut swarm.behaviour_mut().kad, &targets));
+                }
+                continue;
+            }
+        };
+        match event {
+            SwarmEvent::NewListenAddr { address, .. } => swarm.add_external_address(address),
+            SwarmEvent::Behaviour(BehaviourEvent::Kad(kad::Event::OutboundQueryProgressed {
+                step, result, ..
+            })) if step.last => {
+                running -= u64::from(matches!(result, kad::QueryResult::PutRecord(_)));
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Makes up what one Sybil says.
+struct Forger {
+    key: SigningKey,
+    number: usize,
+    count: usize,
+    pointer: Pointer,
+    /// A pointer to nothing, newer than any true one.
+    newest: Vec<u8>,
+}
+
+impl Forger {
+    fn new(number: usize, release: &Release) -> Self {
+        let key = SigningKey::from_secret_bytes(&[9; 32]);
+        let mut pointer: Pointer = release.pointer.payload_unverified().unwrap();
+        (pointer.version, pointer.expires_at) = (u64::MAX, EXPIRES);
+        let newest = pointer.seal(&key).unwrap();
+        Self { key, number, count: 0, pointer, newest }
+    }
+
+    /// Sends the next lie; returns whether it is a value.
+    fn send(&mut self, kad: &mut kad::Behaviour<MemoryStore>, targets: &[(PeerId, Multiaddr)]) -> bool {
+        self.count += 1;
+        let keys = name().keys();
+        let key = keys[self.count % keys.len()].clone();
+        let unheard: Name = format!("junk/n{}-{}", self.number, self.count).parse().unwrap();
+        match self.count % 8 {
+            0 => self.put(kad, targets, key, self.newest.clone()),
+            1 => self.put(kad, targets, key, self.sealed(|pointer| pointer.expires_at = NOW)),
+            2 => self.put(kad, targets, key, self.sealed(|pointer| pointer.name = unheard)),
+            3 => self.put(kad, targets, format!("/junk/{}", self.count), vec![7; 1000]),
+            4 => self.put(kad, targets, unheard.key(), self.sealed(|pointer| pointer.name = unheard.clone())),
+            5 => Self::provide(kad, &key),
+            6 => Self::provide(kad, &unheard.key()),
+            _ => Self::provide(kad, &format!("/junk/{}", self.count)),
+        }
+    }
+
+    fn sealed(&self, change: impl FnOnce(&mut Pointer)) -> Vec<u8> {
+        let mut pointer = self.pointer.clone();
+        change(&mut pointer);
+        pointer.seal(&self.key).unwrap()
+    }
+
+    fn put(
+        &self,
+        kad: &mut kad::Behaviour<MemoryStore>,
+        targets: &[(PeerId, Multiaddr)],
+        key: String,
+        value: Vec<u8>,
+    ) -> bool {
+        let record = Record::new(RecordKey::new(&key), value);
+        kad.put_record_to(record, targets.iter().map(|(peer, _)| *peer), Quorum::All);
+        true
+    }
+
+    /// Goes on beside the puts, for it has to look for nodes first.
+    fn provide(kad: &mut kad::Behaviour<MemoryStore>, key: &str) -> bool {
+        if kad.iter_queries().count() > AT_ONCE as usize + MAX_PROVIDING {
+            return false;
+        }
+        let key = RecordKey::new(&key);
+        kad.start_providing(key.clone()).unwrap();
+        kad.stop_providing(&key);
+        false
+    }
+}

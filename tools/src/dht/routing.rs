@@ -1,0 +1,57 @@
+//! `phase dht peers`: the routing table of a node that has just joined.
+
+use std::time::Duration;
+
+use phase_client::cli::{self, Fault, NodeArgs, printable};
+use phase_core::failure::EXIT_CODES;
+use phase_transfer::net::RoutingPeer;
+use serde_json::{Value, json};
+
+use crate::network;
+use crate::output::Output;
+
+const NOTE: &str = "\
+A node that joins looks for its own neighbours, and so meets the others. Bucket 255 is for the half of the network that
+is farthest from this node, 254 for the next quarter, and so on; each has room for 20 peers.";
+
+#[derive(clap::Args)]
+#[command(after_help = NOTE, after_long_help = format!("{NOTE}\n\n{EXIT_CODES}"))]
+pub(crate) struct Args {
+    /// How long to wait for the table to fill after joining
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = cli::parse_duration)]
+    wait: Duration,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
+    let mut table = network::ask_dht(&args.node, async |node| {
+        tokio::time::sleep(args.wait).await;
+        Ok(node.routing_table().await)
+    })?;
+    table.sort_by(|one, other| other.bucket.cmp(&one.bucket).then_with(|| one.peer.cmp(&other.peer)));
+    output.result(|| table.iter().map(json).collect(), || text(&table))
+}
+
+fn json(peer: &RoutingPeer) -> Value {
+    json!({
+        "peer": peer.peer.to_string(),
+        "addresses": network::texts(&peer.addresses),
+        "connected": peer.is_connected,
+        "bucket": peer.bucket,
+    })
+}
+
+fn text(table: &[RoutingPeer]) -> String {
+    let mut lines = Vec::new();
+    for bucket in table.chunk_by(|one, other| one.bucket == other.bucket) {
+        lines.push(format!("bucket {}, {} peers", bucket[0].bucket, bucket.len()));
+        for peer in bucket {
+            let state = if peer.is_connected { "connected" } else { "" };
+            lines.push(format!("  {}  {state}", peer.peer).trim_end().to_owned());
+            lines.extend(peer.addresses.iter().map(|address| format!("    {}", printable(&address.to_string()))));
+        }
+    }
+    lines.push(format!("{} peers", table.len()));
+    lines.join("\n")
+}

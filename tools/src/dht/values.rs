@@ -1,0 +1,164 @@
+//! What the DHT holds under a key: decoded, and verified as far as that is possible.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use phase_client::cli::Fault;
+use phase_core::envelope::Payload;
+use phase_core::pointer::Pointer;
+use phase_core::record::decode_envelope;
+use phase_core::trust::{TrustRoot, TrustedTime};
+use phase_core::{Authority, Contact, DhtKey, Name, SignedRecord};
+use phase_transfer::net::{FoundValue, PeerId, public_key_of};
+
+/// One distinct value.
+pub(super) struct Value {
+    pub(super) len: usize,
+    pub(super) content: Option<Content>,
+    pub(super) verdict: Verdict,
+    /// Who holds it; `None` is this node.
+    pub(super) holders: BTreeSet<Option<PeerId>>,
+    /// Under which keys it was found.
+    pub(super) keys: BTreeSet<DhtKey>,
+}
+
+/// What a value is, whether or not it verifies.
+pub(super) enum Content {
+    Pointer(Pointer),
+    Contact(Contact),
+    Authority(Authority),
+    Record(SignedRecord),
+}
+
+/// Whether a value may be believed. The best comes first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Verdict {
+    Verified,
+    /// It makes sense; who signed it cannot be told without a trust root.
+    NotVerified,
+    /// Why not.
+    Refused(String),
+}
+
+/// Judges what was found, the newest of what verifies first.
+pub(super) fn judge(
+    found: impl IntoIterator<Item = (DhtKey, FoundValue)>,
+    root: Option<&TrustRoot>,
+    at: TrustedTime,
+) -> Vec<Value> {
+    let mut values: BTreeMap<Vec<u8>, Value> = BTreeMap::new();
+    for (key, FoundValue { holder, value }) in found {
+        let entry = values.entry(value).or_insert_with_key(|bytes| {
+            let (content, verdict) = read(&key, bytes, root, at);
+            Value { len: bytes.len(), content, verdict, holders: BTreeSet::new(), keys: BTreeSet::new() }
+        });
+        entry.holders.insert(holder);
+        entry.keys.insert(key);
+    }
+    let mut values: Vec<_> = values.into_values().collect();
+    values.sort_by_cached_key(|value| (value.verdict.clone(), Reverse(value.content.as_ref().map(Content::rank))));
+    values
+}
+
+fn read(key: &DhtKey, bytes: &[u8], root: Option<&TrustRoot>, at: TrustedTime) -> (Option<Content>, Verdict) {
+    match key {
+        DhtKey::Name(name) | DhtKey::NameCopy(name, _) => pointer(name, bytes, root, at),
+        DhtKey::Contact(peer) => {
+            let key = peer.as_str().parse().ok().and_then(|peer| public_key_of(&peer));
+            let opened = match key {
+                Some(key) => Contact::open(bytes, peer, &key, at).map_err(Fault::from),
+                None => Err(Fault::new(phase_core::Failure::Untrusted, "no Ed25519 key belongs to that peer id")),
+            };
+            self_signed(opened, bytes, Content::Contact)
+        }
+        DhtKey::Authority(id) => {
+            self_signed(Authority::open(bytes, id, at).map_err(Fault::from), bytes, Content::Authority)
+        }
+        DhtKey::Record { owner, label } => {
+            self_signed(SignedRecord::open(bytes, owner, label, at).map_err(Fault::from), bytes, Content::Record)
+        }
+        DhtKey::Content(_) => (None, Verdict::Refused("the DHT has no values under a CID".to_owned())),
+    }
+}
+
+fn self_signed<R: Payload>(
+    opened: Result<R, Fault>,
+    bytes: &[u8],
+    content: fn(R) -> Content,
+) -> (Option<Content>, Verdict) {
+    match opened {
+        Ok(record) => (Some(content(record)), Verdict::Verified),
+        // What it claims to be is worth showing all the same.
+        Err(error) => (unverified(bytes).map(content), Verdict::Refused(error.chain())),
+    }
+}
+
+fn unverified<P: Payload>(bytes: &[u8]) -> Option<P> {
+    decode_envelope(bytes).ok()?.payload_unverified().ok()
+}
+
+fn pointer(name: &Name, bytes: &[u8], root: Option<&TrustRoot>, at: TrustedTime) -> (Option<Content>, Verdict) {
+    let envelope = match decode_envelope(bytes) {
+        Ok(envelope) => envelope,
+        Err(error) => return (None, Verdict::Refused(Fault::from(error).chain())),
+    };
+    let claimed: Pointer = match envelope.payload_unverified() {
+        Ok(pointer) => pointer,
+        Err(error) => return (None, Verdict::Refused(Fault::from(error).chain())),
+    };
+    let verdict = match root.map(|root| root.verify_pointer(&envelope, name, at)) {
+        Some(Ok(_)) => Verdict::Verified,
+        Some(Err(error)) => Verdict::Refused(Fault::from(error).chain()),
+        None if claimed.name != *name => Verdict::Refused(format!("a pointer of {}", claimed.name)),
+        None if claimed.expires_at <= at.0 => {
+            Verdict::Refused(format!("expired at {}", TrustedTime(claimed.expires_at)))
+        }
+        None => Verdict::NotVerified,
+    };
+    (Some(Content::Pointer(claimed)), verdict)
+}
+
+impl Content {
+    /// Which of two is the newer.
+    fn rank(&self) -> (u64, u64) {
+        match self {
+            Self::Pointer(pointer) => (pointer.version, pointer.issued_at),
+            Self::Contact(contact) => (contact.version, contact.issued_at),
+            Self::Authority(authority) => (authority.version, authority.issued_at),
+            Self::Record(record) => (record.version, record.issued_at),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use phase_core::codec::V1;
+    use phase_core::{DhtRecord as _, SigningKey};
+
+    use super::*;
+
+    fn record(version: u64) -> (DhtKey, Vec<u8>) {
+        let key = SigningKey::from_secret_bytes(&[1; 32]);
+        let (label, value) = ("motd".parse().unwrap(), version.to_string().into_bytes());
+        let record = SignedRecord { v: V1, key: key.public(), label, value, version, issued_at: 1, expires_at: 100 };
+        (record.dht_key(), record.seal(&key).unwrap())
+    }
+
+    fn found(key: &DhtKey, value: Vec<u8>) -> (DhtKey, FoundValue) {
+        (key.clone(), FoundValue { holder: Some(PeerId::random()), value })
+    }
+
+    #[test]
+    fn values_are_told_apart_and_the_newest_that_verifies_comes_first() {
+        let ((key, old), (_, new)) = (record(1), record(2));
+        let all = [found(&key, b"nonsense".to_vec()), found(&key, old.clone()), found(&key, new), found(&key, old)];
+        let values = judge(all.clone(), None, TrustedTime(50));
+        let seen: Vec<_> =
+            values.iter().map(|value| (value.verdict == Verdict::Verified, value.holders.len())).collect();
+        assert_eq!(seen, [(true, 1), (true, 2), (false, 1)]);
+        assert!(matches!(&values[0].content, Some(Content::Record(record)) if record.version == 2));
+        let values = judge(all, None, TrustedTime(100));
+        assert!(values.iter().all(|value| matches!(value.verdict, Verdict::Refused(_))), "they have expired");
+        assert!(values.iter().any(|value| value.content.is_some()), "what they claim is shown");
+    }
+}

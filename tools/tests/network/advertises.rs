@@ -1,0 +1,69 @@
+//! What is hosted elsewhere is announced without a store, and stays known as long as somebody announces it.
+
+use serde_json::Value;
+
+use super::process::Process;
+use super::setting::{NAME, Setting, fails, json};
+
+const ADVERTISE: &str = "advertise name stable/x86_64 --key a.key --root root.cbor";
+const URL: &str = "https://example.org/stable";
+
+#[test]
+fn a_name_with_urls_alone_is_found() {
+    let setting = Setting::new();
+    let told = json(setting.phase(&format!("{ADVERTISE} --version 3 --url {URL} --once --json")));
+    assert_eq!((&told["announced"], told["acknowledged_by"].as_array().unwrap().len()), (&NAME.into(), 1));
+    let found = json(setting.phase(&format!("dht get {NAME} --root root.cbor --json")));
+    let content = &found["values"][0]["content"];
+    assert_eq!((&content["urls"][0], &content["version"]), (&URL.into(), &3.into()));
+    assert_eq!((&content["manifest"], &found["values"][0]["verified"]), (&Value::Null, &true.into()));
+    assert_eq!(found["values"][0]["keys"].as_array().unwrap().len(), 3, "{found:#}");
+}
+
+#[test]
+fn a_record_is_announced_until_somebody_stops_it() {
+    let setting = Setting::new();
+    let mut advertiser = Process::start(&mut setting.phase(&format!("{ADVERTISE} --version 1 --url {URL}")));
+    let line = advertiser.line(|line| line.starts_with("announced ").then(|| line.to_owned()));
+    assert!(line.contains(NAME) && line.contains("1 nodes"), "{line}");
+    assert!(advertiser.is_running());
+    let end = advertiser.stop();
+    assert_eq!(end.code, 0, "{}", end.stderr);
+}
+
+#[test]
+fn a_record_with_a_short_life_is_signed_anew_in_time() {
+    let setting = Setting::new();
+    let words = format!("{ADVERTISE} --version 1 --url {URL} --lifetime 10s");
+    let mut advertiser = Process::start(&mut setting.phase(&words));
+    for _ in 0..2 {
+        advertiser.line(|line| line.starts_with("announced ").then_some(()));
+    }
+    let found = json(setting.phase(&format!("dht get {NAME} --root root.cbor --json")));
+    assert_eq!(found["values"][0]["content"]["version"], 1);
+    assert_eq!(advertiser.stop().code, 0);
+}
+
+#[test]
+fn what_a_publisher_signs_for_is_found_by_its_key() {
+    let setting = Setting::new();
+    let key = setting.bench.json("key show a.key")["key_id"].as_str().unwrap().to_owned();
+    let find = || setting.phase(&format!("dht authority {key} --json"));
+    fails(find(), 4, &[&format!("authority:{key}"), "1 answered"]);
+    let address = setting.address();
+    let names = "--name stable/x86_64 --name edge/x86_64";
+    json(setting.phase(&format!("advertise authority --key a.key {names} --provider {address} --once --json")));
+    let found = json(find());
+    assert_eq!(found["names"], serde_json::json!(["stable/x86_64", "edge/x86_64"]));
+    assert_eq!((&found["providers"][0], &found["holders"]), (&address.into(), &1.into()));
+}
+
+#[test]
+fn a_pointer_signed_elsewhere_is_announced_as_it_is() {
+    let setting = Setting::new();
+    setting.bench.file("image", 10_000);
+    let release = setting.publish("store", "--artifact rootfs=image");
+    json(setting.phase("advertise pointer store/refs/stable/x86_64 --root root.cbor --once --json"));
+    let found = json(setting.phase(&format!("dht get {NAME} --root root.cbor --json")));
+    assert_eq!(found["values"][0]["content"]["manifest"], release["manifest"]);
+}

@@ -1,0 +1,99 @@
+//! What a node dials and listens with.
+//!
+//! TCP with TLS or Noise, and QUIC; with feature `dns` names in addresses of both, with feature `memory` addresses within
+//! this process.
+
+#[cfg(feature = "dns")]
+mod names;
+mod security;
+
+use std::net::SocketAddr;
+use std::num::NonZeroU8;
+use std::time::Duration;
+
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::transport::Boxed;
+use libp2p::core::transport::timeout::TransportTimeout;
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::swarm::{self, NetworkBehaviour};
+use libp2p::{PeerId, Swarm, Transport as _, quic, tcp, yamux};
+
+use super::NodeError;
+use super::late_dial::LateDial;
+
+/// How much later than TCP addresses the QUIC addresses of a peer are dialled: a few round trips over a long line, which
+/// TCP with TLS and yamux needs more of.
+const TCP_HEAD_START: Duration = Duration::from_millis(500);
+/// How long setting up a connection may take, from the first packet to the agreed protocols. Half of what a DHT query has:
+/// one machine that was switched off must not cost the whole query.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Addresses of one peer that are dialled at a time: all that are usually known, so that the dead ones among them do not
+/// hold up the others.
+const DIALS_PER_PEER: NonZeroU8 = NonZeroU8::new(24).expect("24 is not zero");
+/// How long a connection without a stream is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How a node dials.
+#[derive(Clone, Debug, Default)]
+pub struct TransportConfig {
+    /// The DNS server that looks up names in addresses; `None`, the default: those that the system names. Without feature
+    /// `dns` it does nothing.
+    pub nameserver: Option<SocketAddr>,
+}
+
+/// Connections to peers that have proved who they are.
+type Connections = Boxed<(PeerId, StreamMuxerBox)>;
+
+/// A Swarm that listens on nothing yet.
+///
+/// # Errors
+/// [`NodeError::Transport`], if the key cannot be used for TLS or Noise.
+pub(super) fn build_swarm<B: NetworkBehaviour>(
+    keypair: &Keypair,
+    config: &TransportConfig,
+    behaviour: B,
+) -> Result<Swarm<B>, NodeError> {
+    let transport = transport(keypair, config, SETUP_TIMEOUT)?;
+    let config = swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(IDLE_TIMEOUT)
+        .with_dial_concurrency_factor(DIALS_PER_PEER);
+    Ok(Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config))
+}
+
+fn transport(key: &Keypair, config: &TransportConfig, setup_timeout: Duration) -> Result<Connections, NodeError> {
+    let transport = sockets(key)?;
+    #[cfg(feature = "memory")]
+    let transport = transport.or_transport(within_process(key)).map(|either, _| either.into_inner()).boxed();
+    let transport = TransportTimeout::new(transport, setup_timeout).boxed();
+    #[cfg(feature = "dns")]
+    let transport = names::resolving(transport, config.nameserver);
+    #[cfg(not(feature = "dns"))]
+    let _ = config;
+    Ok(transport)
+}
+
+fn sockets(key: &Keypair) -> Result<Connections, NodeError> {
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default())
+        .upgrade(Version::V1Lazy)
+        .authenticate(security::tls_or_noise(key)?)
+        .multiplex(yamux::Config::default())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let quic = LateDial::new(quic::tokio::Transport::new(quic::Config::new(key)), TCP_HEAD_START)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    Ok(tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed())
+}
+
+/// Connections without sockets, at `/memory/<number>`. Nobody listens in, and what several hundred nodes would encrypt takes
+/// most of the time of a test.
+#[cfg(feature = "memory")]
+fn within_process(key: &Keypair) -> Connections {
+    let transport = libp2p::core::transport::MemoryTransport::default()
+        .upgrade(Version::V1Lazy)
+        .authenticate(libp2p::plaintext::Config::new(key))
+        .multiplex(yamux::Config::default());
+    transport.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))).boxed()
+}
+
+#[cfg(test)]
+mod tests;
