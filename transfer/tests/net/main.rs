@@ -10,4 +10,5 @@ mod nodes;
 mod raw;
 mod server_keeps_within_bounds;
 mod server_refuses_nonsense;
+mod silence;
 mod stranger;

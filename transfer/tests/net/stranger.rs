@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
-use libp2p::identity::Keypair;
+use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, SwarmBuilder, identify, noise, tcp, yamux};
 use phase_transfer::net::bootstrap::BootstrapPeer;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::silence;
 
 /// Kademlia as Phase nodes speak it.
 pub(crate) const KADEMLIA: StreamProtocol = StreamProtocol::new("/phase/kad/1.0.0");
@@ -17,6 +19,7 @@ pub(crate) const KADEMLIA: StreamProtocol = StreamProtocol::new("/phase/kad/1.0.
 struct Behaviour {
     identify: identify::Behaviour,
     stream: libp2p_stream::Behaviour,
+    silence: Toggle<silence::Behaviour>,
 }
 
 /// See the module's documentation. Does what it is told to on streams of its own.
@@ -25,7 +28,7 @@ pub(crate) struct Stranger {
     pub(crate) address: Multiaddr,
     control: libp2p_stream::Control,
     identified: watch::Receiver<Vec<identify::Info>>,
-    _running: [AbortOnDropHandle<()>; 2],
+    _running: AbortOnDropHandle<()>,
 }
 
 impl Stranger {
@@ -40,24 +43,19 @@ impl Stranger {
     }
 
     async fn new(other: &BootstrapPeer, is_server: bool) -> Self {
-        let identify = |key: &Keypair| identify::Behaviour::new(identify::Config::new("/x".to_owned(), key.public()));
         let mut swarm = SwarmBuilder::with_new_identity()
             .with_tokio()
             .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
             .unwrap()
-            .with_behaviour(|key| Behaviour { identify: identify(key), stream: libp2p_stream::Behaviour::new() })
+            .with_behaviour(|key| Behaviour {
+                identify: identify::Behaviour::new(identify::Config::new("/x".to_owned(), key.public())),
+                stream: libp2p_stream::Behaviour::new(),
+                silence: is_server.then(|| silence::Behaviour::new(KADEMLIA)).into(),
+            })
             .unwrap()
             .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(600)))
             .build();
-        let mut control = swarm.behaviour().stream.new_control();
-        let questions = is_server.then(|| control.accept(KADEMLIA).unwrap());
-        let silence = AbortOnDropHandle::new(tokio::spawn(async move {
-            let mut never_answered = Vec::new();
-            let Some(mut questions) = questions else { return };
-            while let Some((_, question)) = questions.next().await {
-                never_answered.push(question);
-            }
-        }));
+        let control = swarm.behaviour().stream.new_control();
         swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
         let address = loop {
             if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
@@ -76,7 +74,7 @@ impl Stranger {
             }
         }));
         identified.wait_for(|all| !all.is_empty()).await.unwrap();
-        Self { peer, address, control, identified, _running: [silence, running] }
+        Self { peer, address, control, identified, _running: running }
     }
 
     /// What the first peer that it met says about itself.

@@ -157,7 +157,7 @@ impl Behaviour {
     fn handle_finished(&mut self, id: &QueryId, result: &kad::QueryResult, stats: &QueryStats) {
         let now = Instant::now();
         match self.queries.finish(now, id, result, stats) {
-            Some(Finished::Ended(ended)) => self.count(&ended),
+            Some(Finished::Ended(ended)) => self.end(ended),
             Some(Finished::Store(record, peers, pending)) => {
                 let id = self.kad.put_record_to(record, peers.into_iter(), Quorum::All);
                 self.queries.resume(id, *pending);
@@ -175,7 +175,7 @@ impl Behaviour {
         for id in self.queries.expired(now) {
             let stats = self.kad.query(&id).map_or_else(QueryStats::empty, |query| *query.stats());
             if let Some(ended) = self.queries.give_up(now, &id, &stats) {
-                self.count(&ended);
+                self.end(ended);
             }
             self.finish_in_kademlia(&id);
         }
@@ -187,8 +187,9 @@ impl Behaviour {
         }
     }
 
-    fn count(&self, ended: &Ended) {
+    fn end(&self, ended: Ended) {
         self.metrics.query_ended(ended.kind, ended.outcome, ended.took);
+        ended.tell();
     }
 
     fn routing_table(&mut self) -> Vec<RoutingPeer> {

@@ -111,11 +111,22 @@ pub(super) enum Finished {
     Store(Record, Vec<PeerId>, Box<Pending>),
 }
 
-/// A query that has ended, for the metrics.
+/// A query that has ended, and that nobody has been told of yet: first it is counted, so that whoever is told finds it in
+/// the metrics.
+#[must_use]
 pub(super) struct Ended {
     pub(super) kind: QueryKind,
     pub(super) outcome: QueryOutcome,
     pub(super) took: Duration,
+    sink: Sink,
+    answer: Result<QueryReport, QueryError>,
+}
+
+impl Ended {
+    /// Tells whoever waits for it.
+    pub(super) fn tell(self) {
+        self.sink.end(self.answer);
+    }
 }
 
 /// Queries by id. Bounded by the permits of [`NodeHandle`](crate::net::NodeHandle).
@@ -276,8 +287,7 @@ impl Queries {
             }
             () => (QueryOutcome::Ok, Ok(report)),
         };
-        sink.end(answer);
-        Ended { kind, outcome, took }
+        Ended { kind, outcome, took, sink, answer }
     }
 }
 
