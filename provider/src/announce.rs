@@ -102,7 +102,7 @@ struct Work {
     /// The refs as last seen.
     refs: Vec<(Name, Vec<u8>)>,
     progress: watch::Sender<Announced>,
-    /// Everything that has ever been announced and not withdrawn.
+    /// Everything that is announced or being withdrawn.
     told: watch::Sender<Vec<Key>>,
 }
 
@@ -172,10 +172,7 @@ impl Work {
         if wanted.len() > MAX_KEYS {
             tracing::warn!(keys = wanted.len(), "more than {MAX_KEYS} keys: the last of them are not announced");
         }
-        for key in self.queue.plan(Instant::now(), wanted) {
-            // No longer there: others forget it when its time is over, and are told so if they ask before.
-            let _ = self.node.withdraw(&key).await;
-        }
+        self.queue.plan(Instant::now(), wanted);
         self.told.send_replace(self.queue.keys());
     }
 
@@ -210,11 +207,7 @@ impl Work {
         if let Err(error) = &result {
             tracing::debug!(key = %String::from_utf8_lossy(key), %error, "announcement failed");
         }
-        if !self.queue.finished(now, key, result.is_ok() || is_alone) {
-            // It left the plan while it was being announced.
-            let (node, key) = (self.node.clone(), key.clone());
-            tokio::spawn(async move { drop(node.withdraw(&key).await) });
-        }
+        self.queue.finished(now, key, result.is_ok() || is_alone);
     }
 
     fn tell(&self) {
@@ -231,7 +224,11 @@ async fn sleep_until(wake: Option<Instant>) {
 }
 
 async fn announce(node: &NodeHandle, key: &[u8], statement: Statement) -> Result<(), QueryError> {
-    let Statement::Point(value) = statement else { return reached(node.provide(key).await) };
+    let value = match statement {
+        Statement::Point(value) => value,
+        Statement::Provide => return reached(node.provide(key).await),
+        Statement::Withdraw => return node.withdraw(key).await.map(drop),
+    };
     // Whoever finds us is told the pointer by us: providing does not wait for somebody to keep it.
     let put = node.put(key, value).await;
     reached(node.provide(key).await)?;

@@ -29,6 +29,8 @@ pub(super) enum Statement {
     Point(Vec<u8>),
     /// We provide it.
     Provide,
+    /// We no longer do.
+    Withdraw,
 }
 
 impl Statement {
@@ -36,6 +38,7 @@ impl Statement {
         match self {
             Self::Point(_) => 0,
             Self::Provide => 1,
+            Self::Withdraw => 2,
         }
     }
 }
@@ -55,6 +58,8 @@ struct Entry {
     due: Option<Instant>,
     retry: Duration,
     done: bool,
+    /// Others may have heard of it.
+    said: bool,
     /// What is being announced is no longer what should be.
     again: bool,
 }
@@ -65,6 +70,7 @@ pub(super) struct Queue {
     /// Entries that wait, in the order in which they go out.
     waiting: BTreeSet<(Instant, u8, Key)>,
     running: usize,
+    wanted: usize,
     done: usize,
     interval: Duration,
     tokens: f64,
@@ -75,22 +81,22 @@ impl Queue {
     /// `interval`: between two announcements of the same thing.
     pub(super) fn new(now: Instant, interval: Duration) -> Self {
         let (entries, waiting) = (BTreeMap::new(), BTreeSet::new());
-        Self { entries, waiting, running: 0, done: 0, interval, tokens: BURST, filled_at: now }
+        Self { entries, waiting, running: 0, wanted: 0, done: 0, interval, tokens: BURST, filled_at: now }
     }
 
     pub(super) fn announced(&self) -> Announced {
-        Announced { wanted: self.entries.len(), done: self.done }
+        Announced { wanted: self.wanted, done: self.done }
     }
 
-    /// Everything that has been or is being announced, names first.
+    /// Everything that is announced or being withdrawn, names first.
     pub(super) fn keys(&self) -> Vec<Key> {
         let mut keys: Vec<_> = self.entries.iter().collect();
         keys.sort_by_key(|(_, entry)| entry.statement.urgency());
         keys.into_iter().map(|(key, _)| key.clone()).collect()
     }
 
-    /// Takes over what is to be announced from now on; returns what no longer is.
-    pub(super) fn plan(&mut self, now: Instant, mut wanted: BTreeMap<Key, Statement>) -> Vec<Key> {
+    /// Takes over what is to be announced from now on; what no longer is is withdrawn.
+    pub(super) fn plan(&mut self, now: Instant, mut wanted: BTreeMap<Key, Statement>) {
         if wanted.len() > MAX_KEYS {
             // Names stay: they lead to providers of the rest.
             let mut room = MAX_KEYS.saturating_sub(wanted.values().filter(|s| s.urgency() == 0).count());
@@ -100,21 +106,34 @@ impl Queue {
                 stays
             });
         }
+        self.wanted = wanted.len();
         let gone: Vec<_> = self.entries.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
-        for key in &gone {
-            self.remove(key);
-        }
-        for (key, statement) in wanted {
-            match self.entries.get_mut(&key) {
-                Some(held) if held.statement == statement => {}
-                Some(held) if held.due.is_none() => (held.statement, held.again) = (statement, true),
-                _ => {
-                    self.remove(&key);
-                    self.insert(now, key, statement);
-                }
+        for key in gone {
+            let has_been_said = self.entries.get(&key).is_some_and(|entry| entry.said);
+            if has_been_said && self.entries.len() <= 2 * MAX_KEYS {
+                self.state(now, key, Statement::Withdraw);
+            } else {
+                self.remove(&key);
             }
         }
-        gone
+        for (key, statement) in wanted {
+            self.state(now, key, statement);
+        }
+    }
+
+    /// From now on this is to be said about a key.
+    fn state(&mut self, now: Instant, key: Key, statement: Statement) {
+        match self.entries.get_mut(&key) {
+            Some(held) if held.statement == statement => {}
+            Some(held) if held.due.is_none() => {
+                (held.statement, held.again) = (statement, true);
+                self.done -= usize::from(std::mem::take(&mut held.done));
+            }
+            _ => {
+                let said = self.remove(&key).is_some_and(|entry| entry.said);
+                self.insert(now, key, statement, said);
+            }
+        }
     }
 
     /// Everything is to be announced once more.
@@ -122,8 +141,8 @@ impl Queue {
         let later: Vec<_> = self.waiting.iter().filter(|(due, ..)| *due > now).cloned().collect();
         self.entries.values_mut().filter(|entry| entry.due.is_none()).for_each(|entry| entry.again = true);
         for (_, _, key) in later {
-            if let Some(Entry { statement, .. }) = self.remove(&key) {
-                self.insert(now, key, statement);
+            if let Some(Entry { statement, said, .. }) = self.remove(&key) {
+                self.insert(now, key, statement, said);
             }
         }
     }
@@ -139,23 +158,28 @@ impl Queue {
         }
         let (_, _, key) = self.waiting.pop_first()?;
         let entry = self.entries.get_mut(&key)?;
-        (entry.due, entry.again) = (None, false);
+        (entry.due, entry.again, entry.said) = (None, false, true);
         self.tokens -= 1.0;
         self.running += 1;
         Some((key, entry.statement.clone()))
     }
 
-    /// An announcement has ended. `false`: it has gone from the plan meanwhile.
-    pub(super) fn finished(&mut self, now: Instant, key: &Key, is_announced: bool) -> bool {
+    /// An announcement has ended.
+    pub(super) fn finished(&mut self, now: Instant, key: &Key, is_announced: bool) {
         self.running -= 1;
-        let Some(entry) = self.entries.get_mut(key) else { return false };
-        self.done -= usize::from(entry.done);
-        entry.done = is_announced && !entry.again;
-        self.done += usize::from(entry.done);
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        self.done -= usize::from(std::mem::take(&mut entry.done));
+        let is_withdrawal = entry.statement == Statement::Withdraw;
         let due = match () {
             () if entry.again => now,
+            // Whoever could not be told for so long forgets it when its time is over.
+            () if is_withdrawal && (is_announced || entry.retry >= RETRY_MAX) => {
+                self.entries.remove(key);
+                return;
+            }
             () if is_announced => {
-                entry.retry = RETRY_MIN;
+                (entry.done, entry.retry) = (true, RETRY_MIN);
+                self.done += 1;
                 now + self.interval
             }
             () => {
@@ -166,7 +190,6 @@ impl Queue {
         };
         entry.due = Some(due);
         self.waiting.insert((due, entry.statement.urgency(), key.clone()));
-        true
     }
 
     /// When to look again, if nothing else happens before.
@@ -179,9 +202,10 @@ impl Queue {
         Some((*due).max(filled))
     }
 
-    fn insert(&mut self, now: Instant, key: Key, statement: Statement) {
+    fn insert(&mut self, now: Instant, key: Key, statement: Statement, said: bool) {
         self.waiting.insert((now, statement.urgency(), key.clone()));
-        self.entries.insert(key, Entry { statement, due: Some(now), retry: RETRY_MIN, done: false, again: false });
+        let entry = Entry { statement, due: Some(now), retry: RETRY_MIN, done: false, said, again: false };
+        self.entries.insert(key, entry);
     }
 
     fn remove(&mut self, key: &Key) -> Option<Entry> {
@@ -269,14 +293,55 @@ mod tests {
         let plan = |value| BTreeMap::from([(b"name".to_vec(), Statement::Point(vec![value]))]);
         queue.plan(start, plan(1));
         let (key, _) = queue.next(start).unwrap();
-        assert_eq!(queue.plan(start, plan(2)), Vec::<Key>::new());
+        queue.plan(start, plan(2));
         queue.finished(start, &key, true);
         assert_eq!(queue.announced(), Announced { wanted: 1, done: 0 });
         assert_eq!(queue.next(start), Some((key.clone(), Statement::Point(vec![2]))));
-        // And what is dropped meanwhile is forgotten.
-        assert_eq!(queue.plan(start, BTreeMap::new()), std::slice::from_ref(&key));
+        // And what is dropped meanwhile is withdrawn.
+        queue.plan(start, BTreeMap::new());
         queue.finished(start, &key, true);
-        assert_eq!((queue.announced(), queue.wake_at(start)), (Announced::default(), None));
+        assert_eq!(queue.next(start), Some((key, Statement::Withdraw)));
+    }
+
+    #[test]
+    fn what_is_dropped_is_withdrawn_until_somebody_hears_it() {
+        let start = Instant::now();
+        let mut queue = Queue::new(start, HOUR);
+        queue.plan(start, artifacts(2));
+        let (said, _) = queue.next(start).unwrap();
+        queue.finished(start, &said, true);
+        assert_eq!(queue.announced(), Announced { wanted: 2, done: 1 });
+        // Of the second nobody has heard.
+        queue.plan(start, BTreeMap::new());
+        assert_eq!((queue.announced(), queue.keys()), (Announced::default(), vec![said.clone()]));
+        assert_eq!(queue.next(start), Some((said.clone(), Statement::Withdraw)));
+        queue.finished(start, &said, false);
+        let later = queue.wake_at(start).unwrap();
+        assert_eq!((later, queue.next(start)), (start + RETRY_MIN, None));
+        assert_eq!(queue.next(later), Some((said.clone(), Statement::Withdraw)));
+        queue.finished(later, &said, true);
+        assert_eq!((queue.keys(), queue.wake_at(later)), (Vec::new(), None));
+    }
+
+    #[test]
+    fn a_withdrawal_that_nobody_hears_is_given_up_and_one_that_comes_too_early_is_taken_back() {
+        let start = Instant::now();
+        let mut queue = Queue::new(start, HOUR);
+        queue.plan(start, artifacts(1));
+        let (key, _) = queue.next(start).unwrap();
+        queue.finished(start, &key, true);
+        queue.plan(start, BTreeMap::new());
+        queue.plan(start, artifacts(1));
+        assert_eq!(queue.next(start), Some((key.clone(), Statement::Provide)));
+        queue.plan(start, BTreeMap::new());
+        queue.finished(start, &key, true);
+        let (mut now, mut tries) = (start, 0);
+        while let Some((key, _)) = queue.next(now) {
+            tries += 1;
+            queue.finished(now, &key, false);
+            now = queue.wake_at(now).unwrap_or(now);
+        }
+        assert_eq!((tries, queue.keys()), (7, Vec::new()));
     }
 
     #[test]

@@ -8,3 +8,4 @@ mod http_endpoint;
 mod keeps_its_pace;
 mod remembers_peers;
 mod support;
+mod withdraws;

@@ -60,8 +60,13 @@ pub(crate) async fn source(node: &NodeHandle) -> BootstrapSource {
     BootstrapPeer { peer: Some(node.peer_id()), address }.into()
 }
 
-/// Publishes a release of so many small files into a store; returns how many keys are to be announced for it.
+/// Publishes the first version of a release; see [`publish_version`].
 pub(crate) fn publish(folder: &Path, files: usize) -> usize {
+    publish_version(folder, 1, files)
+}
+
+/// Publishes a release of so many small files into a store; returns how many keys are to be announced for it.
+pub(crate) fn publish_version(folder: &Path, version: u64, files: usize) -> usize {
     let store = FileStore::open(folder).unwrap();
     let file = folder.with_extension("source");
     let entries = (0..files).map(|n| {
@@ -82,8 +87,8 @@ pub(crate) fn publish(folder: &Path, files: usize) -> usize {
         channel: "stable".parse().unwrap(),
         arch: "x86_64".parse().unwrap(),
         board: None,
-        version: 1,
-        release: "one".to_owned(),
+        version,
+        release: format!("release {version}"),
         issued_at,
         expires_at,
         artifacts: entries.collect(),
@@ -95,7 +100,7 @@ pub(crate) fn publish(folder: &Path, files: usize) -> usize {
     envelope.sign::<Manifest>(&key).unwrap();
     store.put_block(&envelope.cid(), &envelope.encode()).unwrap();
     let manifest = Some(envelope.cid());
-    let pointer = Pointer { v: V1, name: name.clone(), manifest, version: 1, issued_at, expires_at, urls: Vec::new() };
+    let pointer = Pointer { v: V1, name: name.clone(), manifest, version, issued_at, expires_at, urls: Vec::new() };
     let mut signed = Envelope::unsigned(&pointer).unwrap();
     signed.sign::<Pointer>(&key).unwrap();
     store.set_ref(&name, &signed).unwrap();

@@ -181,9 +181,14 @@ impl Behaviour {
     }
 
     /// Passes on what Kademlia says, after a look at it.
-    fn handle(&mut self, said: KadOut) {
-        match &said {
+    fn handle(&mut self, mut said: KadOut) {
+        match &mut said {
             ToSwarm::NotifyHandler { peer_id, event, .. } => {
+                if let Some((key, addresses)) = messages::announced(event)
+                    && !self.kad.store_mut().provides(key)
+                {
+                    addresses.clear();
+                }
                 if let Some(query) = messages::asked_by(event) {
                     self.queries.handle_asked(&query, *peer_id);
                 }

@@ -43,8 +43,8 @@ pub(super) enum DhtCommand {
         reply: QueryReply,
         permit: OwnedSemaphorePermit,
     },
-    /// Stops providing, and forgets our own value. After our addresses are hidden this is announced, without addresses,
-    /// which Phase nodes take as a withdrawal; before, an announcement would carry addresses and say the opposite.
+    /// Stops providing, and forgets our own value. That we no longer provide it is announced, without addresses, which
+    /// Phase nodes take as a withdrawal.
     Withdraw {
         key: Vec<u8>,
         reply: QueryReply,

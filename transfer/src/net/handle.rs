@@ -188,8 +188,8 @@ impl NodeHandle {
         self.query(|reply| DhtCommand::Provide { key: key.to_vec(), reply, permit }).await
     }
 
-    /// Stops providing `key`. After [`hide_addresses`](Self::hide_addresses) the nodes closest to it are told; before,
-    /// they forget it when its time is over.
+    /// Stops providing `key`, tells the nodes closest to it, and forgets our own value there; others keep the value until
+    /// its time is over. They do not acknowledge it, see [`settle`](Self::settle).
     ///
     /// # Errors
     /// If they could not be found in time.
@@ -205,7 +205,7 @@ impl NodeHandle {
         let _ = self.find_values(key).await.finish().await;
     }
 
-    /// Forgets our external addresses, so that what is announced from now on cannot be dialled.
+    /// From now on nobody is told where we are or what we provide: we are about to leave.
     pub async fn hide_addresses(&self) {
         let _ = self.ask(|reply| Command::HideAddresses { reply }).await;
     }

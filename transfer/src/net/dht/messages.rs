@@ -1,7 +1,8 @@
 //! What passes between Kademlia and its connections. libp2p keeps these types to itself; they have names by way of the
 //! traits they appear in.
 
-use libp2p::kad::{self, QueryId};
+use libp2p::Multiaddr;
+use libp2p::kad::{self, QueryId, RecordKey};
 use libp2p::swarm::{THandlerInEvent, THandlerOutEvent};
 
 use super::limits::Request;
@@ -47,6 +48,14 @@ pub(super) fn answer_to(event: &FromPeer) -> Option<(QueryId, bool)> {
         | FromPeer::GetRecordRes { query_id, .. }
         | FromPeer::PutRecordRes { query_id, .. } => Some((*query_id, true)),
         FromPeer::QueryError { query_id, .. } => Some((*query_id, false)),
+        _ => None,
+    }
+}
+
+/// What we say we provide, and where: without an address, Phase nodes take it as a withdrawal.
+pub(super) fn announced(request: &mut ToPeer) -> Option<(&RecordKey, &mut Vec<Multiaddr>)> {
+    match request {
+        ToPeer::AddProvider { key, provider, .. } => Some((key, &mut provider.multiaddrs)),
         _ => None,
     }
 }

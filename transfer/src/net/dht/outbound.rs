@@ -77,16 +77,16 @@ impl Behaviour {
         }
     }
 
+    /// Announces once more, but without addresses: [`handle`](Behaviour::handle) removes those of what we do not provide.
     fn withdraw(&mut self, now: Instant, key: &[u8], reply: QueryReply, permit: OwnedSemaphorePermit) {
         let key = RecordKey::new(&key);
         let was_provided = self.kad.store_mut().provided().any(|record| record.key == key);
         self.kad.store_mut().remove(&key);
-        if self.hidden && was_provided {
+        if was_provided {
             let started = self.kad.start_providing(key.clone());
             self.kad.stop_providing(&key);
             self.provide(now, started, reply, permit);
         } else {
-            self.kad.stop_providing(&key);
             let _ = reply.send(Ok(QueryReport::default()));
         }
     }

@@ -92,6 +92,11 @@ impl Store {
         self.hidden = true;
     }
 
+    /// Whether others may be told that we provide it.
+    pub(super) fn provides(&self, key: &RecordKey) -> bool {
+        !self.hidden && self.own_provided.contains_key(key.as_ref())
+    }
+
     /// Keeps a value that was found valid for `from`.
     pub(crate) fn keep_value(&mut self, record: Record, mut from: PeerId) -> std::result::Result<(), Refusal> {
         let key: Key = record.key.as_ref().into();

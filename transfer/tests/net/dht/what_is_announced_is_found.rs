@@ -32,6 +32,14 @@ async fn what_is_withdrawn_is_not_found_any_more() {
         }
         let seeker = start(Role::Client, &bootstrap).await;
         assert_eq!(providers(seeker.handle(), CONTENT).await.len(), 2);
+        leaving.handle().withdraw(CONTENT).await.unwrap();
+        leaving.handle().settle(CONTENT).await;
+        assert_eq!(providers(seeker.handle(), CONTENT).await, [staying.handle().peer_id()]);
+        // It may come back.
+        leaving.handle().provide(CONTENT).await.unwrap();
+        leaving.handle().settle(CONTENT).await;
+        assert_eq!(providers(seeker.handle(), CONTENT).await.len(), 2);
+        // In a hurry it says so of everything at once, before others hear of each.
         leaving.handle().hide_addresses().await;
         leaving.handle().withdraw(CONTENT).await.unwrap();
         leaving.handle().settle(CONTENT).await;
@@ -92,7 +100,6 @@ async fn a_value_that_is_withdrawn_is_forgotten_here() {
         node.handle().provide(CONTENT).await.unwrap();
         let stats = node.handle().dht_stats().await.unwrap();
         assert_eq!((stats.own_values, stats.own_provided), (1, 1));
-        node.handle().hide_addresses().await;
         node.handle().withdraw(KEY).await.unwrap();
         node.handle().withdraw(CONTENT).await.unwrap();
         let stats = node.handle().dht_stats().await.unwrap();

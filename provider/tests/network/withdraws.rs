@@ -1,0 +1,58 @@
+//! What a provider no longer serves, and all of it when it stops, is not found any more.
+
+use std::path::Path;
+
+use phase_core::{Cid, FileStore, Name, Pointer, Store as _};
+use phase_transfer::net::{Node, NodeConfig, NodeHandle, PeerId, Role};
+use tempfile::tempdir;
+
+use super::support::{in_time, joined, publish, publish_version, source, start, until};
+
+async fn providers(node: &NodeHandle, key: &[u8]) -> Vec<PeerId> {
+    let mut search = node.find_providers(key).await;
+    let mut found = Vec::new();
+    while let Some(provider) = search.recv().await {
+        found.push(provider.peer);
+    }
+    found.dedup();
+    found
+}
+
+/// The manifest that a store's name points to.
+fn manifest(store: &Path, name: &Name) -> Cid {
+    let pointer = FileStore::open(store).unwrap().pointer(name).unwrap().unwrap();
+    pointer.payload_unverified::<Pointer>().unwrap().manifest.unwrap()
+}
+
+#[tokio::test]
+async fn an_older_release_is_withdrawn_when_a_newer_one_comes_and_that_when_the_provider_stops() {
+    let folder = tempdir().unwrap();
+    let store = folder.path().join("provider");
+    let name: Name = "stable/x86_64".parse().unwrap();
+    let keys = publish(&store, 1);
+    let older = manifest(&store, &name);
+    in_time(async {
+        let first = start(&folder.path().join("first"), &[]).await;
+        let bootstrap = vec![source(first.node()).await];
+        let provider = start(&store, &bootstrap).await;
+        let this_provider = [provider.peer_id()];
+        provider.announced().wait_for(|announced| announced.done == keys).await.unwrap();
+        let seeker = NodeConfig { bootstrap, ..NodeConfig::in_dht(Role::Client, Vec::new(), Vec::new()) };
+        let seeker = Node::start(seeker).await.unwrap();
+        joined(seeker.handle()).await;
+        until(async || providers(seeker.handle(), &older.to_bytes()).await == this_provider).await;
+
+        let keys = publish_version(&store, 2, 2);
+        let newer = manifest(&store, &name);
+        provider.announced().wait_for(|announced| announced.done == keys).await.unwrap();
+        until(async || providers(seeker.handle(), &older.to_bytes()).await.is_empty()).await;
+        until(async || providers(seeker.handle(), &newer.to_bytes()).await == this_provider).await;
+        let kept = async || first.node().dht_stats().await.unwrap().providers;
+        until(async || kept().await == keys).await;
+
+        provider.stop().await;
+        until(async || kept().await == 0).await;
+        assert_eq!(providers(seeker.handle(), &newer.to_bytes()).await, []);
+    })
+    .await;
+}
