@@ -20,18 +20,29 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use phase_core::SigningKey;
 use phase_transfer::net::bootstrap::BootstrapPeer;
-use phase_transfer::net::{DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, Role};
+use phase_transfer::net::{
+    DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, Role, TransportConfig,
+};
 
 pub use figures::{Figures, Measurement, measure, resident_bytes};
 pub use lookup::{Kind, Lookup, Summary};
 use subject::Subject;
 
 /// Nodes that join at the same time, once there are as many already.
-const MAX_JOINING: usize = 64;
+const MAX_JOINING: usize = 16;
 /// Earlier nodes that a node is told of.
 const FIRST_PEERS: usize = 3;
-/// How long a node may take to join: any that takes longer is stuck.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a node may take to join, and the network to come to rest: whatever takes longer is stuck.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long an answer may take, and setting up a connection. One machine computes for all nodes: how busy it is must not
+/// decide what is found.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a connection without a stream is kept: all nodes share one memory.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a routing table is refreshed. A thousand nodes that do it every five minutes keep two cores busy.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// The time between two looks at a node that has queries under way.
+const POLL: Duration = Duration::from_millis(20);
 
 /// What a network is made of.
 #[derive(Clone)]
@@ -44,7 +55,7 @@ pub struct NetworkConfig {
     pub seed: u64,
     /// Where each server listens; the port has to be free for each. Default: within this process.
     pub listen: Multiaddr,
-    /// What every node is configured with, but for its role.
+    /// What every node is configured with, but for its role. Default: what nodes do by default, with more patience.
     pub dht: DhtConfig,
 }
 
@@ -52,7 +63,9 @@ impl NetworkConfig {
     /// A network of so many servers within this process.
     pub fn new(nodes: usize) -> Self {
         let listen = "/memory/0".parse().expect("an address");
-        Self { nodes, clients: 4, seed: 0, listen, dht: DhtConfig::default() }
+        let (query_timeout, refresh_interval) = (PATIENCE, REFRESH_INTERVAL);
+        let dht = DhtConfig { query_timeout, refresh_interval, ..DhtConfig::default() };
+        Self { nodes, clients: 4, seed: 0, listen, dht }
     }
 }
 
@@ -79,8 +92,8 @@ impl Member {
 }
 
 impl Network {
-    /// Starts the nodes one after another, a few at a time. Each is told of a few earlier ones, and has joined when it
-    /// has found those closest to itself.
+    /// Starts the nodes one after another, a few at a time. Each is told of a few earlier ones, and has joined when its
+    /// routing table is filled.
     ///
     /// # Errors
     /// [`NetworkError`].
@@ -91,10 +104,10 @@ impl Network {
             let missing = network.config.nodes - network.servers.len();
             let joining = network.servers.len().clamp(1, MAX_JOINING).min(missing);
             let wave: Vec<_> = (0..joining).map(|_| network.member(Role::Server)).collect();
-            network.servers.extend(try_join_all(wave.into_iter().map(start)).await?);
+            network.servers.extend(join_all(wave).await?);
         }
-        let clients: Vec<_> = (0..network.config.clients).map(|_| network.member(Role::Client)).collect();
-        network.clients = try_join_all(clients.into_iter().map(start)).await?;
+        let clients = (0..network.config.clients).map(|_| network.member(Role::Client)).collect();
+        network.clients = join_all(clients).await?;
         Ok(network)
     }
 
@@ -135,11 +148,19 @@ impl Network {
         };
         let dht = Some(DhtConfig { role, ..self.config.dht.clone() });
         let identity = Identity::from_key(&SigningKey::from_secret_bytes(&secret));
-        NodeConfig { identity, dht, ..NodeConfig::in_dht(role, listen, self.first_peers()) }
+        let transport =
+            TransportConfig { setup_timeout: PATIENCE, idle_timeout: IDLE_TIMEOUT, ..TransportConfig::default() };
+        NodeConfig { identity, dht, transport, ..NodeConfig::in_dht(role, listen, self.first_peers()) }
     }
 }
 
-/// Starts a node and waits until it has joined.
+/// Starts nodes at the same time and waits until all have joined.
+async fn join_all(nodes: Vec<NodeConfig>) -> Result<Vec<Member>, NetworkError> {
+    let joined = tokio::time::timeout(JOIN_TIMEOUT, try_join_all(nodes.into_iter().map(start))).await;
+    joined.map_err(|_| NetworkError::Alone)?
+}
+
+/// Starts a node and waits until it has joined: it has met a server and has no query under way that fills its routing table.
 async fn start(config: NodeConfig) -> Result<Member, NetworkError> {
     let is_first = config.bootstrap.is_empty();
     let node = Node::start(config).await?;
@@ -147,18 +168,13 @@ async fn start(config: NodeConfig) -> Result<Member, NetworkError> {
     let address = node.handle().listen_addresses().await.into_iter().next();
     let at = address.map(|address| BootstrapPeer { peer, address });
     if !is_first {
-        let joined = tokio::time::timeout(JOIN_TIMEOUT, join(node.handle())).await;
-        joined.map_err(|_| NetworkError::Alone)?;
+        // Fails only if the node has stopped: then it has no query under way either.
+        let _ = node.handle().routing_peers().wait_for(|peers| *peers > 0).await;
+        while node.handle().dht_stats().await.is_some_and(|stats| stats.queries > 0) {
+            tokio::time::sleep(POLL).await;
+        }
     }
     Ok(Member { node, at })
-}
-
-/// Waits for the first server and for a search for ourselves, which makes us known to those closest to us.
-async fn join(node: &NodeHandle) {
-    let mut routing = node.routing_peers();
-    // Fails only if the node has stopped, which the search then finds too.
-    let _ = routing.wait_for(|peers| *peers > 0).await;
-    let _ = node.find_closest(&node.peer_id().to_bytes()).await.finish().await;
 }
 
 /// Why a network does not come to be, or does not do as it is told.

@@ -113,7 +113,7 @@ pub struct DhtStats {
     pub refused: u64,
     /// Peers that are ignored at present because they asked too much.
     pub ignored_peers: usize,
-    /// Queries of ours under way.
+    /// Queries of ours under way, also those that refresh the routing table.
     pub queries: usize,
 }
 

@@ -25,21 +25,27 @@ use super::late_dial::LateDial;
 /// How much later than TCP addresses the QUIC addresses of a peer are dialled: a few round trips over a long line, which
 /// TCP with TLS and yamux needs more of.
 const TCP_HEAD_START: Duration = Duration::from_millis(500);
-/// How long setting up a connection may take, from the first packet to the agreed protocols. Half of what a DHT query has:
-/// one machine that was switched off must not cost the whole query.
-const SETUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Addresses of one peer that are dialled at a time: all that are usually known, so that the dead ones among them do not
 /// hold up the others.
 const DIALS_PER_PEER: NonZeroU8 = NonZeroU8::new(24).expect("24 is not zero");
-/// How long a connection without a stream is kept.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How a node dials.
-#[derive(Clone, Debug, Default)]
+/// How a node dials, and how long it keeps a connection.
+#[derive(Clone, Debug)]
 pub struct TransportConfig {
+    /// How long setting up a connection may take, from the first packet to the agreed protocols. Default: 5 s, half of what a
+    /// DHT query has: one machine that was switched off must not cost the whole query.
+    pub setup_timeout: Duration,
+    /// How long a connection without a stream is kept. Default: 60 s.
+    pub idle_timeout: Duration,
     /// The DNS server that looks up names in addresses; `None`, the default: those that the system names. Without feature
     /// `dns` it does nothing.
     pub nameserver: Option<SocketAddr>,
+}
+
+impl Default for TransportConfig {
+    fn default() -> Self {
+        Self { setup_timeout: Duration::from_secs(5), idle_timeout: Duration::from_secs(60), nameserver: None }
+    }
 }
 
 /// Connections to peers that have proved who they are.
@@ -54,22 +60,20 @@ pub(super) fn build_swarm<B: NetworkBehaviour>(
     config: &TransportConfig,
     behaviour: B,
 ) -> Result<Swarm<B>, NodeError> {
-    let transport = transport(keypair, config, SETUP_TIMEOUT)?;
+    let transport = transport(keypair, config)?;
     let config = swarm::Config::with_tokio_executor()
-        .with_idle_connection_timeout(IDLE_TIMEOUT)
+        .with_idle_connection_timeout(config.idle_timeout)
         .with_dial_concurrency_factor(DIALS_PER_PEER);
     Ok(Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config))
 }
 
-fn transport(key: &Keypair, config: &TransportConfig, setup_timeout: Duration) -> Result<Connections, NodeError> {
+fn transport(key: &Keypair, config: &TransportConfig) -> Result<Connections, NodeError> {
     let transport = sockets(key)?;
     #[cfg(feature = "memory")]
     let transport = transport.or_transport(within_process(key)).map(|either, _| either.into_inner()).boxed();
-    let transport = TransportTimeout::new(transport, setup_timeout).boxed();
+    let transport = TransportTimeout::new(transport, config.setup_timeout).boxed();
     #[cfg(feature = "dns")]
     let transport = names::resolving(transport, config.nameserver);
-    #[cfg(not(feature = "dns"))]
-    let _ = config;
     Ok(transport)
 }
 

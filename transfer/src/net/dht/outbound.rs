@@ -219,7 +219,7 @@ impl Behaviour {
             providers: counts.providers,
             refused: self.refused,
             ignored_peers: self.limiter.ignored(now),
-            queries: self.queries.len(),
+            queries: self.kad.iter_queries().count(),
         }
     }
 }

@@ -140,10 +140,6 @@ impl Queries {
         Self { pending: HashMap::new(), timeout }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.pending.len()
-    }
-
     pub(super) fn insert(&mut self, now: Instant, id: QueryId, sink: Sink, permit: OwnedSemaphorePermit) {
         let pending = Pending {
             sink,

@@ -54,7 +54,7 @@ fn hosts() -> Zone {
 }
 
 fn asking(nameserver: SocketAddr) -> Swarm<dummy::Behaviour> {
-    swarm(&TransportConfig { nameserver: Some(nameserver) })
+    swarm(&TransportConfig { nameserver: Some(nameserver), ..TransportConfig::default() })
 }
 
 /// `bound` with its address replaced by a name.
@@ -116,11 +116,8 @@ async fn the_dead_addresses_behind_a_name_do_not_hide_the_living_one() {
     let (peer, bound) = listening("/ip4/127.0.0.1/tcp/0").await;
     let mut zone = hosts();
     zone.insert(("_dnsaddr.seed.test", RecordType::TXT), dnsaddr(&[dead.clone(), bound.to_string(), dead]));
-    let config = TransportConfig { nameserver: Some(serve(zone)) };
-
-    let key = Keypair::generate_ed25519();
-    let transport = transport(&key, &config, Duration::from_secs(2)).unwrap();
-    let config = swarm::Config::with_tokio_executor();
-    let mut swarm = Swarm::new(transport, dummy::Behaviour, key.public().to_peer_id(), config);
+    let setup_timeout = Duration::from_secs(2);
+    let config = TransportConfig { setup_timeout, nameserver: Some(serve(zone)), ..TransportConfig::default() };
+    let mut swarm = swarm(&config);
     assert_eq!(reach(&mut swarm, &"/dnsaddr/seed.test".parse().unwrap()).await.unwrap(), peer);
 }
