@@ -1,6 +1,6 @@
 //! A fetch uses every provider there is and other clients too, writes what was published, and resumes.
 
-use futures::future::join_all;
+use futures::future::{join_all, select_all};
 use phase_client::{FetchError, FetchOptions, Selection, Verdict};
 use phase_transfer::net::download::DownloadError;
 
@@ -119,16 +119,27 @@ async fn a_crowd_at_one_seed_shares_and_takes_nobody_for_a_liar() {
         const CLIENTS: usize = 8;
         let files: Vec<_> = (0..6).map(|n| (n.to_string(), bytes(n, 700 << 10))).collect();
         let world = World::new(files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone()))).await;
-        let seed = world.provider().await;
+        // One copy from the seed, then nothing until they have begun to give each other what they have of it.
+        let gate = Gate::new(files.iter().map(|(_, bytes)| bytes.len() as u64).sum());
+        let seed = world.gated_provider(&gate, false).await;
         let mut clients = Vec::new();
         for who in 0..CLIENTS {
             clients.push(world.client(&who.to_string()).await);
         }
-        let fetches = clients.iter().map(async |client| {
+        let fetches = join_all(clients.iter().map(async |client| {
             let resolved = world.resolve(client, 1).await;
-            client.fetch(&resolved, FetchOptions::default()).finish().await.unwrap()
+            client.fetch(&resolved, FetchOptions::default())
+        }));
+        let fetches = fetches.await;
+        let sharing = fetches.iter().map(|fetch| {
+            let mut progress = fetch.progress();
+            Box::pin(
+                async move { progress.wait_for(|now| now.by_peer.keys().any(|peer| *peer != seed.peer)).await.is_ok() },
+            )
         });
-        let reports = join_all(fetches).await;
+        assert!(select_all(sharing).await.0);
+        gate.open();
+        let reports = join_all(fetches.into_iter().map(async |fetch| fetch.finish().await.unwrap())).await;
         for (who, report) in reports.iter().enumerate() {
             world.assert_fetched(&who.to_string(), world.all_files());
             let banned = report.peers.values().find(|peer| matches!(peer.verdict, Verdict::Banned(_)));

@@ -1,13 +1,13 @@
 //! A name is resolved to the newest release that verifies, whatever else is offered, and every answer that does not
 //! count is named with the reason.
 
-use phase_client::{ResolveError, ResolveOptions, Resolved};
+use phase_client::{ResolveError, Resolved};
 use phase_core::{Envelope, Manifest, Pointer, SigningKey};
 
 use crate::support::hostile::{Hostile, Trick};
 use crate::support::in_time;
 use crate::support::release::{EXPIRES, NOW, Publisher, Release, bytes, name};
-use crate::support::world::World;
+use crate::support::world::{World, patient};
 
 /// More answers than there are: everybody is heard.
 const EVERYBODY: usize = 100;
@@ -98,7 +98,7 @@ async fn a_release_older_than_the_one_in_the_store_is_refused_as_a_rollback() {
         let _hostile = Hostile::start(&world, head(&world.publisher.sign(&older))).await;
         let client = world.client("client").await;
         world.release.publish(&**client.catalog().store());
-        let error = client.resolve(&name(), &world.publisher.trust, ResolveOptions::default()).await.unwrap_err();
+        let error = client.resolve(&name(), &world.publisher.trust, patient(3)).await.unwrap_err();
         assert!(matches!(error, ResolveError::Rollback { offered: 1, floor: 2, .. }), "{error}");
     })
     .await;
@@ -112,9 +112,8 @@ async fn a_second_release_of_one_version_is_reported_as_equivocation() {
         let hostile = Hostile::start(&world, head(&twin)).await;
         let honest = world.provider().await;
         let client = world.client("client").await;
-        let options = ResolveOptions { answers: EVERYBODY, ..ResolveOptions::default() };
         let name = name();
-        let resolve = || client.resolve(&name, &world.publisher.trust, options);
+        let resolve = || client.resolve(&name, &world.publisher.trust, patient(EVERYBODY));
 
         // Nobody can tell which is the right one. The first is taken, the other is not.
         let resolved = resolve().await.unwrap();

@@ -207,7 +207,7 @@ async fn without_an_honest_provider_the_fetch_fails_and_names_the_liar() {
         let client = world.client("client").await;
         let resolved = world.resolve(&client, 1).await;
         let mut options = impatient();
-        options.download.give_up_after = Duration::from_secs(1);
+        options.download.give_up_after = Duration::from_secs(10);
         let error = client.fetch(&resolved, options).finish().await.unwrap_err();
         let FetchError::Download(DownloadError::Stalled { report, missing, .. }) = error else { panic!("{error}") };
         assert!(missing > 0);

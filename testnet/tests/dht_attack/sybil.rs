@@ -19,9 +19,9 @@ use crate::release::{EXPIRES, NOW, Release, name};
 
 /// Keys tried for each Sybil.
 const TRIES: usize = 96;
-/// The time between two lies of a Sybil, most of which go to all honest nodes: far more than they permit, and so little that
-/// seventy nodes in one process have time for anything else.
-const PACE: Duration = Duration::from_millis(250);
+/// The time between two lies of a Sybil, most of which go to all honest nodes: ten times what they permit, and so little
+/// that seventy nodes in one process have time for anything else.
+const PACE: Duration = Duration::from_secs(1);
 /// Values that each Sybil is putting at a time.
 const AT_ONCE: u64 = 4;
 /// Searches for nodes to tell of providers that each Sybil has under way beside that.

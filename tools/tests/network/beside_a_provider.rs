@@ -1,7 +1,7 @@
 //! A store with a running provider stays usable for everybody else.
 
 use super::process::Process;
-use super::setting::{NAME, Provider, Setting, allocated, assert_same, fails, json, run};
+use super::setting::{NAME, Provider, Setting, allocated, assert_same, cid, fails, json, run};
 
 const RESOLVE: &str = "resolve stable/x86_64 --root root.cbor --json";
 
@@ -109,14 +109,21 @@ fn a_provider_that_is_asked_to_stop_withdraws_what_it_announced() {
 #[test]
 fn a_fetch_that_is_asked_to_stop_says_so_and_keeps_what_it_has() {
     let setting = Setting::new();
-    setting.bench.file("image", 48 << 20);
-    let release = setting.publish("store", "--artifact rootfs=image");
-    let cid = release["artifacts"][0]["cid"].as_str().unwrap();
+    setting.bench.file("image", 16 << 20);
+    setting.bench.file("other", 1 << 20);
+    let release = setting.publish("store", "--artifact rootfs=image --artifact dtb=other");
+    let [image, other] = ["image", "other"].map(|file| cid(&release, file));
+    // However fast it is, it cannot end: one artifact is nowhere.
+    let at = setting.bench.path(&format!("store/artifacts/{other}"));
+    let aside = setting.bench.path("aside");
+    std::fs::rename(&at, &aside).unwrap();
     let _provider = setting.provide("store");
-    let part = setting.bench.path(&format!("client/artifacts/{cid}.part"));
+    let whole = setting.bench.path(&format!("client/artifacts/{image}"));
+    let part = whole.with_extension("part");
     let mut fetch = Process::start(&mut setting.fetch("client"));
-    fetch.until("the first bytes", || allocated(&part) >= 4 << 20);
+    fetch.until("the first bytes", || allocated(&part) >= 4 << 20 || whole.exists());
     let end = fetch.stop();
+    std::fs::rename(&aside, &at).unwrap();
     assert_eq!(end.code, 130, "{}{}", end.stdout, end.stderr);
     assert!(end.stderr.contains("interrupted"), "{}", end.stderr);
     let report = json(setting.fetch("client"));

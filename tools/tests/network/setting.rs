@@ -161,6 +161,13 @@ pub(crate) fn assert_same(one: &Path, other: &Path) {
     assert!(read(one) == read(other), "{} and {} differ", one.display(), other.display());
 }
 
+/// The CID of a file in a published release.
+#[track_caller]
+pub(crate) fn cid<'a>(release: &'a Value, file: &str) -> &'a str {
+    let artifacts = release["artifacts"].as_array().unwrap();
+    artifacts.iter().find(|artifact| artifact["filename"] == file).unwrap()["cid"].as_str().unwrap()
+}
+
 /// How much of a file is on disk, in bytes; 0 if it is not there. Files that are being fetched have holes.
 pub(crate) fn allocated(path: &Path) -> u64 {
     path.metadata().map_or(0, |meta| meta.blocks() * 512)

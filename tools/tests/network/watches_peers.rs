@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use serde_json::Value;
 
 use super::bench::Bench;
-use super::process::Process;
+use super::process::{Process, until};
 use super::setting::{Provider, Setting, fails, json, run};
 
 #[test]
@@ -14,6 +14,8 @@ fn who_comes_is_shown_until_somebody_stops_it() {
     let setting = Setting::new();
     let other = Provider::start(setting.provider("store"));
     let first = setting.address().rsplit('/').next().unwrap().to_owned();
+    // The first node knows it some time after it has begun to listen, and whoever joins asks once.
+    until("the other node to be known", || run(setting.phase(&format!("dht ping {}", other.peer))).code == 0);
     let mut watcher = Process::start(&mut setting.phase("peers --watch --json"));
     let mut missing = vec![first.clone(), other.peer.clone()];
     watcher.line(|line| {
@@ -36,7 +38,7 @@ fn who_comes_is_shown_until_somebody_stops_it() {
 #[test]
 fn a_table_is_shown_when_the_time_is_over() {
     let setting = Setting::new();
-    let shown = run(setting.phase("peers --for 3s"));
+    let shown = run(setting.phase("peers --for 10s"));
     assert_eq!(shown.code, 0, "{}", shown.stderr);
     let first = setting.address().rsplit('/').next().unwrap();
     for part in ["identified", "DHT server", first, "1 peers"] {

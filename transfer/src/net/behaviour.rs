@@ -99,19 +99,24 @@ impl Behaviour {
         None
     }
 
-    /// A peer has said what it speaks; returns whether that is our DHT.
-    pub(super) fn handle_identified(
-        &mut self,
-        peer: PeerId,
-        protocols: &[StreamProtocol],
-        addresses: &[Multiaddr],
-    ) -> bool {
+    /// Whether a peer that speaks these protocols is a server of our DHT.
+    pub(super) fn is_dht_server(&self, protocols: &[StreamProtocol]) -> bool {
+        #[cfg(feature = "dht")]
+        return self.dht.as_ref().is_some_and(|dht| dht.is_spoken(protocols));
+        #[cfg(not(feature = "dht"))]
+        {
+            let _ = protocols;
+            false
+        }
+    }
+
+    /// A peer has said that it is a server of our DHT, and where it can be reached.
+    pub(super) fn handle_dht_server(&mut self, peer: PeerId, addresses: &[Multiaddr]) {
         #[cfg(feature = "dht")]
         if let Some(dht) = self.dht.as_mut() {
-            return dht.handle_identified(peer, protocols, addresses);
+            dht.handle_server(peer, addresses);
         }
-        let _ = (peer, protocols, addresses);
-        false
+        let _ = (peer, addresses);
     }
 
     /// A peer could not be reached.

@@ -135,16 +135,13 @@ impl Behaviour {
         !self.servers.is_empty()
     }
 
-    /// What a peer speaks, which may be our Kademlia, and where it can be reached.
-    pub(super) fn handle_identified(
-        &mut self,
-        peer: PeerId,
-        protocols: &[StreamProtocol],
-        addresses: &[Multiaddr],
-    ) -> bool {
-        if !protocols.contains(&self.protocol) {
-            return false;
-        }
+    /// Whether our Kademlia is among these.
+    pub(super) fn is_spoken(&self, protocols: &[StreamProtocol]) -> bool {
+        protocols.contains(&self.protocol)
+    }
+
+    /// A peer speaks our Kademlia, and can be reached there.
+    pub(super) fn handle_server(&mut self, peer: PeerId, addresses: &[Multiaddr]) {
         for address in addresses {
             self.kad.add_address(&peer, address.clone());
         }
@@ -155,7 +152,6 @@ impl Behaviour {
             }
             self.routing.send_replace(self.servers.len());
         }
-        true
     }
 
     /// A peer could not be reached: queries under way may have waited for it.

@@ -271,8 +271,13 @@ impl EventLoop {
         let mut addresses = self.shared.peers.addresses(&peer);
         addresses.extend(told.iter().filter(|address| !addresses.contains(address)).cloned().collect::<Vec<_>>());
         addresses.truncate(address::MAX_ADDRESSES);
-        let is_server = self.swarm.behaviour_mut().handle_identified(peer, &info.protocols, &addresses);
+        let behaviour = self.swarm.behaviour_mut();
+        let is_server = behaviour.is_dht_server(&info.protocols);
+        // Whoever hears that one more server is there finds it among the peers.
         self.shared.peers.identified(now, peer, &info.agent_version, is_server, &told);
+        if is_server {
+            behaviour.handle_dht_server(peer, &addresses);
+        }
         if self.is_joined() {
             self.was_joined = true;
             self.first_peers.joined();

@@ -79,7 +79,7 @@ impl World {
 
     /// Resolves the release; `answers`: how many providers must say the same.
     pub(crate) async fn resolve(&self, client: &Client, answers: usize) -> Resolved {
-        let options = ResolveOptions { answers, ..ResolveOptions::default() };
+        let options = patient(answers);
         let resolved = client.resolve(&name(), &self.publisher.trust, options).await.unwrap();
         assert_eq!(resolved.manifest, self.release.manifest);
         resolved
@@ -131,6 +131,11 @@ async fn bootstrap_peer(node: &NodeHandle) -> BootstrapPeer {
 
 fn loopback() -> Multiaddr {
     "/ip4/127.0.0.1/tcp/0".parse().unwrap()
+}
+
+/// Waits for so many answers as long as anybody may give one, however busy the machine is.
+pub(crate) fn patient(answers: usize) -> ResolveOptions {
+    ResolveOptions { answers, timeout: Duration::from_secs(60) }
 }
 
 /// Fetches everything, and gives up on peers and on the whole sooner than people would want.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -88,6 +89,14 @@ struct Subscription {
     artifact: Cid,
     task: JoinHandle<Option<()>>,
     cancelled: CancellationToken,
+    /// Its end has been or is being said.
+    has_ended: Arc<AtomicBool>,
+}
+
+impl Subscription {
+    fn is_over(&self) -> bool {
+        self.task.is_finished() || self.has_ended.load(Ordering::Acquire)
+    }
 }
 
 /// The subscriptions of one stream.
@@ -103,7 +112,7 @@ impl Subscriptions {
 
     /// Room for one under `id`; `None` if too many follow already, who all get reports.
     pub(super) fn admit(&mut self, id: RequestId, artifact: Cid) -> Result<Option<Follower>, Refusal> {
-        self.by_id.retain(|_, subscription| !subscription.task.is_finished());
+        self.by_id.retain(|_, subscription| !subscription.is_over());
         if self.by_id.contains_key(&id) {
             // An id is used once. Its first subscription would go on uncounted.
             return Err(Refusal::Malformed);
@@ -127,13 +136,18 @@ impl Subscriptions {
         stop: &CancellationToken,
     ) {
         let (artifact, cancelled) = (follower.artifact, CancellationToken::new());
-        let (replies, until) = (replies.clone(), cancelled.clone());
+        let has_ended = Arc::<AtomicBool>::default();
+        let (replies, until, ends) = (replies.clone(), cancelled.clone(), has_ended.clone());
         let following = async move {
             // A closed stream ends the subscription too.
-            let _ = follow(id, content, told, &replies, &until, &follower).await;
+            if follow(id, content, told, &replies, &until, &follower).await.is_ok() {
+                // As soon as the peer hears of the end it may use the id again.
+                ends.store(true, Ordering::Release);
+                let _ = replies.reply(id, Reply::Done).await;
+            }
         };
         let task = tokio::spawn(stop.clone().run_until_cancelled_owned(following));
-        self.by_id.insert(id, Subscription { artifact, task, cancelled });
+        self.by_id.insert(id, Subscription { artifact, task, cancelled, has_ended });
     }
 
     /// Ends a subscription; false if there has been none under `id`.
@@ -144,6 +158,7 @@ impl Subscriptions {
     }
 }
 
+/// Reports until nothing more will come, or it is cancelled.
 async fn follow(
     id: RequestId,
     content: Content,
@@ -162,7 +177,7 @@ async fn follow(
             cancelled.run_until_cancelled(tokio::time::sleep(follower.delta_interval())).await;
         }
     }
-    replies.reply(id, Reply::Done).await
+    Ok(())
 }
 
 /// Tells what has been added until now.

@@ -142,7 +142,7 @@ struct Work {
     catalog: Arc<Catalog>,
     queue: UploadQueue,
     transfers: BTreeMap<TransferKey, Open>,
-    /// The keys of the transfers.
+    /// The keys of the transfers whose end is not being said.
     keys: BTreeMap<(StreamKey, RequestId), TransferKey>,
     next_transfer: u64,
     peers: BTreeMap<PeerId, Peer>,
@@ -265,7 +265,9 @@ impl Work {
         }
         let Some(end) = open.end.take() else { return };
         open.is_ending = true;
-        let Transfer { request, replies, stop, .. } = &open.transfer;
+        let Transfer { stream, request, replies, stop, .. } = &open.transfer;
+        // As soon as the peer hears of the end it may use the id again.
+        self.keys.remove(&(*stream, *request));
         let (request, replies, stop) = (*request, replies.clone(), stop.clone());
         self.answers.spawn(async move {
             // A stream that has ended needs no answer.
@@ -276,7 +278,9 @@ impl Work {
 
     fn remove(&mut self, key: TransferKey) -> Option<Open> {
         let open = self.transfers.remove(&key)?;
-        self.keys.remove(&(open.transfer.stream, open.transfer.request));
+        if !open.is_ending {
+            self.keys.remove(&(open.transfer.stream, open.transfer.request));
+        }
         if let Some(peer) = self.peers.get_mut(&open.transfer.peer) {
             peer.transfers -= 1;
             if peer.transfers == 0 {

@@ -146,6 +146,7 @@ async fn a_client_is_in_nobodys_routing_table_and_keeps_nothing() {
     in_time(async {
         let (first, bootstrap) = network().await;
         let second = start(Role::Server, &bootstrap).await;
+        until("both servers know each other", async || knows(first.handle(), second.handle().peer_id()).await).await;
         let client = start(Role::Client, &bootstrap).await;
         let peer = client.handle().peer_id();
         // It asks, puts and is known to both, with an address on which it listens.
@@ -216,7 +217,7 @@ async fn a_peer_that_has_gone_makes_room_for_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_answers_when_asked_whether_it_is_there_stays() {
     in_time(async {
-        let (node, bootstrap, known, identity) = small(Duration::from_secs(3)).await;
+        let (node, bootstrap, known, identity) = small(Duration::from_secs(60)).await;
         let gone = known.handle().peer_id();
         let listen = known.handle().listen_addresses().await;
         known.stop().await;

@@ -87,39 +87,49 @@ async fn nobody_announces_or_withdraws_for_somebody_else() {
 }
 
 /// Limits of which one is low.
-fn limits(low: &str) -> Limits {
+fn limits(low: &str, ignore_for: Duration) -> Limits {
     let of = |name| match low == name {
         true => Rate { burst: 30, per_second: 10.0 },
         false => Rate { burst: 10_000, per_second: 1000.0 },
     };
-    Limits { puts: of("puts"), provides: of("provides"), queries: of("queries"), ignore_for: Duration::from_secs(4) }
+    Limits { puts: of("puts"), provides: of("provides"), queries: of("queries"), ignore_for }
 }
 
 /// A server with such limits.
-async fn strict(low: &str) -> Node {
-    start_in_dht(DhtConfig { role: Role::Server, limits: limits(low), ..DhtConfig::default() }, &[]).await
+async fn strict(low: &str, ignore_for: Duration) -> Node {
+    start_in_dht(DhtConfig { role: Role::Server, limits: limits(low, ignore_for), ..DhtConfig::default() }, &[]).await
+}
+
+/// Has a stranger say `message` until that is too much.
+async fn flood(stranger: &Stranger, node: &Node, low: &str, message: &[u8]) {
+    let hub = node.handle().peer_id();
+    let talk = async {
+        loop {
+            match low {
+                "provides" => announce(stranger, hub, message).await,
+                // Some wait for an answer for as long as the stranger is ignored.
+                _ => drop(join_all((0..FLOOD).map(|_| stranger.ask(hub, message))).await),
+            }
+        }
+    };
+    tokio::select! {
+        () = talk => unreachable!("it goes on for ever"),
+        () = until("it is too much", async || refused(node.handle(), "rate_limit") > 0) => {}
+    }
 }
 
 async fn ignored(node: &Node) -> usize {
     node.handle().dht_stats().await.unwrap().ignored_peers
 }
 
-/// Asserts that a stranger who sends `message` too often is ignored, and for how long.
+/// Asserts that a stranger who sends `message` too often is ignored, alone, and not for ever.
 async fn assert_ignored_for_a_while(low: &str, message: impl Fn(PeerId) -> Vec<u8>) {
-    let node = strict(low).await;
+    let node = strict(low, Duration::from_secs(600)).await;
     let (hub, bootstrap) = (node.handle().peer_id(), [address(node.handle()).await]);
     let honest = start(Role::Client, &bootstrap).await;
     let stranger = Stranger::start(&bootstrap[0]).await;
     assert!(stranger.ask(hub, &find_node(KEY)).await.is_some());
-    let message = message(stranger.peer);
-    if low == "provides" {
-        for _ in 0..FLOOD {
-            announce(&stranger, hub, &message).await;
-        }
-    } else {
-        // Some wait for an answer for as long as it is ignored.
-        let _ = timeout(MOMENT, join_all((0..FLOOD).map(|_| stranger.ask(hub, &message)))).await;
-    }
+    flood(&stranger, &node, low, &message(stranger.peer)).await;
     until("it is ignored", async || ignored(&node).await == 1).await;
     let metric = "phase_dht_ignored_peers";
     until("it is counted", async || crate::nodes::counted(node.handle(), metric) == 1).await;
@@ -128,12 +138,17 @@ async fn assert_ignored_for_a_while(low: &str, message: impl Fn(PeerId) -> Vec<u
         assert!(!matches!(timeout(MOMENT, stranger.ask(hub, &question)).await, Ok(Some(_))), "{low}");
     }
     assert_eq!(refused(node.handle(), "rate_limit"), 1, "{low}");
-    assert!(refused(node.handle(), "ignored") >= 1, "{low}");
+    until("it is refused for being ignored", async || refused(node.handle(), "ignored") >= 1).await;
     let stats = node.handle().dht_stats().await.unwrap();
     // Only what it said before.
     assert!(stats.ignored_peers == 1 && stats.values == 0, "{low} {stats:?}");
     let report = honest.handle().find_closest(KEY).await.finish().await.unwrap();
     assert_eq!((report.answered, report.failed), (1, 0), "{low}");
+
+    let node = strict(low, Duration::from_secs(1)).await;
+    let hub = node.handle().peer_id();
+    let stranger = Stranger::start(&address(node.handle()).await).await;
+    flood(&stranger, &node, low, &message(stranger.peer)).await;
     until("it is forgiven", async || ignored(&node).await == 0).await;
     // On the same connection, whose streams had all been waiting.
     let answered = async || matches!(timeout(MOMENT, stranger.ask(hub, &find_node(KEY))).await, Ok(Some(_)));
@@ -160,7 +175,7 @@ async fn who_asks_too_much_is_ignored_for_a_while() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_answer_is_kept_from_the_honest_while_others_flood() {
     in_time(async {
-        let few = Limits { ignore_for: Duration::from_secs(600), ..limits("queries") };
+        let few = limits("queries", Duration::from_secs(600));
         let limits = Limits { queries: Rate { burst: 60, per_second: 1.0 }, ..few };
         let config = DhtConfig { role: Role::Server, limits, ..DhtConfig::default() };
         let node = start_in_dht(config, &[]).await;

@@ -43,6 +43,13 @@ async fn a_life_of_a_peer_is_told_in_order() {
         }
         let is_in = |state: PeerState| move || seeker.peer(&peer).is_some_and(|info| info.state == state);
         until("it is identified", async || is_in(PeerState::Identified)()).await;
+        let us =
+            async || provider.handle().peer(&seeker.peer_id()).is_some_and(|info| info.state == PeerState::Identified);
+        until("so are we", us).await;
+        if is_known.is_some() {
+            // What was told of the meeting has been, from wherever it was at.
+            events = seeker.peer_events();
+        }
         let label = |state: &str| format!("phase_peers{{state=\"{state}\"}}");
         let identified = counted(seeker, &label("identified"));
         let stream = seeker.open_stream(peer).await.unwrap();

@@ -23,6 +23,8 @@ async fn in_private_nothing_tells_where_a_node_listens() {
         // Who keeps provider records has none.
         assert_eq!(first.handle().dht_stats().await.unwrap().providers, 0);
         assert_eq!(providers(first.handle(), CONTENT).await, []);
+        let is_identified = async || first.handle().peer(&peer).is_some_and(|info| info.agent.is_some());
+        until("the first node has been told who it is", is_identified).await;
         let info = first.handle().peer(&peer).unwrap();
         assert_eq!((info.agent.as_deref(), info.addresses), (Some("phase"), Vec::new()));
         // Who finds it all the same is told no more.

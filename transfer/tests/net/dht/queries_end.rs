@@ -47,9 +47,11 @@ async fn a_query_that_waits_for_a_dial_ends_in_time_and_names_the_peer() {
         let leaver = start(Role::Server, &bootstrap).await;
         let (gone, at) = (leaver.handle().peer_id(), leaver.handle().listen_addresses().await[0].clone());
         let node = start_in_dht(impatient(), &bootstrap).await;
-        let knows = async || node.handle().routing_table().await.iter().any(|known| known.peer == gone);
-        // By what the first node says.
-        node.handle().find_closest(CONTENT).await.finish().await.unwrap();
+        let knows = async || {
+            // By what the first node says, as soon as it knows it itself.
+            let _ = node.handle().find_closest(CONTENT).await.finish().await;
+            node.handle().routing_table().await.iter().any(|known| known.peer == gone)
+        };
         until("the peer is known", knows).await;
         leaver.stop().await;
         let is_away = async || node.handle().peer(&gone).is_none_or(|info| !info.is_connected());

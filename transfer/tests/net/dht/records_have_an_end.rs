@@ -6,7 +6,7 @@ use phase_core::{Cid, DhtKey};
 use phase_transfer::net::{DhtConfig, DhtStats, Limits, NodeHandle, Rate, Role, StoreLimits};
 use tokio::time::Instant;
 
-use super::{CONTENT, KEY, pointer, providers, values};
+use super::{CONTENT, KEY, OTHER, pointer, providers, values};
 use crate::nodes::{address, in_time, start, start_in_dht, until};
 
 async fn stats(node: &NodeHandle) -> DhtStats {
@@ -25,13 +25,17 @@ async fn what_is_not_announced_again_is_collected_without_being_read() {
         let holder = start_in_dht(forgetful(Duration::from_secs(2)), &[]).await;
         let bootstrap = [address(holder.handle()).await];
         let publisher = start(Role::Client, &bootstrap).await;
-        publisher.handle().put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
-        publisher.handle().provide(CONTENT).await.unwrap();
         let holds = async |values, providers| {
             let stats = stats(holder.handle()).await;
             (stats.values, stats.providers) == (values, providers)
         };
-        until("both are held", async || holds(1, 1).await).await;
+        let announced = async || {
+            publisher.handle().put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
+            publisher.handle().provide(CONTENT).await.unwrap();
+            publisher.handle().settle(CONTENT).await;
+            holds(1, 1).await
+        };
+        until("both are held", announced).await;
         until("both are collected", async || holds(0, 0).await).await;
         let seeker = start(Role::Client, &bootstrap).await;
         assert_eq!(providers(seeker.handle(), CONTENT).await, []);
@@ -43,20 +47,31 @@ async fn what_is_not_announced_again_is_collected_without_being_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_announced_again_stays() {
     in_time(async {
-        let ttl = Duration::from_secs(6);
-        let holder = start_in_dht(forgetful(ttl), &[]).await;
-        let publisher = start(Role::Client, &[address(holder.handle()).await]).await;
-        let begin = Instant::now();
-        // Once more after half of its life, and not again.
-        for at in [begin, begin + ttl / 2] {
-            tokio::time::sleep_until(at).await;
-            publisher.handle().put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
-            publisher.handle().provide(CONTENT).await.unwrap();
-            publisher.handle().settle(CONTENT).await;
-        }
-        tokio::time::sleep_until(begin + ttl + ttl / 6).await;
-        let stats = stats(holder.handle()).await;
-        assert_eq!((stats.values, stats.providers), (1, 1));
+        let holder = start_in_dht(forgetful(Duration::from_secs(6)), &[]).await;
+        let bootstrap = [address(holder.handle()).await];
+        let [publisher, seeker] = [start(Role::Client, &bootstrap).await, start(Role::Client, &bootstrap).await];
+        let publisher = publisher.handle();
+        publisher.put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
+        publisher.provide(CONTENT).await.unwrap();
+        publisher.provide(OTHER).await.unwrap();
+        publisher.settle(OTHER).await;
+        let begun = Instant::now();
+        // Of the three, the last is not announced again. When it is gone, the others have outlived their time.
+        let outlived = async || {
+            let stats = stats(holder.handle()).await;
+            if stats.providers == 1 {
+                assert_eq!(stats.values, 1);
+                return true;
+            }
+            publisher.put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
+            publisher.provide(CONTENT).await.unwrap();
+            publisher.settle(CONTENT).await;
+            false
+        };
+        until("one of them is gone", outlived).await;
+        assert!(begun.elapsed() >= Duration::from_secs(5), "it was gone too early");
+        assert_eq!(providers(seeker.handle(), CONTENT).await, [publisher.peer_id()]);
+        assert_eq!(providers(seeker.handle(), OTHER).await, []);
     })
     .await;
 }

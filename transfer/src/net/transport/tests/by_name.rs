@@ -116,8 +116,6 @@ async fn the_dead_addresses_behind_a_name_do_not_hide_the_living_one() {
     let (peer, bound) = listening("/ip4/127.0.0.1/tcp/0").await;
     let mut zone = hosts();
     zone.insert(("_dnsaddr.seed.test", RecordType::TXT), dnsaddr(&[dead.clone(), bound.to_string(), dead]));
-    let setup_timeout = Duration::from_secs(2);
-    let config = TransportConfig { setup_timeout, nameserver: Some(serve(zone)), ..TransportConfig::default() };
-    let mut swarm = swarm(&config);
+    let mut swarm = asking(serve(zone));
     assert_eq!(reach(&mut swarm, &"/dnsaddr/seed.test".parse().unwrap()).await.unwrap(), peer);
 }
