@@ -1,12 +1,13 @@
-//! A provider of much does not flood the network when it starts.
+//! A provider of much does not flood the network when it starts, and says nothing twice to the same nodes.
 
 use std::time::Duration;
 
 use phase_provider::Provider;
+use phase_transfer::net::PeerState;
 use tempfile::tempdir;
 use tokio::time::Instant;
 
-use super::support::{config, get, in_time, publish, source, start};
+use super::support::{config, get, in_time, publish, publish_version, source, start};
 
 const ARTIFACTS: usize = 1000;
 /// What may go out at once, and a second after that: see the queue of announcements.
@@ -39,6 +40,33 @@ async fn a_thousand_artifacts_are_announced_little_by_little() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert!(provider.announced().borrow().done < keys);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_was_told_is_not_told_again_when_a_connection_comes_back() {
+    let folder = tempdir().unwrap();
+    let store = folder.path().join("provider");
+    let keys = publish(&store, 20);
+    in_time(async {
+        let other = start(&folder.path().join("other"), &[]).await;
+        let mut config = config(&store, &[source(other.node()).await]);
+        config.node.transport.idle_timeout = Duration::from_millis(100);
+        let provider = Provider::start(config).await.unwrap();
+        provider.announced().wait_for(|announced| announced.done == keys).await.unwrap();
+        let first_told = published(&provider.node().metrics());
+
+        // It hangs up when there is nothing to say, and calls again to have somebody to ask.
+        let mut events = provider.node().peer_events();
+        for awaited in [PeerState::Disconnected, PeerState::Identified] {
+            while events.recv().await.unwrap().state != awaited {}
+        }
+        // What comes after is only what is new: the name, the manifest, a file more.
+        let keys = publish_version(&store, 2, 21);
+        provider.announced().wait_for(|announced| announced.done == keys && announced.wanted == keys).await.unwrap();
+        let new = published(&provider.node().metrics()) - first_told;
+        assert!(new <= 3 + 1 + 1 + 1, "{new} keys were announced, of which one may be the withdrawn manifest");
     })
     .await;
 }

@@ -85,3 +85,20 @@ async fn a_query_that_waits_for_an_answer_ends_in_time_and_names_the_peer() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_somebody_keeps_is_put_although_another_does_not_answer() {
+    in_time(async {
+        let (holder, bootstrap) = network().await;
+        let patience = DhtConfig { query_timeout: Duration::from_secs(4), ..DhtConfig::default() };
+        let node = start_in_dht(patience, &bootstrap).await;
+        let silent = Stranger::start_silent_server(&address(node.handle()).await).await;
+        node.handle().routing_peers().wait_for(|peers| *peers > 1).await.unwrap();
+        let report = node.handle().put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
+        assert_eq!(report.stored_at, [holder.handle().peer_id()]);
+        assert!(report.unreachable.iter().any(|(peer, _)| *peer == silent.peer), "{report:?}");
+        let seeker = start(Role::Client, &bootstrap).await;
+        assert_eq!(values(seeker.handle(), KEY).await, [pointer("stable/x86_64", 1)]);
+    })
+    .await;
+}
