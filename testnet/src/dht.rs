@@ -38,7 +38,7 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(600);
 /// decide what is found.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a connection without a stream is kept: all nodes share one memory.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often a routing table is refreshed. A thousand nodes that do it every five minutes keep two cores busy.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// The time between two looks at a node that has queries under way.
@@ -98,6 +98,14 @@ impl Network {
     /// # Errors
     /// [`NetworkError`].
     pub async fn start(config: NetworkConfig) -> Result<Self, NetworkError> {
+        Self::start_and_tell(config, &|_| ()).await
+    }
+
+    /// The same, saying after each step how many servers have joined.
+    ///
+    /// # Errors
+    /// [`NetworkError`].
+    pub async fn start_and_tell(config: NetworkConfig, tell: &(dyn Fn(usize) + Sync)) -> Result<Self, NetworkError> {
         let random = fastrand::Rng::with_seed(config.seed);
         let mut network = Self { config, random, servers: Vec::new(), clients: Vec::new(), subjects: Vec::new() };
         while network.servers.len() < network.config.nodes {
@@ -105,6 +113,7 @@ impl Network {
             let joining = network.servers.len().clamp(1, MAX_JOINING).min(missing);
             let wave: Vec<_> = (0..joining).map(|_| network.member(Role::Server)).collect();
             network.servers.extend(join_all(wave).await?);
+            tell(network.servers.len());
         }
         let clients = (0..network.config.clients).map(|_| network.member(Role::Client)).collect();
         network.clients = join_all(clients).await?;

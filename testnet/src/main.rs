@@ -151,7 +151,9 @@ impl Dht {
             let network = NetworkConfig { seed, ..NetworkConfig::new(*nodes as usize) };
             let (names, lookups) = (self.names as usize, self.lookups as usize);
             let measurement = Measurement { network, names, lookups, resident_before };
-            let figures = measure(measurement).await.map_err(|error| format!("{nodes} nodes: {error}"))?;
+            let figures = measure(measurement, &show).await;
+            show("");
+            let figures = figures.map_err(|error| format!("{nodes} nodes: {error}"))?;
             is_found &= figures.found == 1.0 && figures.found_after_republish == 1.0;
             match self.json {
                 true => println!("{}", serde_json::to_string(&figures).expect("figures have a JSON form")),
@@ -159,6 +161,15 @@ impl Dht {
             }
         }
         Ok(is_found)
+    }
+}
+
+/// Shows what is going on to whoever looks on, in one line.
+#[cfg(feature = "dht")]
+fn show(progress: &str) {
+    use std::io::IsTerminal as _;
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{progress}");
     }
 }
 

@@ -7,7 +7,7 @@ use phase_transfer::net::PeerState;
 use tempfile::tempdir;
 use tokio::time::Instant;
 
-use super::support::{config, get, in_time, publish, publish_version, source, start};
+use super::support::{config, get, in_time, publish, publish_version, source, start, until};
 
 const ARTIFACTS: usize = 1000;
 /// What may go out at once, and a second after that: see the queue of announcements.
@@ -55,7 +55,10 @@ async fn who_was_told_is_not_told_again_when_a_connection_comes_back() {
         config.node.transport.idle_timeout = Duration::from_millis(100);
         let provider = Provider::start(config).await.unwrap();
         provider.announced().wait_for(|announced| announced.done == keys).await.unwrap();
-        let first_told = published(&provider.node().metrics());
+        let is_quiet = async || provider.node().dht_stats().await.unwrap().queries == 0;
+        until(is_quiet).await;
+        let (first_told, first_refreshed) = (published(&provider.node().metrics()), refreshed(&provider));
+        assert!(first_refreshed > 0);
 
         // It hangs up when there is nothing to say, and calls again to have somebody to ask.
         let mut events = provider.node().peer_events();
@@ -67,12 +70,23 @@ async fn who_was_told_is_not_told_again_when_a_connection_comes_back() {
         provider.announced().wait_for(|announced| announced.done == keys && announced.wanted == keys).await.unwrap();
         let new = published(&provider.node().metrics()) - first_told;
         assert!(new <= 3 + 1 + 1 + 1, "{new} keys were announced, of which one may be the withdrawn manifest");
+        until(is_quiet).await;
+        assert_eq!(refreshed(&provider), first_refreshed, "it has looked around again");
     })
     .await;
 }
 
 /// How many keys the DHT was told that they are provided.
 fn published(metrics: &str) -> u64 {
-    let line = metrics.lines().find_map(|line| line.strip_prefix("phase_dht_published_total{kind=\"provide\"} "));
+    counted(metrics, "phase_dht_published_total{kind=\"provide\"} ")
+}
+
+/// How often the routing table was refreshed.
+fn refreshed(provider: &Provider) -> u64 {
+    counted(&provider.node().metrics(), "phase_dht_queries_total{kind=\"refresh\",result=\"ok\"} ")
+}
+
+fn counted(metrics: &str, name: &str) -> u64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
     line.map_or(0, |number| number.parse().unwrap())
 }

@@ -52,22 +52,27 @@ pub struct Figures {
     pub kib_per_node: Option<f64>,
 }
 
-/// Starts a network, looks things up, takes a fifth of it away, announces again and looks again.
+/// Starts a network, looks things up, takes a fifth of it away, announces again and looks again. `tell` hears what is going
+/// on.
 ///
 /// # Errors
 /// [`NetworkError`].
-pub async fn measure(measurement: Measurement) -> Result<Figures, NetworkError> {
+pub async fn measure(measurement: Measurement, tell: &(dyn Fn(&str) + Sync)) -> Result<Figures, NetworkError> {
     let Measurement { network: config, names, lookups, resident_before } = measurement;
     let (nodes, members) = (config.nodes, config.nodes + config.clients);
     let started = Instant::now();
-    let mut network = Network::start(config).await?;
+    let joined = |servers| tell(&format!("{servers} of {nodes} nodes have joined"));
+    let mut network = Network::start_and_tell(config, &joined).await?;
     let join_seconds = started.elapsed().as_secs_f64();
+    tell(&format!("{nodes} nodes: announcing"));
     network.announce(names).await?;
+    tell(&format!("{nodes} nodes: looking up"));
     // One at a time: it is about the way through the network, not about how busy this machine is.
     let before = Summary::of(&network.look_up(lookups, 1).await);
     let routing_peers = network.routing_peers().await;
     let resident = resident_before.and_then(|before| Some(resident_bytes()?.saturating_sub(before)));
     network.kill(GONE);
+    tell(&format!("{nodes} nodes: a fifth has gone"));
     let after_loss = Summary::of(&network.look_up(lookups, 1).await);
     network.republish().await?;
     let after_republish = Summary::of(&network.look_up(lookups, 1).await);

@@ -85,6 +85,9 @@ pub(super) struct Behaviour {
     tick: Interval,
     collect_interval: Duration,
     collect_at: Instant,
+    refresh_interval: Duration,
+    /// When the routing table was last refreshed with the help of anybody.
+    refreshed_at: Option<Instant>,
     refused: u64,
     peers: Arc<Peers>,
     metrics: Arc<Metrics>,
@@ -124,6 +127,8 @@ impl Behaviour {
             tick,
             collect_interval: config.collect_interval,
             collect_at: Instant::now() + config.collect_interval,
+            refresh_interval: config.refresh_interval,
+            refreshed_at: None,
             refused: 0,
             peers,
             metrics,
@@ -146,12 +151,18 @@ impl Behaviour {
             self.kad.add_address(&peer, address.clone());
         }
         if self.connections.contains_key(&peer) && self.servers.insert(peer) {
-            if self.servers.len() == 1 {
+            if self.servers.len() == 1 && self.is_refresh_due(Instant::now()) {
                 // Fails only if none of its addresses could be used: then it will be tried with the next one.
                 let _ = self.kad.bootstrap();
             }
             self.routing.send_replace(self.servers.len());
         }
+    }
+
+    /// Whoever is alone only because idle connections were closed knows everybody still. A refresh takes hundreds of
+    /// messages, and new connections that soon are idle too.
+    fn is_refresh_due(&self, now: Instant) -> bool {
+        self.refreshed_at.is_none_or(|at| now >= at + self.refresh_interval)
     }
 
     /// A peer could not be reached: queries under way may have waited for it.

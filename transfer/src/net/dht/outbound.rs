@@ -164,6 +164,9 @@ impl Behaviour {
             }
             None => {
                 if let kad::QueryResult::Bootstrap(outcome) = result {
+                    if outcome.is_ok() && stats.num_successes() > 0 {
+                        self.refreshed_at = Some(now);
+                    }
                     let outcome = if outcome.is_ok() { QueryOutcome::Ok } else { QueryOutcome::Timeout };
                     self.metrics.query_ended(QueryKind::Refresh, outcome, stats.duration().unwrap_or_default());
                 }
