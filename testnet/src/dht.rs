@@ -57,6 +57,8 @@ pub struct NetworkConfig {
     pub listen: Multiaddr,
     /// What every node is configured with, but for its role. Default: what nodes do by default, with more patience.
     pub dht: DhtConfig,
+    /// How every node dials. Default: with more patience than nodes have by default, and idle connections are closed soon.
+    pub transport: TransportConfig,
 }
 
 impl NetworkConfig {
@@ -65,7 +67,9 @@ impl NetworkConfig {
         let listen = "/memory/0".parse().expect("an address");
         let (query_timeout, refresh_interval) = (PATIENCE, REFRESH_INTERVAL);
         let dht = DhtConfig { query_timeout, refresh_interval, ..DhtConfig::default() };
-        Self { nodes, clients: 4, seed: 0, listen, dht }
+        let (setup_timeout, idle_timeout) = (PATIENCE, IDLE_TIMEOUT);
+        let transport = TransportConfig { setup_timeout, idle_timeout, ..TransportConfig::default() };
+        Self { nodes, clients: 4, seed: 0, listen, dht, transport }
     }
 }
 
@@ -131,11 +135,12 @@ impl Network {
         self.random.choose_multiple(known, FIRST_PEERS)
     }
 
-    /// Ends a random share of the servers, all at once and without a word.
-    pub fn kill(&mut self, share: f64) {
+    /// Ends a random share of the servers, all at once and without a word; returns where they listened.
+    pub fn kill(&mut self, share: f64) -> Vec<Multiaddr> {
         let left = self.servers.len() as f64 * (1.0 - share);
         self.random.shuffle(&mut self.servers);
-        self.servers.truncate(left.round() as usize);
+        let gone = self.servers.split_off(left.round() as usize);
+        gone.into_iter().filter_map(|member| Some(member.at?.address)).collect()
     }
 
     /// The mean number of peers in the routing tables of the servers.
@@ -157,8 +162,7 @@ impl Network {
         };
         let dht = Some(DhtConfig { role, ..self.config.dht.clone() });
         let identity = Identity::from_key(&SigningKey::from_secret_bytes(&secret));
-        let transport =
-            TransportConfig { setup_timeout: PATIENCE, idle_timeout: IDLE_TIMEOUT, ..TransportConfig::default() };
+        let transport = self.config.transport.clone();
         NodeConfig { identity, dht, transport, ..NodeConfig::in_dht(role, listen, self.first_peers()) }
     }
 }
