@@ -42,7 +42,8 @@ impl Behaviour {
         let held = self.kad.store_mut().get(&record.key).map(|held| held.into_owned());
         self.validator.judge_value(&record, held.as_ref())?;
         // Who is said to have published it first is not known to be true, and means nothing here.
-        self.kad.store_mut().keep_value(Record { publisher: None, ..record }, source)
+        let subnet = self.subnet_of(&source);
+        self.kad.store_mut().keep_value(Record { publisher: None, ..record }, source, subnet)
     }
 
     fn handle_provider(&mut self, now: Instant, record: ProviderRecord) -> Result<(), Refusal> {

@@ -1,7 +1,7 @@
 //! The records a node holds: its own, and those it keeps for others.
 //!
 //! Invariant: what is our own never competes with what is others'. Strangers can fill the room for others, and find
-//! that whoever has most of it gives way; our own announcements do not notice.
+//! that the subnet with most of it gives way; our own announcements do not notice.
 //!
 //! Memory: of others at most [`StoreLimits::values`] values of 8 KiB and [`StoreLimits::providers`] provider records of
 //! about 1 KiB, by default 16 MiB each. Our own are as many as we announce.
@@ -97,22 +97,28 @@ impl Store {
         !self.hidden && self.own_provided.contains_key(key.as_ref())
     }
 
-    /// Keeps a value that was found valid for `from`.
-    pub(crate) fn keep_value(&mut self, record: Record, mut from: PeerId) -> std::result::Result<(), Refusal> {
+    /// Keeps a value that was found valid for `from`, who is seen in `subnet`.
+    pub(crate) fn keep_value(
+        &mut self,
+        record: Record,
+        from: PeerId,
+        subnet: Option<IpAddr>,
+    ) -> std::result::Result<(), Refusal> {
         let key: Key = record.key.as_ref().into();
-        if let Some(held) = self.values.get(&key)
+        if let Some(held) = self.values.get_mut(&key)
             && held.record.value == record.value
         {
             // Whoever says again what others have said takes no share of theirs over.
-            from = held.from;
+            held.record = record;
+            return Ok(());
         }
         if let Some(held) = self.values.remove(&key) {
             self.value_shares.remove(&held.from, &key);
         } else if self.values.len() >= self.limits.values {
-            let victim = self.value_shares.who_gives_way_to(&from).ok_or(Refusal::Full)?;
+            let victim = self.value_shares.who_gives_way_to(&from, subnet).ok_or(Refusal::Full)?;
             self.drop_value(&victim.1);
         }
-        self.value_shares.insert(from, key.clone());
+        self.value_shares.insert(from, subnet, key.clone());
         self.values.insert(key, Value { record, from });
         Ok(())
     }
@@ -127,7 +133,7 @@ impl Store {
         let (key, peer): (Key, _) = (record.key.as_ref().into(), record.provider);
         let is_refresh = self.provider_shares.has(&peer, &key);
         if !is_refresh && self.provider_shares.total() >= self.limits.providers {
-            let (other, victim) = self.provider_shares.who_gives_way_to(&peer).ok_or(Refusal::Full)?;
+            let (other, victim) = self.provider_shares.who_gives_way_to(&peer, subnet).ok_or(Refusal::Full)?;
             self.drop_provider(&victim, &other);
         }
         let held = self.providers.entry(key.clone()).or_default();
@@ -136,7 +142,7 @@ impl Store {
             Replaced::Somebody(other) => self.provider_shares.remove(&other, &key),
             Replaced::Refused => return Err(Refusal::Full),
         }
-        self.provider_shares.insert(peer, key);
+        self.provider_shares.insert(peer, subnet, key);
         Ok(())
     }
 
@@ -264,7 +270,7 @@ mod tests {
     fn our_own_announcements_have_room_however_many_strangers_there_are() {
         let (mut store, now) = (store(4, 4), Instant::now());
         for n in 0..100 {
-            let _ = store.keep_value(value(&format!("v{n}"), None), PeerId::random());
+            let _ = store.keep_value(value(&format!("v{n}"), None), PeerId::random(), None);
             let _ = store.keep_provider(now, provider(&format!("p{n}"), PeerId::random(), now), None);
         }
         let counts = store.counts();
@@ -288,15 +294,15 @@ mod tests {
         for n in 0..10 {
             let kept = store.keep_provider(now, provider(&format!("p{n}"), greedy, now), None);
             assert_eq!(kept.is_ok(), n < 4, "{n}: the greediest makes no room for itself");
-            let kept = store.keep_value(value(&format!("v{n}"), None), greedy);
+            let kept = store.keep_value(value(&format!("v{n}"), None), greedy, None);
             assert_eq!(kept.is_ok(), n < 4);
         }
         for n in 0..2 {
             store.keep_provider(now, provider(&format!("m{n}"), modest, now), None).unwrap();
-            store.keep_value(value(&format!("m{n}"), None), modest).unwrap();
+            store.keep_value(value(&format!("m{n}"), None), modest, None).unwrap();
         }
         assert_eq!(store.keep_provider(now, provider("m2", modest, now), None), Err(Refusal::Full));
-        assert_eq!(store.keep_value(value("m2", None), modest), Err(Refusal::Full));
+        assert_eq!(store.keep_value(value("m2", None), modest, None), Err(Refusal::Full));
         assert_eq!(store.providers(&RecordKey::new(&"m1")).len(), 1);
         assert!(store.get(&RecordKey::new(&"m1")).is_some());
         assert_eq!((store.counts().values, store.counts().providers), (4, 4));
@@ -306,8 +312,8 @@ mod tests {
     fn what_has_expired_is_collected_without_being_read() {
         let (mut store, now) = (store(4, 4), Instant::now());
         let soon = now + Duration::from_secs(1);
-        store.keep_value(value("short", Some(soon)), PeerId::random()).unwrap();
-        store.keep_value(value("long", Some(now + 2 * TTL)), PeerId::random()).unwrap();
+        store.keep_value(value("short", Some(soon)), PeerId::random(), None).unwrap();
+        store.keep_value(value("long", Some(now + 2 * TTL)), PeerId::random(), None).unwrap();
         store.keep_provider(now, provider("key", PeerId::random(), now), None).unwrap();
         store.collect(soon);
         assert_eq!((store.counts().values, store.counts().providers), (1, 1));
