@@ -151,8 +151,9 @@ impl Work {
 
     /// Whether another process has set a ref.
     async fn refs_changed(&mut self) -> bool {
-        let catalog = self.catalog.clone();
-        let Ok(Some(refs)) = tokio::task::spawn_blocking(move || read_refs(&catalog)).await else { return false };
+        let (catalog, known) = (self.catalog.clone(), self.refs.clone());
+        let read = tokio::task::spawn_blocking(move || read_refs(&catalog, &known)).await;
+        let Ok(Some(refs)) = read else { return false };
         let changed = refs != self.refs;
         self.refs = refs;
         changed
@@ -160,10 +161,10 @@ impl Work {
 
     /// Works out anew what is to be announced.
     async fn plan(&mut self) {
-        let catalog = self.catalog.clone();
+        let (catalog, known) = (self.catalog.clone(), self.refs.clone());
         let http_port = self.config.http_port;
         let planned = tokio::task::spawn_blocking(move || {
-            let refs = read_refs(&catalog)?;
+            let refs = read_refs(&catalog, &known)?;
             Some((statements(&catalog, &refs), adverts(&refs, http_port)))
         });
         let Ok(Some((wanted, adverts))) = planned.await else { return };
@@ -245,15 +246,16 @@ fn reached(provided: Result<QueryReport, QueryError>) -> Result<(), QueryError> 
     }
 }
 
-/// The refs; `None` if they cannot be read, which does not mean that there are none.
-fn read_refs(catalog: &Catalog) -> Option<Vec<(Name, Vec<u8>)>> {
+/// The refs, of which some are known; `None` if they cannot be listed, which does not mean that there are none. One that cannot be
+/// read is as it was.
+fn read_refs(catalog: &Catalog, known: &[(Name, Vec<u8>)]) -> Option<Vec<(Name, Vec<u8>)>> {
     let names = catalog.store().names();
     let names = names.inspect_err(|error| tracing::warn!(%error, "cannot read the refs")).ok()?;
     let refs = names.into_iter().filter_map(|name| match catalog.store().pointer(&name) {
         Ok(pointer) => pointer.map(|pointer| (name, pointer.encode())),
         Err(error) => {
             tracing::warn!(%name, %error, "cannot read a ref");
-            None
+            known.iter().find(|(other, _)| *other == name).cloned()
         }
     });
     Some(refs.collect())

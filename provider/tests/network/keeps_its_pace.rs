@@ -65,6 +65,13 @@ async fn who_was_told_is_not_told_again_when_a_connection_comes_back() {
         for awaited in [PeerState::Disconnected, PeerState::Identified] {
             while events.recv().await.unwrap().state != awaited {}
         }
+        // For some time the only ref cannot be read. That is not as if there were none.
+        let (path, aside) = (store.join("refs/stable/x86_64"), folder.path().join("aside"));
+        for bytes in [b"damaged".to_vec(), std::fs::read(&path).unwrap()] {
+            std::fs::write(&aside, bytes).unwrap();
+            std::fs::rename(&aside, &path).unwrap();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
         // What comes after is only what is new: the name, the manifest, a file more.
         let keys = publish_version(&store, 2, 21);
         provider.announced().wait_for(|announced| announced.done == keys && announced.wanted == keys).await.unwrap();
