@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use phase_core::Name;
 use phase_core::envelope::Envelope;
 use phase_core::manifest::Manifest;
 use phase_core::pointer::Pointer;
+use phase_core::store::StoreError;
+use phase_core::{Cid, Name};
 use phase_transfer::net::catalog::Catalog;
 use phase_transfer::net::{Advert, NodeHandle, PeerId, QueryError, QueryReport};
 use tokio::sync::watch;
@@ -34,6 +35,9 @@ const WITHDRAWALS: usize = 8;
 const SMALL_NETWORK: usize = 20;
 /// Nodes that are remembered as told; in a network of so many, nobody is told just because they come.
 const MAX_TOLD: usize = 1024;
+/// Plans, one a second, that may fail because something cannot be read: too many open files, for instance. After that what
+/// cannot be read counts as gone.
+const PATIENCE: u32 = 5;
 /// How long a shutdown may spend on withdrawing.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -50,7 +54,7 @@ pub(crate) struct AnnouncerConfig {
 /// The task that announces.
 pub(crate) struct Announcer {
     announced: watch::Receiver<Announced>,
-    keys: watch::Receiver<Vec<Vec<u8>>>,
+    keys: watch::Receiver<Vec<(Key, bool)>>,
     _stop: DropGuard,
 }
 
@@ -63,7 +67,7 @@ impl Announcer {
         let queue = Queue::new(now, config.interval);
         let alone_at = config.alone_after.map(|wait| now + wait);
         let (running, refs) = (JoinSet::new(), Vec::new());
-        let work = Work { node, catalog, config, alone_at, queue, running, refs, progress, told };
+        let work = Work { node, catalog, config, alone_at, queue, running, refs, failed_plans: 0, progress, told };
         tokio::spawn(stop.clone().run_until_cancelled_owned(work.run()));
         Self { announced, keys, _stop: stop.drop_guard() }
     }
@@ -78,8 +82,10 @@ impl Announcer {
         drop(self);
         node.hide_addresses().await;
         let withdrawals = futures::stream::iter(keys)
-            .map(|key| async move {
-                if node.withdraw(&key).await.is_ok() {
+            .map(|(key, is_leaving)| async move {
+                // Of what was leaving already nobody may have heard yet, and of the rest some has never been announced.
+                let withdrawn = if is_leaving { node.withdraw(&key).await } else { node.withdraw_provided(&key).await };
+                if withdrawn.is_ok() {
                     node.settle(&key).await;
                 }
             })
@@ -101,9 +107,11 @@ struct Work {
     running: JoinSet<(Key, Result<(), QueryError>)>,
     /// The refs as last seen.
     refs: Vec<(Name, Vec<u8>)>,
+    /// Plans since the last one for which everything could be read.
+    failed_plans: u32,
     progress: watch::Sender<Announced>,
-    /// Everything that is announced or being withdrawn.
-    told: watch::Sender<Vec<Key>>,
+    /// What was planned last: everything that is to be announced, and what was to be withdrawn.
+    told: watch::Sender<Vec<(Key, bool)>>,
 }
 
 impl Work {
@@ -112,17 +120,17 @@ impl Work {
         let mut routing = self.node.routing_peers();
         let mut damaged = self.catalog.damaged();
         let mut told = BTreeSet::new();
-        self.plan().await;
+        self.plan(&mut damaged).await;
         loop {
             self.announce_due();
             self.tell();
             let now = Instant::now();
             let wake = if self.has_audience(now) { self.queue.wake_at(now) } else { self.alone_at };
             tokio::select! {
-                _ = poll.tick() => if self.refs_changed().await {
-                    self.plan().await;
+                _ = poll.tick() => if self.refs_changed().await || self.failed_plans > 0 {
+                    self.plan(&mut damaged).await;
                 },
-                Ok(()) = damaged.changed() => self.plan().await,
+                Ok(()) = damaged.changed() => self.plan(&mut damaged).await,
                 Ok(()) = routing.changed() => {
                     routing.mark_unchanged();
                     // Connections come and go when nothing happens; those who were told need not be told again.
@@ -159,15 +167,23 @@ impl Work {
         changed
     }
 
-    /// Works out anew what is to be announced.
-    async fn plan(&mut self) {
+    /// Works out anew what is to be announced. What it finds damaged on the way is news to nobody here.
+    async fn plan(&mut self, damaged: &mut watch::Receiver<u64>) {
+        let is_planned = self.try_to_plan().await;
+        damaged.mark_unchanged();
+        self.failed_plans = if is_planned { 0 } else { self.failed_plans + 1 };
+    }
+
+    /// Returns false, and leaves everything as it is, if something could not be read.
+    async fn try_to_plan(&mut self) -> bool {
         let (catalog, known) = (self.catalog.clone(), self.refs.clone());
         let http_port = self.config.http_port;
+        let is_patient = self.failed_plans < PATIENCE;
         let planned = tokio::task::spawn_blocking(move || {
             let refs = read_refs(&catalog, &known)?;
-            Some((statements(&catalog, &refs), adverts(&refs, http_port)))
+            Some((statements(&catalog, &refs, is_patient)?, adverts(&refs, http_port)))
         });
-        let Ok(Some((wanted, adverts))) = planned.await else { return };
+        let Ok(Some((wanted, adverts))) = planned.await else { return false };
         self.node.advertise_locally(adverts);
         let wanted = if self.node.has_dht() { wanted } else { BTreeMap::new() };
         if wanted.len() > MAX_KEYS {
@@ -175,6 +191,7 @@ impl Work {
         }
         self.queue.plan(Instant::now(), wanted);
         self.told.send_replace(self.queue.keys());
+        true
     }
 
     /// The first node of a network has nobody to tell: what it says is in its own part of the DHT. Any other one has told
@@ -228,7 +245,7 @@ async fn announce(node: &NodeHandle, key: &[u8], statement: Statement) -> Result
     let value = match statement {
         Statement::Point(value) => value,
         Statement::Provide => return reached(node.provide(key).await),
-        Statement::Withdraw => return node.withdraw(key).await.map(drop),
+        Statement::Withdraw => return reached(node.withdraw(key).await),
     };
     // Whoever finds us is told the pointer by us: providing does not wait for somebody to keep it.
     let put = node.put(key, value).await;
@@ -270,28 +287,37 @@ fn adverts(refs: &[(Name, Vec<u8>)], http_port: Option<u16>) -> Vec<Advert> {
     adverts.collect()
 }
 
-/// All that the store can serve, by DHT key.
-fn statements(catalog: &Catalog, refs: &[(Name, Vec<u8>)]) -> BTreeMap<Vec<u8>, Statement> {
+/// All that the store can serve, by DHT key; `None` if something cannot be read that may be there, and `is_patient`.
+fn statements(catalog: &Catalog, refs: &[(Name, Vec<u8>)], is_patient: bool) -> Option<BTreeMap<Vec<u8>, Statement>> {
+    // A failure is reported by the catalog; what is damaged is gone.
+    let is_gone = |error: &StoreError| !is_patient || !matches!(error, StoreError::Io { .. });
     let mut all = BTreeMap::new();
     for (name, pointer) in refs {
-        match manifest_behind(catalog, pointer) {
-            Some((cid, manifest)) => {
-                all.extend(name.keys().into_iter().map(|key| (key.into_bytes(), Statement::Point(pointer.clone()))));
-                all.insert(cid.to_bytes(), Statement::Provide);
-                // What cannot be opened is reported by the catalog, and not announced.
-                let there =
-                    manifest.artifacts.iter().filter(|entry| matches!(catalog.content(&entry.cid), Ok(Some(_))));
-                all.extend(there.map(|entry| (entry.cid.to_bytes(), Statement::Provide)));
+        let (cid, manifest) = match manifest_behind(catalog, pointer) {
+            Ok(Some(found)) => found,
+            Err(error) if !is_gone(&error) => return None,
+            _ => {
+                tracing::warn!(%name, "its manifest cannot be read: not announced");
+                continue;
             }
-            None => tracing::warn!(%name, "its manifest cannot be read: not announced"),
+        };
+        all.extend(name.keys().into_iter().map(|key| (key.into_bytes(), Statement::Point(pointer.clone()))));
+        all.insert(cid.to_bytes(), Statement::Provide);
+        for entry in &manifest.artifacts {
+            match catalog.content(&entry.cid) {
+                Ok(Some(_)) => drop(all.insert(entry.cid.to_bytes(), Statement::Provide)),
+                Err(error) if !is_gone(&error) => return None,
+                _ => {}
+            }
         }
     }
-    all
+    Some(all)
 }
 
-fn manifest_behind(catalog: &Catalog, pointer: &[u8]) -> Option<(phase_core::Cid, Manifest)> {
-    let pointer: Pointer = Envelope::decode(pointer).ok()?.payload_unverified().ok()?;
-    let manifest = pointer.manifest?;
-    let envelope = catalog.block(&manifest).ok()??;
-    Some((manifest, Envelope::decode(&envelope).ok()?.payload_unverified().ok()?))
+fn manifest_behind(catalog: &Catalog, pointer: &[u8]) -> Result<Option<(Cid, Manifest)>, StoreError> {
+    let pointer = Envelope::decode(pointer).ok().and_then(|envelope| envelope.payload_unverified::<Pointer>().ok());
+    let Some(cid) = pointer.and_then(|pointer| pointer.manifest) else { return Ok(None) };
+    let Some(envelope) = catalog.block(&cid)? else { return Ok(None) };
+    let manifest = Envelope::decode(&envelope).ok().and_then(|envelope| envelope.payload_unverified().ok());
+    Ok(manifest.map(|manifest| (cid, manifest)))
 }

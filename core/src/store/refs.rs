@@ -1,5 +1,7 @@
 //! Refs on disk: `refs/<channel>/<arch>` holds the signed pointer record of a name.
 
+use std::io::ErrorKind;
+
 use super::StoreError;
 use super::backend::Backend;
 use super::layout::Layout;
@@ -48,8 +50,13 @@ pub(crate) fn names(backend: &dyn Backend, layout: &Layout) -> Result<Vec<Name>,
     let refs = layout.refs();
     let mut names = Vec::new();
     for channel in backend.read_dir(&refs).map_err(|e| StoreError::read("list", &refs, e))? {
-        // A strange file beside the channels' folders cannot be listed.
-        let archs = backend.read_dir(&refs.join(&channel)).unwrap_or_default();
+        let folder = refs.join(&channel);
+        let archs = match backend.read_dir(&folder) {
+            Ok(archs) => archs,
+            // A strange file beside the channels' folders, or one that has just gone.
+            Err(error) if matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) => continue,
+            Err(error) => return Err(StoreError::read("list", &folder, error)),
+        };
         names.extend(archs.iter().filter_map(|arch| format!("{channel}/{arch}").parse::<Name>().ok()));
     }
     names.sort();

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Keys that are announced: as many as a node's own part of the DHT holds. What is beyond is not announced, and said.
+/// Keys that are announced: half as many as a node's own part of the DHT holds, where the other half may still be waiting to be
+/// withdrawn. What is beyond is not announced, and said.
 pub(super) const MAX_KEYS: usize = 64 * 1024;
 /// Announcements that go out at once, before they are paced: a release of usual size.
 const BURST: f64 = 64.0;
@@ -69,6 +70,8 @@ pub(super) struct Queue {
     entries: BTreeMap<Key, Entry>,
     /// Entries that wait, in the order in which they go out.
     waiting: BTreeSet<(Instant, u8, Key)>,
+    /// Withdrawals that wait: they go out when nothing else is due.
+    leaving: BTreeSet<(Instant, u8, Key)>,
     running: usize,
     wanted: usize,
     done: usize,
@@ -80,19 +83,24 @@ pub(super) struct Queue {
 impl Queue {
     /// `interval`: between two announcements of the same thing.
     pub(super) fn new(now: Instant, interval: Duration) -> Self {
-        let (entries, waiting) = (BTreeMap::new(), BTreeSet::new());
-        Self { entries, waiting, running: 0, wanted: 0, done: 0, interval, tokens: BURST, filled_at: now }
+        let (entries, waiting, leaving) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { entries, waiting, leaving, running: 0, wanted: 0, done: 0, interval, tokens: BURST, filled_at: now }
     }
 
     pub(super) fn announced(&self) -> Announced {
         Announced { wanted: self.wanted, done: self.done }
     }
 
-    /// Everything that is announced or being withdrawn, names first.
-    pub(super) fn keys(&self) -> Vec<Key> {
+    /// Everything that is announced, names first, and being withdrawn, which is told by `true`.
+    pub(super) fn keys(&self) -> Vec<(Key, bool)> {
         let mut keys: Vec<_> = self.entries.iter().collect();
         keys.sort_by_key(|(_, entry)| entry.statement.urgency());
-        keys.into_iter().map(|(key, _)| key.clone()).collect()
+        keys.into_iter().map(|(key, entry)| (key.clone(), entry.statement == Statement::Withdraw)).collect()
+    }
+
+    /// Where an entry with this statement waits.
+    fn line(&mut self, statement: &Statement) -> &mut BTreeSet<(Instant, u8, Key)> {
+        if *statement == Statement::Withdraw { &mut self.leaving } else { &mut self.waiting }
     }
 
     /// Takes over what is to be announced from now on; what no longer is is withdrawn.
@@ -126,7 +134,7 @@ impl Queue {
         match self.entries.get_mut(&key) {
             Some(held) if held.statement == statement => {}
             Some(held) if held.due.is_none() => {
-                (held.statement, held.again) = (statement, true);
+                (held.statement, held.again, held.retry) = (statement, true, RETRY_MIN);
                 self.done -= usize::from(std::mem::take(&mut held.done));
             }
             _ => {
@@ -152,11 +160,11 @@ impl Queue {
         let passed = now.saturating_duration_since(self.filled_at).as_secs_f64();
         self.tokens = (self.tokens + passed * PER_SECOND).min(BURST);
         self.filled_at = now;
-        let is_due = self.waiting.first().is_some_and(|(due, ..)| *due <= now);
-        if !is_due || self.running >= MAX_RUNNING || self.tokens < 1.0 {
+        if self.running >= MAX_RUNNING || self.tokens < 1.0 {
             return None;
         }
-        let (_, _, key) = self.waiting.pop_first()?;
+        let is_due = |line: &&mut BTreeSet<(Instant, u8, Key)>| line.first().is_some_and(|(due, ..)| *due <= now);
+        let (_, _, key) = [&mut self.waiting, &mut self.leaving].into_iter().find(is_due)?.pop_first()?;
         let entry = self.entries.get_mut(&key)?;
         (entry.due, entry.again, entry.said) = (None, false, true);
         self.tokens -= 1.0;
@@ -189,12 +197,13 @@ impl Queue {
             }
         };
         entry.due = Some(due);
-        self.waiting.insert((due, entry.statement.urgency(), key.clone()));
+        let statement = entry.statement.clone();
+        self.line(&statement).insert((due, statement.urgency(), key.clone()));
     }
 
     /// When to look again, if nothing else happens before.
     pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
-        let (due, ..) = self.waiting.first()?;
+        let (due, ..) = self.waiting.first().into_iter().chain(self.leaving.first()).min()?;
         if self.running >= MAX_RUNNING {
             return None;
         }
@@ -203,7 +212,7 @@ impl Queue {
     }
 
     fn insert(&mut self, now: Instant, key: Key, statement: Statement, said: bool) {
-        self.waiting.insert((now, statement.urgency(), key.clone()));
+        self.line(&statement).insert((now, statement.urgency(), key.clone()));
         let entry = Entry { statement, due: Some(now), retry: RETRY_MIN, done: false, said, again: false };
         self.entries.insert(key, entry);
     }
@@ -212,7 +221,7 @@ impl Queue {
         let entry = self.entries.remove(key)?;
         self.done -= usize::from(entry.done);
         if let Some(due) = entry.due {
-            self.waiting.remove(&(due, entry.statement.urgency(), key.clone()));
+            self.line(&entry.statement).remove(&(due, entry.statement.urgency(), key.clone()));
         }
         Some(entry)
     }
@@ -313,7 +322,7 @@ mod tests {
         assert_eq!(queue.announced(), Announced { wanted: 2, done: 1 });
         // Of the second nobody has heard.
         queue.plan(start, BTreeMap::new());
-        assert_eq!((queue.announced(), queue.keys()), (Announced::default(), vec![said.clone()]));
+        assert_eq!((queue.announced(), queue.keys()), (Announced::default(), vec![(said.clone(), true)]));
         assert_eq!(queue.next(start), Some((said.clone(), Statement::Withdraw)));
         queue.finished(start, &said, false);
         let later = queue.wake_at(start).unwrap();
@@ -321,6 +330,21 @@ mod tests {
         assert_eq!(queue.next(later), Some((said.clone(), Statement::Withdraw)));
         queue.finished(later, &said, true);
         assert_eq!((queue.keys(), queue.wake_at(later)), (Vec::new(), None));
+    }
+
+    #[test]
+    fn a_new_release_does_not_wait_for_the_withdrawals_of_an_old_one() {
+        let start = Instant::now();
+        let mut queue = Queue::new(start, HOUR);
+        queue.plan(start, artifacts(1000));
+        assert_eq!(run(&mut queue, start, start + HOUR / 2).len(), 1000);
+        let now = start + HOUR / 2;
+        queue.plan(now, BTreeMap::new());
+        assert_eq!(queue.next(now).unwrap().1, Statement::Withdraw);
+        let later = now + Duration::from_secs(2);
+        queue.plan(later, BTreeMap::from([(b"name".to_vec(), Statement::Point(vec![1]))]));
+        assert_eq!(queue.next(later).unwrap().0, b"name");
+        assert_eq!(queue.next(later).unwrap().1, Statement::Withdraw);
     }
 
     #[test]

@@ -77,8 +77,6 @@ pub(super) struct Behaviour {
     /// Connected peers that are DHT servers, and their number for all to see.
     servers: BTreeSet<PeerId>,
     routing: watch::Sender<usize>,
-    /// In private and during a shutdown: what is announced carries no address, and so withdraws.
-    hidden: bool,
     /// What ends the streams of those that are ignored, when they no longer are: at most 32 of each connection.
     held_back: BTreeMap<PeerId, Vec<(ConnectionId, messages::ToPeer)>>,
     out: VecDeque<Out>,
@@ -121,7 +119,6 @@ impl Behaviour {
             horizon: Scope::Public,
             servers: BTreeSet::new(),
             routing,
-            hidden: false,
             held_back: BTreeMap::new(),
             out: VecDeque::new(),
             tick,
@@ -172,7 +169,6 @@ impl Behaviour {
 
     /// From now on announcements carry no addresses, and so withdraw.
     pub(super) fn hide(&mut self) {
-        self.hidden = true;
         self.kad.store_mut().hide();
     }
 
@@ -182,9 +178,9 @@ impl Behaviour {
         connections.and_then(|all| all.iter().map(|seen| seen.scope).min()).unwrap_or(Scope::Public)
     }
 
-    /// The network in which a peer is connected.
-    fn subnet_of(&self, peer: &PeerId) -> Option<IpAddr> {
-        self.connections.get(peer)?.first()?.subnet
+    /// The network in which a peer is connected, if that says anything; `None` if it is not connected.
+    fn subnet_of(&self, peer: &PeerId) -> Option<Option<IpAddr>> {
+        Some(self.connections.get(peer)?.first()?.subnet)
     }
 
     /// Passes on what Kademlia says, after a look at it.

@@ -47,6 +47,8 @@ pub(super) enum DhtCommand {
     /// Phase nodes take as a withdrawal.
     Withdraw {
         key: Vec<u8>,
+        /// Says nothing about what is not provided.
+        only_provided: bool,
         reply: QueryReply,
         permit: OwnedSemaphorePermit,
     },

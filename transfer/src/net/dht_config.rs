@@ -118,7 +118,7 @@ impl Default for Limits {
 /// How much is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreLimits {
-    /// Keys of our own: values and provider records each. Default: 65,536.
+    /// Keys of our own: values and provider records each. Default: 131,072.
     pub own: usize,
     /// Values of others. Default: 2,048.
     pub values: usize,
@@ -130,6 +130,6 @@ pub struct StoreLimits {
 
 impl Default for StoreLimits {
     fn default() -> Self {
-        Self { own: 64 * 1024, values: 2048, providers: 16 * 1024, providers_per_key: 20 }
+        Self { own: 128 * 1024, values: 2048, providers: 16 * 1024, providers_per_key: 20 }
     }
 }

@@ -194,8 +194,20 @@ impl NodeHandle {
     /// # Errors
     /// If they could not be found in time.
     pub async fn withdraw(&self, key: &[u8]) -> Result<QueryReport, QueryError> {
+        self.stop_providing(key, false).await
+    }
+
+    /// The same, but about what is not provided nothing is said.
+    ///
+    /// # Errors
+    /// As of [`withdraw`](Self::withdraw).
+    pub async fn withdraw_provided(&self, key: &[u8]) -> Result<QueryReport, QueryError> {
+        self.stop_providing(key, true).await
+    }
+
+    async fn stop_providing(&self, key: &[u8], only_provided: bool) -> Result<QueryReport, QueryError> {
         let permit = self.query_permit().await;
-        self.query(|reply| DhtCommand::Withdraw { key: key.to_vec(), reply, permit }).await
+        self.query(|reply| DhtCommand::Withdraw { key: key.to_vec(), only_provided, reply, permit }).await
     }
 
     /// Waits until what was announced for `key` has arrived: asks the nodes closest to it for something else and awaits

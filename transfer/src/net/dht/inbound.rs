@@ -42,7 +42,7 @@ impl Behaviour {
         let held = self.kad.store_mut().get(&record.key).map(|held| held.into_owned());
         self.validator.judge_value(&record, held.as_ref())?;
         // Who is said to have published it first is not known to be true, and means nothing here.
-        let subnet = self.subnet_of(&source);
+        let subnet = self.subnet_of(&source).ok_or(Refusal::Gone)?;
         self.kad.store_mut().keep_value(Record { publisher: None, ..record }, source, subnet)
     }
 
@@ -51,7 +51,7 @@ impl Behaviour {
         let from = self.scope_of(&provider);
         match validate::judge_provider(record, from)? {
             ProviderVerdict::Keep(record) => {
-                let subnet = self.subnet_of(&provider);
+                let subnet = self.subnet_of(&provider).ok_or(Refusal::Gone)?;
                 self.kad.store_mut().keep_provider(now, record, subnet)
             }
             ProviderVerdict::Withdraw => {

@@ -41,7 +41,14 @@ impl Behaviour {
                 let started = self.kad.start_providing(RecordKey::new(&key));
                 self.provide(now, started, reply, permit);
             }
-            DhtCommand::Withdraw { key, reply, permit } => self.withdraw(now, &key, reply, permit),
+            DhtCommand::Withdraw { key, only_provided, reply, permit } => {
+                let was_provided = self.forget(&key);
+                if was_provided || !only_provided {
+                    self.withdraw(now, &key, reply, permit);
+                } else {
+                    let _ = reply.send(Ok(QueryReport::default()));
+                }
+            }
             DhtCommand::Routing { reply } => {
                 let _ = reply.send(self.routing_table());
             }
@@ -77,18 +84,21 @@ impl Behaviour {
         }
     }
 
-    /// Announces once more, but without addresses: [`handle`](Behaviour::handle) removes those of what we do not provide.
-    fn withdraw(&mut self, now: Instant, key: &[u8], reply: QueryReply, permit: OwnedSemaphorePermit) {
+    /// Forgets what is our own under a key; returns whether we provided it.
+    fn forget(&mut self, key: &[u8]) -> bool {
         let key = RecordKey::new(&key);
         let was_provided = self.kad.store_mut().provided().any(|record| record.key == key);
         self.kad.store_mut().remove(&key);
-        if was_provided {
-            let started = self.kad.start_providing(key.clone());
-            self.kad.stop_providing(&key);
-            self.provide(now, started, reply, permit);
-        } else {
-            let _ = reply.send(Ok(QueryReport::default()));
-        }
+        self.kad.stop_providing(&key);
+        was_provided
+    }
+
+    /// Announces without addresses: [`handle`](Behaviour::handle) removes those of what we do not provide.
+    fn withdraw(&mut self, now: Instant, key: &[u8], reply: QueryReply, permit: OwnedSemaphorePermit) {
+        let key = RecordKey::new(&key);
+        let started = self.kad.start_providing(key.clone());
+        self.kad.stop_providing(&key);
+        self.provide(now, started, reply, permit);
     }
 
     pub(super) fn handle_event(&mut self, event: kad::Event) {
@@ -160,7 +170,7 @@ impl Behaviour {
             Some(Finished::Ended(ended)) => self.end(ended),
             Some(Finished::Store(record, peers, pending)) => {
                 let id = self.kad.put_record_to(record, peers.into_iter(), Quorum::All);
-                self.queries.resume(id, *pending);
+                self.queries.resume(now, id, *pending);
             }
             None => {
                 if let kad::QueryResult::Bootstrap(outcome) = result {

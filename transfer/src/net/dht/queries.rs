@@ -66,6 +66,8 @@ const SILENT: &str = "has not answered";
 pub(super) struct Pending {
     sink: Sink,
     started: Instant,
+    /// When we give it up.
+    deadline: Instant,
     results: usize,
     /// Requests sent, answered and failed in the phase before.
     earlier: [u32; 3],
@@ -144,6 +146,7 @@ impl Queries {
         let pending = Pending {
             sink,
             started: now,
+            deadline: now + self.timeout + GRACE,
             results: 0,
             earlier: [0; 3],
             unreachable: Vec::new(),
@@ -155,8 +158,10 @@ impl Queries {
         self.pending.insert(id, pending);
     }
 
-    /// Goes on with the second phase of a query.
-    pub(super) fn resume(&mut self, id: QueryId, pending: Pending) {
+    /// Goes on with the second phase of a query. It has half of the time in any case: the search may have used all of it to
+    /// wait for a peer that is silent.
+    pub(super) fn resume(&mut self, now: Instant, id: QueryId, mut pending: Pending) {
+        pending.deadline = pending.deadline.max(now + self.timeout / 2);
         self.pending.insert(id, pending);
     }
 
@@ -239,7 +244,7 @@ impl Queries {
     /// caller ends them in Kademlia too.
     pub(super) fn expired(&self, now: Instant) -> Vec<QueryId> {
         // Kademlia looks at each of the two phases of an announcement apart.
-        let is_over = |p: &Pending| now >= p.started + self.timeout + GRACE || !p.sink.is_wanted();
+        let is_over = |p: &Pending| now >= p.deadline || !p.sink.is_wanted();
         self.pending.iter().filter(|(_, pending)| is_over(pending)).map(|(id, _)| *id).collect()
     }
 

@@ -92,7 +92,7 @@ impl Store {
         self.hidden = true;
     }
 
-    /// Whether others may be told that we provide it.
+    /// Whether others may be told that we provide it, and where. What is announced of anything else withdraws.
     pub(super) fn provides(&self, key: &RecordKey) -> bool {
         !self.hidden && self.own_provided.contains_key(key.as_ref())
     }
@@ -132,12 +132,17 @@ impl Store {
     ) -> std::result::Result<(), Refusal> {
         let (key, peer): (Key, _) = (record.key.as_ref().into(), record.provider);
         let is_refresh = self.provider_shares.has(&peer, &key);
-        if !is_refresh && self.provider_shares.total() >= self.limits.providers {
-            let (other, victim) = self.provider_shares.who_gives_way_to(&peer, subnet).ok_or(Refusal::Full)?;
-            self.drop_provider(&victim, &other);
-        }
+        let is_full = !is_refresh && self.provider_shares.total() >= self.limits.providers;
         let held = self.providers.entry(key.clone()).or_default();
         match held.insert(now, record, subnet, self.limits.providers_per_key, self.stale_after) {
+            // Only who takes room costs others theirs.
+            Replaced::Nobody if is_full => {
+                let Some((other, victim)) = self.provider_shares.who_gives_way_to(&peer, subnet) else {
+                    self.drop_provider(&key, &peer);
+                    return Err(Refusal::Full);
+                };
+                self.drop_provider(&victim, &other);
+            }
             Replaced::Nobody => {}
             Replaced::Somebody(other) => self.provider_shares.remove(&other, &key),
             Replaced::Refused => return Err(Refusal::Full),

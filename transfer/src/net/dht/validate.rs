@@ -44,6 +44,8 @@ pub(crate) enum Refusal {
     NoAddress,
     /// There is no room.
     Full,
+    /// Its sender has gone: where it was seen is not known.
+    Gone,
     /// The peer asked too much.
     RateLimit,
     /// The peer is being ignored because it asked too much.
@@ -62,6 +64,7 @@ impl Refusal {
             Self::Older => "older",
             Self::NoAddress => "no_address",
             Self::Full => "full",
+            Self::Gone => "gone",
             Self::RateLimit => "rate_limit",
             Self::Ignored => "ignored",
         }

@@ -114,7 +114,7 @@ impl Subscriptions {
     pub(super) fn admit(&mut self, id: RequestId, artifact: Cid) -> Result<Option<Follower>, Refusal> {
         self.by_id.retain(|_, subscription| !subscription.is_over());
         if self.by_id.contains_key(&id) {
-            // An id is used once. Its first subscription would go on uncounted.
+            // Its first subscription would go on uncounted.
             return Err(Refusal::Malformed);
         }
         let is_followed = self.by_id.values().any(|subscription| subscription.artifact == artifact);
@@ -152,7 +152,9 @@ impl Subscriptions {
 
     /// Ends a subscription; false if there has been none under `id`.
     pub(super) fn cancel(&mut self, id: RequestId) -> bool {
-        let Some(subscription) = self.by_id.get(&id) else { return false };
+        let Some(subscription) = self.by_id.get(&id).filter(|subscription| !subscription.is_over()) else {
+            return false;
+        };
         subscription.cancelled.cancel();
         true
     }

@@ -195,7 +195,7 @@ impl Work {
     fn push(&mut self, transfer: Transfer) -> Result<(), Refusal> {
         let (key, id) = (TransferKey(self.next_transfer), (transfer.stream, transfer.request));
         if self.keys.contains_key(&id) {
-            // An id is used once.
+            // An id is used once at a time.
             return Err(Refusal::Malformed);
         }
         let known = self.peers.get(&transfer.peer);

@@ -35,6 +35,9 @@ async fn what_is_withdrawn_is_not_found_any_more() {
         leaving.handle().withdraw(CONTENT).await.unwrap();
         leaving.handle().settle(CONTENT).await;
         assert_eq!(providers(seeker.handle(), CONTENT).await, [staying.handle().peer_id()]);
+        // Whoever does not know whether that was heard can say so again.
+        assert!(leaving.handle().withdraw(CONTENT).await.unwrap().answered > 0);
+        assert_eq!(leaving.handle().withdraw_provided(CONTENT).await.unwrap().requests, 0);
         // It may come back.
         leaving.handle().provide(CONTENT).await.unwrap();
         leaving.handle().settle(CONTENT).await;
