@@ -11,6 +11,9 @@ use super::{Network, NetworkError};
 /// Announcements under way at a time, over all nodes.
 const ANNOUNCING: usize = 8;
 
+/// How often something is announced before it fails.
+const TRIES: usize = 3;
+
 /// A name that somebody announces.
 #[derive(Clone)]
 pub(super) struct Subject {
@@ -69,10 +72,22 @@ impl Network {
 }
 
 async fn announce(node: &NodeHandle, key: String, pointer: &[u8]) -> Result<(), QueryError> {
-    node.put(key.as_bytes(), pointer.to_vec()).await?;
-    node.provide(key.as_bytes()).await?;
-    node.settle(key.as_bytes()).await;
+    let key = key.as_bytes();
+    patiently(|| node.put(key, pointer.to_vec())).await?;
+    patiently(|| node.provide(key)).await?;
+    node.settle(key).await;
     Ok(())
+}
+
+/// Says it again, as providers do, if too many of those on the way are silent: these are known then.
+async fn patiently<T>(say: impl AsyncFn() -> Result<T, QueryError>) -> Result<T, QueryError> {
+    for _ in 1..TRIES {
+        match say().await {
+            Err(QueryError::Timeout { .. }) => {}
+            said => return said,
+        }
+    }
+    say().await
 }
 
 fn pointer(name: &Name, key: &SigningKey) -> Vec<u8> {

@@ -32,8 +32,8 @@ const DIALS_PER_PEER: NonZeroU8 = NonZeroU8::new(24).expect("24 is not zero");
 /// How a node dials, and how long it keeps a connection.
 #[derive(Clone, Debug)]
 pub struct TransportConfig {
-    /// How long setting up a connection may take, from the first packet to the agreed protocols. Default: 5 s, half of what a
-    /// DHT query has: one machine that was switched off must not cost the whole query.
+    /// How long setting up a connection may take, from the first packet to the agreed protocols. Default: 4 s. A DHT query,
+    /// which has 10 s, may have to wait twice for machines that were switched off.
     pub setup_timeout: Duration,
     /// How long a connection without a stream is kept. Default: 60 s.
     pub idle_timeout: Duration,
@@ -44,7 +44,7 @@ pub struct TransportConfig {
 
 impl Default for TransportConfig {
     fn default() -> Self {
-        Self { setup_timeout: Duration::from_secs(5), idle_timeout: Duration::from_secs(60), nameserver: None }
+        Self { setup_timeout: Duration::from_secs(4), idle_timeout: Duration::from_secs(60), nameserver: None }
     }
 }
 
