@@ -79,7 +79,7 @@ async fn announce(node: &NodeHandle, key: String, pointer: &[u8]) -> Result<(), 
     Ok(())
 }
 
-/// Says it again, as providers do, if too many of those on the way are silent: these are known then.
+/// Says it again, as providers do, if the search before it ran out of time because too many on the way are silent.
 async fn patiently<T>(say: impl AsyncFn() -> Result<T, QueryError>) -> Result<T, QueryError> {
     for _ in 1..TRIES {
         match say().await {

@@ -156,8 +156,8 @@ impl Behaviour {
         }
     }
 
-    /// Whoever is alone only because idle connections were closed knows everybody still. A refresh takes hundreds of
-    /// messages, and new connections that soon are idle too.
+    /// Whoever is alone only because idle connections were closed knows everybody still. A refresh takes a lookup
+    /// for each bucket, and new connections that soon are idle too.
     fn is_refresh_due(&self, now: Instant) -> bool {
         self.refreshed_at.is_none_or(|at| now >= at + self.refresh_interval)
     }
