@@ -23,6 +23,9 @@ mod report;
 mod scenario;
 mod swarm;
 
-pub use report::Report;
-pub use scenario::{Fault, Scenario, ScenarioError};
-pub use swarm::{Checks, run};
+pub use report::{Document, Outcome, PlotError, Report, Run, Sample, ScenarioOutcome, Table, Variant, plot};
+pub use scenario::{
+    Case, Change, Churn, Field, FileError, Hold, Hostile, NodeEvent, NodeRef, Rate, Scenario, ScenarioError,
+    ScenarioFile, Size, When,
+};
+pub use swarm::{Checks, Progress, run, run_with};

@@ -18,6 +18,7 @@ pub(crate) enum Manner {
     Honest,
     Corrupt,
     Stalled,
+    Liar,
 }
 
 pub(crate) struct Node {

@@ -11,8 +11,8 @@ use phase_transfer::wire::{MAX_RANGES, Refusal};
 
 use crate::node::{Manner, Node, Outgoing, Uplink};
 use crate::queue::Queue;
-use crate::report::{Report, percentile};
-use crate::scenario::{Fault, Scenario, ScenarioError};
+use crate::report::{Report, Sample, percentile};
+use crate::scenario::{Change, NodeRef, Scenario, ScenarioError, When};
 
 /// The only artifact.
 const SLOT: ArtifactSlot = ArtifactSlot(0);
@@ -22,6 +22,10 @@ const TELL_INTERVAL: Duration = Duration::from_millis(50);
 const NOTICE: Duration = Duration::from_secs(1);
 /// A run that takes longer than this has failed.
 const GIVE_UP: Duration = Duration::from_secs(4 * 3600);
+/// Events between two calls of whoever looks on.
+const REPORT_EVERY: u64 = 1 << 14;
+/// When there are more samples than this, every other one goes.
+const MAX_SAMPLES: usize = 200;
 
 /// How often the invariants of the schedulers are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +44,36 @@ pub enum Checks {
 /// # Panics
 /// If a scheduler breaks an invariant.
 pub fn run(scenario: &Scenario, checks: Checks) -> Result<Report, ScenarioError> {
+    run_with(scenario, checks, &mut |_| {})
+}
+
+/// Runs a scenario, and tells now and then how far it is.
+///
+/// # Errors
+/// As [`run`].
+///
+/// # Panics
+/// As [`run`].
+pub fn run_with(
+    scenario: &Scenario,
+    checks: Checks,
+    watch: &mut dyn FnMut(Progress),
+) -> Result<Report, ScenarioError> {
     scenario.check()?;
-    Ok(Swarm::new(scenario, checks).run())
+    Ok(Swarm::new(scenario, checks).run(watch))
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Virtual time.
+    pub now: Duration,
+    /// Clients that have everything.
+    pub finished: u32,
+    /// Clients that are to have it.
+    pub clients: u32,
+    /// Events that were simulated.
+    pub events: u64,
 }
 
 /// What one node hears from another.
@@ -89,6 +121,8 @@ struct Swarm<'a> {
     unfinished: usize,
     bans: u64,
     events: u64,
+    samples: Vec<Sample>,
+    sample_every: Duration,
 }
 
 impl<'a> Swarm<'a> {
@@ -97,19 +131,23 @@ impl<'a> Swarm<'a> {
         let index = scenario.index(&mut rng);
         let rates = scenario.rates(&mut rng);
         let t_min = scenario.bound(&rates);
-        let harmful = scenario.faults.iter().filter_map(|fault| match fault {
-            Fault::Lost { .. } => None,
-            Fault::Corrupt => Some(Manner::Corrupt),
-            Fault::Stalled => Some(Manner::Stalled),
-        });
-        let honest = (scenario.seeds + scenario.nodes) as usize;
+        let hostile = scenario.hostile;
+        let harmful = [
+            (Manner::Corrupt, hostile.corrupt),
+            (Manner::Stalled, hostile.stalled),
+            (Manner::Liar, hostile.liars),
+        ];
+        let harmful = harmful.into_iter().flat_map(|(manner, count)| std::iter::repeat_n(manner, count as usize));
+        let honest = scenario.seed_up.len() + scenario.nodes as usize;
         let manners = std::iter::repeat_n(Manner::Honest, honest).chain(harmful);
-        let (seeds, clients) = (scenario.seeds as usize, scenario.nodes as usize);
+        let (seeds, clients) = (scenario.seed_up.len(), scenario.nodes as usize);
         let nodes = rates.into_iter().zip(manners).enumerate().map(|(number, (rates, manner))| {
             let is_client = (seeds..seeds + clients).contains(&number);
             let have = if is_client { ChunkSet::new(index.len()) } else { ChunkSet::full(index.len()) };
             let scheduler = is_client.then(|| {
-                let mut scheduler = Scheduler::new(scenario.scheduler.clone(), rng.u64(..));
+                let seed = rng.u64(..);
+                let policy = scenario.order.policy(seed);
+                let mut scheduler = Scheduler::with_policy(scenario.scheduler.clone(), seed, policy);
                 scheduler.handle_artifact(SLOT, index.clone(), &have, 0);
                 scheduler
             });
@@ -142,10 +180,12 @@ impl<'a> Swarm<'a> {
             unfinished: clients,
             bans: 0,
             events: 0,
+            samples: Vec::new(),
+            sample_every: t_min / 100,
         };
         swarm.connect_all(&mut rng);
-        for fault in &scenario.faults {
-            if let Fault::Lost { node, at } = *fault {
+        for event in &scenario.events {
+            if let (NodeRef::Client(node), When::At(at), Change::Lost) = (event.node, event.at, event.change) {
                 swarm.queue.add(at, Happening::Lost { node: seeds + node as usize });
             }
         }
@@ -154,7 +194,7 @@ impl<'a> Swarm<'a> {
 
     /// Every client knows those that have everything, and some other clients.
     fn connect_all(&mut self, rng: &mut Rng) {
-        let (seeds, clients) = (self.scenario.seeds as usize, self.scenario.nodes as usize);
+        let (seeds, clients) = (self.scenario.seed_up.len(), self.scenario.nodes as usize);
         let is_client = |node: usize| (seeds..seeds + clients).contains(&node);
         for client in seeds..seeds + clients {
             for other in (0..self.nodes.len()).filter(|other| !is_client(*other)) {
@@ -187,17 +227,43 @@ impl<'a> Swarm<'a> {
         }
     }
 
-    fn run(mut self) -> Report {
+    fn run(mut self, watch: &mut dyn FnMut(Progress)) -> Report {
         while self.unfinished > 0 {
             let Some((at, happening)) = self.queue.next() else { break };
             if at > GIVE_UP {
                 break;
             }
+            while at >= self.sample_every * self.samples.len() as u32 {
+                self.sample(self.sample_every * self.samples.len() as u32);
+            }
             self.now = at;
             self.events += 1;
+            if self.events.is_multiple_of(REPORT_EVERY) {
+                let (clients, events) = (self.scenario.nodes, self.events);
+                watch(Progress { now: at, finished: clients - self.unfinished as u32, clients, events });
+            }
             self.handle(happening);
         }
+        self.sample(self.now);
         self.report()
+    }
+
+    fn sample(&mut self, at: Duration) {
+        let clients = self.nodes.iter().filter(|node| node.scheduler.is_some() && node.alive);
+        let shares = clients.map(|node| f64::from(node.have.count()) / f64::from(self.index.len()));
+        let (mut least, mut sum, mut most, mut count) = (1.0f64, 0.0, 0.0f64, 0.0);
+        for share in shares {
+            (least, most, sum, count) = (least.min(share), most.max(share), sum + share, count + 1.0);
+        }
+        self.samples.push(Sample { at: at.as_secs_f64(), least, mean: sum / f64::max(count, 1.0), most });
+        if self.samples.len() > MAX_SAMPLES {
+            let mut number = 0;
+            self.samples.retain(|_| {
+                number += 1;
+                number % 2 == 1
+            });
+            self.sample_every *= 2;
+        }
     }
 
     fn handle(&mut self, happening: Happening) {
@@ -233,6 +299,9 @@ impl<'a> Swarm<'a> {
         let is_corrupt = self.nodes[from].manner == Manner::Corrupt;
         let node = &mut self.nodes[to];
         match message {
+            Message::Request { id, .. } if node.manner == Manner::Liar => {
+                self.send(to, from, Message::Refused { request: id, refusal: Refusal::Missing });
+            }
             Message::Request { id, ranges } => {
                 if node.manner != Manner::Stalled
                     && let Err(refusal) = node.uplink.request(key(from), id, ranges)
@@ -409,7 +478,7 @@ impl<'a> Swarm<'a> {
         let lost = clients.iter().filter(|node| !node.alive && node.finished.is_none()).count() as u32;
         let of = clients.len() as u32 - lost;
         let stats: Vec<_> = clients.iter().filter_map(|node| node.scheduler.as_ref()).map(Scheduler::stats).collect();
-        let from_seeds: u64 = self.nodes[..self.scenario.seeds as usize].iter().map(|node| node.sent).sum();
+        let from_seeds: u64 = self.nodes[..self.scenario.seed_up.len()].iter().map(|node| node.sent).sum();
         let duplicates: u64 = stats.iter().map(|stats| stats.duplicates).sum();
         Report {
             seed: self.scenario.seed,
@@ -425,8 +494,11 @@ impl<'a> Swarm<'a> {
             duplicates: duplicates as f64 / (f64::from(self.index.len()) * f64::from(finished.max(1))),
             reassigned: stats.iter().map(|stats| stats.reassigned).sum(),
             stalls: stats.iter().map(|stats| stats.stalls).sum(),
+            stolen: 0,
             bans: self.bans,
             events: self.events,
+            finish_times: times,
+            samples: self.samples.clone(),
         }
     }
 }

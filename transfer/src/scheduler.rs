@@ -35,7 +35,7 @@ use chunks::{Chunks, Verified};
 pub use config::Config;
 pub use message::{Action, ArtifactSlot, BanReason, ChunkResult, Event, HaveUpdate, RequestId, Stats};
 use peers::Peer;
-pub use policy::{Policy, RarestFirst, Sequential};
+pub use policy::{Order, Policy, RarestFirst, Sequential};
 
 /// A request until its end.
 struct Request {

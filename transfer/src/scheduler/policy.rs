@@ -1,5 +1,8 @@
 //! In which order missing chunks are asked for.
 
+use std::fmt;
+use std::str::FromStr;
+
 use phase_core::{ChunkIndex, ChunkSet};
 
 use super::ArtifactSlot;
@@ -41,6 +44,61 @@ pub struct Sequential;
 impl Policy for Sequential {
     fn rank(&self, _: ArtifactSlot, chunk: ChunkIndex, _: u32) -> (u32, u64) {
         (0, u64::from(chunk.0))
+    }
+}
+
+/// From no order: random, another one at every client, whoever has what.
+#[derive(Clone, Copy, Debug)]
+struct Shuffled {
+    seed: u64,
+}
+
+impl Policy for Shuffled {
+    fn rank(&self, slot: ArtifactSlot, chunk: ChunkIndex, _: u32) -> (u32, u64) {
+        RarestFirst { seed: self.seed }.rank(slot, chunk, 0)
+    }
+}
+
+/// The orders there are, by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// [`RarestFirst`].
+    #[default]
+    RarestFirst,
+    /// [`Sequential`].
+    Sequential,
+    /// No order, another one at every client.
+    Random,
+}
+
+impl Order {
+    /// The policy of that name.
+    pub fn policy(self, seed: u64) -> Box<dyn Policy> {
+        match self {
+            Self::RarestFirst => Box::new(RarestFirst { seed }),
+            Self::Sequential => Box::new(Sequential),
+            Self::Random => Box::new(Shuffled { seed }),
+        }
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::RarestFirst => "rarest",
+            Self::Sequential => "sequential",
+            Self::Random => "random",
+        })
+    }
+}
+
+impl FromStr for Order {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::RarestFirst, Self::Sequential, Self::Random];
+        let found = all.into_iter().find(|order| order.to_string() == text);
+        found.ok_or_else(|| format!("{text:?} is not an order: expected rarest, sequential or random"))
     }
 }
 
