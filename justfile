@@ -35,6 +35,10 @@ bench:
     cargo run --release -p phase-benches --bin side-by-side
     cargo run --release -p phase-benches --bin publish-speed
 
+# Every swarm scenario in virtual time; figures and pictures in target/sim.
+sim *ARGS:
+    cargo run --release -p phase-testnet --no-default-features -- sim testnet/scenarios/sim/*.toml --out target/sim {{ARGS}}
+
 # The parts, by criterion.
 bench-parts:
     cargo bench -p phase-benches

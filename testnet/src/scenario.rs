@@ -161,7 +161,9 @@ impl FromStr for NodeRef {
         match (role, number.parse()) {
             ("client", Ok(number)) => Ok(Self::Client(number)),
             ("seed", Ok(number)) => Ok(Self::Seed(number)),
-            _ => Err(format!("{text:?} is not a node: expected for instance \"client 3\" or \"seed 0\", counted from 0")),
+            _ => {
+                Err(format!("{text:?} is not a node: expected for instance \"client 3\" or \"seed 0\", counted from 0"))
+            }
         }
     }
 }

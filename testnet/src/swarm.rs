@@ -54,11 +54,7 @@ pub fn run(scenario: &Scenario, checks: Checks) -> Result<Report, ScenarioError>
 ///
 /// # Panics
 /// As [`run`].
-pub fn run_with(
-    scenario: &Scenario,
-    checks: Checks,
-    watch: &mut dyn FnMut(Progress),
-) -> Result<Report, ScenarioError> {
+pub fn run_with(scenario: &Scenario, checks: Checks, watch: &mut dyn FnMut(Progress)) -> Result<Report, ScenarioError> {
     scenario.check()?;
     Ok(Swarm::new(scenario, checks).run(watch))
 }
@@ -132,11 +128,8 @@ impl<'a> Swarm<'a> {
         let rates = scenario.rates(&mut rng);
         let t_min = scenario.bound(&rates);
         let hostile = scenario.hostile;
-        let harmful = [
-            (Manner::Corrupt, hostile.corrupt),
-            (Manner::Stalled, hostile.stalled),
-            (Manner::Liar, hostile.liars),
-        ];
+        let harmful =
+            [(Manner::Corrupt, hostile.corrupt), (Manner::Stalled, hostile.stalled), (Manner::Liar, hostile.liars)];
         let harmful = harmful.into_iter().flat_map(|(manner, count)| std::iter::repeat_n(manner, count as usize));
         let honest = scenario.seed_up.len() + scenario.nodes as usize;
         let manners = std::iter::repeat_n(Manner::Honest, honest).chain(harmful);
@@ -185,8 +178,12 @@ impl<'a> Swarm<'a> {
         };
         swarm.connect_all(&mut rng);
         for event in &scenario.events {
-            if let (NodeRef::Client(node), When::At(at), Change::Lost) = (event.node, event.at, event.change) {
-                swarm.queue.add(at, Happening::Lost { node: seeds + node as usize });
+            let node = match event.node {
+                NodeRef::Client(node) => seeds + node as usize,
+                NodeRef::Seed(node) => node as usize,
+            };
+            if let (When::At(at), Change::Lost) = (event.at, event.change) {
+                swarm.queue.add(at, Happening::Lost { node });
             }
         }
         swarm
@@ -441,7 +438,7 @@ impl<'a> Swarm<'a> {
     fn lose(&mut self, number: usize) {
         let node = &mut self.nodes[number];
         node.alive = false;
-        if node.finished.is_none() {
+        if node.finished.is_none() && node.scheduler.is_some() {
             self.unfinished -= 1;
         }
         for peer in std::mem::take(&mut node.peers) {

@@ -58,7 +58,9 @@ fn clients_share_what_they_fetch() {
 
 #[test]
 fn several_seeds_are_used_at_once() {
-    try_seeds(&Scenario { nodes: 1, seed_up: vec![12.5e6; 4], ..small() }, |report| assert!(report.ratio().unwrap() < 1.6, "{report}"));
+    try_seeds(&Scenario { nodes: 1, seed_up: vec![12.5e6; 4], ..small() }, |report| {
+        assert!(report.ratio().unwrap() < 1.6, "{report}")
+    });
 }
 
 #[test]

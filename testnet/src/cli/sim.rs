@@ -113,36 +113,34 @@ impl Sim {
     fn run_plans(&self, plans: &[Plan]) -> Result<Vec<ScenarioOutcome>, String> {
         let jobs: Vec<_> = plans.iter().flat_map(Plan::jobs).collect();
         let table = Table::new(jobs.iter().map(|job| job.label.as_str()));
-        let with_table = !self.json && !self.files.is_empty();
-        if with_table {
-            print(&table.header())?;
-        }
+        let mut printed = if self.has_table() { print(&table.header()) } else { Ok(()) };
         let mut outcomes: Vec<_> = plans.iter().map(Plan::outcome).collect();
-        let mut due = plans.iter().enumerate().flat_map(|(number, plan)| plan.cases.iter().map(move |case| (number, case)));
-        let mut printed = Ok(());
-        let mut whole = None;
-        let mut compared = Vec::new();
+        let cases = |(number, plan): (usize, &'_ Plan)| {
+            plan.cases.iter().map(move |case| (number, case.hold)).collect::<Vec<_>>()
+        };
+        let mut due = plans.iter().enumerate().flat_map(cases);
+        // The jobs of a case follow one another, the case itself first.
+        let mut runs = Vec::new();
         let checks = if self.check { Checks::Every } else { Checks::Off };
-        // The jobs of a case follow one another, and end in the order in which they are here.
-        let ends: Vec<bool> = jobs.iter().enumerate().map(|(at, _)| jobs.get(at + 1).is_none_or(Job::is_whole)).collect();
         run_all(&jobs, checks, |number, run| {
-            if jobs[number].is_whole() {
-                whole = Some(run);
-            } else {
-                compared.push(run);
+            runs.push(run);
+            if !jobs.get(number + 1).is_none_or(Job::is_whole) {
+                return;
             }
-            if ends[number]
-                && let (Some(run), Some((plan, case))) = (whole.take(), due.next())
-            {
-                let outcome = Outcome::new(run, std::mem::take(&mut compared), &case.hold);
-                let text = self.described(&outcome, &table);
-                if printed.is_ok() && let Some(text) = text {
+            let compared = runs.split_off(1);
+            if let (Some(run), Some((plan, hold))) = (runs.pop(), due.next()) {
+                let outcome = Outcome::new(run, compared, &hold);
+                if let (true, Some(text)) = (printed.is_ok(), self.described(&outcome, &table)) {
                     printed = print(&text);
                 }
                 outcomes[plan].outcomes.push(outcome);
             }
         });
         printed.map(|()| outcomes)
+    }
+
+    fn has_table(&self) -> bool {
+        !self.json && !self.files.is_empty()
     }
 
     fn described(&self, outcome: &Outcome, table: &Table) -> Option<String> {
@@ -155,11 +153,19 @@ impl Sim {
 
     /// How to run again what failed.
     fn tell_failures(&self, plans: &[Plan], outcomes: &[ScenarioOutcome]) {
-        for (plan, scenario) in plans.iter().zip(outcomes) {
-            for outcome in scenario.outcomes.iter().filter(|outcome| !outcome.held()) {
-                let (run, reasons) = (&outcome.run, outcome.broken.join("; "));
-                eprintln!("{} with seed {} failed: {reasons}", run.label, run.seed);
-                eprintln!("  replay it with: {}", plan.replay(run, self.check));
+        let runs = plans
+            .iter()
+            .zip(outcomes)
+            .flat_map(|(plan, scenario)| scenario.outcomes.iter().map(move |run| (plan, run)));
+        let failed: Vec<_> = runs.filter(|(_, outcome)| !outcome.held()).collect();
+        if !failed.is_empty() {
+            eprintln!("failed: {}; to run again what did:", failed.len());
+        }
+        for (plan, outcome) in failed {
+            eprintln!("  {}", plan.replay(&outcome.run, self.check));
+            // The table has said why.
+            if self.json || self.files.is_empty() {
+                eprintln!("      {}", outcome.broken.join("; "));
             }
         }
     }

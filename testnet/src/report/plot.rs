@@ -9,7 +9,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::ScenarioOutcome;
 use curve::{Curve, Deadline, Frame};
-use legend::Legend;
+use legend::{LETTER, Legend};
 
 /// The picture could not be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +136,17 @@ fn draw_deadline(chart: &mut Chart<'_>, deadline: &Deadline) -> Result<(), Box<d
     let near_end = chart.x_range().end - deadline.at < 0.3 * (chart.x_range().end - chart.x_range().start);
     let (beside, hpos) = if near_end { (-8, HPos::Right) } else { (8, HPos::Left) };
     let style = text(14).color(&PROMISE).pos(Pos::new(hpos, pos));
+    // Something pale behind the words: curves may run there.
+    let width = deadline.text.chars().count() as i32 * LETTER as i32;
+    let (from, to) = if near_end { (beside - width, beside) } else { (beside, beside + width) };
+    let behind = match pos {
+        VPos::Bottom => (-20, -2),
+        VPos::Top => (2, 20),
+        VPos::Center => (-9, 9),
+    };
+    let pale = Rectangle::new([(from, behind.0), (to, behind.1)], WHITE.mix(0.75).filled());
     let mark = EmptyElement::at(at)
+        + pale
         + PathElement::new([(0, -8), (0, 8)], PROMISE.stroke_width(3))
         + Text::new(deadline.text.clone(), (beside, above), style);
     chart.draw_series([mark])?;
@@ -145,4 +155,55 @@ fn draw_deadline(chart: &mut Chart<'_>, deadline: &Deadline) -> Result<(), Box<d
 
 fn text(size: u32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::report::tests::report;
+    use crate::report::{Outcome, Report, Run, Variant};
+    use crate::scenario::Hold;
+
+    fn scenario(reports: Vec<Result<Report, String>>) -> ScenarioOutcome {
+        let hold: Hold = toml::from_str("p50 = 1.2\nlast = 1.6").unwrap();
+        let outcomes = reports.into_iter().enumerate().map(|(number, result)| {
+            let (label, wall) = (format!("crowd-{number}"), Duration::ZERO);
+            Outcome::new(Run { label, seed: 0, variant: Variant::Whole, result, wall }, Vec::new(), &hold)
+        });
+        let outcomes = outcomes.collect();
+        ScenarioOutcome { name: "crowd".to_owned(), about: String::new(), path: None, hold, outcomes }
+    }
+
+    #[test]
+    fn runs_of_all_lengths_and_sizes_are_drawn() {
+        let short = Report { t_min: 1e-3, finish_times: vec![1.001e-3; 100], samples: Vec::new(), ..report() };
+        let none = Report { finished: 0, finish_times: Vec::new(), p50: None, p99: None, last: None, ..report() };
+        let crowd = Report {
+            clients: 20_000,
+            finish_times: (0..20_000).map(|n| 10.0 + f64::from(n) / 1e4).collect(),
+            ..report()
+        };
+        for runs in
+            [vec![Ok(short)], vec![Ok(none)], vec![Ok(crowd), Ok(report())], vec![Err("a bug".to_owned())], vec![]]
+        {
+            let svg = plot(&scenario(runs)).unwrap();
+            assert!(svg.contains("T_min") && svg.contains("p50 ≤ 1.2") && !svg.contains("NaN"), "{svg}");
+            assert!(svg.len() < 200_000, "{} bytes", svg.len());
+        }
+    }
+
+    #[test]
+    fn the_picture_shows_when_clients_finished() {
+        let curves = Curve::all(&scenario(vec![Ok(report())]));
+        let points = curves[0].finished(2.0);
+        // Half of the clients at 1.1 x T_min, nearly all at 1.3, the last at 1.5.
+        for point in [(0.0, 0.0), (1.1, 0.5), (1.3, 0.99), (1.5, 1.0), (2.0, 1.0)] {
+            assert!(points.contains(&point), "{point:?} is not in {points:?}");
+        }
+        let frame = Frame::of_finish(&curves, &[]);
+        assert!(frame.x.start > 1.0 && frame.x.start < 1.1 && frame.x.end > 1.5 && frame.x.end < 1.6, "{:?}", frame.x);
+        assert!(Frame::of_all(&curves, &[]).x.start == 0.0);
+    }
 }

@@ -13,7 +13,8 @@ pub struct Table {
 impl Table {
     /// A table for runs with these labels.
     pub fn new<'a>(labels: impl Iterator<Item = &'a str>) -> Self {
-        let named = [Variant::Honest, Variant::Undisturbed].map(|variant| variant.to_string().chars().count() + INDENT.len());
+        let named =
+            [Variant::Honest, Variant::Undisturbed].map(|variant| variant.to_string().chars().count() + INDENT.len());
         let widest = labels.map(|label| label.chars().count()).chain(named).max().unwrap_or(0);
         Self { label_width: widest }
     }
@@ -22,7 +23,19 @@ impl Table {
     pub fn header(&self) -> String {
         format!(
             "{:width$}  {:>6} {:>7} {:>9} {:>6} {:>6} {:>6} {:>7} {:>6} {:>6} {:>5} {:>7} {:>7}",
-            "run", "seed", "clients", "T_min s", "p50", "p99", "last", "copies", "dup %", "stalls", "bans", "events", "wall s",
+            "run",
+            "seed",
+            "clients",
+            "T_min s",
+            "p50",
+            "p99",
+            "last",
+            "copies",
+            "dup %",
+            "stalls",
+            "bans",
+            "events",
+            "wall s",
             width = self.label_width,
         )
     }
@@ -104,7 +117,8 @@ mod tests {
 
     #[test]
     fn counts_are_short() {
-        for (count, text) in [(0, "0"), (999, "999"), (51_234, "51.2k"), (48_160_000, "48.2M"), (3_000_000_000, "3.0G")] {
+        for (count, text) in [(0, "0"), (999, "999"), (51_234, "51.2k"), (48_160_000, "48.2M"), (3_000_000_000, "3.0G")]
+        {
             assert_eq!(short(count), text);
         }
     }

@@ -8,14 +8,8 @@ use serde::{Deserialize, Serialize};
 
 const SIZES: [(&str, f64); 5] = [("KiB", 1024.0), ("MiB", 1048576.0), ("GiB", 1073741824.0), ("MB", 1e6), ("B", 1.0)];
 /// In bytes per second.
-const RATES: [(&str, f64); 6] = [
-    ("kbit/s", 1e3 / 8.0),
-    ("Mbit/s", 1e6 / 8.0),
-    ("Gbit/s", 1e9 / 8.0),
-    ("kB/s", 1e3),
-    ("MB/s", 1e6),
-    ("GB/s", 1e9),
-];
+const RATES: [(&str, f64); 6] =
+    [("kbit/s", 1e3 / 8.0), ("Mbit/s", 1e6 / 8.0), ("Gbit/s", 1e9 / 8.0), ("kB/s", 1e3), ("MB/s", 1e6), ("GB/s", 1e9)];
 /// The most bytes of a size: far beyond what is simulated, and exact in floating point.
 const MAX_SIZE: f64 = (1u64 << 50) as f64;
 /// The most bytes per second of a rate: far beyond what is simulated.
@@ -60,7 +54,8 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a rate: expected for instance \"100Mbit/s\", \"1Gbit/s\" or \"12.5MB/s\"");
+        let wrong =
+            || format!("{text:?} is not a rate: expected for instance \"100Mbit/s\", \"1Gbit/s\" or \"12.5MB/s\"");
         with_unit(text, &RATES).filter(|rate| *rate <= MAX_RATE).map(Self).ok_or_else(wrong)
     }
 }
@@ -134,7 +129,9 @@ impl TryFrom<f64> for Multiple {
 
     fn try_from(times: f64) -> Result<Self, String> {
         let is_multiple = times.is_finite() && times > 0.0;
-        is_multiple.then_some(Self(times)).ok_or_else(|| format!("{times} is not a multiple: expected a number above 0"))
+        is_multiple
+            .then_some(Self(times))
+            .ok_or_else(|| format!("{times} is not a multiple: expected a number above 0"))
     }
 }
 

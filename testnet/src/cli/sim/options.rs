@@ -99,7 +99,10 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
 }
 
 fn parse_latency(text: &str) -> Result<Duration, String> {
-    text.parse().map(Duration::from_millis).or_else(|_| humantime::parse_duration(text)).map_err(|error| error.to_string())
+    text.parse()
+        .map(Duration::from_millis)
+        .or_else(|_| humantime::parse_duration(text))
+        .map_err(|error| error.to_string())
 }
 
 fn parse_fault(text: &str) -> Result<Fault, String> {

@@ -55,7 +55,8 @@ impl Plan {
         let words: Vec<String> = match &self.path {
             Some(path) => {
                 let (path, seed) = (path.to_string_lossy().into_owned(), run.seed.to_string());
-                let mut words = vec!["sim".to_owned(), path, "--only".to_owned(), run.label.clone(), "--seed".to_owned(), seed];
+                let mut words =
+                    vec!["sim".to_owned(), path, "--only".to_owned(), run.label.clone(), "--seed".to_owned(), seed];
                 words.extend(check.then(|| "--check".to_owned()));
                 words
             }
@@ -107,7 +108,8 @@ mod tests {
     use super::*;
 
     fn plan(text: &str) -> Plan {
-        let ScenarioFile { path, name, about, hold, cases } = ScenarioFile::parse(Path::new("a/crowd.toml"), text).unwrap();
+        let ScenarioFile { path, name, about, hold, cases } =
+            ScenarioFile::parse(Path::new("a/crowd.toml"), text).unwrap();
         Plan { name, about, path: Some(path), hold, cases }
     }
 

@@ -31,7 +31,7 @@ pub(super) struct Job {
 
 enum Message {
     Progress(usize, Progress),
-    Over(usize, Run),
+    Over(usize, Box<Run>),
 }
 
 /// Runs all jobs and hands each over, in their order, as soon as it and all before it are over.
@@ -47,7 +47,7 @@ pub(super) fn run_all(jobs: &[Job], checks: Checks, mut over: impl FnMut(usize, 
                     && let Some(job) = jobs.get(number)
                 {
                     let run = job.run(checks, |progress| drop(sender.try_send(Message::Progress(number, progress))));
-                    if sender.send(Message::Over(number, run)).is_err() {
+                    if sender.send(Message::Over(number, Box::new(run))).is_err() {
                         break;
                     }
                 }
@@ -64,7 +64,7 @@ pub(super) fn run_all(jobs: &[Job], checks: Checks, mut over: impl FnMut(usize, 
                     under_way.remove(&number);
                     waiting.insert(number, run);
                     while let Some(run) = waiting.remove(&due) {
-                        over(due, run);
+                        over(due, *run);
                         due += 1;
                     }
                 }

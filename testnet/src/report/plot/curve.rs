@@ -49,13 +49,13 @@ pub(super) struct Frame {
 }
 
 impl Curve {
-    /// The curves of all runs that did not break off. Those of one label and variant have the same colour.
+    /// The curves of all runs that did not break off. Those of one label have the same colour.
     pub(super) fn all(scenario: &ScenarioOutcome) -> Vec<Self> {
         let mut colours = BTreeMap::new();
         let runs = scenario.outcomes.iter().flat_map(|outcome| std::iter::once(&outcome.run).chain(&outcome.compared));
         let curves = runs.filter_map(|run| {
             let count = colours.len();
-            let colour = *colours.entry((run.label.clone(), run.variant)).or_insert(COLOURS[count % COLOURS.len()]);
+            let colour = *colours.entry(&run.label).or_insert(COLOURS[count % COLOURS.len()]);
             Self::new(run, colour)
         });
         curves.collect()
@@ -138,18 +138,20 @@ impl Frame {
         Self { x: 0.0..end * 1.06, t_min: same_bound(curves) }
     }
 
-    /// From the first client that finished to the last.
+    /// From the first client that finished to the last, with all that was promised.
     pub(super) fn of_finish(curves: &[Curve], deadlines: &[Deadline]) -> Self {
         let end = latest(curves, deadlines);
         let first = curves.iter().filter_map(Curve::first).fold(end, f64::min);
+        let promised = deadlines.iter().map(|deadline| deadline.at);
+        let first = promised.fold(first, f64::min);
         let margin = ((end - first) * 0.08).max(end * LEAST_WIDTH);
         Self { x: (first - margin).max(0.0)..end + margin, t_min: same_bound(curves) }
     }
 
     pub(super) fn description(&self) -> String {
         match self.t_min {
-            Some(t_min) => format!("time in T_min, the shortest possible: {}", seconds(t_min)),
-            None => "time in T_min, the shortest possible".to_owned(),
+            Some(t_min) => format!("time, in multiples of the shortest possible: T_min = {}", seconds(t_min)),
+            None => "time, in multiples of T_min, the shortest possible".to_owned(),
         }
     }
 

@@ -9,9 +9,9 @@ use super::{Area, INK, PROMISE, text};
 
 const ROW: u32 = 24;
 /// The width of a letter, on the safe side.
-const LETTER: u32 = 8;
+pub(super) const LETTER: u32 = 7;
 /// The line before an entry, with the room around it.
-const SAMPLE: u32 = 60;
+const SAMPLE: u32 = 68;
 const MARGIN: u32 = 20;
 
 pub(super) struct Legend {
@@ -44,7 +44,10 @@ impl Legend {
                 None => labels.push((&curve.label, kind, vec![curve.t_min])),
             }
         }
-        let mut texts: Vec<_> = labels.into_iter().map(|(label, kind, bounds)| (kind, described(label, &bounds))).collect();
+        let is_same = curves.windows(2).all(|pair| pair[0].t_min == pair[1].t_min);
+        let described = |label, bounds: &[f64]| described(label, bounds, !is_same);
+        let mut texts: Vec<_> =
+            labels.into_iter().map(|(label, kind, bounds)| (kind, described(label, &bounds))).collect();
         texts.push((Kind::Verified, "thin: share of the artifact that clients have verified, on average".to_owned()));
         texts.push((Kind::Bound, "T_min".to_owned()));
         if has_promises {
@@ -98,13 +101,15 @@ fn dashed(
     DashedPathElement::new(vec![from, to], size, gap, style)
 }
 
-/// A label with the number of its runs, and the least and the most T_min.
-fn described(label: &str, bounds: &[f64]) -> String {
+/// A label with the number of its runs, and with the least and the most T_min if that is not the same for all.
+fn described(label: &str, bounds: &[f64], with_bound: bool) -> String {
     let (least, most) = bounds.iter().fold((f64::INFINITY, 0.0f64), |(least, most), t| (least.min(*t), most.max(*t)));
     let (least, most) = (seconds(least), seconds(most));
     let bound = if least == most { least } else { format!("{least} to {most}") };
-    match bounds.len() {
-        1 => format!("{label} (T_min {bound})"),
-        runs => format!("{label} ({runs} runs, T_min {bound})"),
+    match (bounds.len(), with_bound) {
+        (1, false) => label.to_owned(),
+        (1, true) => format!("{label} (T_min {bound})"),
+        (runs, false) => format!("{label} ({runs} runs)"),
+        (runs, true) => format!("{label} ({runs} runs, T_min {bound})"),
     }
 }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use phase_transfer::scheduler::Order;
-use serde::de::{Deserializer, Error, IntoDeserializer, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error, IntoDeserializer, SeqAccess, Visitor};
 
 use super::Problem;
 use crate::report::Variant;
