@@ -202,8 +202,8 @@ impl Scenario {
         Arc::new(index.expect("the lengths are within the chunker's bounds"))
     }
 
-    /// What each node can do: seeds first, exactly as listed, then clients, then those who do harm (corrupt, stalled, liars),
-    /// with the rates of clients.
+    /// What each node can do: seeds first, exactly as listed, then clients, then those who do harm (corrupt, stalled,
+    /// liars), with the rates of clients.
     pub(crate) fn rates(&self, rng: &mut Rng) -> Vec<Rates> {
         let seeds = self.seed_up.iter().map(|up| Rates { up: *up, down: self.down });
         let others = self.nodes + self.hostile.count();
@@ -216,8 +216,8 @@ impl Scenario {
         Rates { up: vary(self.up), down: vary(self.down) }
     }
 
-    /// The shortest time in which any scheme could finish: `max(F/Σu_s, F/d, N·F/(Σu_s + Σu_i))` (Kumar and Ross 2006).
-    /// Nodes to which something happens count as if nothing did, and nobody counts on those who do harm.
+    /// The shortest time in which any scheme could finish: `max(F/Σu_s, F/d, N·F/(Σu_s + Σu_i))` (Kumar and Ross
+    /// 2006). Nodes to which something happens count as if nothing did, and nobody counts on those who do harm.
     pub(crate) fn bound(&self, rates: &[Rates]) -> Duration {
         let (seeds, others) = rates.split_at(self.seed_up.len());
         let clients = &others[..self.nodes as usize];

@@ -1,5 +1,5 @@
-//! What `phase-testnet sim` promises whoever calls it: exit codes, errors with their place, figures that are the same each time,
-//! and a way to run again what failed.
+//! What `phase-testnet sim` promises whoever calls it: exit codes, errors with their place, figures that are the same
+//! each time, and a way to run again what failed.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 

@@ -34,12 +34,13 @@ testnet/README.md describes scenario files and what the figures mean.";
 
 /// Run the shipped scheduler and upload queue on many nodes in virtual time, and compare with the shortest possible time.
 ///
-/// What is simulated is described by scenario files, each of which may be run with several numbers of clients and several RNG
-/// seeds, or else by the options under "One swarm". The same scenario and seed give the same figures on every machine.
+/// What is simulated is described by scenario files, each of which may be run with several numbers of clients and
+/// several RNG seeds, or else by the options under "One swarm". The same scenario and seed give the same figures on
+/// every machine.
 ///
-/// A line for each run: T_min, the shortest time in which any scheme could finish; when half of the clients, 99 % and the last
-/// had finished, as multiples of T_min; copies of the artifact that seeds sent; chunks that came twice; times that a peer counted
-/// as stalled or was banned; events that were simulated; real time.
+/// A line for each run: T_min, the shortest time in which any scheme could finish; when half of the clients, 99 % and
+/// the last had finished, as multiples of T_min; copies of the artifact that seeds sent; chunks that came twice; times
+/// that a peer counted as stalled or was banned; events that were simulated; real time.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Sim {
@@ -49,7 +50,7 @@ pub(crate) struct Sim {
     /// Run only what has this label: the name of a file, with the number of clients if the file has several.
     #[arg(long, value_name = "LABEL", requires = "files")]
     only: Option<String>,
-    /// Determines everything random, instead of the RNG seeds of the files; replays a run. Without files 0 is the default.
+    /// Determines everything random, instead of the RNG seeds of the files; replays a run. Without files the default is 0.
     #[arg(long)]
     seed: Option<u64>,
     /// Write report.json, and a picture of each scenario, NAME.svg, into this folder.

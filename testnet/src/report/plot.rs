@@ -26,8 +26,8 @@ const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 const PALE: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
 const PROMISE: RGBColor = RGBColor(0xb0, 0x00, 0x20);
 
-/// Draws the runs of a scenario. To the left all of the time, with what clients had verified on average; to the right the
-/// time in which clients finished.
+/// Draws the runs of a scenario. To the left all of the time, with what clients had verified on average; to the right
+/// the time in which clients finished.
 ///
 /// # Errors
 /// If something cannot be drawn, which would be a bug.

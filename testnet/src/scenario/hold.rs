@@ -19,7 +19,8 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// What is promised as a time, with the share of the clients that must have finished by then: `("p50", 0.5, 1.15 × T_min)`.
+    /// What is promised as a time in T_min, with the share of the clients that must have finished by then:
+    /// `("p50", 0.5, 1.15)`.
     pub fn deadlines(&self) -> Vec<(&'static str, f64, f64)> {
         let all = [("p50", 0.5, self.p50), ("p99", 0.99, self.p99), ("last", 1.0, self.last)];
         all.into_iter().filter_map(|(name, part, most)| Some((name, part, most?.0))).collect()

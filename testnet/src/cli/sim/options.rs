@@ -43,8 +43,8 @@ pub(super) struct SwarmOptions {
     /// In which order clients ask for chunks: rarest, sequential or random.
     #[arg(long, default_value_t)]
     order: Order,
-    /// What goes wrong, and how often: lost (a client goes away after a second), corrupt, stalled or liar (one more member that
-    /// says it has everything, and sends garbage, nothing, or refusals). May be given several times.
+    /// What goes wrong, and how often: lost (a client goes away after a second), corrupt, stalled or liar (one more
+    /// member that says it has everything, and sends garbage, nothing, or refusals). May be given several times.
     #[arg(long, value_name = "KIND[=N]", value_parser = parse_fault)]
     fault: Vec<Fault>,
 }
