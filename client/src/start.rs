@@ -8,7 +8,7 @@ use phase_core::store::Store;
 use phase_core::trust::{TrustRoot, TrustedTime};
 use phase_transfer::net::bootstrap::{BootstrapPeer, BootstrapSource, fetch_list};
 use phase_transfer::net::catalog::Catalog;
-use phase_transfer::net::server::Server;
+use phase_transfer::net::server::{self, Server};
 use phase_transfer::net::{Node, NodeConfig, NodeError, NodeHandle, PeerInfo, PeerState, Source};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -40,7 +40,7 @@ impl Client {
         let first = FirstContact::of(&config)?;
         let node = Node::start(config).await?;
         let catalog = Arc::new(Catalog::new(store));
-        let server = Server::start(node.handle(), catalog.clone());
+        let server = Server::start(node.handle(), catalog.clone(), server::Config::default());
         join(node.handle(), &first).await?;
         Ok(Self { node, catalog, _server: server })
     }

@@ -17,7 +17,7 @@ use phase_core::Failure;
 use phase_core::store::{FileStore, ProviderLock, StoreError};
 use phase_transfer::net::bootstrap::{BootstrapPeer, BootstrapSource, RememberedPeers};
 use phase_transfer::net::catalog::Catalog;
-use phase_transfer::net::server::Server;
+use phase_transfer::net::server::{self, Server};
 use phase_transfer::net::{
     CONTACT_INTERVAL, DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, PeerId,
 };
@@ -109,7 +109,7 @@ impl Provider {
         let node = Node::start(node).await?;
         let handle = node.handle();
         let catalog = Arc::new(Catalog::new(Arc::new(opened.store)));
-        let server = Server::start(handle, catalog.clone());
+        let server = Server::start(handle, catalog.clone(), server::Config::default());
         let http_port = port.as_ref().and_then(HttpPort::public_port);
         let announcing = AnnouncerConfig { interval: config.announce_interval, alone_after, http_port };
         let announcer = Announcer::start(handle.clone(), catalog.clone(), announcing);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkSet};
 use phase_transfer::peer::PeerKey;
@@ -87,12 +87,13 @@ impl Uplink {
 
     pub(crate) fn request(
         &mut self,
+        now: Instant,
         peer: PeerKey,
         request: RequestId,
         ranges: Vec<ChunkRange>,
     ) -> Result<(), Refusal> {
         let key = TransferKey(self.next);
-        self.queue.push(peer, key, self.index.clone(), ranges)?;
+        self.queue.push(now, peer, key, self.index.clone(), ranges)?;
         self.next += 1;
         self.open.insert(key, Open { peer, request, under_way: 0, ending: false });
         self.keys.insert((peer, request), key);
@@ -119,11 +120,11 @@ impl Uplink {
     }
 
     /// The next chunk to send, if nothing is being sent.
-    pub(crate) fn start(&mut self) -> Option<Outgoing> {
+    pub(crate) fn start(&mut self, now: Instant) -> Option<Outgoing> {
         if self.current.is_some() {
             return None;
         }
-        while let Some(job) = self.queue.pop() {
+        while let Some(job) = self.queue.pop(now) {
             let open = self.open.get_mut(&job.transfer).expect("a job belongs to an open transfer");
             open.under_way += 1;
             open.ending |= job.last;
@@ -153,10 +154,10 @@ impl Uplink {
     }
 
     /// The chunk has left. Returns it, and whether its request has ended with that.
-    pub(crate) fn sent(&mut self) -> Option<(Outgoing, bool)> {
+    pub(crate) fn sent(&mut self, now: Instant) -> Option<(Outgoing, bool)> {
         let outgoing = self.current.take()?;
         let Some(job) = outgoing.job else { return Some((outgoing, false)) };
-        self.queue.complete(job);
+        self.queue.complete(now, job);
         self.open.get_mut(&outgoing.transfer).expect("a job belongs to an open transfer").under_way -= 1;
         let ended = self.end_if_over(outgoing.transfer);
         Some((outgoing, ended))

@@ -235,7 +235,7 @@ impl<'a> Swarm<'a> {
         match message {
             Message::Request { id, ranges } => {
                 if node.manner != Manner::Stalled
-                    && let Err(refusal) = node.uplink.request(key(from), id, ranges)
+                    && let Err(refusal) = node.uplink.request(now, key(from), id, ranges)
                 {
                     self.send(to, from, Message::Refused { request: id, refusal });
                 }
@@ -319,9 +319,10 @@ impl<'a> Swarm<'a> {
     }
 
     fn start_sending(&mut self, number: usize) {
+        let now = self.instant();
         let node = &mut self.nodes[number];
         if node.alive
-            && let Some(Outgoing { chunk, .. }) = node.uplink.start()
+            && let Some(Outgoing { chunk, .. }) = node.uplink.start(now)
         {
             let time = self.bytes(chunk) / self.nodes[number].rates.up;
             self.queue.add(self.now + Duration::from_secs_f64(time), Happening::Sent { node: number });
@@ -330,7 +331,8 @@ impl<'a> Swarm<'a> {
 
     /// A chunk has left: it arrives when the receiver's downlink has taken it in, after what is there before it.
     fn finish_sending(&mut self, number: usize) {
-        let Some((outgoing, ended)) = self.nodes[number].uplink.sent() else { return };
+        let now = self.instant();
+        let Some((outgoing, ended)) = self.nodes[number].uplink.sent(now) else { return };
         if !self.nodes[number].alive {
             return;
         }

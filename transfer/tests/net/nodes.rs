@@ -6,7 +6,7 @@ use std::time::Duration;
 use phase_core::{Artifact, ChunkerParams, Cid, FileStore, ImportOptions, Store};
 use phase_transfer::net::bootstrap::BootstrapPeer;
 use phase_transfer::net::catalog::Catalog;
-use phase_transfer::net::server::Server;
+use phase_transfer::net::server::{self, Server};
 use phase_transfer::net::{DhtConfig, Multiaddr, Node, NodeConfig, NodeHandle, Role};
 use tokio::time::Instant;
 
@@ -98,7 +98,7 @@ impl Served {
         let artifact = store.import(&source, &options, &mut |_| {}).unwrap();
         let node = start(Role::Server, &[]).await;
         let catalog = Arc::new(Catalog::new(wrap(Arc::new(store))));
-        let server = Server::start(node.handle(), catalog.clone());
+        let server = Server::start(node.handle(), catalog.clone(), server::Config::default());
         Self { node, catalog, artifact, _server: server, _folder: folder }
     }
 
