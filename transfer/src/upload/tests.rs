@@ -137,6 +137,29 @@ fn who_comes_back_after_each_job_gets_no_more_and_no_less_than_who_stays() {
 }
 
 #[test]
+fn who_has_not_taken_its_turns_gets_one_of_them_back() {
+    let mut bench = Bench::new(Config { max_jobs: 3, max_job_bytes: 128 << 10, ..Config::default() });
+    bench.ask(1, 512).unwrap();
+    let mut jobs: std::collections::VecDeque<_> = bench.pop_all().into();
+    bench.ask(2, 512).unwrap();
+    for _ in 0..100 {
+        let job = bench.pop().unwrap();
+        assert_eq!(job.peer, PeerKey(2));
+        bench.complete(job.id);
+    }
+    // Two of three jobs at a time are all that it can have.
+    let mut sent = [0; 3];
+    for _ in 0..90 {
+        let (_, job) = jobs.pop_front().unwrap();
+        bench.complete(job);
+        let begun = bench.pop_all();
+        begun.iter().for_each(|(peer, _)| sent[*peer as usize] += 1);
+        jobs.extend(begun);
+    }
+    assert!(sent[1] > sent[2] && sent[1] <= sent[2] + 10, "{sent:?}: a turn is 8 jobs");
+}
+
+#[test]
 fn what_nobody_has_got_yet_goes_first() {
     let mut queue = UploadQueue::new(Config { max_jobs: 1, ..small() });
     let (index, now) = (index(&[128 << 10; 4]), start());
@@ -318,6 +341,22 @@ fn the_starved_go_first_and_who_has_waited_longest_before_them() {
     }
     // Whoever has got something has waited only since then.
     assert_eq!(served, [2, 3, 4]);
+}
+
+#[test]
+fn who_is_about_to_starve_is_told_of_in_time() {
+    let config = Config { slots: 1, slot_time: 60 * SECOND, max_slot_time: 60 * SECOND, ..Config::default() };
+    let mut bench = Bench::new(Config { max_job_bytes: 128 << 10, ..config });
+    bench.ask(1, 1).unwrap();
+    let job = bench.pop().unwrap();
+    bench.ask(1, 100).unwrap();
+    // It asks for less and would be the next one, but has no slot.
+    bench.ask(2, 1).unwrap();
+    assert_eq!(bench.pop(), None);
+    let at = bench.now + 10 * SECOND;
+    assert_eq!(bench.queue.poll_timeout(bench.now), Some(at));
+    bench.now = at;
+    assert_eq!(bench.pop().map(|next| next.peer), Some(job.peer));
 }
 
 #[test]
