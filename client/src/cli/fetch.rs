@@ -12,7 +12,7 @@ use phase_core::{Failure, Name};
 use phase_transfer::net::download::DownloadError;
 use phase_transfer::net::{Multiaddr, NodeConfig, Role};
 
-use super::{Fault, NodeArgs, Signals, now, parse_duration, read_root};
+use super::{Fault, NodeArgs, Signals, UploadArgs, now, parse_duration, read_root};
 use crate::{
     Client, Fetch, FetchError, FetchOptions, Progress, Report, ResolveOptions, Resolved, Selection, Trust, export,
 };
@@ -50,6 +50,9 @@ pub struct FetchArgs {
     /// Only take, serve nothing
     #[arg(long)]
     pub no_listen: bool,
+    /// What others are sent.
+    #[command(flatten)]
+    pub upload: UploadArgs,
     /// Give up when no peer has delivered anything right for this long. Default: 60s
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub give_up_after: Option<Duration>,
@@ -111,7 +114,7 @@ async fn start(store: Arc<dyn Store>, args: &FetchArgs) -> Result<Client, Fault>
         (false, true) => DEFAULT_LISTEN.map(|text| text.parse().expect("the default addresses are valid")).into(),
     };
     let config = NodeConfig { listen, is_private: args.ephemeral, ..args.node.configure(Role::Client)? };
-    Ok(Client::start(store, config).await?)
+    Ok(Client::start_with(store, config, args.upload.configure()).await?)
 }
 
 async fn run(
