@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .program import BenchError, find_program
+from .program import BenchError, find_program, signals
 
 # Longer than anything here takes: what hangs is an error, not a long bench.
 TIMEOUT = 900.0
@@ -197,8 +197,9 @@ class Workspace:
 
     def start(self, command: list, cwd: Path | None = None, **extra: str) -> Process:
         """Starts a program; `extra` are environment variables."""
-        process = Process(self, command, cwd or self.path, extra)
-        self._running.append(process)
+        with signals.deferred():
+            process = Process(self, command, cwd or self.path, extra)
+            self._running.append(process)
         return process
 
     def run(self, command: list, cwd: Path | None = None, **extra: str) -> Process:

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 MIB = 1 << 20
@@ -32,13 +33,49 @@ class Stopped(BaseException):
         self.number = number
 
 
+class Signals:
+    """What signals do to this process: end it, but not between the start of something and the note to clean it up."""
+
+    HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self):
+        self._deferring = False
+        self._pending = None
+
+    def install(self) -> None:
+        for number in self.HANDLED:
+            signal.signal(number, self._stop)
+
+    @contextmanager
+    def deferred(self):
+        """Within this block a signal waits for its end. Blocks are not nested."""
+        self._deferring = True
+        try:
+            yield
+        finally:
+            self._deferring = False
+        if self._pending is not None:
+            raise Stopped(self._pending)
+
+    def _stop(self, number, _frame) -> None:
+        # Once is enough: whoever is impatient must not interrupt the cleaning up.
+        for again in self.HANDLED:
+            signal.signal(again, signal.SIG_IGN)
+        if self._deferring:
+            self._pending = number
+        else:
+            raise Stopped(number)
+
+
+signals = Signals()
+
+
 def run(main) -> None:
     """Runs `main`, which returns whether every promise held, and exits with the code for it.
 
     SIGINT, SIGTERM and SIGHUP end it as an exception does, so that everything is cleaned up.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
+    signals.install()
     try:
         code = 0 if main() else NOT_HELD
     except BenchError as error:
@@ -48,13 +85,6 @@ def run(main) -> None:
         print("stopped by a signal", file=sys.stderr)
         code = 128 + stopped.number
     sys.exit(code)
-
-
-def _stop(number, _frame) -> None:
-    # Once is enough: whoever is impatient must not interrupt the cleaning up.
-    for again in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(again, signal.SIG_IGN)
-    raise Stopped(number)
 
 
 def add_common_options(parser, rounds: int) -> None:
