@@ -1,7 +1,7 @@
 //! What a node can serve right now: the artifacts of its store, and those it is still fetching.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 use phase_core::envelope::Envelope;
 use phase_core::store::{Artifact, Partial, Store, StoreError};
@@ -14,8 +14,34 @@ const MAX_OPEN: usize = 128;
 /// An artifact that is being fetched and already served.
 #[derive(Clone)]
 pub struct Fetching {
-    partial: Arc<dyn Partial>,
+    cid: Cid,
+    index: Arc<ArtifactIndex>,
+    /// `None`: the fetch has ended early. Whoever resumes it needs the artifact for himself, however long a peer takes to
+    /// read what is being sent of it.
+    partial: Arc<RwLock<Option<Arc<dyn Partial>>>>,
     changed: watch::Receiver<u64>,
+}
+
+impl Fetching {
+    fn have(&self) -> ChunkSet {
+        self.lock().as_ref().map_or_else(|| ChunkSet::new(self.index.len()), |partial| partial.have())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
+        match self.lock().as_ref() {
+            Some(partial) => partial.read_at(offset, buf),
+            None => Err(StoreError::NotThere { cid: self.cid, start: offset, end: offset + buf.len() as u64 }),
+        }
+    }
+
+    /// Waits for reads under way.
+    fn let_go(&self) {
+        *self.partial.write().expect("no code panics while it holds a partial artifact") = None;
+    }
+
+    fn lock(&self) -> RwLockReadGuard<'_, Option<Arc<dyn Partial>>> {
+        self.partial.read().expect("no code panics while it holds a partial artifact")
+    }
 }
 
 /// Something that chunks can be read from.
@@ -32,7 +58,7 @@ impl Content {
     pub fn index(&self) -> &Arc<ArtifactIndex> {
         match self {
             Self::Whole(artifact) => artifact.index(),
-            Self::Part(fetching) => fetching.partial.index(),
+            Self::Part(fetching) => &fetching.index,
         }
     }
 
@@ -40,7 +66,7 @@ impl Content {
     pub fn have(&self) -> Option<ChunkSet> {
         match self {
             Self::Whole(_) => None,
-            Self::Part(fetching) => Some(fetching.partial.have()),
+            Self::Part(fetching) => Some(fetching.have()),
         }
     }
 
@@ -58,7 +84,7 @@ impl Content {
         let mut buffer = vec![0; usize::try_from(bytes.len()).expect("a run is at most a few MiB")];
         match self {
             Self::Whole(artifact) => artifact.read_at(bytes.start, &mut buffer)?,
-            Self::Part(fetching) => fetching.partial.read_at(bytes.start, &mut buffer)?,
+            Self::Part(fetching) => fetching.read_at(bytes.start, &mut buffer)?,
         }
         Ok(buffer)
     }
@@ -112,13 +138,21 @@ impl Catalog {
     /// Serves an artifact from now on while it is being fetched. Send to the returned channel when chunks were added.
     pub fn begin(&self, partial: Arc<dyn Partial>) -> watch::Sender<u64> {
         let (sender, changed) = watch::channel(0);
-        lock(&self.fetching).insert(partial.cid(), Fetching { partial, changed });
+        let (cid, index) = (partial.cid(), partial.index().clone());
+        let fetching = Fetching { cid, index, partial: Arc::new(RwLock::new(Some(partial))), changed };
+        lock(&self.fetching).insert(cid, fetching);
         sender
     }
 
-    /// The fetch has ended: from now on the artifact is served from the store, if it is there.
+    /// The fetch is complete: from now on the artifact is served from the store. What is being sent goes on.
     pub fn end(&self, artifact: &Cid) {
         lock(&self.fetching).remove(artifact);
+    }
+
+    /// The fetch has ended early: nothing more is sent of the artifact, and nothing holds it any more.
+    pub fn abandon(&self, artifact: &Cid) {
+        let fetching = lock(&self.fetching).remove(artifact);
+        fetching.iter().for_each(Fetching::let_go);
     }
 
     /// What can be served of an artifact; `None` if nothing is known of it.
@@ -157,6 +191,10 @@ impl Catalog {
 
     /// Notes that reading an artifact failed: it is closed, and whoever watches [`damaged`](Self::damaged) is told.
     pub(super) fn report(&self, artifact: &Cid, error: &StoreError) {
+        if matches!(error, StoreError::NotThere { .. }) {
+            // A fetch has ended early: nothing is damaged.
+            return;
+        }
         tracing::warn!(%artifact, %error, "cannot serve");
         lock(&self.open).entries.remove(artifact);
         self.damaged.send_modify(|count| *count += 1);

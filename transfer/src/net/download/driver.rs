@@ -100,7 +100,7 @@ impl Driver {
         }
         for (wanted, stage) in self.wanted.iter().zip(&self.stages) {
             if matches!(stage, Stage::Active { .. } | Stage::Finishing) {
-                self.catalog.end(&wanted.cid);
+                self.catalog.abandon(&wanted.cid);
             }
         }
         self.jobs.shutdown().await;
