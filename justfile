@@ -43,3 +43,7 @@ bench-parts:
 kill-loop:
     cargo build --release --workspace --bins
     cargo test --release -p phase --test network survives_kill -- --nocapture
+
+# Ten minutes of load, cancels, stalls, cuts and restarts, and no task, descriptor or memory too many.
+soak *ARGS:
+    cargo run --release -p phase-testnet -- soak {{ARGS}}

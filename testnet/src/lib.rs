@@ -10,12 +10,15 @@
 //!
 //! Invariant: a scenario, its seed included, determines every event. A failure is replayed by its seed.
 //!
-//! Beside it stands [`dht`]: a DHT of real nodes in one process, in real time.
+//! Beside it stand, of real nodes in one process and in real time, [`dht`]: a DHT, and [`soak`]: load and trouble for as long as
+//! one likes.
 
 #[cfg(feature = "dht")]
 pub mod dht;
 #[cfg(all(feature = "netns", target_os = "linux"))]
 pub mod netns;
+#[cfg(feature = "soak")]
+pub mod soak;
 
 mod node;
 mod queue;

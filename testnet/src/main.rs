@@ -1,4 +1,4 @@
-//! `phase-testnet`: simulates swarms.
+//! `phase-testnet`: networks of Phase nodes on one machine, simulated and real.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use phase_testnet::{Checks, Fault, Scenario, run};
 
 #[derive(Parser)]
-#[command(name = "phase-testnet", about = "Simulates swarms of Phase nodes", version)]
+#[command(name = "phase-testnet", about = "Networks of Phase nodes on one machine", version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -29,6 +29,30 @@ enum Command {
     /// Exits with 1 if a network does not come to be or a lookup fails, at first or at last.
     #[cfg(feature = "dht")]
     Dht(Dht),
+    /// Put real nodes under load and in trouble for ten minutes: nothing may be lost, hang or pile up.
+    ///
+    /// Clients fetch releases from providers on loopback, are interrupted and resume, stop reading, come and go; raw peers do not
+    /// read, write half a frame, cancel, vanish; connections are cut and stand still; providers are stopped, killed and started
+    /// again. About once a minute everybody pauses: one line, with what is in use. Tasks, file descriptors and threads must be
+    /// as many as at the first such line; memory must not grow, which needs six of them.
+    ///
+    /// Exits with 1 if anything was wrong, leaked or hung, 2 if the command line is wrong or the network cannot be set up.
+    #[cfg(feature = "soak")]
+    Soak(Soak),
+}
+
+#[cfg(feature = "soak")]
+#[derive(Args)]
+struct Soak {
+    /// How long, for instance 90s, 10m or 2h.
+    #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
+    duration: Duration,
+    /// Determines what everybody chooses to do, but not when it is done; default: another one each time.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Print the outcome as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[cfg(feature = "dht")]
@@ -103,6 +127,8 @@ fn main() -> ExitCode {
         Command::Sim(sim) => simulate(&sim),
         #[cfg(feature = "dht")]
         Command::Dht(dht) => dht.run(),
+        #[cfg(feature = "soak")]
+        Command::Soak(soak) => soak.run(),
     }
 }
 
@@ -164,8 +190,49 @@ impl Dht {
     }
 }
 
+#[cfg(feature = "soak")]
+impl Soak {
+    fn run(&self) -> ExitCode {
+        use phase_testnet::soak::{Config, News, QuietPoint, run};
+        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
+        eprintln!("seed {seed}");
+        if !self.json {
+            println!("{}", QuietPoint::HEADER);
+        }
+        let outcome = run(&Config { seed, duration: self.duration, ..Config::default() }, &mut |news| match news {
+            News::Progress(progress) => show(progress),
+            News::Quiet(point) => {
+                show("");
+                if !self.json {
+                    println!("{point}");
+                }
+            }
+        });
+        show("");
+        let report = match outcome {
+            Ok(report) => report,
+            Err(error) => {
+                eprintln!("error: {}", describe(&error));
+                return ExitCode::from(2);
+            }
+        };
+        match self.json {
+            true => println!("{}", serde_json::to_string_pretty(&report).expect("figures have a JSON form")),
+            false => println!("{report}"),
+        }
+        if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// An error and its causes.
+#[cfg(feature = "soak")]
+fn describe(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 /// Shows what is going on to whoever looks on, in one line.
-#[cfg(feature = "dht")]
+#[cfg(any(feature = "dht", feature = "soak"))]
 fn show(progress: &str) {
     use std::io::IsTerminal as _;
     if std::io::stderr().is_terminal() {
