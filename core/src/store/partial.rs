@@ -184,6 +184,10 @@ impl Partial for FilePartial {
         drop(lock);
         // One that stays behind claims nothing that would be believed.
         let _ = self.backend.remove(&self.layout.have(&self.cid));
+        let index = self.index.clone();
+        if let Some(opened) = artifact::open_verified(&*self.backend, &self.layout, &self.cid, index, stat)? {
+            return Ok(Arc::new(opened));
+        }
         let gone = || StoreError::read("open", &target, io::ErrorKind::NotFound.into());
         Ok(Arc::new(artifact::open(&*self.backend, &self.layout, &self.cid)?.ok_or_else(gone)?))
     }
