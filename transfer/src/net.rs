@@ -19,6 +19,7 @@ pub mod server;
 
 mod address;
 mod behaviour;
+mod buffers;
 mod command;
 #[cfg(feature = "dht")]
 mod dht;
@@ -53,4 +54,4 @@ pub use node::{Node, NodeConfig, NodeError};
 pub use peers::{PeerEvent, PeerInfo, PeerState, Source};
 pub use records::{CONTACT_INTERVAL, FoundRecord, RecordsError};
 pub use streams::{IncomingStreams, Stream};
-pub use transport::TransportConfig;
+pub use transport::{Connections, TransportConfig, connections};
