@@ -14,7 +14,8 @@ use phase_transfer::net::{Multiaddr, NodeConfig, Role};
 
 use super::{Fault, NodeArgs, Signals, now, parse_duration, read_root};
 use crate::{
-    Client, Fetch, FetchError, FetchOptions, Progress, Report, ResolveOptions, Resolved, Selection, Trust, export,
+    Client, Fetch, FetchError, FetchOptions, MemoryProfile, Progress, Report, ResolveOptions, Resolved, Selection,
+    Trust, export,
 };
 
 /// How often an observer is told about progress.
@@ -53,6 +54,9 @@ pub struct FetchArgs {
     /// Give up when no peer has delivered anything right for this long. Default: 60s
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub give_up_after: Option<Duration>,
+    /// How much memory the fetch may take
+    #[arg(long, value_enum, default_value_t)]
+    pub memory: MemoryProfile,
 }
 
 /// A fetch that is done.
@@ -128,7 +132,7 @@ async fn run(
     observer.resolved(&resolved);
     let selection = if args.only.is_empty() { Selection::All } else { Selection::Some(args.only.clone()) };
     let artifacts = selection.of(&resolved.manifest)?;
-    let mut options = FetchOptions { selection, ..FetchOptions::default() };
+    let mut options = FetchOptions { selection, download: args.memory.config() };
     if let Some(patience) = args.give_up_after {
         options.download.give_up_after = patience;
     }

@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use bytes::Bytes;
 use phase_core::envelope::Envelope;
 use phase_core::store::{Artifact, Partial, Store, StoreError};
 use phase_core::{ArtifactIndex, ChunkRange, ChunkSet, Cid, Name};
 use tokio::sync::watch;
 
+use super::buffers::Buffers;
+
+/// Bytes in buffers that are kept for the next runs of chunks: what a handful of peers have under way.
+const KEPT_BUFFERS: usize = 8 << 20;
 /// Complete artifacts that are kept open: each takes a file descriptor and its index.
 const MAX_OPEN: usize = 128;
 
@@ -52,15 +57,15 @@ impl Content {
         }
     }
 
-    /// Reads a run of adjacent chunks. Blocks.
-    pub(super) fn read(&self, run: ChunkRange) -> Result<Vec<u8>, StoreError> {
+    /// Reads a run of adjacent chunks into one of `buffers`. Blocks.
+    pub(super) fn read(&self, run: ChunkRange, buffers: &Buffers) -> Result<Bytes, StoreError> {
         let bytes = self.index().byte_range(run).expect("the caller has checked the run");
-        let mut buffer = vec![0; usize::try_from(bytes.len()).expect("a run is at most a few MiB")];
+        let mut buffer = buffers.take(usize::try_from(bytes.len()).expect("a run is at most a few MiB"));
         match self {
             Self::Whole(artifact) => artifact.read_at(bytes.start, &mut buffer)?,
             Self::Part(fetching) => fetching.partial.read_at(bytes.start, &mut buffer)?,
         }
-        Ok(buffer)
+        Ok(Bytes::from_owner(buffer))
     }
 }
 
@@ -89,9 +94,11 @@ impl OpenArtifacts {
     }
 }
 
-/// A store and what is being fetched into it, as the server sees them. All methods may block on the disk.
+/// A store and what is being fetched into it, as the server sees them. Methods may block on the disk unless they say otherwise.
 pub struct Catalog {
     store: Arc<dyn Store>,
+    /// For what is read from it.
+    buffers: Buffers,
     open: Mutex<OpenArtifacts>,
     fetching: Mutex<BTreeMap<Cid, Fetching>>,
     /// Counts the artifacts found damaged.
@@ -101,12 +108,18 @@ pub struct Catalog {
 impl Catalog {
     /// A catalog of what `store` holds.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, open: Mutex::default(), fetching: Mutex::default(), damaged: watch::Sender::new(0) }
+        let buffers = Buffers::new(KEPT_BUFFERS);
+        Self { store, buffers, open: Mutex::default(), fetching: Mutex::default(), damaged: watch::Sender::new(0) }
     }
 
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// What the runs of chunks are read into.
+    pub(super) fn buffers(&self) -> &Buffers {
+        &self.buffers
     }
 
     /// Serves an artifact from now on while it is being fetched. Send to the returned channel when chunks were added.
@@ -121,13 +134,18 @@ impl Catalog {
         lock(&self.fetching).remove(artifact);
     }
 
+    /// What can be served of an artifact without a look at the disk: what is being fetched, or open already. Never blocks.
+    pub(super) fn open_content(&self, artifact: &Cid) -> Option<Content> {
+        if let Some(fetching) = lock(&self.fetching).get(artifact) {
+            return Some(Content::Part(fetching.clone()));
+        }
+        lock(&self.open).touch(artifact).map(Content::Whole)
+    }
+
     /// What can be served of an artifact; `None` if nothing is known of it.
     pub fn content(&self, artifact: &Cid) -> Result<Option<Content>, StoreError> {
-        if let Some(fetching) = lock(&self.fetching).get(artifact) {
-            return Ok(Some(Content::Part(fetching.clone())));
-        }
-        if let Some(open) = lock(&self.open).touch(artifact) {
-            return Ok(Some(Content::Whole(open)));
+        if let Some(content) = self.open_content(artifact) {
+            return Ok(Some(content));
         }
         match self.store.artifact(artifact) {
             Ok(Some(opened)) => {

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::address::{self, Scope};
+use super::buffers::{Buffer, Buffers};
 use super::command::ConnectError;
 use super::framing::{self, OutFrame};
 use super::handle::NodeHandle;
@@ -33,7 +34,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a link reports to a download.
 pub(super) enum LinkEvent {
     /// A chunk, not yet verified.
-    Chunk { request: scheduler::RequestId, slot: ArtifactSlot, index: ChunkIndex, bytes: Vec<u8> },
+    Chunk { request: scheduler::RequestId, slot: ArtifactSlot, index: ChunkIndex, bytes: Buffer },
     /// Nothing further for a request.
     Done { request: scheduler::RequestId },
     /// The peer will not serve a request.
@@ -58,7 +59,7 @@ pub struct HeadAnswer {
 /// The payload of a call's reply.
 struct CallAnswer {
     body: Reply,
-    payload: Vec<u8>,
+    payload: Buffer,
 }
 
 /// What a pending request is for.
@@ -130,15 +131,16 @@ pub struct PeerLink {
 impl PeerLink {
     /// Connects to `peer` and opens a stream for calls.
     pub async fn open(node: &NodeHandle, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Self, ConnectError> {
-        Self::open_with(node, peer, addresses, None).await
+        Self::open_with(node, peer, addresses, None, Buffers::new(0)).await
     }
 
-    /// Connects to `peer` and opens a stream whose transfers are reported to `events`.
+    /// Connects to `peer` and opens a stream whose transfers are reported to `events`, in some of `buffers`.
     pub(super) async fn open_with(
         node: &NodeHandle,
         peer: PeerId,
         addresses: Vec<Multiaddr>,
         events: Option<mpsc::Sender<(PeerId, LinkEvent)>>,
+        buffers: Buffers,
     ) -> Result<Self, ConnectError> {
         node.connect(peer, addresses).await?;
         let stream = node.open_stream(peer).await?;
@@ -146,7 +148,7 @@ impl PeerLink {
         let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
         let table = Arc::new(Mutex::new(Table::default()));
         let stop = CancellationToken::new();
-        let reading = Reading { peer, reader, table: table.clone(), events };
+        let reading = Reading { peer, reader, table: table.clone(), events, buffers };
         tokio::spawn(reading.run(stop.clone()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(framing::write_frames(writer, queue)));
         let scope = node.scope_of(&peer);
@@ -186,7 +188,7 @@ impl PeerLink {
     pub async fn block(&self, cid: &Cid) -> Result<Vec<u8>, LinkError> {
         let CallAnswer { body, payload } = self.call(Request::Block { cid: *cid }).await?;
         let error = match body {
-            Reply::Block if cid.verify(&payload).is_ok() => return Ok(payload),
+            Reply::Block if cid.verify(&payload).is_ok() => return Ok(payload.to_vec()),
             Reply::Block => LinkError::Corrupt(*cid),
             _ => LinkError::Unexpected,
         };
@@ -267,13 +269,14 @@ struct Reading {
     reader: futures::io::ReadHalf<Stream>,
     table: Arc<Mutex<Table>>,
     events: Option<mpsc::Sender<(PeerId, LinkEvent)>>,
+    buffers: Buffers,
 }
 
 impl Reading {
     /// Reads until the stream ends or `stop` says so.
     async fn run(mut self, stop: CancellationToken) {
         let error = stop.run_until_cancelled(self.read()).await.unwrap_or(LinkError::Ended);
-        let Self { peer, reader, table, events } = self;
+        let Self { peer, reader, table, events, .. } = self;
         drop(reader);
         lock(&table).close(&error);
         if let Some(events) = events {
@@ -287,7 +290,7 @@ impl Reading {
     /// Reads until the stream ends, and says why it did.
     async fn read(&mut self) -> LinkError {
         loop {
-            match framing::read_reply(&mut self.reader).await {
+            match framing::read_reply(&mut self.reader, &self.buffers).await {
                 Ok(Some((header, payload))) => {
                     if let Err(error) = self.handle_reply(header, payload).await {
                         return error;
@@ -300,7 +303,7 @@ impl Reading {
         }
     }
 
-    async fn handle_reply(&mut self, header: ReplyHeader, payload: Vec<u8>) -> Result<(), LinkError> {
+    async fn handle_reply(&mut self, header: ReplyHeader, payload: Buffer) -> Result<(), LinkError> {
         match self.translate(header, payload)? {
             Some(event) => self.report(event).await,
             None => Ok(()),
@@ -308,7 +311,7 @@ impl Reading {
     }
 
     /// Finds what a reply answers. A call is answered at once, anything else becomes an event.
-    fn translate(&self, header: ReplyHeader, payload: Vec<u8>) -> Result<Option<LinkEvent>, LinkError> {
+    fn translate(&self, header: ReplyHeader, payload: Buffer) -> Result<Option<LinkEvent>, LinkError> {
         let mut table = lock(&self.table);
         let Entry::Occupied(mut entry) = table.pending.entry(header.id) else { return Err(LinkError::Unexpected) };
         let ends = matches!(header.body, Reply::Done | Reply::Refused(_));
@@ -337,7 +340,7 @@ impl Reading {
     }
 }
 
-fn call_answer(body: Reply, payload: Vec<u8>) -> Result<CallAnswer, LinkError> {
+fn call_answer(body: Reply, payload: Buffer) -> Result<CallAnswer, LinkError> {
     match body {
         Reply::Refused(refusal) => Err(LinkError::Refused(refusal)),
         body => Ok(CallAnswer { body, payload }),
@@ -349,7 +352,7 @@ fn chunks_event(
     slot: ArtifactSlot,
     awaited: &mut BTreeSet<ChunkIndex>,
     body: Reply,
-    bytes: Vec<u8>,
+    bytes: Buffer,
 ) -> Result<LinkEvent, LinkError> {
     match body {
         Reply::Chunk { index, encoding: 0 } if awaited.remove(&index) => {

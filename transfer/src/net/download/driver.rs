@@ -21,12 +21,16 @@ use crate::net::link::{LinkError, LinkEvent, PeerLink};
 use crate::peer::PeerKey;
 use crate::scheduler::{Action, ArtifactSlot, ChunkResult, Event, HaveUpdate, RequestId, Scheduler};
 
-/// Link events taken at once: their chunks are hashed and written by one job.
-const BATCH: usize = 16;
-/// Jobs that hash and write at a time, so at most 64 chunks wait for them.
-const MAX_WRITERS: usize = 4;
+/// Link events taken at once: their chunks are hashed by one job, which writes adjacent ones together.
+const BATCH: usize = 8;
+/// Jobs that hash and write at a time: one hashes while the other writes. More would only wait for each other, as writes into
+/// one file take turns; meanwhile the next batch grows.
+const MAX_WRITERS: usize = 2;
 /// Jobs that open or finish artifacts at a time.
 const MAX_OPENERS: usize = 16;
+/// The most bytes of the artifacts that one job opens, beyond the first: those of small ones cost more to hand to a thread
+/// than to open. A resumed one is hashed first.
+const OPENED_TOGETHER: u64 = 1 << 20;
 
 pub(super) struct Driver {
     catalog: Arc<Catalog>,
@@ -152,13 +156,18 @@ impl Driver {
                 Action::Ban { peer, reason } => self.drop_peer(peer, Verdict::Banned(reason.to_string())),
             }
         }
+        let mut finished = Vec::new();
         while let Some(event) = self.scheduler.poll_event() {
             match event {
                 Event::Verified { .. } => self.last_progress = Instant::now(),
-                Event::ArtifactComplete { slot } => self.finish(slot),
+                Event::ArtifactComplete { slot } => finished.extend(self.begin_finish(slot)),
                 Event::Stalled { peer, chunks } => tracing::info!(%peer, chunks, "stalled: its chunks go to others"),
                 Event::Complete => {}
             }
+        }
+        if !finished.is_empty() {
+            self.openers += 1;
+            self.jobs.spawn_blocking(move || jobs::finish(finished));
         }
     }
 
@@ -172,22 +181,32 @@ impl Driver {
     /// Starts opening artifacts while there is room.
     fn open_artifacts(&mut self) {
         while self.openers < MAX_OPENERS && self.active < self.config.max_active && self.next < self.wanted.len() {
-            let slot = slot_of(self.next);
-            let (catalog, wanted, known) = (self.catalog.clone(), self.wanted[self.next].clone(), self.known.clone());
-            self.stages[self.next] = Stage::Opening;
-            self.next += 1;
-            self.active += 1;
+            let (mut together, mut bytes) = (Vec::new(), 0);
+            while self.active < self.config.max_active && self.next < self.wanted.len() {
+                let wanted = self.wanted[self.next].clone();
+                bytes += wanted.index.size();
+                if bytes > OPENED_TOGETHER && !together.is_empty() {
+                    break;
+                }
+                together.push((slot_of(self.next), wanted));
+                self.stages[self.next] = Stage::Opening;
+                self.next += 1;
+                self.active += 1;
+            }
+            let (catalog, known) = (self.catalog.clone(), self.known.clone());
             self.openers += 1;
-            self.jobs.spawn_blocking(move || jobs::open(&catalog, slot, &wanted, &known));
+            self.jobs.spawn_blocking(move || jobs::open(&catalog, &together, &known));
         }
     }
 
     fn handle_outcome(&mut self, outcome: Outcome) -> Result<(), DownloadError> {
         match outcome {
-            Outcome::Opened { slot, result } => {
+            Outcome::Opened(opened) => {
                 self.openers -= 1;
                 self.last_progress = Instant::now();
-                self.handle_opened(slot, result?);
+                for (slot, result) in opened {
+                    self.handle_opened(slot, result?);
+                }
             }
             Outcome::Written(chunks) => {
                 self.writers -= 1;
@@ -199,11 +218,13 @@ impl Driver {
                 self.checkpointing = false;
                 result?;
             }
-            Outcome::Finished { slot, result } => {
+            Outcome::Finished(finished) => {
                 self.openers -= 1;
-                result?;
                 self.last_progress = Instant::now();
-                self.complete_slot(slot);
+                for (slot, result) in finished {
+                    result?;
+                    self.complete_slot(slot);
+                }
             }
         }
         Ok(())
@@ -383,13 +404,13 @@ impl Driver {
         });
     }
 
-    fn finish(&mut self, slot: ArtifactSlot) {
-        let stage = std::mem::replace(&mut self.stages[slot.0 as usize], Stage::Finishing);
-        if let Stage::Active { partial, .. } = stage {
-            self.openers += 1;
-            self.jobs.spawn_blocking(move || jobs::finish(slot, partial));
-        }
+    /// What is to be put in its place: all of it is there.
+    fn begin_finish(&mut self, slot: ArtifactSlot) -> Option<(ArtifactSlot, Arc<dyn Partial>)> {
         self.peers.unsubscribe_all(slot);
+        match std::mem::replace(&mut self.stages[slot.0 as usize], Stage::Finishing) {
+            Stage::Active { partial, .. } => Some((slot, partial)),
+            _ => None,
+        }
     }
 
     fn complete_slot(&mut self, slot: ArtifactSlot) {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use libp2p::PeerId;
 use phase_core::store::StoreError;
 use phase_core::{ChunkIndex, ChunkRange, Cid};
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Catalog;
 use super::replies::{Closed, Guard, Replies};
 use super::sessions::Waiting;
+use crate::net::buffers::Buffers;
 use crate::net::catalog::Content;
 use crate::peer::PeerKey;
 use crate::upload::{self, Job, JobId, TransferKey, UploadQueue};
@@ -222,8 +222,8 @@ impl Work {
             open.end.get_or_insert(Reply::Done);
         }
         let Transfer { content, request, replies, stop, .. } = &open.transfer;
-        let delivery =
-            Delivery { content: content.clone(), request: *request, replies: replies.clone(), run: job.run, guard };
+        let (content, replies, buffers) = (content.clone(), replies.clone(), self.catalog.buffers().clone());
+        let delivery = Delivery { content, buffers, request: *request, replies, run: job.run, guard };
         let stop = stop.clone();
         self.deliveries.spawn(async move {
             let delivered = stop.run_until_cancelled(delivery.run()).await;
@@ -302,6 +302,7 @@ enum Undelivered {
 /// One run of adjacent chunks on its way to a stream.
 struct Delivery {
     content: Content,
+    buffers: Buffers,
     request: RequestId,
     replies: Replies,
     run: ChunkRange,
@@ -310,10 +311,10 @@ struct Delivery {
 
 impl Delivery {
     async fn run(self) -> Result<(), Undelivered> {
-        let (content, run) = (self.content.clone(), self.run);
-        let read = tokio::task::spawn_blocking(move || content.read(run)).await;
+        let (content, run, buffers) = (self.content.clone(), self.run, self.buffers);
+        let read = tokio::task::spawn_blocking(move || content.read(run, &buffers)).await;
         let read = read.map_err(|_| Undelivered::Unreadable(None))?;
-        let bytes = Bytes::from(read.map_err(|error| Undelivered::Unreadable(Some(error)))?);
+        let bytes = read.map_err(|error| Undelivered::Unreadable(Some(error)))?;
         let mut at = 0;
         for position in self.run.start..self.run.end {
             let index = ChunkIndex(position);
