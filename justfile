@@ -35,11 +35,35 @@ bench:
     cargo run --release -p phase-benches --bin side-by-side
     cargo run --release -p phase-benches --bin publish-speed
 
+# Every swarm scenario in virtual time; figures and pictures in target/sim.
+sim *ARGS:
+    cargo run --release -p phase-testnet --no-default-features -- sim testnet/scenarios/sim/*.toml --out target/sim {{ARGS}}
+
 # The parts, by criterion.
 bench-parts:
     cargo bench -p phase-benches
+
+# Phase as a user runs it against curl from nginx, sendme and libtorrent: whichever of them is installed.
+compare *ARGS: _release-binaries
+    benches/compare/rivals {{ARGS}}
+
+# A thousand small artifacts against one large one.
+compare-small-files *ARGS: _release-binaries
+    benches/compare/small-files {{ARGS}}
+
+# Several providers behind limited links, and faults near the end. Needs Linux and root.
+compare-shaped *ARGS: _release-binaries
+    benches/compare/shaped {{ARGS}}
+
+# What the comparisons run.
+_release-binaries:
+    cargo build --release -p phase -p phase-provider -p phase-client -p phase-benches --bins
 
 # SIGKILL a fetching client fifty times, and a publisher.
 kill-loop:
     cargo build --release --workspace --bins
     cargo test --release -p phase --test network survives_kill -- --nocapture
+
+# Ten minutes of load, cancels, stalls, cuts and restarts, and no task, descriptor or memory too many.
+soak *ARGS:
+    cargo run --release -p phase-testnet -- soak {{ARGS}}

@@ -129,7 +129,7 @@ fn schedule(index: &Arc<ArtifactIndex>) -> u64 {
         for chunk in ranges.into_iter().flat_map(|range| range.start..range.end).map(ChunkIndex) {
             verified += u32::from(scheduler.handle_chunk(now, id, slot, chunk, ChunkResult::Verified));
         }
-        scheduler.handle_done(id);
+        scheduler.handle_done(now, id);
         answered += 1;
     }
     answered

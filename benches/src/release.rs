@@ -1,7 +1,8 @@
-//! A signed release of one file, and the trust root that accepts it.
+//! A signed release, and the trust root that accepts it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use phase_core::codec::V1;
 use phase_core::envelope::{Envelope, Payload};
@@ -20,18 +21,21 @@ pub const NAME: &str = "bench/any";
 pub const NOW: u64 = 1;
 const EXPIRES: u64 = 2;
 
-/// Publishes `file` as the only artifact of a release in a new store, and writes the trust root that accepts it.
-/// Returns the artifact's file.
+/// Publishes `files` as the artifacts of a release in a new store, and writes the trust root that accepts it. Returns the
+/// files of the artifacts.
 ///
 /// # Errors
-/// If the file cannot be read, or the store not be written.
-pub fn publish(store: &Path, file: &Path, trust_root: &Path) -> Result<PathBuf> {
+/// If a file cannot be read, or the store not be written.
+pub fn publish(store: &Path, files: &[PathBuf], trust_root: &Path) -> Result<Vec<PathBuf>> {
     let key = SigningKey::generate()?;
     let name: Name = NAME.parse()?;
     std::fs::write(trust_root, signed(&root(&key, &name), &key)?.encode())?;
     let store = FileStore::open(store)?;
-    let artifact = store.import(file, &ImportOptions::default(), &mut |_| {})?;
-    let manifest = manifest(&name, artifact.as_ref())?;
+    let mut artifacts = Vec::new();
+    for file in files {
+        artifacts.push(store.import(file, &ImportOptions::default(), &mut |_| {})?);
+    }
+    let manifest = manifest(&name, &artifacts)?;
     let envelope = signed(&manifest, &key)?;
     store.put_block(&envelope.cid(), &envelope.encode())?;
     let pointer = Pointer {
@@ -44,7 +48,8 @@ pub fn publish(store: &Path, file: &Path, trust_root: &Path) -> Result<PathBuf> 
         urls: Vec::new(),
     };
     store.set_ref(&name, &signed(&pointer, &key)?)?;
-    Ok(artifact.path().expect("an artifact of a file store has a file"))
+    let file = |artifact: &Arc<dyn Artifact>| artifact.path().expect("an artifact of a file store has a file");
+    Ok(artifacts.iter().map(file).collect())
 }
 
 fn root(key: &SigningKey, name: &Name) -> TrustRoot {
@@ -61,14 +66,17 @@ fn root(key: &SigningKey, name: &Name) -> TrustRoot {
     }
 }
 
-fn manifest(name: &Name, artifact: &dyn Artifact) -> Result<Manifest> {
-    let entry = ArtifactEntry {
-        role: Role::FILE.parse()?,
-        filename: "noise".parse()?,
-        size: artifact.index().size(),
-        cid: artifact.cid(),
-        sha256: artifact.index().sha256(),
-    };
+fn manifest(name: &Name, artifacts: &[Arc<dyn Artifact>]) -> Result<Manifest> {
+    let mut entries = Vec::new();
+    for (number, artifact) in artifacts.iter().enumerate() {
+        entries.push(ArtifactEntry {
+            role: Role::FILE.parse()?,
+            filename: format!("noise-{number}").parse()?,
+            size: artifact.index().size(),
+            cid: artifact.cid(),
+            sha256: artifact.index().sha256(),
+        });
+    }
     Ok(Manifest {
         v: V1,
         channel: name.channel.clone(),
@@ -78,7 +86,7 @@ fn manifest(name: &Name, artifact: &dyn Artifact) -> Result<Manifest> {
         release: "bench".to_owned(),
         issued_at: NOW,
         expires_at: EXPIRES,
-        artifacts: vec![entry],
+        artifacts: entries,
         cmdline: None,
     })
 }

@@ -45,6 +45,8 @@ type Found = (PeerId, Vec<Multiaddr>);
 /// A peer that has been tried.
 struct Tried {
     at: Instant,
+    /// Somebody is at it still: a second link would be of no use, and stand in the way of a third.
+    is_opening: bool,
     link: Option<Arc<PeerLink>>,
 }
 
@@ -71,11 +73,12 @@ pub(crate) async fn run(node: NodeHandle, opener: LinkOpener, pool: Arc<Pool>, m
         asking: JoinSet::new(),
         asked: BTreeSet::new(),
     };
-    for peer in &quarry.peers {
-        discovery.attempt(*peer, Vec::new());
-    }
     let mut wait = ROUND_MIN;
     loop {
+        // Again and again: nobody else may ever name them, for instance without a DHT.
+        for peer in &quarry.peers {
+            discovery.attempt(*peer, Vec::new());
+        }
         discovery.ask_everybody(&node, &quarry).await;
         discovery.settle_for(wait).await;
         wait = (wait * 2).min(ROUND_MAX);
@@ -119,12 +122,12 @@ impl Discovery {
 
     /// Opens a link unless there is one, or was an attempt just now.
     fn attempt(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
-        let open = self.tried.values().filter(|tried| tried.link.as_ref().is_some_and(|link| link.is_open())).count();
+        let open = self.open_links();
         let known = self.tried.get(&peer);
         let is_wanted = known.is_none_or(|tried| match &tried.link {
             // One that misbehaved is not wanted back.
             Some(link) => link.closed().is_some_and(|error| !error.is_misbehaviour()) && tried.at.elapsed() >= RETRY,
-            None => tried.at.elapsed() >= RETRY,
+            None => !tried.is_opening && tried.at.elapsed() >= RETRY,
         });
         let has_room = open + self.opening.len() < MAX_LINKS
             && self.opening.len() < MAX_OPENING
@@ -132,7 +135,7 @@ impl Discovery {
         if peer == self.own || !is_wanted || !has_room {
             return;
         }
-        self.tried.insert(peer, Tried { at: Instant::now(), link: None });
+        self.tried.insert(peer, Tried { at: Instant::now(), is_opening: true, link: None });
         let opener = self.opener.clone();
         self.opening.spawn(async move {
             match opener.open(peer, addresses).await {
@@ -145,20 +148,29 @@ impl Discovery {
         });
     }
 
-    fn handle_opened(&mut self, opened: Result<(PeerId, Option<PeerLink>), tokio::task::JoinError>) {
-        let Ok((peer, Some(link))) = opened else { return };
-        let link = Arc::new(link);
-        self.tried.insert(peer, Tried { at: Instant::now(), link: Some(link.clone()) });
-        self.pool.add(link);
+    fn open_links(&self) -> usize {
+        self.tried.values().filter(|tried| tried.link.as_ref().is_some_and(|link| link.is_open())).count()
     }
 
-    /// Waits, and takes in what comes up meanwhile.
+    fn handle_opened(&mut self, opened: Result<(PeerId, Option<PeerLink>), tokio::task::JoinError>) {
+        let Ok((peer, link)) = opened else { return };
+        let link = link.map(Arc::new);
+        self.tried.insert(peer, Tried { at: Instant::now(), is_opening: false, link: link.clone() });
+        link.into_iter().for_each(|link| self.pool.add(link));
+    }
+
+    /// Waits, and takes in what comes up meanwhile. Does not wait on if nobody is left: all may be tried again.
     async fn settle_for(&mut self, wait: Duration) {
         let until = Instant::now() + wait;
+        let mut look = Instant::now() + RETRY;
         loop {
             tokio::select! {
                 () = self.settle() => {}
                 () = tokio::time::sleep_until(until) => return,
+                () = tokio::time::sleep_until(look) => match self.open_links() {
+                    0 => return,
+                    _ => look += RETRY,
+                },
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phase_core::index::IndexDecoder;
-use phase_core::manifest::ArtifactEntry;
+use phase_core::manifest::{ArtifactEntry, Role};
 use phase_core::store::{Store, StoreError};
 use phase_core::{ArtifactIndex, Cid};
 use phase_transfer::net::download::Wanted;
@@ -18,7 +18,8 @@ const CONCURRENCY: usize = 64;
 /// How long to look for a peer that has a block.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The indexes of all `entries`, from the store or from peers, in the same order. Blocks are stored as they come.
+/// The indexes of all `entries`, from the store or from peers, in the same order. Blocks of an index that has several are
+/// stored as they come; one that has only its root is stored when its artifact is begun.
 pub(crate) async fn collect(
     store: &Arc<dyn Store>,
     pool: &Arc<Pool>,
@@ -36,11 +37,21 @@ pub(crate) async fn collect(
     while let Some(result) = running.join_next().await {
         place(&mut indexes, Some(result))?;
     }
-    let wanted = entries
-        .iter()
-        .zip(indexes)
-        .map(|(entry, index)| Wanted { cid: entry.cid, index: index.expect("every position was placed or failed") });
+    let wanted = entries.iter().zip(indexes).map(|(entry, index)| Wanted {
+        cid: entry.cid,
+        priority: priority_of(&entry.role),
+        index: index.expect("every position was placed or failed"),
+    });
     Ok(wanted.collect())
+}
+
+/// What boots first is fetched first.
+fn priority_of(role: &Role) -> u8 {
+    match role.as_str() {
+        Role::KERNEL | Role::INITRAMFS | Role::DTB => 0,
+        Role::ROOTFS => 1,
+        _ => 2,
+    }
 }
 
 type Placed = Result<Result<(usize, Arc<ArtifactIndex>), FetchError>, tokio::task::JoinError>;
@@ -62,8 +73,11 @@ async fn fetch(store: Arc<dyn Store>, pool: &Pool, entry: &ArtifactEntry) -> Res
             break;
         }
         for cid in wanted {
-            let block = block(&store, pool, cid, entry).await?;
-            decoder.handle_block(&cid, &block).map_err(bad)?;
+            let Block { bytes, is_new } = block(&store, pool, cid, entry).await?;
+            decoder.handle_block(&cid, &bytes).map_err(bad)?;
+            if is_new && (cid != entry.cid || !decoder.wanted().is_empty()) {
+                blocking(&store, move |store| store.put_block(&cid, &bytes)).await?;
+            }
         }
     }
     let index = decoder.finish().map_err(bad)?;
@@ -73,21 +87,26 @@ async fn fetch(store: Arc<dyn Store>, pool: &Pool, entry: &ArtifactEntry) -> Res
     Ok(Arc::new(index))
 }
 
-/// A verified block, from the store if it is there.
-async fn block(store: &Arc<dyn Store>, pool: &Pool, cid: Cid, entry: &ArtifactEntry) -> Result<Vec<u8>, FetchError> {
+/// A verified block.
+struct Block {
+    bytes: Vec<u8>,
+    /// It is not in the store.
+    is_new: bool,
+}
+
+/// A block from the store, or else from a peer.
+async fn block(store: &Arc<dyn Store>, pool: &Pool, cid: Cid, entry: &ArtifactEntry) -> Result<Block, FetchError> {
     let local = blocking(store, move |store| store.block(&cid)).await;
     // A damaged block is fetched anew.
-    if let Ok(Some(block)) = local {
-        return Ok(block);
+    if let Ok(Some(bytes)) = local {
+        return Ok(Block { bytes, is_new: false });
     }
-    let fetched = pool.block(&cid, PATIENCE).await.map_err(|tried| FetchError::IndexMissing {
+    let bytes = pool.block(&cid, PATIENCE).await.map_err(|tried| FetchError::IndexMissing {
         filename: entry.filename.to_string(),
         cid,
         tried,
     })?;
-    let bytes = fetched.clone();
-    blocking(store, move |store| store.put_block(&cid, &bytes)).await?;
-    Ok(fetched)
+    Ok(Block { bytes, is_new: true })
 }
 
 async fn blocking<T: Send + 'static>(

@@ -8,7 +8,7 @@ use phase_core::store::Store;
 use phase_core::trust::{TrustRoot, TrustedTime};
 use phase_transfer::net::bootstrap::{BootstrapPeer, BootstrapSource, fetch_list};
 use phase_transfer::net::catalog::Catalog;
-use phase_transfer::net::server::Server;
+use phase_transfer::net::server::{self, Server};
 use phase_transfer::net::{Node, NodeConfig, NodeError, NodeHandle, PeerInfo, PeerState, Source};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -37,10 +37,22 @@ impl Client {
     /// # Errors
     /// [`StartError`], if it cannot listen or nobody is found.
     pub async fn start(store: Arc<dyn Store>, config: NodeConfig) -> Result<Self, StartError> {
+        Self::start_with(store, config, server::Config::default()).await
+    }
+
+    /// The same, with settings of its own for what others are sent.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn start_with(
+        store: Arc<dyn Store>,
+        config: NodeConfig,
+        server: server::Config,
+    ) -> Result<Self, StartError> {
         let first = FirstContact::of(&config)?;
         let node = Node::start(config).await?;
         let catalog = Arc::new(Catalog::new(store));
-        let server = Server::start(node.handle(), catalog.clone());
+        let server = Server::start(node.handle(), catalog.clone(), server);
         join(node.handle(), &first).await?;
         Ok(Self { node, catalog, _server: server })
     }

@@ -146,6 +146,11 @@ pub trait Partial: Send + Sync {
     /// [`StoreError::BadChunk`] if it is not what the index says; then nothing was written.
     fn write_chunk(&self, chunk: ChunkIndex, bytes: &[u8]) -> Result<(), StoreError>;
 
+    /// As [`Partial::write_chunk`] for each of several chunks, with as few writes as possible: those that are adjacent in
+    /// `chunks` and in the artifact are written together, after all of them were verified. One result for each, in
+    /// their order; where a write fails, all of its chunks count as not written.
+    fn write_chunks(&self, chunks: &[(ChunkIndex, &[u8])]) -> Vec<Result<(), StoreError>>;
+
     /// Fills `buf` with the bytes from `offset` on.
     ///
     /// # Errors

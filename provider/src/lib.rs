@@ -17,7 +17,7 @@ use phase_core::Failure;
 use phase_core::store::{FileStore, ProviderLock, StoreError};
 use phase_transfer::net::bootstrap::{BootstrapPeer, BootstrapSource, RememberedPeers};
 use phase_transfer::net::catalog::Catalog;
-use phase_transfer::net::server::Server;
+use phase_transfer::net::server::{self, Server};
 use phase_transfer::net::{
     CONTACT_INTERVAL, DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, PeerId,
 };
@@ -39,6 +39,8 @@ pub struct ProviderConfig {
     pub store: PathBuf,
     /// The node; its identity is that of the store.
     pub node: NodeConfig,
+    /// Who is sent what, how fast. Default: everybody in turn, as fast as they take it.
+    pub server: server::Config,
     /// The time between two announcements of the same thing. Default: half of how long others remember it, which is as
     /// long as this node does, but not longer than nodes with default settings do.
     pub announce_interval: Duration,
@@ -63,6 +65,7 @@ impl ProviderConfig {
         Self {
             store,
             node,
+            server: server::Config::default(),
             announce_interval: remembered / 2,
             http: None,
             remember_interval: REMEMBER_INTERVAL,
@@ -109,7 +112,7 @@ impl Provider {
         let node = Node::start(node).await?;
         let handle = node.handle();
         let catalog = Arc::new(Catalog::new(Arc::new(opened.store)));
-        let server = Server::start(handle, catalog.clone());
+        let server = Server::start(handle, catalog.clone(), config.server);
         let http_port = port.as_ref().and_then(HttpPort::public_port);
         let announcing = AnnouncerConfig { interval: config.announce_interval, alone_after, http_port };
         let announcer = Announcer::start(handle.clone(), catalog.clone(), announcing);

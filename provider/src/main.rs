@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use phase_core::Failure;
 use phase_core::failure::EXIT_CODES;
 use phase_provider::{Announced, Provider, ProviderConfig, ProviderError};
-use phase_transfer::cli::{self, Fails, Fault, NodeArgs, Signals};
+use phase_transfer::cli::{self, Fails, Fault, NodeArgs, Signals, UploadArgs};
 use phase_transfer::net::{Multiaddr, NodeConfig, Role};
 use serde_json::json;
 
@@ -68,6 +68,8 @@ struct Serve {
     listen: Vec<Multiaddr>,
     #[command(flatten)]
     node: NodeArgs,
+    #[command(flatten)]
+    upload: UploadArgs,
     /// Serve HTTP here, for instance on 127.0.0.1:9464: /peers, /metrics, /health. Default: nowhere
     ///
     /// /peers lists this node and good peers, as --bootstrap http://…/peers reads it; /metrics is for Prometheus. Whoever
@@ -175,7 +177,8 @@ fn configure(args: &Serve) -> Result<ProviderConfig, Fault> {
     let mut node = NodeConfig { listen: args.listen.clone(), ..args.node.configure(Role::Server)? };
     #[cfg(feature = "dht")]
     args.records.configure(&mut node)?;
-    let mut config = ProviderConfig { http: args.http, ..ProviderConfig::new(args.store.clone(), node) };
+    let server = args.upload.configure();
+    let mut config = ProviderConfig { server, http: args.http, ..ProviderConfig::new(args.store.clone(), node) };
     if let Some(interval) = args.announce_interval {
         config.announce_interval = interval;
     }

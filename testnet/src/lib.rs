@@ -10,19 +10,26 @@
 //!
 //! Invariant: a scenario, its seed included, determines every event. A failure is replayed by its seed.
 //!
-//! Beside it stands [`dht`]: a DHT of real nodes in one process, in real time.
+//! Beside it stand, of real nodes in one process and in real time, [`dht`]: a DHT, and [`soak`]: load and trouble for as long as
+//! one likes.
 
 #[cfg(feature = "dht")]
 pub mod dht;
 #[cfg(all(feature = "netns", target_os = "linux"))]
 pub mod netns;
+#[cfg(feature = "soak")]
+pub mod soak;
 
 mod node;
 mod queue;
 mod report;
 mod scenario;
 mod swarm;
+mod uplink;
 
-pub use report::Report;
-pub use scenario::{Fault, Scenario, ScenarioError};
-pub use swarm::{Checks, run};
+pub use report::{Document, Outcome, PlotError, Report, Run, Sample, ScenarioOutcome, Table, Variant, plot};
+pub use scenario::{
+    Case, Change, Churn, Field, FileError, Hold, Hostile, NodeEvent, NodeRef, Rate, Scenario, ScenarioError,
+    ScenarioFile, Size, When,
+};
+pub use swarm::{Checks, Progress, run, run_with};

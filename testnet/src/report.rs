@@ -1,8 +1,18 @@
 //! What a run showed.
 
+mod document;
+mod outcome;
+mod plot;
+mod table;
+
 use std::fmt;
 
 use serde::Serialize;
+
+pub use document::Document;
+pub use outcome::{Outcome, Run, ScenarioOutcome, Variant};
+pub use plot::{PlotError, plot};
+pub use table::Table;
 
 /// The outcome of one run. Times are in seconds of virtual time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -31,12 +41,31 @@ pub struct Report {
     pub duplicates: f64,
     /// Chunks that were taken from one peer and given to another.
     pub reassigned: u64,
+    /// Chunks of these that were taken from a slow peer by one with nothing to do.
+    pub stolen: u64,
     /// Times that a peer counted as stalled.
     pub stalls: u64,
     /// Times that a client banned a peer.
     pub bans: u64,
     /// Events that were simulated.
     pub events: u64,
+    /// When each client that did had finished, sorted.
+    pub finish_times: Vec<f64>,
+    /// What clients had in the course of time: about a hundred points.
+    pub samples: Vec<Sample>,
+}
+
+/// What clients had verified at a point of time, as parts of the artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Sample {
+    /// When.
+    pub at: f64,
+    /// What the client with the least had.
+    pub least: f64,
+    /// What they had on average.
+    pub mean: f64,
+    /// What the client with the most had.
+    pub most: f64,
 }
 
 impl Report {
@@ -76,8 +105,40 @@ impl fmt::Display for Report {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// 100 clients, T_min 10 s: p50 1.1, p99 1.3, last 1.5 x T_min, 2 % duplicates, 1.8 seed copies.
+    pub(crate) fn report() -> Report {
+        let finish_times: Vec<f64> = (0..100u32)
+            .map(|client| match client {
+                0..50 => 11.0,
+                50..99 => 13.0,
+                _ => 15.0,
+            })
+            .collect();
+        let sample = |at: f64| Sample { at, least: at / 20.0, mean: at / 15.0, most: (at / 11.0).min(1.0) };
+        Report {
+            seed: 7,
+            clients: 100,
+            finished: 100,
+            size: 64 << 20,
+            chunks: 512,
+            t_min: 10.0,
+            p50: Some(11.0),
+            p99: Some(13.0),
+            last: Some(15.0),
+            seed_copies: 1.8,
+            duplicates: 0.02,
+            reassigned: 3,
+            stolen: 1,
+            stalls: 2,
+            bans: 0,
+            events: 51_234,
+            finish_times,
+            samples: (0..=15).map(|at| sample(f64::from(at))).collect(),
+        }
+    }
 
     #[test]
     fn percentiles_count_those_that_never_finish() {

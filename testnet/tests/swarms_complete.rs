@@ -5,13 +5,18 @@
 
 use std::time::Duration;
 
-use phase_testnet::{Checks, Fault, Report, Scenario, run};
+use phase_testnet::{Change, Checks, Churn, Field, Hostile, NodeEvent, NodeRef, Report, Scenario, When, run};
 
 /// Seeds that are tried for each scenario.
 const SEEDS: std::ops::Range<u64> = 0..6;
 
 fn small() -> Scenario {
     Scenario { nodes: 8, size: 8 << 20, ..Scenario::default() }
+}
+
+fn lost(client: u32, after_ms: u64) -> NodeEvent {
+    let at = When::At(Duration::from_millis(after_ms));
+    NodeEvent { node: NodeRef::Client(client), at, change: Change::Lost }
 }
 
 /// Runs a scenario with several seeds, checks invariants after every event, and hands every report to `check`.
@@ -53,14 +58,15 @@ fn clients_share_what_they_fetch() {
 
 #[test]
 fn several_seeds_are_used_at_once() {
-    try_seeds(&Scenario { nodes: 1, seeds: 4, ..small() }, |report| assert!(report.ratio().unwrap() < 1.6, "{report}"));
+    try_seeds(&Scenario { nodes: 1, seed_up: vec![12.5e6; 4], ..small() }, |report| {
+        assert!(report.ratio().unwrap() < 1.6, "{report}")
+    });
 }
 
 #[test]
 fn clients_that_go_away_hold_up_nobody() {
-    let lost = |node, ms| Fault::Lost { node, at: Duration::from_millis(ms) };
-    let faults = vec![lost(0, 200), lost(1, 500), lost(2, 800)];
-    try_seeds(&Scenario { size: 32 << 20, faults, ..small() }, |report| {
+    let events = vec![lost(0, 200), lost(1, 500), lost(2, 800)];
+    try_seeds(&Scenario { size: 32 << 20, events, ..small() }, |report| {
         assert_eq!(report.clients, 5, "{report}");
         // They are noticed to be gone before any timeout.
         assert_eq!(report.stalls, 0, "{report}");
@@ -70,14 +76,14 @@ fn clients_that_go_away_hold_up_nobody() {
 #[test]
 fn who_sends_garbage_is_banned_and_does_no_harm() {
     // The simulator itself asserts that nobody else is banned.
-    try_seeds(&Scenario { faults: vec![Fault::Corrupt, Fault::Corrupt], ..small() }, |report| {
+    try_seeds(&Scenario { hostile: Hostile { corrupt: 2, ..Hostile::default() }, ..small() }, |report| {
         assert!(report.reassigned > 0 && (1..=16).contains(&report.bans), "{report}");
     });
 }
 
 #[test]
 fn who_sends_nothing_is_given_up() {
-    try_seeds(&Scenario { faults: vec![Fault::Stalled, Fault::Stalled], ..small() }, |report| {
+    try_seeds(&Scenario { hostile: Hostile { stalled: 2, ..Hostile::default() }, ..small() }, |report| {
         // The endgame may get there before the timeout does, so nothing needs to be reassigned.
         assert!(report.last.unwrap() < report.t_min + 30.0, "{report}");
     });
@@ -85,14 +91,14 @@ fn who_sends_nothing_is_given_up() {
 
 #[test]
 fn everything_at_once_completes() {
-    let lost = Fault::Lost { node: 3, at: Duration::from_millis(300) };
-    try_seeds(&Scenario { faults: vec![Fault::Stalled, lost, Fault::Corrupt], ..small() }, |_| {});
+    let hostile = Hostile { corrupt: 1, stalled: 1, liars: 1 };
+    try_seeds(&Scenario { hostile, events: vec![lost(3, 300)], ..small() }, |_| {});
 }
 
 #[test]
 fn a_seed_much_slower_than_its_clients_are_many_serves_them_all() {
     // A first window of each takes the seed longer than any timeout.
-    try_seeds(&Scenario { nodes: 32, seed_up: 2e5, up: 2e5, size: 2 << 20, ..small() }, |_| {});
+    try_seeds(&Scenario { nodes: 32, seed_up: vec![2e5], up: 2e5, size: 2 << 20, ..small() }, |_| {});
 }
 
 #[test]
@@ -102,7 +108,7 @@ fn long_ways_complete() {
 
 #[test]
 fn a_seed_replays_to_the_same_report() {
-    let scenario = Scenario { faults: vec![Fault::Stalled, Fault::Corrupt], ..small() };
+    let scenario = Scenario { hostile: Hostile { corrupt: 1, stalled: 1, liars: 1 }, ..small() };
     assert_eq!(run(&scenario, Checks::Off), run(&scenario, Checks::Off));
     let other = Scenario { seed: 1, ..scenario.clone() };
     assert_ne!(run(&scenario, Checks::Off), run(&other, Checks::Off));
@@ -110,16 +116,33 @@ fn a_seed_replays_to_the_same_report() {
 
 #[test]
 fn scenarios_that_make_no_sense_are_refused() {
+    let slow = |part| NodeEvent { change: Change::Slow(part), ..lost(0, 1) };
+    let churn = |every, share| Some(Churn { every, share });
     let refused = [
-        Scenario { nodes: 0, ..small() },
-        Scenario { seeds: 0, ..small() },
-        Scenario { size: 0, ..small() },
-        Scenario { up: 0.0, ..small() },
-        Scenario { up: f64::NAN, ..small() },
-        Scenario { spread: 1.0, ..small() },
-        Scenario { faults: vec![Fault::Lost { node: 8, at: Duration::ZERO }], ..small() },
+        (Field::Nodes, Scenario { nodes: 0, ..small() }),
+        (Field::Nodes, Scenario { nodes: 20_001, ..small() }),
+        (Field::AllNodes, Scenario { hostile: Hostile { liars: u32::MAX, ..Hostile::default() }, ..small() }),
+        (Field::SeedUp, Scenario { seed_up: Vec::new(), ..small() }),
+        (Field::SeedUp, Scenario { seed_up: vec![1e6, 0.0], ..small() }),
+        (Field::Size, Scenario { size: 0, ..small() }),
+        (Field::Size, Scenario { size: u64::MAX, ..small() }),
+        (Field::Up, Scenario { up: 0.0, ..small() }),
+        (Field::Up, Scenario { up: f64::NAN, ..small() }),
+        (Field::Down, Scenario { down: f64::INFINITY, ..small() }),
+        (Field::Spread, Scenario { spread: 1.0, ..small() }),
+        (Field::Latency, Scenario { latency: Duration::MAX, ..small() }),
+        (Field::Neighbours, Scenario { neighbours: 0, ..small() }),
+        (Field::Nat, Scenario { nat: 1.1, ..small() }),
+        (Field::ChurnEvery, Scenario { churn: churn(0.0, 0.1), ..small() }),
+        (Field::ChurnShare, Scenario { churn: churn(0.1, 0.0), ..small() }),
+        (Field::Events, Scenario { events: vec![lost(0, 1); 10_001], ..small() }),
+        (Field::Event(0), Scenario { events: vec![lost(8, 1)], ..small() }),
+        (Field::Event(1), Scenario { events: vec![lost(7, 1), slow(0.0)], ..small() }),
+        (Field::Event(0), Scenario { events: vec![NodeEvent { node: NodeRef::Seed(1), ..lost(0, 1) }], ..small() }),
+        (Field::Event(0), Scenario { events: vec![NodeEvent { at: When::Progress(1.5), ..lost(0, 1) }], ..small() }),
     ];
-    for scenario in refused {
-        assert!(run(&scenario, Checks::Off).is_err(), "{scenario:?}");
+    for (field, scenario) in refused {
+        let error = run(&scenario, Checks::Off).unwrap_err();
+        assert_eq!(error.field, field, "{error}");
     }
 }

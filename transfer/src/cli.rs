@@ -6,9 +6,11 @@ mod network;
 mod node;
 mod process;
 mod text;
+mod upload;
 
 pub use fault::{Fails, Fault, FileError};
 pub use network::read_root;
 pub use node::NodeArgs;
 pub use process::{Signals, init_logging, now, print, warn_of_key_log};
-pub use text::{Bytes, Rate, parse_duration, printable};
+pub use text::{Bytes, Rate, parse_duration, parse_rate, printable};
+pub use upload::UploadArgs;

@@ -11,6 +11,7 @@ pub mod cli;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod peer;
+pub mod reports;
 pub mod scheduler;
 pub mod upload;
 pub mod wire;

@@ -19,7 +19,9 @@ pub mod server;
 
 mod address;
 mod behaviour;
+mod buffers;
 mod command;
+mod counted;
 #[cfg(feature = "dht")]
 mod dht;
 mod dht_command;
@@ -53,4 +55,4 @@ pub use node::{Node, NodeConfig, NodeError};
 pub use peers::{PeerEvent, PeerInfo, PeerState, Source};
 pub use records::{CONTACT_INTERVAL, FoundRecord, RecordsError};
 pub use streams::{IncomingStreams, Stream};
-pub use transport::TransportConfig;
+pub use transport::{Connections, TransportConfig, connections};

@@ -16,18 +16,21 @@
 //!   request that every peer may have;
 //! - while a peer that is not resting has a missing chunk and there is room, a request is under way.
 
+mod choice;
 mod chunks;
 mod config;
 mod haves;
 mod message;
 mod peers;
 mod policy;
+mod requests;
+mod score;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkSet};
+use phase_core::{ArtifactIndex, ChunkIndex, ChunkSet};
 
 use crate::peer::PeerKey;
 use crate::wire::{MAX_RETRY_AFTER_MS, Refusal};
@@ -35,50 +38,40 @@ use chunks::{Chunks, Verified};
 pub use config::Config;
 pub use message::{Action, ArtifactSlot, BanReason, ChunkResult, Event, HaveUpdate, RequestId, Stats};
 use peers::Peer;
-pub use policy::{Policy, RarestFirst, Sequential};
-
-/// A request until its end.
-struct Request {
-    peer: PeerKey,
-    slot: ArtifactSlot,
-    sent: Instant,
-    /// Chunks that have not been reported.
-    pending: BTreeSet<ChunkIndex>,
-    /// Nothing of it has been reported yet.
-    is_fresh: bool,
-}
-
-/// Requests that were given up and whose chunks still count if they arrive.
-const MAX_LATE: usize = 4096;
-
-/// In the endgame, what a peer will have delivered within this time is not asked for again.
-const MIN_BACKLOG_MS: u64 = 100;
+pub use policy::{Order, OrderError, Policy, Random, RarestFirst, Sequential};
+use requests::Requests;
+use score::Scores;
 
 /// Decides what to ask of whom; see the [module](self).
 pub struct Scheduler {
     config: Config,
     policy: Box<dyn Policy>,
     rng: fastrand::Rng,
-    /// Artifacts that are not complete, by priority.
+    /// Artifacts that are not complete.
     slots: BTreeMap<ArtifactSlot, (u8, Chunks)>,
-    order: BTreeSet<(u8, ArtifactSlot)>,
+    /// The same, the most urgent class first.
+    classes: BTreeMap<u8, BTreeSet<ArtifactSlot>>,
     peers: BTreeMap<PeerKey, Peer>,
+    scores: Scores,
     banned: BTreeSet<PeerKey>,
-    requests: BTreeMap<RequestId, Request>,
-    late: VecDeque<(RequestId, PeerKey)>,
-    next_request: u64,
-    inflight: u64,
+    requests: Requests,
+    /// Peers for which there may be something to ask: something has changed since it was last looked for.
+    hungry: BTreeSet<PeerKey>,
+    /// Peers that could deliver more, and have nothing that is missing.
+    idle: BTreeSet<PeerKey>,
+    /// When the first peer stalls or has rested, or earlier.
+    due: Option<Instant>,
+    /// When idle peers were last given what others are too slow for.
+    relieved: Option<Instant>,
     actions: VecDeque<Action>,
     events: VecDeque<Event>,
     stats: Stats,
-    /// Whether anything has changed since requests were last made.
-    dirty: bool,
 }
 
 impl Scheduler {
     /// A scheduler that asks for the rarest chunks first.
     pub fn new(config: Config, seed: u64) -> Self {
-        Self::with_policy(config, seed, Box::new(RarestFirst { seed }))
+        Self::with_policy(config, seed, Order::RarestFirst.policy(seed))
     }
 
     /// A scheduler with an order of its own.
@@ -88,17 +81,18 @@ impl Scheduler {
             policy,
             rng: fastrand::Rng::with_seed(seed),
             slots: BTreeMap::new(),
-            order: BTreeSet::new(),
+            classes: BTreeMap::new(),
             peers: BTreeMap::new(),
+            scores: Scores::default(),
             banned: BTreeSet::new(),
-            requests: BTreeMap::new(),
-            late: VecDeque::new(),
-            next_request: 0,
-            inflight: 0,
+            requests: Requests::default(),
+            hungry: BTreeSet::new(),
+            idle: BTreeSet::new(),
+            due: None,
+            relieved: None,
             actions: VecDeque::new(),
             events: VecDeque::new(),
             stats: Stats::default(),
-            dirty: false,
         }
     }
 
@@ -106,35 +100,55 @@ impl Scheduler {
     pub fn handle_artifact(&mut self, slot: ArtifactSlot, index: Arc<ArtifactIndex>, have: &ChunkSet, priority: u8) {
         let chunks = Chunks::new(slot, index, have);
         self.slots.insert(slot, (priority, chunks));
-        self.order.insert((priority, slot));
-        self.dirty = true;
+        self.classes.entry(priority).or_default().insert(slot);
         self.settle(slot);
     }
 
-    /// A peer has connected.
+    /// A peer has connected. Beyond [`Config::max_peers`] it takes the place of the one that has disappointed most, or is
+    /// dropped if none has disappointed more than it.
     pub fn handle_peer(&mut self, now: Instant, peer: PeerKey) {
-        if !self.banned.contains(&peer) {
-            let config = &self.config;
-            self.peers.entry(peer).or_insert_with(|| Peer::new(now, config));
+        if self.banned.contains(&peer) || self.peers.contains_key(&peer) {
+            return;
         }
+        if self.peers.len() >= self.config.max_peers {
+            let points = |key: &PeerKey| self.scores.points(now, *key);
+            let worst = self.peers.keys().copied().max_by(|one, other| points(one).total_cmp(&points(other)));
+            let Some(worst) = worst.filter(|worst| points(worst) > points(&peer)) else {
+                self.actions.push_back(Action::Drop { peer });
+                return;
+            };
+            self.handle_peer_lost(worst);
+            self.actions.push_back(Action::Drop { peer: worst });
+        }
+        self.peers.insert(peer, Peer::new(now, &self.config));
+        self.hungry.insert(peer);
     }
 
     /// A peer has said what it has.
     pub fn handle_have(&mut self, peer: PeerKey, slot: ArtifactSlot, update: HaveUpdate) {
         let (true, Some((_, chunks))) = (self.peers.contains_key(&peer), self.slots.get_mut(&slot)) else { return };
         chunks.handle_have(peer, update);
-        self.dirty = true;
+        self.hungry.insert(peer);
     }
 
     /// A peer has gone.
     pub fn handle_peer_lost(&mut self, peer: PeerKey) {
-        let Some(mut state) = self.peers.remove(&peer) else { return };
-        for request in std::mem::take(&mut state.requests) {
-            self.inflight_down(request);
+        let Some(state) = self.peers.remove(&peer) else { return };
+        self.hungry.remove(&peer);
+        self.idle.remove(&peer);
+        for request in state.requests {
             self.take_back(request);
         }
         self.slots.values_mut().for_each(|(_, chunks)| chunks.handle_peer_lost(peer));
-        self.dirty = true;
+    }
+
+    /// So many bytes of a peer's replies have come since it connected, verified or not. To be told before
+    /// [`handle_timeout`](Self::handle_timeout) where chunks may take longer than timeouts: a peer is silent when it
+    /// delivers no bytes, not when it completes no chunk.
+    pub fn handle_received(&mut self, now: Instant, peer: PeerKey, total: u64) {
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.handle_received(now, total);
+        }
     }
 
     /// A chunk has arrived and been looked at. Returns whether it is a new verified one.
@@ -146,7 +160,6 @@ impl Scheduler {
         index: ChunkIndex,
         result: ChunkResult,
     ) -> bool {
-        self.dirty = true;
         let from = self.peer_of(request);
         if result == ChunkResult::Corrupt {
             if let Some(peer) = from {
@@ -176,21 +189,14 @@ impl Scheduler {
     }
 
     /// A peer has nothing further to send for a request.
-    pub fn handle_done(&mut self, request: RequestId) {
-        self.end(request, |_| true);
+    pub fn handle_done(&mut self, now: Instant, request: RequestId) {
+        self.end(now, request, Refusal::Missing);
     }
 
     /// A peer will not serve a request, or not all of it.
     pub fn handle_refused(&mut self, now: Instant, request: RequestId, refusal: Refusal) {
-        let asked = self.requests.get(&request).map(|request| (request.peer, request.slot));
-        self.end(request, |peer| match refusal {
-            Refusal::Busy { retry_after_ms } => {
-                let wait = retry_after_ms.clamp(1, MAX_RETRY_AFTER_MS);
-                peer.rest(now + Duration::from_millis(wait.into()));
-                false
-            }
-            _ => true,
-        });
+        let asked = self.requests.get(request).map(|request| (request.peer, request.slot));
+        self.end(now, request, refusal);
         if let (Some((peer, slot)), false) = (asked, matches!(refusal, Refusal::Busy { .. } | Refusal::Missing)) {
             // It will not serve the artifact at all.
             let none = self.slots.get(&slot).map_or(0, |(_, chunks)| chunks.len());
@@ -198,28 +204,33 @@ impl Scheduler {
         }
     }
 
-    /// Time has passed: peers that deliver nothing lose what they were asked for.
+    /// Time has passed: peers that deliver nothing lose what they were asked for, and those that had to rest may be asked.
     pub fn handle_timeout(&mut self, now: Instant) {
         let late = |peer: &Peer| peer.stalls_at(&self.config).is_some_and(|at| at <= now);
         let stalled: Vec<_> = self.peers.iter().filter(|(_, peer)| late(peer)).map(|(key, _)| *key).collect();
         for key in stalled {
+            let points = self.scores.add(now, key);
             let Some(peer) = self.peers.get_mut(&key) else { continue };
-            peer.handle_stall(now, &self.config);
+            peer.handle_stall(&self.config);
+            peer.punish(now, points);
             let mut chunks = 0;
             for request in std::mem::take(&mut peer.requests) {
-                self.inflight_down(request);
                 chunks += self.take_back(request);
                 self.actions.push_back(Action::Cancel { id: request, peer: key });
             }
             self.stats.stalls += 1;
             self.events.push_back(Event::Stalled { peer: key, chunks });
         }
-        self.dirty = true;
+        let rested = self.peers.iter_mut().filter_map(|(key, peer)| peer.take_rested(now).then_some(*key));
+        self.hungry.extend(rested);
+        let stalls = self.peers.values().filter_map(|peer| peer.stalls_at(&self.config));
+        let rests = self.peers.values().filter_map(|peer| peer.rests_until(now));
+        self.due = stalls.chain(rests).min();
     }
 
     /// What to do next. Call until it gives nothing.
     pub fn poll_action(&mut self, now: Instant) -> Option<Action> {
-        if self.actions.is_empty() && std::mem::take(&mut self.dirty) {
+        if self.actions.is_empty() {
             self.make_requests(now);
         }
         self.actions.pop_front()
@@ -230,17 +241,14 @@ impl Scheduler {
         self.events.pop_front()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout).
-    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        let stalls = self.peers.values().filter_map(|peer| peer.stalls_at(&self.config));
-        let rests = self.peers.values().filter_map(|peer| peer.rests_until(now));
-        stalls.chain(rests).min()
+    /// When to call [`handle_timeout`](Self::handle_timeout). Nothing may have come of it by then.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.due.into_iter().chain(self.relief_at()).min()
     }
 
     /// Who was asked with a request, if that is still known.
     pub fn peer_of(&self, request: RequestId) -> Option<PeerKey> {
-        let late = || self.late.iter().find(|(id, _)| *id == request).map(|(_, peer)| *peer);
-        self.requests.get(&request).map(|request| request.peer).or_else(late)
+        self.requests.peer_of(request)
     }
 
     /// Counters since the start.
@@ -253,9 +261,13 @@ impl Scheduler {
         self.peers.get(&peer)?.rate()
     }
 
+    /// dbg
+    pub fn dbg(&self) -> (usize, usize) {
+        (self.idle.len(), self.peers.values().filter(|p| !p.may_steal()).count())
+    }
     /// Bytes in flight.
     pub fn inflight(&self) -> u64 {
-        self.inflight
+        self.requests.inflight()
     }
 
     /// Asserts the invariants; for tests and simulations.
@@ -263,157 +275,94 @@ impl Scheduler {
     /// # Panics
     /// If one does not hold.
     pub fn check(&self) {
-        for (_, chunks) in self.slots.values() {
-            chunks.check(|request, chunk| self.requests.get(&request).is_some_and(|r| r.pending.contains(&chunk)));
+        for (slot, (priority, chunks)) in &self.slots {
+            assert!(self.classes[priority].contains(slot));
+            chunks.check(|request, chunk| self.requests.get(request).is_some_and(|request| request.has(chunk)));
         }
-        let bytes = |request: &Request| -> u64 {
-            let chunks = self.slots.get(&request.slot).map(|(_, chunks)| chunks);
-            request.pending.iter().map(|chunk| chunks.map_or(0, |chunks| chunks.chunk_len(*chunk))).sum()
-        };
+        assert_eq!(self.classes.values().map(BTreeSet::len).sum::<usize>(), self.slots.len());
         for (key, peer) in &self.peers {
-            let of_peer = || peer.requests.iter().filter_map(|id| self.requests.get(id));
+            let of_peer = || peer.requests.iter().filter_map(|id| self.requests.get(*id));
             assert!(of_peer().all(|request| request.peer == *key));
-            assert_eq!(of_peer().map(bytes).sum::<u64>(), peer.inflight, "bytes in flight of {key}");
+            assert_eq!(of_peer().map(|request| request.bytes()).sum::<u64>(), peer.inflight, "in flight of {key}");
         }
-        assert_eq!(self.requests.values().map(bytes).sum::<u64>(), self.inflight, "bytes in flight");
+        let inflight = self.requests.inflight();
+        assert_eq!(self.requests.iter().map(|(_, request)| request.bytes()).sum::<u64>(), inflight, "in flight");
         let allowance = self.peers.len() as u64 * self.config.max_request;
-        assert!(self.inflight <= self.config.max_inflight + allowance, "too much is in flight");
+        assert!(inflight <= self.config.max_inflight + allowance, "too much is in flight");
+        assert!(self.peers.len() <= self.config.max_peers);
         assert!(self.banned.iter().all(|peer| !self.peers.contains_key(peer)));
-    }
-
-    /// Asks every peer that has room for something, in random order, until nothing more can be asked for.
-    fn make_requests(&mut self, now: Instant) {
-        let mut keys: Vec<_> = self.peers.keys().copied().collect();
-        self.rng.shuffle(&mut keys);
-        while !keys.is_empty() {
-            keys.retain(|key| self.request_of(now, *key));
-        }
-    }
-
-    /// Makes one request to a peer. Returns whether there may be a further one.
-    fn request_of(&mut self, now: Instant, key: PeerKey) -> bool {
-        let Some(peer) = self.peers.get(&key) else { return false };
-        let room = peer.room(now, &self.config);
-        // Every peer may have one request, so that a low limit does not leave one without anything.
-        if room == 0 || (self.inflight + room > self.config.max_inflight && peer.inflight > 0) {
-            return false;
-        }
-        let start = self.rng.u32(..);
-        let choice = self.pick_missing(key, room, start).or_else(|| self.pick_duplicate(key, peer));
-        let Some((slot, range)) = choice else { return false };
-        let id = RequestId(self.next_request);
-        self.next_request += 1;
-        let (Some((_, chunks)), Some(peer)) = (self.slots.get_mut(&slot), self.peers.get_mut(&key)) else {
-            return false;
-        };
-        let bytes = range.iter().map(|chunk| chunks.chunk_len(chunk)).sum();
-        range.iter().for_each(|chunk| chunks.send(chunk, id));
-        peer.handle_sent(now, id, bytes);
-        self.inflight += bytes;
-        let pending = range.iter().collect();
-        self.requests.insert(id, Request { peer: key, slot, sent: now, pending, is_fresh: true });
-        self.actions.push_back(Action::Request { id, peer: key, slot, ranges: vec![range] });
-        true
-    }
-
-    fn pick_missing(&self, key: PeerKey, room: u64, start: u32) -> Option<(ArtifactSlot, ChunkRange)> {
-        let slots = self.order.iter().filter_map(|(_, slot)| Some((*slot, &self.slots.get(slot)?.1)));
-        let mut wanted = slots.filter(|(_, chunks)| chunks.has_missing());
-        wanted.find_map(|(slot, chunks)| Some((slot, chunks.pick(key, room, self.policy.as_ref(), start)?)))
-    }
-
-    /// Endgame: when nothing is missing any more, a peer with nothing to do gets a second copy of what will arrive last.
-    fn pick_duplicate(&self, key: PeerKey, peer: &Peer) -> Option<(ArtifactSlot, ChunkRange)> {
-        if peer.inflight > 0 || self.slots.values().any(|(_, chunks)| chunks.has_missing()) {
-            return None;
-        }
-        let late = |request: RequestId| {
-            let other = self.requests.get(&request)?.peer;
-            let backlog = self.peers.get(&other).map_or(u64::MAX, Peer::backlog_ms);
-            (other != key && backlog >= MIN_BACKLOG_MS).then_some(backlog)
-        };
-        self.order.iter().find_map(|(_, slot)| {
-            let (_, chunks) = self.slots.get(slot)?;
-            let ChunkIndex(chunk) = chunks.pick_duplicate(key, late)?;
-            Some((*slot, ChunkRange { start: chunk, end: chunk + 1 }))
-        })
+        assert!(self.hungry.iter().chain(&self.idle).all(|peer| self.peers.contains_key(peer)));
     }
 
     /// Accounts for a chunk of a request that has come.
     fn arrived(&mut self, now: Instant, id: RequestId, index: ChunkIndex) {
-        let Some(request) = self.requests.get_mut(&id) else { return };
-        if !request.pending.remove(&index) {
-            return;
-        }
-        let first_after = std::mem::take(&mut request.is_fresh).then(|| now.saturating_duration_since(request.sent));
-        let (key, slot) = (request.peer, request.slot);
-        let bytes = self.slots.get(&slot).map_or(0, |(_, chunks)| chunks.chunk_len(index));
-        self.inflight -= bytes;
-        if let Some(peer) = self.peers.get_mut(&key) {
-            peer.inflight -= bytes;
-            peer.handle_bytes(now, bytes, first_after, &self.config);
+        let Some(arrival) = self.requests.arrive(now, id, index) else { return };
+        if let Some(peer) = self.peers.get_mut(&arrival.peer) {
+            peer.handle_bytes(now, arrival.bytes, arrival.first_after, &self.config);
+            self.scores.forgive(arrival.peer);
+            self.hungry.insert(arrival.peer);
         }
     }
 
     /// A chunk has come from elsewhere: the other request need not bring it.
     fn drop_copy(&mut self, id: RequestId, index: ChunkIndex) {
-        let Some(request) = self.requests.get_mut(&id) else { return };
-        if !request.pending.remove(&index) {
-            return;
-        }
-        let (key, slot, is_over) = (request.peer, request.slot, request.pending.is_empty());
-        let bytes = self.slots.get(&slot).map_or(0, |(_, chunks)| chunks.chunk_len(index));
-        self.inflight -= bytes;
+        let Some(key) = self.requests.get(id).map(|request| request.peer) else { return };
+        let Some((bytes, is_over)) = self.requests.drop_chunk(id, index) else { return };
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.inflight -= bytes;
+            self.hungry.insert(key);
         }
         if is_over {
             self.actions.push_back(Action::Cancel { id, peer: key });
         }
     }
 
-    /// A request has ended: chunks that have not come are missing. If `judge` says so, its peer lacks them.
-    fn end(&mut self, id: RequestId, judge: impl FnOnce(&mut Peer) -> bool) {
-        self.dirty = true;
-        self.inflight_down(id);
-        let Some(request) = self.requests.get(&id) else { return };
-        if let Some(peer) = self.peers.get_mut(&request.peer) {
+    /// A request has ended: chunks that have not come are missing. Unless its peer is busy it lacks them.
+    fn end(&mut self, now: Instant, id: RequestId, refusal: Refusal) {
+        let Some(request) = self.requests.get(id) else { return };
+        let (key, is_recalled) = (request.peer, request.recalled().is_some());
+        let is_well = request.pending.is_empty() || is_recalled;
+        if let Some(peer) = self.peers.get_mut(&key) {
             peer.requests.remove(&id);
-            if judge(peer)
-                && let Some((_, chunks)) = self.slots.get_mut(&request.slot)
-            {
-                request.pending.iter().for_each(|chunk| chunks.handle_lack(request.peer, *chunk));
+            match refusal {
+                Refusal::Busy { retry_after_ms } => {
+                    let wait = retry_after_ms.clamp(1, MAX_RETRY_AFTER_MS);
+                    let until = now + Duration::from_millis(wait.into());
+                    peer.rest(until);
+                    self.due = self.due.into_iter().chain([until]).min();
+                }
+                _ if is_well => {}
+                _ => {
+                    if let Some((_, chunks)) = self.slots.get_mut(&request.slot) {
+                        request.pending.iter().for_each(|(chunk, _)| chunks.handle_lack(key, *chunk));
+                    }
+                    let until = peer.punish(now, self.scores.add(now, key));
+                    self.due = self.due.into_iter().chain([until]).min();
+                }
             }
+            self.hungry.insert(key);
         }
-        self.take_back(id);
-    }
-
-    /// Takes the bytes of a request out of the accounts.
-    fn inflight_down(&mut self, id: RequestId) {
-        let Some(request) = self.requests.get(&id) else { return };
-        let Some((_, chunks)) = self.slots.get(&request.slot) else { return };
-        let bytes: u64 = request.pending.iter().map(|chunk| chunks.chunk_len(*chunk)).sum();
-        self.inflight -= bytes;
-        if let Some(peer) = self.peers.get_mut(&request.peer) {
-            peer.inflight -= bytes;
-        }
+        let missing = self.take_back(id);
+        self.stats.stolen += if is_recalled { u64::from(missing) } else { 0 };
     }
 
     /// Forgets a request; what it had in flight is missing, unless another request has it too. Returns how many
     /// chunks are missing because of that.
     fn take_back(&mut self, id: RequestId) -> u32 {
-        let Some(request) = self.requests.remove(&id) else { return 0 };
+        let Some(request) = self.requests.remove(id) else { return 0 };
+        if let Some(peer) = self.peers.get_mut(&request.peer) {
+            peer.inflight -= request.bytes();
+        }
         let mut missing = 0;
         if let Some((_, chunks)) = self.slots.get_mut(&request.slot) {
-            for chunk in request.pending {
+            for (chunk, _) in request.pending {
                 missing += u32::from(chunks.give_up(chunk, id));
             }
         }
         self.stats.reassigned += u64::from(missing);
-        if self.late.len() >= MAX_LATE {
-            self.late.pop_front();
+        if missing > 0 {
+            self.hungry.extend(self.peers.keys());
         }
-        self.late.push_back((id, request.peer));
         missing
     }
 
@@ -430,7 +379,12 @@ impl Scheduler {
         if !chunks.is_complete() {
             return;
         }
-        self.order.remove(&(*priority, slot));
+        if let Some(class) = self.classes.get_mut(priority) {
+            class.remove(&slot);
+            if class.is_empty() {
+                self.classes.remove(priority);
+            }
+        }
         self.slots.remove(&slot);
         self.events.push_back(Event::ArtifactComplete { slot });
         if self.slots.is_empty() {

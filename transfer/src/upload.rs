@@ -1,129 +1,127 @@
-//! Decides whose chunks are read and sent next. No I/O, no clock.
+//! Decides whose chunks are read and sent next. No I/O, no clock: `now` is passed in.
 //!
 //! # Contract
 //! [`push`](UploadQueue::push) requests as they come; call [`pop`](UploadQueue::pop) until it gives nothing, carry out each
-//! [`Job`], and say [`complete`](UploadQueue::complete) for every one of them, however it ended.
+//! [`Job`], and say [`complete`](UploadQueue::complete) for every one of them, however it ended. Then carry out what
+//! [`poll_eviction`](UploadQueue::poll_eviction) gives, and begin again when
+//! [`poll_timeout`](UploadQueue::poll_timeout) says so.
 //!
-//! Peers take turns by bytes (deficit round robin, Shreedhar and Varghese 1995): over time each peer that wants
-//! something gets the same, whatever the sizes of its requests and however many it makes.
+//! Peers take turns by bytes: next is whoever will have got the least with its next turn, counted from when it came
+//! (self-clocked fair queueing, Golestani 1994). Over time each peer that wants something gets the same, whatever the sizes
+//! of its requests and however many it makes, and nobody gains by going and coming back. Credit is saved up for one turn
+//! at most. Whoever has waited for too long goes first.
+//!
+//! [`Config::slots`] peers are served at a time, so that what is begun is soon whole. A peer that is slow to take its job
+//! in loses its slot and keeps the job; from then on it has one job at a time, beside the slots, until it has been quick
+//! once. So slow peers hold up each other and nobody else. When they hold every place among [`Config::max_jobs`], the one
+//! that has done so for the longest is given up.
 //!
 //! Of what one peer has asked for, that goes first which has been sent least often to anybody: when many want the same
 //! artifact of one seed, each gets something that the others lack, and can pass on.
 //!
-//! Invariants:
+//! Invariants, see [`UploadQueue::check`]:
 //! - at most [`Config::max_jobs`] jobs are under way, and [`Config::max_jobs_per_peer`] of one peer;
+//! - peers with jobs in slots are at most [`Config::slots`];
 //! - every chunk of a transfer is in exactly one job, in the order within the transfer, unless that is cancelled;
-//! - the job with `last` set is the last one of its transfer.
+//! - the job with `last` set is the last one of its transfer;
+//! - a peer is in line exactly while it has something waiting and may have a further job.
 
-use std::collections::{BTreeMap, VecDeque};
+mod bucket;
+mod config;
+mod jobs;
+mod line;
+mod meter;
+mod sent;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use phase_core::{ArtifactIndex, ChunkRange, Digest};
+use phase_core::{ArtifactIndex, ChunkRange};
 
 use crate::peer::PeerKey;
-use crate::wire::Refusal;
-
-/// Limits of an upload queue.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Jobs under way at a time. Default 64: at 1 MiB each, the memory that uploads take.
-    pub max_jobs: usize,
-    /// Jobs of one peer under way at a time. Default 2: one is read while the other is sent.
-    pub max_jobs_per_peer: usize,
-    /// Transfers of one peer that may wait. Default 512: as many small artifacts as it may ask for at once.
-    pub max_transfers_per_peer: usize,
-    /// Transfers that may wait in all. Default 16384.
-    pub max_transfers: usize,
-    /// The most bytes of one job. Default 1 MiB; a chunk larger than that is a job of its own.
-    pub max_job_bytes: u64,
-    /// What a refused peer is told to wait, in milliseconds. Default 500.
-    pub retry_after_ms: u32,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            max_jobs: 64,
-            max_jobs_per_peer: 2,
-            max_transfers_per_peer: 512,
-            max_transfers: 16384,
-            max_job_bytes: 1 << 20,
-            retry_after_ms: 500,
-        }
-    }
-}
-
-/// Names a transfer; the caller chooses it, and uses it once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TransferKey(pub u64);
-
-/// Names a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JobId(u64);
-
-/// A run of adjacent chunks to read and send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Job {
-    /// For [`UploadQueue::complete`].
-    pub id: JobId,
-    /// The transfer it belongs to.
-    pub transfer: TransferKey,
-    /// Who gets it.
-    pub peer: PeerKey,
-    /// The chunks.
-    pub run: ChunkRange,
-    /// Their length in bytes.
-    pub bytes: u64,
-    /// Whether nothing of the transfer is left after it.
-    pub last: bool,
-}
+use crate::wire::{MAX_RETRY_AFTER_MS, Refusal};
+use bucket::Bucket;
+pub use config::Config;
+pub use jobs::{Eviction, Job, JobId, TransferKey};
+use jobs::{Jobs, UnderWay};
+use line::{Line, Place, Urgency};
+use meter::{Meter, time_of};
+use sent::Sent;
+use transfer::Transfer;
 
 /// Transfers of a peer among which the one to go first is sought.
 const LOOKAHEAD: usize = 64;
-/// Artifacts of which it is remembered what has been sent: the last ones that were asked for.
-const MAX_REMEMBERED: usize = 64;
-/// Chunks that these may have together, a single artifact excepted: as many bytes of memory.
-const MAX_REMEMBERED_CHUNKS: usize = 1 << 20;
-
-/// What is left of a transfer.
-struct Transfer {
-    peer: PeerKey,
-    index: Arc<ArtifactIndex>,
-    ranges: VecDeque<ChunkRange>,
-}
+/// Peers among which one is sought that waits for something new.
+const NEWS_SEARCH: usize = 256;
+/// How many bytes more than others a peer may get because what it waits for is new.
+const NEWS_LEAD: u64 = 1 << 20;
+/// What a refused peer is told to wait while it is not known how fast uploads are.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// A job is given up after this many times as long as it may occupy a slot.
+const PATIENCE: u32 = 4;
 
 /// A peer that has transfers waiting or jobs under way.
 #[derive(Default)]
 struct Peer {
-    waiting: VecDeque<TransferKey>,
+    /// By number: in the order in which they were asked for.
+    waiting: BTreeMap<u64, TransferKey>,
+    waiting_bytes: u64,
     under_way: usize,
-    /// Bytes it may send before the next one's turn.
-    deficit: u64,
+    /// Those of its jobs that occupy its slot.
+    in_slot: usize,
+    /// The last thing known of it is that it took too long for a job.
+    is_slow: bool,
+    /// The bytes that it has got, and those that others had got when it came.
+    served: u64,
+    /// Where it stands in the line of its kind, slow or not.
+    place: Option<Place>,
 }
 
-/// Requests of all peers, and whose turn it is.
+/// Requests of all peers, and whose turn it is. See the [module](self).
 pub struct UploadQueue {
     config: Config,
     transfers: BTreeMap<TransferKey, Transfer>,
     peers: BTreeMap<PeerKey, Peer>,
-    /// Peers with transfers waiting, the next one first.
-    turns: VecDeque<PeerKey>,
-    jobs: BTreeMap<JobId, PeerKey>,
-    next_job: u64,
+    /// Peers that need a slot, or have one.
+    line: Line,
+    /// Peers that get along without.
+    slow_line: Line,
+    /// What everybody in line will have got at least with its next turn: what newcomers count from.
+    served: u64,
+    jobs: Jobs,
+    /// Jobs in slots.
+    slots: usize,
+    /// What waits, of each peer at most a turn.
+    waiting_bytes: u64,
+    cap: Option<Bucket>,
+    meter: Meter,
     sent: Sent,
+    /// For transfers and places in line.
+    next_number: u64,
 }
 
 impl UploadQueue {
     /// An empty queue.
     pub fn new(config: Config) -> Self {
+        let cap = config.max_rate.map(|rate| Bucket::new(rate, config.burst(rate)));
         Self {
             config,
             transfers: BTreeMap::new(),
             peers: BTreeMap::new(),
-            turns: VecDeque::new(),
-            jobs: BTreeMap::new(),
-            next_job: 0,
+            line: Line::default(),
+            slow_line: Line::default(),
+            served: 0,
+            jobs: Jobs::default(),
+            slots: 0,
+            waiting_bytes: 0,
+            cap,
+            meter: Meter::default(),
             sent: Sent::default(),
+            next_number: 0,
         }
     }
 
@@ -133,340 +131,363 @@ impl UploadQueue {
     /// `Busy` beyond a bound, `Malformed` for ranges that the artifact does not have.
     pub fn push(
         &mut self,
+        now: Instant,
         peer: PeerKey,
         transfer: TransferKey,
         index: Arc<ArtifactIndex>,
         ranges: Vec<ChunkRange>,
     ) -> Result<(), Refusal> {
-        if ranges.is_empty() || ranges.iter().any(|range| range.end > index.len()) {
-            return Err(Refusal::Malformed);
+        let number = self.number();
+        let asked = Transfer::new(peer, number, index, ranges).ok_or(Refusal::Malformed)?;
+        if self.is_full_for(peer) {
+            return Err(self.busy());
         }
-        let waiting = self.peers.get(&peer).map_or(0, |peer| peer.waiting.len());
-        if waiting >= self.config.max_transfers_per_peer || self.transfers.len() >= self.config.max_transfers {
-            return Err(Refusal::Busy { retry_after_ms: self.config.retry_after_ms });
-        }
-        self.sent.remember(&index);
-        self.transfers.insert(transfer, Transfer { peer, index, ranges: ranges.into() });
-        if waiting == 0 {
-            self.turns.push_back(peer);
-        }
-        self.peers.entry(peer).or_default().waiting.push_back(transfer);
+        self.sent.remember(&asked.index);
+        let newcomer = Peer { served: self.served, ..Peer::default() };
+        self.peers.entry(peer).or_insert(newcomer).waiting.insert(number, transfer);
+        self.count_waiting(peer, |waiting| waiting + asked.bytes());
+        self.transfers.insert(transfer, asked);
+        self.settle(now, peer);
         Ok(())
+    }
+
+    /// What a peer is told that asks for too much at this time: to ask again when everybody in line has had a turn.
+    pub fn busy(&self) -> Refusal {
+        let Config { min_retry, max_retry, .. } = self.config;
+        let wait = self.rate().map_or(FIRST_RETRY, |rate| time_of(self.waiting_bytes, rate));
+        let wait = wait.clamp(min_retry, max_retry.max(min_retry)).as_millis();
+        Refusal::Busy { retry_after_ms: u32::try_from(wait).unwrap_or(u32::MAX).min(MAX_RETRY_AFTER_MS - 1) }
     }
 
     /// Drops what is left of a transfer. Jobs of it that are under way stay so. Returns whether anything was left.
     pub fn cancel(&mut self, transfer: TransferKey) -> bool {
-        let Some(Transfer { peer, .. }) = self.transfers.remove(&transfer) else { return false };
-        if let Some(state) = self.peers.get_mut(&peer) {
-            state.waiting.retain(|waiting| *waiting != transfer);
+        let Some(left) = self.transfers.remove(&transfer) else { return false };
+        if let Some(state) = self.peers.get_mut(&left.peer) {
+            state.waiting.remove(&left.number);
         }
-        self.tidy(peer);
+        self.count_waiting(left.peer, |waiting| waiting - left.bytes());
+        self.update_place(left.peer);
+        self.tidy(left.peer);
         true
     }
 
     /// Drops everything of a peer except its jobs under way.
     pub fn peer_lost(&mut self, peer: PeerKey) {
         let waiting = self.peers.get_mut(&peer).map(|state| std::mem::take(&mut state.waiting)).unwrap_or_default();
-        for transfer in waiting {
+        for transfer in waiting.into_values() {
             self.transfers.remove(&transfer);
         }
+        self.count_waiting(peer, |_| 0);
         self.tidy(peer);
     }
 
     /// The next job, if there is one and it is within the bounds.
-    pub fn pop(&mut self) -> Option<Job> {
-        if self.jobs.len() >= self.config.max_jobs {
+    pub fn pop(&mut self, now: Instant) -> Option<Job> {
+        self.free_slots(now);
+        let peer = self.head(now)?;
+        let (transfer, run, bytes) = self.first_of(peer)?;
+        if let Some(cap) = &mut self.cap
+            && !cap.take(now, bytes)
+        {
             return None;
         }
-        // A peer at its bound is passed over once; one with too little deficit gets more and is passed over too. One
-        // grant covers any job, so two rounds find a job if there is one.
-        for _ in 0..2 * self.turns.len() {
-            let peer = *self.turns.front()?;
-            let state = self.peers.get(&peer)?;
-            if state.under_way < self.config.max_jobs_per_peer {
-                let (transfer, run) = self.first_of(state)?;
-                let bytes = self.transfers[&transfer].bytes(run);
-                if state.deficit >= bytes {
-                    return Some(self.take(peer, transfer, run, bytes));
-                }
-            }
-            self.pass(peer);
-        }
-        None
+        Some(self.take(now, peer, transfer, run, bytes))
     }
 
     /// A job has ended: its chunks were sent, or never will be.
-    pub fn complete(&mut self, job: JobId) {
-        if let Some(peer) = self.jobs.remove(&job) {
-            if let Some(state) = self.peers.get_mut(&peer) {
-                state.under_way -= 1;
-            }
-            self.tidy(peer);
+    pub fn complete(&mut self, now: Instant, job: JobId) {
+        let Some((job, in_slot)) = self.jobs.remove(job) else { return };
+        self.meter.end(now, job.bytes, self.jobs.len() == 0);
+        if in_slot {
+            self.leave_slot(job.peer);
         }
+        if let Some(state) = self.peers.get_mut(&job.peer) {
+            state.under_way -= 1;
+        }
+        self.set_slow(job.peer, now >= job.slow_at);
+        self.settle(now, job.peer);
     }
 
-    /// Moves a peer to the end of the line, with a fresh grant unless it has one it cannot use now.
-    fn pass(&mut self, peer: PeerKey) {
-        let grant = self.config.max_job_bytes.max(u64::from(phase_core::MAX_CHUNK_LEN));
-        if let Some(state) = self.peers.get_mut(&peer)
-            && state.under_way < self.config.max_jobs_per_peer
-        {
-            state.deficit += grant;
-        }
-        self.turns.rotate_left(1);
+    /// A job to give up, because it has taken too long and others need its place. It still has to be completed.
+    pub fn poll_eviction(&mut self, now: Instant) -> Option<Eviction> {
+        self.free_slots(now);
+        if self.lacks_place() { self.jobs.evict(now) } else { None }
     }
 
-    fn take(&mut self, peer: PeerKey, transfer: TransferKey, run: ChunkRange, bytes: u64) -> Job {
-        let id = JobId(self.next_job);
-        self.next_job += 1;
-        self.jobs.insert(id, peer);
-        let sent = &mut self.sent;
-        let last = self.transfers.get_mut(&transfer).is_some_and(|left| {
-            sent.count(&left.index, run);
-            left.advance(run)
+    /// When [`pop`](Self::pop) or [`poll_eviction`](Self::poll_eviction) may give something that they do not give now, if
+    /// nothing else happens; `None`: never.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
+        if self.line.is_empty() && self.slow_line.is_empty() {
+            return None;
+        }
+        let capped = self.cap.as_ref().and_then(|cap| {
+            let (_, _, bytes) = self.first_of(self.head(now)?)?;
+            Some(cap.ready_at(now, bytes))
         });
-        if let Some(state) = self.peers.get_mut(&peer) {
-            state.deficit -= bytes;
-            state.under_way += 1;
-            if last {
-                state.waiting.retain(|waiting| *waiting != transfer);
+        let freed = self.jobs.late_at();
+        let evicted = self.jobs.evict_at().filter(|_| self.lacks_place());
+        // Who is starved goes first, and may have a slot when the one before has not, or ask for less.
+        let starved = [&self.line, &self.slow_line].map(|line| {
+            let at = line.waiting_since().map(|since| since + self.config.starved_after);
+            at.filter(|at| *at > now)
+        });
+        [capped, freed, evicted].into_iter().chain(starved).flatten().min()
+    }
+
+    /// Asserts the invariants; for tests and simulations. Takes time in proportion to what waits.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub fn check(&self) {
+        let jobs = self.jobs.check();
+        assert!(self.jobs.len() <= self.config.max_jobs && self.slots <= self.config.slots.max(1));
+        assert_eq!(jobs.values().map(|(_, in_slot)| in_slot).sum::<usize>(), self.slots, "slots in use");
+        assert!(jobs.keys().all(|peer| self.peers.contains_key(peer)), "peers with jobs are known");
+        let mut in_line = [0, 0];
+        for (key, peer) in &self.peers {
+            let (under_way, in_slot) = jobs.get(key).copied().unwrap_or_default();
+            assert_eq!((peer.under_way, peer.in_slot), (under_way, in_slot), "jobs of {key}");
+            assert!(under_way <= self.config.max_jobs_per_peer && (under_way > 0 || !peer.waiting.is_empty()));
+            let of_peer = |transfer: &TransferKey| self.transfers[transfer].peer == *key;
+            assert!(peer.waiting.values().all(of_peer), "transfers of {key}");
+            let bytes: u64 = peer.waiting.values().map(|transfer| self.transfers[transfer].bytes()).sum();
+            assert_eq!(bytes, peer.waiting_bytes, "bytes that wait for {key}");
+            assert_eq!(peer.place.is_some(), self.may_have_job(peer), "the place of {key}");
+            if let Some(place) = peer.place {
+                in_line[usize::from(peer.is_slow)] += 1;
+                let line = if peer.is_slow { &self.slow_line } else { &self.line };
+                assert!(line.has(*key, place), "{key} stands where it thinks");
+                assert_eq!(place.turn, peer.served + self.turn_of(peer.waiting_bytes), "the turn of {key}");
             }
         }
-        if last {
-            self.transfers.remove(&transfer);
+        assert_eq!([self.line.len(), self.slow_line.len()], in_line, "who is in line");
+        assert_eq!(self.peers.values().map(|peer| peer.waiting.len()).sum::<usize>(), self.transfers.len());
+        let turns: u64 = self.peers.values().map(|peer| self.turn_of(peer.waiting_bytes)).sum();
+        assert_eq!(turns, self.waiting_bytes, "bytes that wait");
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    fn is_full_for(&self, peer: PeerKey) -> bool {
+        let Config { max_transfers, max_transfers_per_peer, .. } = self.config;
+        let waiting = self.peers.get(&peer).map_or(0, |peer| peer.waiting.len());
+        let most_bytes = if waiting == 0 { self.most_waiting() } else { self.most_waiting() / 2 };
+        waiting >= max_transfers_per_peer || self.transfers.len() >= max_transfers || self.waiting_bytes >= most_bytes
+    }
+
+    /// Bytes that may wait in all.
+    fn most_waiting(&self) -> u64 {
+        let Config { min_waiting_bytes, max_waiting_bytes, max_wait, .. } = self.config;
+        let in_time = self.rate().map_or(0, |rate| (rate as f64 * max_wait.as_secs_f64()) as u64);
+        in_time.clamp(min_waiting_bytes.min(max_waiting_bytes), max_waiting_bytes)
+    }
+
+    /// Bytes per second, if they are known.
+    fn rate(&self) -> Option<u64> {
+        let cap = self.cap.as_ref().map(Bucket::rate);
+        self.meter.rate().into_iter().chain(cap).min()
+    }
+
+    /// How much of what waits for a peer others have to wait for.
+    fn turn_of(&self, waiting_bytes: u64) -> u64 {
+        waiting_bytes.min(self.config.largest_job())
+    }
+
+    fn count_waiting(&mut self, peer: PeerKey, change: impl FnOnce(u64) -> u64) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let before = state.waiting_bytes;
+        let after = change(before);
+        state.waiting_bytes = after;
+        self.waiting_bytes = self.waiting_bytes - self.turn_of(before) + self.turn_of(after);
+    }
+
+    /// Whose turn it is, if anybody may be served now.
+    fn head(&self, now: Instant) -> Option<PeerKey> {
+        let after = self.config.starved_after;
+        let has_place = self.jobs.len() < self.config.max_jobs;
+        let has_slot = self.slots < self.config.slots.max(1);
+        let head = self.line.head(now, after).filter(|_| has_place && has_slot);
+        let head = head.map(|(urgency, peer)| match urgency {
+            Urgency::Usual(_) => (urgency, self.with_news().unwrap_or(peer)),
+            Urgency::Starved(_) => (urgency, peer),
+        });
+        let slow = self.slow_line.head(now, after).filter(|_| self.has_place_for_slow());
+        let (_, peer) = head.into_iter().chain(slow).min()?;
+        Some(peer)
+    }
+
+    /// The first peer in line that waits for something which nobody has been sent, among those who got little more than the
+    /// first.
+    fn with_news(&self) -> Option<PeerKey> {
+        let first = self.line.first(NEWS_LEAD).take(NEWS_SEARCH);
+        // The first one of the least.
+        first.min_by_key(|peer| {
+            let waiting = self.peers[peer].waiting.values().take(LOOKAHEAD).map(|key| &self.transfers[key]);
+            waiting.map(|asked| self.sent.times(&asked.index, asked.first())).min()
+        })
+    }
+
+    /// Slow peers leave places to the others.
+    fn has_place_for_slow(&self) -> bool {
+        self.jobs.len() + self.config.reserved() < self.config.max_jobs
+    }
+
+    /// Whether somebody waits only because others hold all places.
+    fn lacks_place(&self) -> bool {
+        if self.line.is_empty() {
+            !self.slow_line.is_empty() && !self.has_place_for_slow()
+        } else {
+            self.jobs.len() >= self.config.max_jobs
         }
-        self.tidy(peer);
+    }
+
+    /// The transfer of a peer to go first, what to send of it, and how many bytes that has.
+    fn first_of(&self, peer: PeerKey) -> Option<(TransferKey, ChunkRange, u64)> {
+        let waiting = self.peers.get(&peer)?.waiting.values().take(LOOKAHEAD);
+        let asked = waiting.map(|key| (*key, &self.transfers[key]));
+        // The first one of the least.
+        let (key, transfer) = asked.min_by_key(|(_, asked)| self.sent.times(&asked.index, asked.first()))?;
+        let (run, bytes) = transfer.next_run(self.config.job_bytes());
+        Some((key, run, bytes))
+    }
+
+    fn take(&mut self, now: Instant, peer: PeerKey, transfer: TransferKey, run: ChunkRange, bytes: u64) -> Job {
+        let last = self.advance(transfer, run);
+        self.count_waiting(peer, |waiting| waiting - bytes);
+        let state = &self.peers[&peer];
+        let line = if state.is_slow { &self.slow_line } else { &self.line };
+        // Who is starved may go before others whose turn it would be.
+        self.served = self.served.max(line.least().unwrap_or(0));
+        self.leave_line(peer);
+        let slot_time = self.slot_time(bytes);
+        let (slow_at, evict_at) = (now + slot_time, now + self.config.evict_after.max(slot_time * PATIENCE));
+        let state = self.peers.get_mut(&peer).expect("who is served is known");
+        state.served += bytes;
+        state.under_way += 1;
+        let in_slot = !state.is_slow;
+        if in_slot {
+            self.slots += 1;
+            state.in_slot += 1;
+        }
+        self.meter.start(now);
+        let id = self.jobs.add(UnderWay { peer, transfer, bytes, slow_at, evict_at }, in_slot);
+        self.settle(now, peer);
         Job { id, transfer, peer, run, bytes, last }
     }
 
-    /// The transfer of a peer to go first, and what to send of it.
-    fn first_of(&self, peer: &Peer) -> Option<(TransferKey, ChunkRange)> {
-        let runs = peer.waiting.iter().take(LOOKAHEAD).map(|key| (*key, self.next_run(&self.transfers[key])));
-        // The first one of the least.
-        runs.min_by_key(|(key, run)| self.sent.times(&self.transfers[key].index, *run))
+    /// Takes `run` off a transfer. Returns whether nothing is left, when it is forgotten.
+    fn advance(&mut self, key: TransferKey, run: ChunkRange) -> bool {
+        let transfer = self.transfers.get_mut(&key).expect("what is sent has waited");
+        self.sent.count(&transfer.index, run);
+        let is_over = transfer.advance(run);
+        if is_over
+            && let Some(transfer) = self.transfers.remove(&key)
+            && let Some(state) = self.peers.get_mut(&transfer.peer)
+        {
+            state.waiting.remove(&transfer.number);
+        }
+        is_over
     }
 
-    /// The first chunks of what is left, as many as fit in a job.
-    fn next_run(&self, transfer: &Transfer) -> ChunkRange {
-        let range = transfer.ranges[0];
-        let mut bytes = 0;
-        let fits = range.iter().take_while(|index| {
-            bytes += transfer.index.chunk(*index).map_or(0, |chunk| u64::from(chunk.len));
-            bytes <= self.config.max_job_bytes
-        });
-        let count = u32::try_from(fits.count()).expect("not more than the range has").max(1);
-        ChunkRange { start: range.start, end: range.start + count }
+    /// How long a job may occupy a slot: longer where everything under way takes longer together.
+    fn slot_time(&self, bytes: u64) -> Duration {
+        let Config { slot_time, max_slot_time, max_jobs, .. } = self.config;
+        let all = bytes.saturating_mul(u64::try_from(max_jobs).unwrap_or(u64::MAX));
+        let usual = self.meter.rate().map_or(Duration::ZERO, |rate| time_of(all, rate));
+        usual.clamp(slot_time, max_slot_time.max(slot_time))
+    }
+
+    /// Jobs that take too long lose their slots.
+    fn free_slots(&mut self, now: Instant) {
+        while let Some(peer) = self.jobs.next_late(now) {
+            self.leave_slot(peer);
+            self.set_slow(peer, true);
+            self.settle(now, peer);
+        }
+    }
+
+    /// A job of a peer does not occupy its slot any more.
+    fn leave_slot(&mut self, peer: PeerKey) {
+        let state = self.peers.get_mut(&peer).expect("who has a slot is known");
+        state.in_slot -= 1;
+        self.slots -= 1;
+    }
+
+    /// Notes how quick a peer is. If it is in line it changes to the other one, at the same place.
+    fn set_slow(&mut self, peer: PeerKey, is_slow: bool) {
+        let Some(state) = self.peers.get_mut(&peer).filter(|state| state.is_slow != is_slow) else { return };
+        state.is_slow = is_slow;
+        if let Some(place) = state.place {
+            let (from, to) = match is_slow {
+                true => (&mut self.line, &mut self.slow_line),
+                false => (&mut self.slow_line, &mut self.line),
+            };
+            from.leave(place);
+            to.enter(peer, place);
+        }
+    }
+
+    fn may_have_job(&self, peer: &Peer) -> bool {
+        let most = if peer.is_slow { self.config.max_jobs_per_peer.min(1) } else { self.config.max_jobs_per_peer };
+        !peer.waiting.is_empty() && peer.under_way < most
+    }
+
+    /// Puts a peer in line if it may have a further job, or else takes it out.
+    fn settle(&mut self, now: Instant, peer: PeerKey) {
+        let Some(state) = self.peers.get(&peer) else { return };
+        match (self.may_have_job(state), state.place.is_some()) {
+            (true, false) => self.enter_line(now, peer),
+            (true, true) => self.update_place(peer),
+            (false, true) => self.leave_line(peer),
+            (false, false) => {}
+        }
+        self.tidy(peer);
+    }
+
+    fn enter_line(&mut self, now: Instant, peer: PeerKey) {
+        let (number, most_credit) = (self.number(), self.config.largest_job());
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        state.served = state.served.max(self.served.saturating_sub(most_credit));
+        self.stand(peer, number, now);
+    }
+
+    /// How much it will have got with its next turn depends on what it asks for.
+    fn update_place(&mut self, peer: PeerKey) {
+        let place = self.peers.get(&peer).and_then(|state| state.place);
+        if let Some(Place { number, since, .. }) = place {
+            self.leave_line(peer);
+            self.stand(peer, number, since);
+        }
+    }
+
+    fn stand(&mut self, peer: PeerKey, number: u64, since: Instant) {
+        let waiting_bytes = self.peers.get(&peer).map_or(0, |state| state.waiting_bytes);
+        let turn = self.turn_of(waiting_bytes);
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let place = Place { turn: state.served + turn, number, since };
+        state.place = Some(place);
+        if state.is_slow { &mut self.slow_line } else { &mut self.line }.enter(peer, place);
+    }
+
+    fn leave_line(&mut self, peer: PeerKey) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        if let Some(place) = state.place.take() {
+            if state.is_slow { &mut self.slow_line } else { &mut self.line }.leave(place);
+        }
     }
 
     /// Takes a peer out of the line when it has nothing waiting, and forgets it when nothing is under way either.
     fn tidy(&mut self, peer: PeerKey) {
-        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let Some(state) = self.peers.get(&peer) else { return };
         if state.waiting.is_empty() {
-            // Credit is not saved up for later.
-            state.deficit = 0;
-            self.turns.retain(|turn| *turn != peer);
-            if state.under_way == 0 {
+            let is_over = state.under_way == 0;
+            self.leave_line(peer);
+            if is_over {
                 self.peers.remove(&peer);
             }
         }
-    }
-}
-
-impl Transfer {
-    fn bytes(&self, run: ChunkRange) -> u64 {
-        run.iter().filter_map(|index| self.index.chunk(index)).map(|chunk| u64::from(chunk.len)).sum()
-    }
-
-    /// Takes `run` off the front; returns whether nothing is left.
-    fn advance(&mut self, run: ChunkRange) -> bool {
-        if let Some(first) = self.ranges.front_mut() {
-            first.start = run.end;
-            if first.start >= first.end {
-                self.ranges.pop_front();
-            }
-        }
-        self.ranges.is_empty()
-    }
-}
-
-/// How many times each chunk of some artifacts has been sent.
-#[derive(Default)]
-struct Sent {
-    /// By the hash of the artifact.
-    artifacts: BTreeMap<Digest, Vec<u8>>,
-    /// In the order in which they were first asked for.
-    order: VecDeque<Digest>,
-    /// How many chunks they have.
-    chunks: usize,
-}
-
-impl Sent {
-    fn remember(&mut self, index: &ArtifactIndex) {
-        if self.artifacts.contains_key(&index.sha256()) {
-            return;
-        }
-        self.order.push_back(index.sha256());
-        self.chunks += index.len() as usize;
-        while self.order.len() > MAX_REMEMBERED || (self.chunks > MAX_REMEMBERED_CHUNKS && self.order.len() > 1) {
-            let oldest = self.order.pop_front().and_then(|oldest| self.artifacts.remove(&oldest));
-            self.chunks -= oldest.map_or(0, |times| times.len());
-        }
-        self.artifacts.insert(index.sha256(), vec![0; index.len() as usize]);
-    }
-
-    fn count(&mut self, index: &ArtifactIndex, run: ChunkRange) {
-        let Some(times) = self.artifacts.get_mut(&index.sha256()) else { return };
-        for chunk in run.iter() {
-            if let Some(times) = times.get_mut(chunk.0 as usize) {
-                *times = times.saturating_add(1);
-            }
-        }
-    }
-
-    /// How many times the first chunk of a run has been sent; 0 if that is forgotten.
-    fn times(&self, index: &ArtifactIndex, run: ChunkRange) -> u8 {
-        let times = self.artifacts.get(&index.sha256()).and_then(|times| times.get(run.start as usize));
-        times.copied().unwrap_or(0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use phase_core::index::ChunkEntry;
-    use phase_core::{ChunkerParams, HashAlgorithm};
-
-    fn index(lens: &[u32]) -> Arc<ArtifactIndex> {
-        let digest = Digest::new([0; 32]);
-        let chunks = lens.iter().map(|&len| ChunkEntry { digest, len }).collect();
-        Arc::new(ArtifactIndex::new(ChunkerParams::default(), HashAlgorithm::Blake3, digest, chunks).unwrap())
-    }
-
-    fn range(start: u32, end: u32) -> ChunkRange {
-        ChunkRange::new(start, end).unwrap()
-    }
-
-    fn small() -> Config {
-        Config {
-            max_jobs: 4,
-            max_jobs_per_peer: 2,
-            max_job_bytes: 256 << 10,
-            max_transfers_per_peer: 8,
-            ..Config::default()
-        }
-    }
-
-    #[test]
-    fn a_transfer_is_cut_into_jobs_in_order_and_the_last_says_so() {
-        let mut queue = UploadQueue::new(small());
-        let index = index(&[128 << 10; 5]);
-        queue.push(PeerKey(1), TransferKey(1), index, vec![range(0, 3), range(4, 5)]).unwrap();
-        let mut runs = Vec::new();
-        while let Some(job) = queue.pop() {
-            runs.push((job.run, job.last));
-            queue.complete(job.id);
-        }
-        assert_eq!(runs, [(range(0, 2), false), (range(2, 3), false), (range(4, 5), true)]);
-        assert!(queue.peers.is_empty() && queue.turns.is_empty() && queue.transfers.is_empty());
-    }
-
-    #[test]
-    fn peers_share_by_bytes_whatever_they_ask_for() {
-        let mut queue = UploadQueue::new(Config { max_jobs: 1, max_transfers_per_peer: 1000, ..small() });
-        let (large, tiny) = (index(&[512 << 10; 64]), index(&[32 << 10; 1000]));
-        queue.push(PeerKey(1), TransferKey(0), large, vec![range(0, 64)]).unwrap();
-        for position in 0..1000 {
-            let one = vec![range(position, position + 1)];
-            queue.push(PeerKey(2), TransferKey(1 + u64::from(position)), tiny.clone(), one).unwrap();
-        }
-        let mut sent = BTreeMap::new();
-        for _ in 0..200 {
-            let job = queue.pop().unwrap();
-            *sent.entry(job.peer).or_insert(0) += job.bytes;
-            queue.complete(job.id);
-        }
-        let (first, second) = (sent[&PeerKey(1)], sent[&PeerKey(2)]);
-        assert!(first.abs_diff(second) <= 2 << 20, "{first} against {second}");
-    }
-
-    #[test]
-    fn what_nobody_has_got_yet_goes_first() {
-        let mut queue = UploadQueue::new(Config { max_jobs: 1, ..small() });
-        let index = index(&[128 << 10; 4]);
-        let mut next = 0;
-        let mut ask = |queue: &mut UploadQueue, peer, chunk| {
-            next += 1;
-            queue.push(PeerKey(peer), TransferKey(next), index.clone(), vec![range(chunk, chunk + 1)]).unwrap();
-        };
-        let send = |queue: &mut UploadQueue| {
-            let job = queue.pop().unwrap();
-            queue.complete(job.id);
-            job.run.start
-        };
-        ask(&mut queue, 1, 2);
-        assert_eq!(send(&mut queue), 2);
-        for chunk in [2, 0, 3] {
-            ask(&mut queue, 2, chunk);
-        }
-        assert_eq!([send(&mut queue), send(&mut queue), send(&mut queue)], [0, 3, 2]);
-    }
-
-    #[test]
-    fn what_has_been_sent_is_remembered_of_few_artifacts() {
-        let mut sent = Sent::default();
-        let index = |n: u8| {
-            let chunks = vec![ChunkEntry { digest: Digest::new([0; 32]), len: 1 }];
-            ArtifactIndex::new(ChunkerParams::default(), HashAlgorithm::Blake3, Digest::new([n; 32]), chunks).unwrap()
-        };
-        for n in 0..=u8::MAX {
-            sent.remember(&index(n));
-            sent.count(&index(n), range(0, 1));
-        }
-        assert_eq!((sent.artifacts.len(), sent.order.len()), (MAX_REMEMBERED, MAX_REMEMBERED));
-        assert_eq!((sent.times(&index(0), range(0, 1)), sent.times(&index(255), range(0, 1))), (0, 1));
-    }
-
-    #[test]
-    fn no_peer_holds_more_than_its_jobs_and_nobody_waits_for_it() {
-        let mut queue = UploadQueue::new(small());
-        let index = index(&[256 << 10; 8]);
-        queue.push(PeerKey(1), TransferKey(1), index.clone(), vec![range(0, 8)]).unwrap();
-        let held: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
-        assert_eq!(held.len(), 2);
-        queue.push(PeerKey(2), TransferKey(2), index, vec![range(0, 8)]).unwrap();
-        assert_eq!(queue.pop().unwrap().peer, PeerKey(2));
-        assert_eq!(queue.pop().unwrap().peer, PeerKey(2));
-        assert_eq!(queue.pop(), None);
-        queue.complete(held[0].id);
-        assert_eq!(queue.pop().unwrap().peer, PeerKey(1));
-    }
-
-    #[test]
-    fn bounds_are_answered_with_busy_and_nonsense_with_malformed() {
-        let mut queue = UploadQueue::new(small());
-        let index = index(&[32 << 10; 4]);
-        for key in 0..8 {
-            queue.push(PeerKey(1), TransferKey(key), index.clone(), vec![range(0, 1)]).unwrap();
-        }
-        let more = queue.push(PeerKey(1), TransferKey(8), index.clone(), vec![range(0, 1)]);
-        assert!(matches!(more, Err(Refusal::Busy { .. })));
-        queue.push(PeerKey(2), TransferKey(9), index.clone(), vec![range(0, 1)]).unwrap();
-        assert_eq!(queue.push(PeerKey(3), TransferKey(10), index.clone(), vec![range(0, 5)]), Err(Refusal::Malformed));
-        assert_eq!(queue.push(PeerKey(3), TransferKey(11), index, vec![]), Err(Refusal::Malformed));
-    }
-
-    #[test]
-    fn what_is_cancelled_or_lost_is_not_sent() {
-        let mut queue = UploadQueue::new(small());
-        let index = index(&[256 << 10; 4]);
-        queue.push(PeerKey(1), TransferKey(1), index.clone(), vec![range(0, 4)]).unwrap();
-        queue.push(PeerKey(2), TransferKey(2), index, vec![range(0, 4)]).unwrap();
-        let job = queue.pop().unwrap();
-        assert!(queue.cancel(TransferKey(1)));
-        assert!(!queue.cancel(TransferKey(1)));
-        queue.peer_lost(PeerKey(2));
-        assert_eq!(queue.pop(), None);
-        queue.complete(job.id);
-        assert!(queue.peers.is_empty() && queue.jobs.is_empty());
     }
 }

@@ -122,7 +122,7 @@ impl Driver {
             Op::Done(request) => {
                 if let Some(id) = self.nth_request(request) {
                     self.end(id, Refusal::Missing);
-                    self.scheduler.handle_done(id);
+                    self.scheduler.handle_done(self.now, id);
                 }
             }
             Op::Refused(request, refusal) => {
@@ -204,7 +204,7 @@ impl Driver {
 
     fn wait(&mut self, time: Duration) {
         self.now += time;
-        if self.scheduler.poll_timeout(self.now).is_some_and(|at| at <= self.now) {
+        if self.scheduler.poll_timeout().is_some_and(|at| at <= self.now) {
             self.scheduler.handle_timeout(self.now);
         }
     }
@@ -225,6 +225,7 @@ impl Driver {
                         asked.cancelled = true;
                     }
                 }
+                Action::Drop { peer } => assert!(false, "{peer} is dropped though there is room"),
                 Action::Ban { peer, .. } => assert!(self.banned.contains(&peer), "{peer} did nothing wrong"),
             }
         }
@@ -318,8 +319,11 @@ fn start() -> Instant {
     Instant::now()
 }
 
+/// Sequences of events that are tried.
+const CASES: u32 = 50_000;
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
     fn any_sequence_of_events_keeps_the_contract_and_can_be_completed(

@@ -81,7 +81,7 @@ async fn run(options: &Options) -> Result<()> {
 fn publish_release(folder: &Path) -> Result<Trust> {
     let (file, root) = (folder.join("file"), folder.join("root"));
     std::fs::write(&file, [7; 100_000])?;
-    publish(&folder.join("store"), &file, &root)?;
+    publish(&folder.join("store"), std::slice::from_ref(&file), &root)?;
     Ok(Trust { root: TrustRoot::decode_trusted(&std::fs::read(root)?)?, time: TrustedTime(NOW) })
 }
 

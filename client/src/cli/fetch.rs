@@ -12,9 +12,10 @@ use phase_core::{Failure, Name};
 use phase_transfer::net::download::DownloadError;
 use phase_transfer::net::{Multiaddr, NodeConfig, Role};
 
-use super::{Fault, NodeArgs, Signals, now, parse_duration, read_root};
+use super::{Fault, NodeArgs, Signals, UploadArgs, now, parse_duration, read_root};
 use crate::{
-    Client, Fetch, FetchError, FetchOptions, Progress, Report, ResolveOptions, Resolved, Selection, Trust, export,
+    Client, Fetch, FetchError, FetchOptions, MemoryProfile, Progress, Report, ResolveOptions, Resolved, Selection,
+    Trust, export,
 };
 
 /// How often an observer is told about progress.
@@ -50,9 +51,15 @@ pub struct FetchArgs {
     /// Only take, serve nothing
     #[arg(long)]
     pub no_listen: bool,
+    /// What others are sent.
+    #[command(flatten)]
+    pub upload: UploadArgs,
     /// Give up when no peer has delivered anything right for this long. Default: 60s
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub give_up_after: Option<Duration>,
+    /// How much memory the fetch may take
+    #[arg(long, value_enum, default_value_t)]
+    pub memory: MemoryProfile,
 }
 
 /// A fetch that is done.
@@ -111,7 +118,7 @@ async fn start(store: Arc<dyn Store>, args: &FetchArgs) -> Result<Client, Fault>
         (false, true) => DEFAULT_LISTEN.map(|text| text.parse().expect("the default addresses are valid")).into(),
     };
     let config = NodeConfig { listen, is_private: args.ephemeral, ..args.node.configure(Role::Client)? };
-    Ok(Client::start(store, config).await?)
+    Ok(Client::start_with(store, config, args.upload.configure()).await?)
 }
 
 async fn run(
@@ -128,7 +135,7 @@ async fn run(
     observer.resolved(&resolved);
     let selection = if args.only.is_empty() { Selection::All } else { Selection::Some(args.only.clone()) };
     let artifacts = selection.of(&resolved.manifest)?;
-    let mut options = FetchOptions { selection, ..FetchOptions::default() };
+    let mut options = FetchOptions { selection, download: args.memory.config() };
     if let Some(patience) = args.give_up_after {
         options.download.give_up_after = patience;
     }

@@ -6,7 +6,7 @@ use phase_client::{Client, FetchOptions, ResolveOptions, Resolved};
 use phase_core::MemStore;
 use phase_testnet::netns;
 use phase_transfer::net::catalog::Catalog;
-use phase_transfer::net::server::Server;
+use phase_transfer::net::server::{self, Server};
 use phase_transfer::net::{Advert, DhtConfig, Node, NodeConfig, Role, Source};
 
 use crate::support::in_time;
@@ -18,7 +18,7 @@ async fn provider(world: &World) -> (Node, Server) {
     let listen = vec![format!("/ip4/{}/tcp/0", netns::ADDRESS).parse().unwrap()];
     let dht = Some(DhtConfig { role: Role::Server, ..DhtConfig::default() });
     let node = Node::start(NodeConfig { listen, dht, mdns: true, ..NodeConfig::default() }).await.unwrap();
-    let server = Server::start(node.handle(), Arc::new(Catalog::new(world.store.clone())));
+    let server = Server::start(node.handle(), Arc::new(Catalog::new(world.store.clone())), server::Config::default());
     let version = world.release.manifest.version;
     node.handle().advertise_locally(vec![Advert { name: name(), version, http_port: None }]);
     (node, server)

@@ -7,5 +7,6 @@ mod fetch_from_many_providers;
 mod local_network;
 mod resolve_despite_hostile_answers;
 mod support;
+mod survives_a_restart;
 mod survives_hostile_providers;
 mod unreachable_bootstrap;

@@ -64,6 +64,21 @@ pub(crate) fn open(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<
     }
 }
 
+/// Opens the store's own file, which the caller has just verified in the state `verified`; its index need not be read
+/// again. `None` if it is in another state by now.
+pub(crate) fn open_verified(
+    backend: &dyn Backend,
+    layout: &Layout,
+    cid: &Cid,
+    index: Arc<ArtifactIndex>,
+    verified: FileStat,
+) -> Result<Option<FileArtifact>, StoreError> {
+    let path = layout.artifact(cid);
+    let file = backend.open(&path, OpenMode::Read).map_err(|e| StoreError::read("open", &path, e))?;
+    let stat = file.stat().map_err(|e| StoreError::read("read", &path, e))?;
+    Ok(same_state(stat, verified).then(|| FileArtifact { cid: *cid, index, file, stat, path }))
+}
+
 /// The store's own file: in the state of its seal, or hashed and sealed again.
 fn open_owned(
     backend: &dyn Backend,

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::Path;
 
@@ -70,6 +70,12 @@ pub trait BackendFile: fmt::Debug + Send + Sync {
     /// Writes a prefix of `bytes` and returns its length.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 
+    /// Writes a prefix of all `pieces` together, one after the other, and returns its length.
+    fn write_vectored_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let first = pieces.iter().find(|piece| !piece.is_empty());
+        first.map_or(Ok(0), |piece| self.write_at(piece, offset))
+    }
+
     /// Makes the file `len` bytes long; what was not written reads as zeros and takes no space.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
@@ -112,12 +118,19 @@ pub trait BackendFile: fmt::Debug + Send + Sync {
     }
 
     /// Writes the whole of `bytes`.
-    fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.write_at(bytes, offset) {
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_vectored_at(&mut [IoSlice::new(bytes)], offset)
+    }
+
+    /// Writes the whole of all `pieces`, one after the other.
+    fn write_all_vectored_at(&self, mut pieces: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        // Leaves out empty pieces at the front.
+        IoSlice::advance_slices(&mut pieces, 0);
+        while !pieces.is_empty() {
+            match self.write_vectored_at(pieces, offset) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
-                    bytes = &bytes[written..];
+                    IoSlice::advance_slices(&mut pieces, written);
                     offset += written as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

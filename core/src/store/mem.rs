@@ -211,6 +211,10 @@ impl Partial for MemPartial {
         Ok(())
     }
 
+    fn write_chunks(&self, chunks: &[(ChunkIndex, &[u8])]) -> Vec<Result<(), StoreError>> {
+        chunks.iter().map(|(chunk, bytes)| self.write_chunk(*chunk, bytes)).collect()
+    }
+
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
         check_bounds(self.cid, self.index.size(), offset, buf.len())?;
         let range = ByteRange { start: offset, end: offset + buf.len() as u64 };

@@ -1,7 +1,7 @@
 //! The real file system as a [`Backend`].
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -10,6 +10,9 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::backend::{Backend, BackendFile, FileStat, OpenMode};
+
+/// The most pieces that the operating system takes at once (`IOV_MAX`).
+const MAX_PIECES: usize = 1024;
 
 /// The real file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,6 +86,10 @@ impl BackendFile for OsFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         self.0.write_at(bytes, offset)
+    }
+
+    fn write_vectored_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pwritev(&self.0, &pieces[..pieces.len().min(MAX_PIECES)], offset)?)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -10,7 +10,7 @@
 //!   what is looked at.
 //! - The `.part` file is locked as long as the [`FilePartial`] lives, and after it was renamed nothing writes to it.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -73,6 +73,19 @@ impl FilePartial {
         self.have.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes adjacent verified chunks.
+    fn write_run<'a>(&self, run: impl Iterator<Item = &'a (ChunkIndex, &'a [u8])> + Clone) -> io::Result<()> {
+        let Some((first, _)) = run.clone().next() else { return Ok(()) };
+        let offset = self.index.chunk(*first).expect("a verified chunk is in the index").offset;
+        let mut pieces: Vec<_> = run.clone().map(|(_, bytes)| IoSlice::new(bytes)).collect();
+        self.file.write_all_vectored_at(&mut pieces, offset)?;
+        let mut have = self.lock_have();
+        for (chunk, _) in run {
+            have.insert(*chunk);
+        }
+        Ok(())
+    }
+
     fn write_have(&self, have: &ChunkSet) -> Result<(), StoreError> {
         let record = HaveRecord { v: V1, chunks: have.len(), have: ByteBuf::from(have.to_bytes()) };
         temp::replace(&*self.backend, &self.layout.tmp(), &self.layout.have(&self.cid), &to_dag_cbor(&record))
@@ -93,19 +106,32 @@ impl Partial for FilePartial {
     }
 
     fn write_chunk(&self, chunk: ChunkIndex, bytes: &[u8]) -> Result<(), StoreError> {
+        self.write_chunks(&[(chunk, bytes)]).pop().expect("one result for one chunk")
+    }
+
+    fn write_chunks(&self, chunks: &[(ChunkIndex, &[u8])]) -> Vec<Result<(), StoreError>> {
         let finished = self.finished.read().unwrap_or_else(PoisonError::into_inner);
         if *finished {
-            return Err(StoreError::Finished(self.cid));
+            return chunks.iter().map(|_| Err(StoreError::Finished(self.cid))).collect();
         }
-        let bad = |source| StoreError::BadChunk { cid: self.cid, source };
-        self.index.verify_chunk(chunk, bytes).map_err(bad)?;
-        if self.lock_have().contains(chunk) {
-            return Ok(());
+        let verified = chunks.iter().map(|(chunk, bytes)| {
+            let bad = |source| StoreError::BadChunk { cid: self.cid, source };
+            self.index.verify_chunk(*chunk, bytes).map_err(bad)
+        });
+        let mut results: Vec<_> = verified.collect();
+        let new: Vec<usize> = {
+            let have = self.lock_have();
+            let is_new = |position: &usize| results[*position].is_ok() && !have.contains(chunks[*position].0);
+            (0..chunks.len()).filter(is_new).collect()
+        };
+        for run in new.chunk_by(|a, b| chunks[*a].0.0.checked_add(1) == Some(chunks[*b].0.0)) {
+            if let Err(error) = self.write_run(run.iter().map(|position| &chunks[*position])) {
+                for position in run {
+                    results[*position] = Err(StoreError::write("write", &self.path, copy_of(&error)));
+                }
+            }
         }
-        let offset = self.index.chunk(chunk).expect("a verified chunk is in the index").offset;
-        self.file.write_all_at(bytes, offset).map_err(|e| StoreError::write("write", &self.path, e))?;
-        self.lock_have().insert(chunk);
-        Ok(())
+        results
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
@@ -158,6 +184,10 @@ impl Partial for FilePartial {
         drop(lock);
         // One that stays behind claims nothing that would be believed.
         let _ = self.backend.remove(&self.layout.have(&self.cid));
+        let index = self.index.clone();
+        if let Some(opened) = artifact::open_verified(&*self.backend, &self.layout, &self.cid, index, stat)? {
+            return Ok(Arc::new(opened));
+        }
         let gone = || StoreError::read("open", &target, io::ErrorKind::NotFound.into());
         Ok(Arc::new(artifact::open(&*self.backend, &self.layout, &self.cid)?.ok_or_else(gone)?))
     }
@@ -170,6 +200,11 @@ struct HaveRecord {
     v: V1,
     chunks: u32,
     have: ByteBuf,
+}
+
+/// The same error once more: it is that of several chunks.
+fn copy_of(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// Opens and locks the `.part` file.

@@ -40,6 +40,7 @@ suite!(
     refs_need_their_manifest_and_name,
     chunks_are_found_in_complete_artifacts,
     threads_write_at_the_same_time,
+    chunks_written_together_are_verified_each,
 );
 
 fn blocks_are_verified(store: &dyn Store) {
@@ -252,4 +253,30 @@ fn threads_write_at_the_same_time(store: &dyn Store) {
         scope.spawn(|| (0..20).for_each(|_| partial.checkpoint().unwrap()));
     });
     assert_eq!(content(&*partial.finish().unwrap()), bytes);
+}
+
+fn chunks_written_together_are_verified_each(store: &dyn Store) {
+    let bytes = bytes(1, 50_000);
+    let (cid, index) = index_of(&bytes);
+    assert!(index.len() > 9, "enough for several runs");
+    let partial = store.partial(&cid, index.clone()).unwrap();
+    let mut flipped = chunk(&bytes, &index, 2).to_vec();
+    flipped[0] ^= 1;
+    data::write(&*partial, &bytes, [5]);
+    // A run that a bad one divides, one that is there already, one twice, one alone, one that does not exist.
+    let given: Vec<(u32, &[u8])> = [0, 1, 2, 3, 4, 5, 5, 8].map(|n| (n, chunk(&bytes, &index, n))).into();
+    let mut given: Vec<_> = given.into_iter().map(|(n, bytes)| (ChunkIndex(n), bytes)).collect();
+    given[2].1 = &flipped;
+    given.push((ChunkIndex(index.len()), chunk(&bytes, &index, 0)));
+    let results = partial.write_chunks(&given);
+    let refused: Vec<_> = (0..given.len()).filter(|n| results[*n].is_err()).collect();
+    assert_eq!(refused, [2, 8]);
+    assert!(refused.iter().all(|n| matches!(results[*n], Err(StoreError::BadChunk { .. }))));
+    let have: Vec<_> = partial.have().iter().map(|chunk| chunk.0).collect();
+    assert_eq!(have, [0, 1, 3, 4, 5, 8]);
+    assert!(partial.write_chunks(&[]).is_empty());
+    data::write(&*partial, &bytes, (0..index.len()).filter(|n| ![0, 1, 3, 4, 5, 8].contains(n)));
+    assert_eq!(content(&*partial.clone().finish().unwrap()), bytes);
+    let late = partial.write_chunks(&given);
+    assert!(late.len() == given.len() && late.iter().all(|late| matches!(late, Err(StoreError::Finished(_)))));
 }

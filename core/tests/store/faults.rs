@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use phase_core::{ChunkIndex, Cid, FileStore, Store, StoreError};
 
-use crate::data::{self, bytes, content, fetch, file_with, import_options, index_of};
+use crate::data::{self, bytes, chunk, content, fetch, file_with, import_options, index_of};
 use crate::fault_backend::{Fault, FaultBackend};
 use crate::scenario::{Confirmed, Scenario};
 
@@ -45,6 +45,24 @@ fn an_input_output_error_is_named_and_loses_nothing() {
 #[test]
 fn short_writes_are_completed() {
     at_every_operation(Fault::Short, |_| false);
+}
+
+#[test]
+fn of_chunks_written_together_those_count_that_are_on_the_disk() {
+    let backend = FaultBackend::new();
+    let store = FileStore::with_backend("/store", Arc::new(backend.clone())).unwrap();
+    let bytes = bytes(1, 20_000);
+    let (cid, index) = index_of(&bytes);
+    let partial = store.partial(&cid, index.clone()).unwrap();
+    let chunks: Vec<_> = [0, 1, 3, 4].map(|n| (ChunkIndex(n), chunk(&bytes, &index, n))).into();
+    // The second chunk of the first run; the second run follows.
+    backend.inject(backend.operations() + 2, Fault::Fail(ErrorKind::StorageFull));
+    let results = partial.write_chunks(&chunks);
+    assert!(results[..2].iter().all(|result| matches!(result, Err(StoreError::NoSpace { .. }))), "{results:?}");
+    assert!(results[2..].iter().all(Result::is_ok), "{results:?}");
+    assert_eq!(partial.have().iter().map(|chunk| chunk.0).collect::<Vec<_>>(), [3, 4]);
+    assert!(partial.write_chunks(&chunks).iter().all(Result::is_ok));
+    assert_eq!(partial.have().iter().map(|chunk| chunk.0).collect::<Vec<_>>(), [0, 1, 3, 4]);
 }
 
 #[test]

@@ -49,6 +49,31 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A rate such as `50Mbit` or `5MB`, for clap: a whole number of thousands, millions or milliards of bits or bytes per
+/// second. Returns bytes per second, at least 1.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_rate(text: &str) -> Result<u64, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let bytes = match unit {
+        "kbit" => 1_000 / 8,
+        "Mbit" => 1_000_000 / 8,
+        "Gbit" => 1_000_000_000 / 8,
+        "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return Err("expected a whole number of kbit, Mbit, Gbit, kB, MB or GB, for instance 50Mbit".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| format!("{number:?} is not a whole number, or too large"))?;
+    match number.checked_mul(bytes) {
+        Some(0) => Err("must be more than nothing".to_owned()),
+        Some(rate) => Ok(rate),
+        None => Err("is too large".to_owned()),
+    }
+}
+
 /// Text from elsewhere, safe for a terminal: control characters, and those that reorder or hide text, are escaped.
 pub fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -89,6 +114,18 @@ mod tests {
         assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5400)));
         for text in ["", "90", "d", "-1d", "0s", "1 fortnight", "99999999999999999999y"] {
             assert!(parse_duration(text).is_err(), "{text:?} parsed");
+        }
+    }
+
+    #[test]
+    fn rates_have_units_that_tell_bits_from_bytes() {
+        let rates = [("8kbit", 1_000), ("50Mbit", 6_250_000), ("10Gbit", 1_250_000_000)];
+        for (text, rate) in rates.into_iter().chain([("7kB", 7_000), ("5MB", 5_000_000), ("1GB", 1_000_000_000)]) {
+            assert_eq!(parse_rate(text), Ok(rate), "{text}");
+        }
+        let refused = ["", "50", "Mbit", "0Mbit", "-1MB", "1.5MB", "5Mb", "5mbit", "5 MB", "5MiB", "5MB/s"];
+        for text in refused.into_iter().chain(["99999999999999999999kB", "18446744073709551615GB"]) {
+            assert!(parse_rate(text).is_err(), "{text:?} parsed");
         }
     }
 

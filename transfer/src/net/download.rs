@@ -19,16 +19,21 @@ use phase_core::{ArtifactIndex, Cid, Failure};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::buffers::Buffers;
 use super::catalog::Catalog;
 use super::command::ConnectError;
 use super::handle::NodeHandle;
 use super::link::{LinkEvent, PeerLink};
-use crate::scheduler;
+use crate::scheduler::{self, Order};
 
 pub use report::{PeerReport, Progress, Report, Verdict};
 
-/// Link events that may wait for the driver: at 128 KiB a chunk, 4 MiB.
-const EVENT_QUEUE: usize = 32;
+/// Link events that may wait for the driver. With what its jobs hold (two times eight) and one for each link, these are the
+/// chunks in our own buffers: 3 MiB at 128 KiB a chunk and one link. What else is in flight waits in the connections; all
+/// together is at most [`scheduler::Config::max_inflight`].
+const EVENT_QUEUE: usize = 8;
+/// Bytes in buffers that are kept for the next chunks: as many as are in use.
+const KEPT_BUFFERS: usize = 4 << 20;
 
 /// How a download behaves.
 #[derive(Clone, Debug)]
@@ -41,18 +46,36 @@ pub struct Config {
     pub give_up_after: Duration,
     /// The time between two checkpoints: what a power cut can lose. Default 500 ms.
     pub checkpoint: Duration,
-    /// The seed of the scheduler's random choices.
-    pub seed: u64,
+    /// In which order chunks are asked for. Default: the rarest first.
+    pub order: Order,
+    /// The seed of random choices. Default `None`: another one for each download, so that clients that start together do not
+    /// all ask for the same.
+    pub seed: Option<u64>,
+}
+
+impl Config {
+    /// For a machine with little memory: 8 MiB on their way at a time, few artifacts open at once.
+    pub fn small() -> Self {
+        let scheduler = scheduler::Config {
+            max_inflight: 8 << 20,
+            max_window: 4 << 20,
+            max_request: 512 << 10,
+            ..scheduler::Config::default()
+        };
+        Self { scheduler, max_active: 16, ..Self::default() }
+    }
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            scheduler: scheduler::Config::default(),
+            // What is in flight may arrive faster than it can be written: then it waits in memory.
+            scheduler: scheduler::Config { max_inflight: 24 << 20, ..scheduler::Config::default() },
             max_active: 64,
             give_up_after: Duration::from_secs(60),
             checkpoint: Duration::from_millis(500),
-            seed: 0,
+            order: Order::default(),
+            seed: None,
         }
     }
 }
@@ -62,6 +85,8 @@ impl Default for Config {
 pub struct Wanted {
     /// Its CID: the root of `index`.
     pub cid: Cid,
+    /// How urgent it is: a lower number goes first.
+    pub priority: u8,
     /// Its chunks. The index blocks are in the store already.
     pub index: Arc<ArtifactIndex>,
 }
@@ -71,6 +96,7 @@ pub struct Wanted {
 pub struct LinkOpener {
     node: NodeHandle,
     events: mpsc::Sender<(PeerId, LinkEvent)>,
+    buffers: Buffers,
 }
 
 /// Where the links of one [`LinkOpener`] report to.
@@ -79,13 +105,13 @@ pub struct LinkEvents(mpsc::Receiver<(PeerId, LinkEvent)>);
 /// A channel between links and the download that will use them.
 pub fn links(node: &NodeHandle) -> (LinkOpener, LinkEvents) {
     let (events, receiver) = mpsc::channel(EVENT_QUEUE);
-    (LinkOpener { node: node.clone(), events }, LinkEvents(receiver))
+    (LinkOpener { node: node.clone(), events, buffers: Buffers::new(KEPT_BUFFERS) }, LinkEvents(receiver))
 }
 
 impl LinkOpener {
     /// Connects to `peer` and opens a link.
     pub async fn open(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<PeerLink, ConnectError> {
-        PeerLink::open_with(&self.node, peer, addresses, Some(self.events.clone())).await
+        PeerLink::open_with(&self.node, peer, addresses, Some(self.events.clone()), self.buffers.clone()).await
     }
 }
 
@@ -93,7 +119,7 @@ impl LinkOpener {
 pub struct Inputs {
     /// Where chunks are written to, and served from meanwhile.
     pub catalog: Arc<Catalog>,
-    /// What to fetch, most urgent first.
+    /// What to fetch.
     pub wanted: Vec<Wanted>,
     /// Links to peers as they are found.
     pub links: mpsc::Receiver<Arc<PeerLink>>,

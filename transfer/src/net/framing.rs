@@ -9,6 +9,7 @@ use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use libp2p::StreamProtocol;
 use tokio::sync::mpsc;
 
+use super::buffers::{Buffer, Buffers};
 use crate::wire::{self, ReplyHeader, RequestHeader, WireError};
 
 /// The transfer protocol.
@@ -35,23 +36,25 @@ pub(super) async fn read_request<R: AsyncRead + Unpin>(reader: &mut R) -> Result
     Ok(Some(wire::decode_request(&header)?))
 }
 
-/// The next reply and its payload; `None` at a clean end.
+/// The next reply and its payload, in one of `buffers`; `None` at a clean end.
 pub(super) async fn read_reply<R: AsyncRead + Unpin>(
     reader: &mut R,
-) -> Result<Option<(ReplyHeader, Vec<u8>)>, FrameError> {
+    buffers: &Buffers,
+) -> Result<Option<(ReplyHeader, Buffer)>, FrameError> {
     let Some(header) = read_header(reader).await? else { return Ok(None) };
     let header = wire::decode_reply(&header)?;
-    let mut payload = vec![0; header.len as usize];
+    let mut payload = buffers.take(header.len as usize);
     reader.read_exact(&mut payload).await?;
     Ok(Some((header, payload)))
 }
 
 async fn read_header<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Option<Vec<u8>>, FrameError> {
     let mut prefix = [0; 4];
-    if reader.read(&mut prefix[..1]).await? == 0 {
+    let read = reader.read(&mut prefix).await?;
+    if read == 0 {
         return Ok(None);
     }
-    reader.read_exact(&mut prefix[1..]).await?;
+    reader.read_exact(&mut prefix[read..]).await?;
     let mut header = vec![0; wire::header_len(prefix)?];
     reader.read_exact(&mut header).await?;
     Ok(Some(header))

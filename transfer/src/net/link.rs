@@ -5,6 +5,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::address::{self, Scope};
+use super::buffers::{Buffer, Buffers};
 use super::command::ConnectError;
+use super::counted::Counted;
 use super::framing::{self, OutFrame};
 use super::handle::NodeHandle;
 use super::streams::Stream;
@@ -33,7 +36,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a link reports to a download.
 pub(super) enum LinkEvent {
     /// A chunk, not yet verified.
-    Chunk { request: scheduler::RequestId, slot: ArtifactSlot, index: ChunkIndex, bytes: Vec<u8> },
+    Chunk { request: scheduler::RequestId, slot: ArtifactSlot, index: ChunkIndex, bytes: Buffer },
     /// Nothing further for a request.
     Done { request: scheduler::RequestId },
     /// The peer will not serve a request.
@@ -58,7 +61,7 @@ pub struct HeadAnswer {
 /// The payload of a call's reply.
 struct CallAnswer {
     body: Reply,
-    payload: Vec<u8>,
+    payload: Buffer,
 }
 
 /// What a pending request is for.
@@ -123,6 +126,8 @@ pub struct PeerLink {
     scope: Scope,
     requests: mpsc::Sender<OutFrame>,
     table: Arc<Mutex<Table>>,
+    /// Bytes of replies that have come.
+    received: Arc<AtomicU64>,
     stop: CancellationToken,
     _tasks: DropGuard,
 }
@@ -130,27 +135,34 @@ pub struct PeerLink {
 impl PeerLink {
     /// Connects to `peer` and opens a stream for calls.
     pub async fn open(node: &NodeHandle, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Self, ConnectError> {
-        Self::open_with(node, peer, addresses, None).await
+        Self::open_with(node, peer, addresses, None, Buffers::new(0)).await
     }
 
-    /// Connects to `peer` and opens a stream whose transfers are reported to `events`.
+    /// Connects to `peer` and opens a stream whose transfers are reported to `events`, in some of `buffers`.
     pub(super) async fn open_with(
         node: &NodeHandle,
         peer: PeerId,
         addresses: Vec<Multiaddr>,
         events: Option<mpsc::Sender<(PeerId, LinkEvent)>>,
+        buffers: Buffers,
     ) -> Result<Self, ConnectError> {
         node.connect(peer, addresses).await?;
         let stream = node.open_stream(peer).await?;
         let (reader, writer) = stream.split();
         let (requests, queue) = mpsc::channel(REQUEST_QUEUE);
         let table = Arc::new(Mutex::new(Table::default()));
+        let (reader, received) = Counted::new(reader);
         let stop = CancellationToken::new();
-        let reading = Reading { peer, reader, table: table.clone(), events };
+        let reading = Reading { peer, reader, table: table.clone(), events, buffers };
         tokio::spawn(reading.run(stop.clone()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(framing::write_frames(writer, queue)));
         let scope = node.scope_of(&peer);
-        Ok(Self { peer, scope, requests, table, stop: stop.clone(), _tasks: stop.drop_guard() })
+        Ok(Self { peer, scope, requests, table, received, stop: stop.clone(), _tasks: stop.drop_guard() })
+    }
+
+    /// How many bytes of replies have come, those of a reply included that is not complete.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// The peer at the other end.
@@ -186,7 +198,7 @@ impl PeerLink {
     pub async fn block(&self, cid: &Cid) -> Result<Vec<u8>, LinkError> {
         let CallAnswer { body, payload } = self.call(Request::Block { cid: *cid }).await?;
         let error = match body {
-            Reply::Block if cid.verify(&payload).is_ok() => return Ok(payload),
+            Reply::Block if cid.verify(&payload).is_ok() => return Ok(payload.to_vec()),
             Reply::Block => LinkError::Corrupt(*cid),
             _ => LinkError::Unexpected,
         };
@@ -264,16 +276,17 @@ fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
 /// The task that reads.
 struct Reading {
     peer: PeerId,
-    reader: futures::io::ReadHalf<Stream>,
+    reader: Counted<futures::io::ReadHalf<Stream>>,
     table: Arc<Mutex<Table>>,
     events: Option<mpsc::Sender<(PeerId, LinkEvent)>>,
+    buffers: Buffers,
 }
 
 impl Reading {
     /// Reads until the stream ends or `stop` says so.
     async fn run(mut self, stop: CancellationToken) {
         let error = stop.run_until_cancelled(self.read()).await.unwrap_or(LinkError::Ended);
-        let Self { peer, reader, table, events } = self;
+        let Self { peer, reader, table, events, .. } = self;
         drop(reader);
         lock(&table).close(&error);
         if let Some(events) = events {
@@ -287,7 +300,7 @@ impl Reading {
     /// Reads until the stream ends, and says why it did.
     async fn read(&mut self) -> LinkError {
         loop {
-            match framing::read_reply(&mut self.reader).await {
+            match framing::read_reply(&mut self.reader, &self.buffers).await {
                 Ok(Some((header, payload))) => {
                     if let Err(error) = self.handle_reply(header, payload).await {
                         return error;
@@ -300,7 +313,7 @@ impl Reading {
         }
     }
 
-    async fn handle_reply(&mut self, header: ReplyHeader, payload: Vec<u8>) -> Result<(), LinkError> {
+    async fn handle_reply(&mut self, header: ReplyHeader, payload: Buffer) -> Result<(), LinkError> {
         match self.translate(header, payload)? {
             Some(event) => self.report(event).await,
             None => Ok(()),
@@ -308,7 +321,7 @@ impl Reading {
     }
 
     /// Finds what a reply answers. A call is answered at once, anything else becomes an event.
-    fn translate(&self, header: ReplyHeader, payload: Vec<u8>) -> Result<Option<LinkEvent>, LinkError> {
+    fn translate(&self, header: ReplyHeader, payload: Buffer) -> Result<Option<LinkEvent>, LinkError> {
         let mut table = lock(&self.table);
         let Entry::Occupied(mut entry) = table.pending.entry(header.id) else { return Err(LinkError::Unexpected) };
         let ends = matches!(header.body, Reply::Done | Reply::Refused(_));
@@ -337,7 +350,7 @@ impl Reading {
     }
 }
 
-fn call_answer(body: Reply, payload: Vec<u8>) -> Result<CallAnswer, LinkError> {
+fn call_answer(body: Reply, payload: Buffer) -> Result<CallAnswer, LinkError> {
     match body {
         Reply::Refused(refusal) => Err(LinkError::Refused(refusal)),
         body => Ok(CallAnswer { body, payload }),
@@ -349,7 +362,7 @@ fn chunks_event(
     slot: ArtifactSlot,
     awaited: &mut BTreeSet<ChunkIndex>,
     body: Reply,
-    bytes: Vec<u8>,
+    bytes: Buffer,
 ) -> Result<LinkEvent, LinkError> {
     match body {
         Reply::Chunk { index, encoding: 0 } if awaited.remove(&index) => {

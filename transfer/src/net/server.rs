@@ -19,11 +19,19 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::catalog::Catalog;
 use super::handle::NodeHandle;
 use super::streams::{IncomingStreams, Stream};
+use crate::upload;
 use interest::Interest;
 use session::Session;
 use sessions::{Place, Sessions};
 use subscriptions::Followers;
 use uploader::Uploader;
+
+/// How a server serves.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Who gets chunks when, and how fast they may be sent. Default: [`upload::Config::default`].
+    pub upload: upload::Config,
+}
 
 /// Serves until it is dropped.
 pub struct Server {
@@ -45,9 +53,9 @@ impl Server {
     ///
     /// # Panics
     /// If the node is served already: one node has one server.
-    pub fn start(node: &NodeHandle, catalog: Arc<Catalog>) -> Self {
+    pub fn start(node: &NodeHandle, catalog: Arc<Catalog>, config: Config) -> Self {
         let stop = CancellationToken::new();
-        let uploader = Uploader::start(catalog.clone(), &stop);
+        let uploader = Uploader::start(config.upload, catalog.clone(), &stop);
         let shared =
             Shared { node: node.clone(), catalog, uploader, interest: Arc::default(), followers: Followers::default() };
         let incoming = node.accept_streams().expect("a node has one server");

@@ -3,9 +3,11 @@
 //! TCP with TLS or Noise, and QUIC; with feature `dns` names in addresses of both, with feature `memory` addresses within
 //! this process.
 
+mod batched;
 #[cfg(feature = "dns")]
 mod names;
 mod security;
+mod tls;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU8;
@@ -21,6 +23,7 @@ use libp2p::{PeerId, Swarm, Transport as _, quic, tcp, yamux};
 
 use super::NodeError;
 use super::late_dial::LateDial;
+use batched::ReadAhead;
 
 /// How much later than TCP addresses the QUIC addresses of a peer are dialled: a few round trips over a long line, which
 /// TCP with TLS and yamux needs more of.
@@ -32,6 +35,8 @@ const DIALS_PER_PEER: NonZeroU8 = NonZeroU8::new(24).expect("24 is not zero");
 /// How a node dials, and how long it keeps a connection.
 #[derive(Clone, Debug)]
 pub struct TransportConfig {
+    /// Whether TCP connections may use TLS. Default: true. Without it they use Noise alone.
+    pub tls: bool,
     /// How long setting up a connection may take, from the first packet to the agreed protocols. Default: 4 s. A DHT query,
     /// which has 10 s, may have to wait twice for machines that were switched off.
     pub setup_timeout: Duration,
@@ -44,12 +49,13 @@ pub struct TransportConfig {
 
 impl Default for TransportConfig {
     fn default() -> Self {
-        Self { setup_timeout: Duration::from_secs(4), idle_timeout: Duration::from_secs(60), nameserver: None }
+        let (setup_timeout, idle_timeout) = (Duration::from_secs(4), Duration::from_secs(60));
+        Self { tls: true, setup_timeout, idle_timeout, nameserver: None }
     }
 }
 
 /// Connections to peers that have proved who they are.
-type Connections = Boxed<(PeerId, StreamMuxerBox)>;
+pub type Connections = Boxed<(PeerId, StreamMuxerBox)>;
 
 /// A Swarm that listens on nothing yet.
 ///
@@ -60,15 +66,19 @@ pub(super) fn build_swarm<B: NetworkBehaviour>(
     config: &TransportConfig,
     behaviour: B,
 ) -> Result<Swarm<B>, NodeError> {
-    let transport = transport(keypair, config)?;
+    let transport = connections(keypair, config)?;
     let config = swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(config.idle_timeout)
         .with_dial_concurrency_factor(DIALS_PER_PEER);
     Ok(Swarm::new(transport, behaviour, keypair.public().to_peer_id(), config))
 }
 
-fn transport(key: &Keypair, config: &TransportConfig) -> Result<Connections, NodeError> {
-    let transport = sockets(key)?;
+/// What a node dials and listens with, for programs that need nothing else of it.
+///
+/// # Errors
+/// [`NodeError::Transport`], if the key cannot be used for TLS or Noise.
+pub fn connections(key: &Keypair, config: &TransportConfig) -> Result<Connections, NodeError> {
+    let transport = sockets(key, config)?;
     #[cfg(feature = "memory")]
     let transport = transport.or_transport(within_process(key)).map(|either, _| either.into_inner()).boxed();
     let transport = TransportTimeout::new(transport, config.setup_timeout).boxed();
@@ -77,10 +87,11 @@ fn transport(key: &Keypair, config: &TransportConfig) -> Result<Connections, Nod
     Ok(transport)
 }
 
-fn sockets(key: &Keypair) -> Result<Connections, NodeError> {
+fn sockets(key: &Keypair, config: &TransportConfig) -> Result<Connections, NodeError> {
     let tcp = tcp::tokio::Transport::new(tcp::Config::default())
+        .map(|socket, _| ReadAhead::new(socket))
         .upgrade(Version::V1Lazy)
-        .authenticate(security::tls_or_noise(key)?)
+        .authenticate(security::tls_or_noise(key, config.tls)?)
         .multiplex(yamux::Config::default())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let quic = LateDial::new(quic::tokio::Transport::new(quic::Config::new(key)), TCP_HEAD_START)

@@ -3,7 +3,6 @@
 //! Invariant: a chunk is missing, in flight in one or two requests, or verified. Only this type changes that; `missing`
 //! holds exactly the missing ones.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkSet};
@@ -37,9 +36,9 @@ pub(super) struct Chunks {
     states: Vec<State>,
     missing: ChunkSet,
     haves: Haves,
-    /// Those in flight in one request, for the endgame.
-    single: BTreeMap<ChunkIndex, RequestId>,
     verified: u32,
+    /// Chunks in flight in two requests.
+    seconded: u32,
 }
 
 impl Chunks {
@@ -52,7 +51,7 @@ impl Chunks {
             missing.insert(chunk);
         }
         let verified = len - missing.count();
-        Self { slot, index, states, missing, haves: Haves::new(len), single: BTreeMap::new(), verified }
+        Self { slot, index, states, missing, haves: Haves::new(len), verified, seconded: 0 }
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -65,6 +64,11 @@ impl Chunks {
 
     pub(super) fn has_missing(&self) -> bool {
         !self.missing.is_empty()
+    }
+
+    /// How many chunks are in flight in two requests.
+    pub(super) fn seconded(&self) -> u32 {
+        self.seconded
     }
 
     /// The length of a chunk in bytes; 0 for one that does not exist.
@@ -93,6 +97,12 @@ impl Chunks {
         let useful = self.haves.useful(peer)?;
         let rank = |chunk: &ChunkIndex| (policy.rank(self.slot, *chunk, self.haves.count(*chunk)), *chunk);
         let first = policy::sample(useful, start).min_by_key(rank)?;
+        self.run_from(peer, first, bytes)
+    }
+
+    /// A chunk that is missing and that a peer has, and those after it for which that holds too, up to `bytes`.
+    pub(super) fn run_from(&self, peer: PeerKey, first: ChunkIndex, bytes: u64) -> Option<ChunkRange> {
+        let useful = self.haves.useful(peer).filter(|useful| useful.contains(first))?;
         let mut room = bytes.saturating_sub(self.chunk_len(first));
         let more = (first.0 + 1..self.len()).map(ChunkIndex).take_while(|chunk| {
             let len = self.chunk_len(*chunk);
@@ -104,12 +114,11 @@ impl Chunks {
         Some(ChunkRange { start: first.0, end })
     }
 
-    /// A chunk that one request has in flight and `peer` may be asked for too: the one that `late` says is the furthest
-    /// from arriving.
-    pub(super) fn pick_duplicate(&self, peer: PeerKey, late: impl Fn(RequestId) -> Option<u64>) -> Option<ChunkIndex> {
-        let candidates = self.single.iter().filter(|(chunk, _)| self.haves.has(peer, **chunk));
-        let ranked = candidates.filter_map(|(chunk, request)| Some((late(*request)?, *chunk)));
-        ranked.max_by_key(|(late, chunk)| (*late, *chunk)).map(|(_, chunk)| chunk)
+    /// Whether `peer` may be asked for a chunk that is on its way from somebody else: it has it, and nobody else was asked as
+    /// well.
+    pub(super) fn can_second(&self, peer: PeerKey, chunk: ChunkIndex) -> bool {
+        let state = self.states.get(chunk.0 as usize);
+        matches!(state, Some(State::Inflight { second: None, .. })) && self.haves.has(peer, chunk)
     }
 
     /// The first missing chunks go in flight, others get a second request. Not for verified ones, nor for a third.
@@ -119,11 +128,10 @@ impl Chunks {
             State::Missing => {
                 self.set_missing(chunk, false);
                 self.states[position] = State::Inflight { first: request, second: None };
-                self.single.insert(chunk, request);
             }
             State::Inflight { first, second: None } => {
                 self.states[position] = State::Inflight { first, second: Some(request) };
-                self.single.remove(&chunk);
+                self.seconded += 1;
             }
             state => debug_assert!(false, "{chunk} was sent while {state:?}"),
         }
@@ -136,11 +144,10 @@ impl Chunks {
             Some(&State::Inflight { first, second: Some(second) }) if first == request || second == request => {
                 let rest = if first == request { second } else { first };
                 self.states[position] = State::Inflight { first: rest, second: None };
-                self.single.insert(chunk, rest);
+                self.seconded -= 1;
                 false
             }
             Some(&State::Inflight { first, second: None }) if first == request => {
-                self.single.remove(&chunk);
                 self.states[position] = State::Missing;
                 self.set_missing(chunk, true);
                 true
@@ -161,7 +168,7 @@ impl Chunks {
                 [None, None]
             }
             State::Inflight { first, second } => {
-                self.single.remove(&chunk);
+                self.seconded -= u32::from(second.is_some());
                 [Some(first), second]
             }
         };
@@ -180,8 +187,7 @@ impl Chunks {
 
     /// Checks the invariants against what the requests say; for tests.
     pub(super) fn check(&self, pending: impl Fn(RequestId, ChunkIndex) -> bool) {
-        let mut verified = 0;
-        let mut missing = 0;
+        let (mut verified, mut missing, mut seconded) = (0, 0, 0);
         for (position, state) in self.states.iter().enumerate() {
             let chunk = ChunkIndex(u32::try_from(position).expect("checked when built"));
             match *state {
@@ -193,11 +199,11 @@ impl Chunks {
                 State::Inflight { first, second } => {
                     assert!(pending(first, chunk), "{chunk} is in flight in a request that does not have it");
                     assert!(second.is_none_or(|second| second != first && pending(second, chunk)));
-                    assert_eq!(self.single.get(&chunk).copied(), second.is_none().then_some(first));
+                    seconded += u32::from(second.is_some());
                 }
             }
         }
-        assert_eq!(verified, self.verified);
+        assert_eq!((verified, seconded), (self.verified, self.seconded));
         assert_eq!(missing, self.missing.count(), "exactly the missing chunks are listed");
         self.haves.check(&self.missing);
     }

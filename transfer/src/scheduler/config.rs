@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-/// Limits of a scheduler. The defaults are those that other swarms settled on: `swarm` section of `ARCHITECTURE.md`.
+/// Limits of a scheduler. `ARCHITECTURE.md` says where the defaults come from.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Bytes in flight in all. Default 64 MiB; 8 MiB suits a machine with little memory.
     pub max_inflight: u64,
-    /// Bytes in flight of one peer before anything is known of it. Default 512 KiB.
+    /// Bytes in flight of one peer before anything is known of it. Default 128 KiB: one chunk.
     pub first_window: u64,
-    /// The least window of a peer, in bytes. Default 256 KiB: two chunks, one being sent while the next is asked for.
+    /// The least window of a peer, in bytes. Default 128 KiB: one chunk.
     pub min_window: u64,
     /// The largest window of a peer, in bytes. Default 16 MiB.
     pub max_window: u64,
@@ -25,14 +25,16 @@ pub struct Config {
     pub min_timeout: Duration,
     /// The longest such time. Default 15 s.
     pub max_timeout: Duration,
+    /// Peers that are used at a time. Default 128. One more takes the place of one that disappointed, or is not used.
+    pub max_peers: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             max_inflight: 64 << 20,
-            first_window: 512 << 10,
-            min_window: 256 << 10,
+            first_window: 128 << 10,
+            min_window: 128 << 10,
             max_window: 16 << 20,
             max_request: 1 << 20,
             horizon: Duration::from_millis(250),
@@ -40,6 +42,7 @@ impl Default for Config {
             first_timeout: Duration::from_secs(5),
             min_timeout: Duration::from_secs(2),
             max_timeout: Duration::from_secs(15),
+            max_peers: 128,
         }
     }
 }

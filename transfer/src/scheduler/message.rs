@@ -55,6 +55,11 @@ pub enum Action {
         /// Whom.
         peer: PeerKey,
     },
+    /// Let go of a peer: there are enough others. It may come back.
+    Drop {
+        /// Whom.
+        peer: PeerKey,
+    },
     /// Have nothing more to do with a peer in this run.
     Ban {
         /// Whom.
@@ -121,4 +126,6 @@ pub struct Stats {
     pub duplicates: u64,
     /// Times that a peer stalled.
     pub stalls: u64,
+    /// Chunks that were asked of a slow peer and went to a faster one.
+    pub stolen: u64,
 }

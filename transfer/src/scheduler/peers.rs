@@ -13,10 +13,21 @@ const RATE_WEIGHT: f64 = 0.4;
 const GROWTH: f64 = 2.0;
 /// Requests that a window is divided into: the largest, of 16 MiB, into the longest requests, of 1 MiB.
 const PORTIONS: u64 = 16;
-/// The first wait of a peer that stalled; doubles with each stall up to the longest.
+/// The first wait of a peer that stalled, or lacks what it said it had; doubles with each point against it.
 const PENALTY_MIN: Duration = Duration::from_secs(1);
-/// The longest wait of a peer that stalled.
+/// The longest such wait.
 const PENALTY_MAX: Duration = Duration::from_secs(30);
+/// Bytes that a peer has to deliver for its silence to end: whoever sends a byte now and then is silent.
+const MIN_PROGRESS: u64 = 16 << 10;
+/// How long a peer of which nothing is known yet is thought to take for a chunk.
+const FIRST_GUESS: Duration = Duration::from_millis(500);
+
+/// The least time in which a peer has to say that a request has ended which was taken back.
+const MIN_RECALL_PATIENCE: Duration = Duration::from_millis(100);
+/// The most: it may be busy with others, or gone.
+const MAX_RECALL_PATIENCE: Duration = Duration::from_millis(500);
+/// What is expected to take longer than this, in seconds, is expected to take so long.
+const MAX_EXPECTED: f64 = 3600.0;
 
 /// A connected peer.
 pub(super) struct Peer {
@@ -29,9 +40,14 @@ pub(super) struct Peer {
     response: Response,
     /// When it last delivered something, or was first asked after it had nothing to do.
     active: Instant,
+    /// The same, but for a suspect: since when it has delivered nothing, however often it was asked.
+    silent_since: Instant,
+    /// Bytes of its replies, verified or not, when it was last seen to deliver.
+    received: u64,
     /// Nothing is asked of it before this.
     resting_until: Option<Instant>,
-    stalls: u32,
+    /// Something was taken from it because it was slow, and it has delivered nothing since.
+    is_suspect: bool,
 }
 
 impl Peer {
@@ -41,17 +57,19 @@ impl Peer {
             inflight: 0,
             window: config.first_window,
             rate: Rate { since: now, bytes: 0, per_second: None },
-            response: Response { least: None, mean: None, deviation: Duration::ZERO },
+            response: Response { least: None, mean: None, deviation: Duration::ZERO, delay: Duration::ZERO },
             active: now,
+            silent_since: now,
+            received: 0,
             resting_until: None,
-            stalls: 0,
+            is_suspect: false,
         }
     }
 
     /// How many bytes may be asked for now; 0: none. Asks in portions of the window: long requests where it is large, single
     /// chunks where it is small and a swarm is better off with what is rare than with what is adjacent.
     pub(super) fn room(&self, now: Instant, config: &Config) -> u64 {
-        if self.resting_until.is_some_and(|until| now < until) {
+        if self.rests_until(now).is_some() {
             return 0;
         }
         let portion = (self.window / PORTIONS).clamp(1, config.max_request);
@@ -62,18 +80,31 @@ impl Peer {
     pub(super) fn handle_sent(&mut self, now: Instant, request: RequestId, bytes: u64) {
         if self.inflight == 0 {
             self.active = now;
+            if !self.is_suspect {
+                self.silent_since = now;
+            }
             self.rate.restart(now);
         }
         self.requests.insert(request);
         self.inflight += bytes;
     }
 
-    /// A chunk has arrived; `first_after` is the time from its request, if it is the request's first.
-    pub(super) fn handle_bytes(&mut self, now: Instant, bytes: u64, first_after: Option<Duration>, config: &Config) {
+    /// A chunk has arrived; `first_after`, if it is its request's first: the time from the request, and the bytes that had to
+    /// come before.
+    pub(super) fn handle_bytes(
+        &mut self,
+        now: Instant,
+        bytes: u64,
+        first_after: Option<(Duration, u64)>,
+        config: &Config,
+    ) {
+        self.inflight -= bytes;
         self.active = now;
-        self.stalls = 0;
-        if let Some(sample) = first_after {
-            self.response.add(sample);
+        self.silent_since = now;
+        self.is_suspect = false;
+        if let Some((sample, ahead)) = first_after {
+            let own = self.rate.per_second.map_or(0.0, |rate| ahead as f64 / rate.max(1.0));
+            self.response.add(sample, Duration::from_secs_f64(own.min(MAX_EXPECTED)));
         }
         self.window = self.window.saturating_add(bytes).min(config.max_window);
         if let Some(rate) = self.rate.add(now, bytes) {
@@ -83,16 +114,41 @@ impl Peer {
         }
     }
 
+    /// `total` bytes of its replies have come since it was connected, verified or not. Chunks of half a MiB over a slow line
+    /// take longer than any timeout: what counts is that bytes come.
+    pub(super) fn handle_received(&mut self, now: Instant, total: u64) {
+        if total.saturating_sub(self.received) >= MIN_PROGRESS {
+            self.received = total;
+            self.active = now;
+            self.silent_since = now;
+        }
+    }
+
     /// It was asked and has delivered nothing for its timeout.
-    pub(super) fn handle_stall(&mut self, now: Instant, config: &Config) {
-        let penalty = PENALTY_MIN.saturating_mul(1 << self.stalls.min(8)).min(PENALTY_MAX);
-        self.stalls += 1;
+    pub(super) fn handle_stall(&mut self, config: &Config) {
         self.window = config.min_window;
+        self.is_suspect = true;
+    }
+
+    /// What it was asked for goes to a faster one.
+    pub(super) fn handle_steal(&mut self) {
+        self.is_suspect = true;
+    }
+
+    /// It has disappointed, and there are `points` against it. Returns until when it rests at least.
+    pub(super) fn punish(&mut self, now: Instant, points: f64) -> Instant {
+        let penalty = PENALTY_MIN.mul_f64((points - 1.0).clamp(0.0, 8.0).exp2()).min(PENALTY_MAX);
         self.rest(now + penalty);
+        now + penalty
     }
 
     pub(super) fn rest(&mut self, until: Instant) {
         self.resting_until = Some(self.resting_until.map_or(until, |already| already.max(until)));
+    }
+
+    /// Whether it may be given what others are too slow for.
+    pub(super) fn may_steal(&self) -> bool {
+        !self.is_suspect
     }
 
     /// When it counts as stalled, if it delivers nothing until then.
@@ -102,16 +158,31 @@ impl Peer {
         (self.inflight > 0).then_some(self.active + timeout)
     }
 
+    /// Whether it has had to rest and need not any more. Says so once.
+    pub(super) fn take_rested(&mut self, now: Instant) -> bool {
+        self.resting_until.take_if(|until| *until <= now).is_some()
+    }
+
     pub(super) fn rests_until(&self, now: Instant) -> Option<Instant> {
         self.resting_until.filter(|until| *until > now)
     }
 
-    /// How long what is in flight will take, in milliseconds; more the less is known.
-    pub(super) fn backlog_ms(&self) -> u64 {
-        match self.rate.per_second {
-            Some(rate) if rate > 0.0 => (self.inflight as f64 / rate * 1000.0) as u64,
-            _ => u64::MAX,
-        }
+    /// How long it will take for the next `bytes`. A peer that has been silent for some time is expected to be so for as long
+    /// again.
+    pub(super) fn expect(&self, now: Instant, bytes: u64) -> Duration {
+        let silence = if self.inflight > 0 { now.saturating_duration_since(self.silent_since) } else { Duration::ZERO };
+        let delivery = match self.rate.per_second {
+            Some(rate) if rate > 0.0 => {
+                self.response.delay + Duration::from_secs_f64((bytes as f64 / rate).min(MAX_EXPECTED))
+            }
+            _ => FIRST_GUESS,
+        };
+        delivery.max(silence)
+    }
+
+    /// How long it may take to say that a request has ended which was taken back from it.
+    pub(super) fn recall_patience(&self) -> Duration {
+        (4 * self.response.delay).clamp(MIN_RECALL_PATIENCE, MAX_RECALL_PATIENCE)
     }
 
     /// Bytes per second as last measured.
@@ -155,10 +226,16 @@ struct Response {
     least: Option<Duration>,
     mean: Option<Duration>,
     deviation: Duration,
+    /// The mean of what of it was not for bytes that we had asked for before: the way there and back, and the peer's work for
+    /// others.
+    delay: Duration,
 }
 
 impl Response {
-    fn add(&mut self, sample: Duration) {
+    /// `own`: how much of it was for what we had asked for before.
+    fn add(&mut self, sample: Duration, own: Duration) {
+        let delay = sample.saturating_sub(own);
+        self.delay = if self.mean.is_none() { delay } else { (self.delay * 7 + delay) / 8 };
         self.least = Some(self.least.map_or(sample, |least| least.min(sample)));
         match self.mean {
             None => {

@@ -1,5 +1,8 @@
 //! In which order missing chunks are asked for.
 
+use std::fmt;
+use std::str::FromStr;
+
 use phase_core::{ChunkIndex, ChunkSet};
 
 use super::ArtifactSlot;
@@ -16,6 +19,11 @@ pub trait Policy: Send {
     /// The rank of a chunk that `peers` peers with a part of the artifact have. Peers with all of it do not count: they
     /// make no chunk rarer than another.
     fn rank(&self, slot: ArtifactSlot, chunk: ChunkIndex, peers: u32) -> (u32, u64);
+
+    /// Whether artifacts of the same priority are to be fetched in their order too. By default they are not.
+    fn is_ordered(&self) -> bool {
+        false
+    }
 }
 
 /// The chunk that the fewest have goes first; among equals a random one, another one at every client, so that clients
@@ -42,7 +50,71 @@ impl Policy for Sequential {
     fn rank(&self, _: ArtifactSlot, chunk: ChunkIndex, _: u32) -> (u32, u64) {
         (0, u64::from(chunk.0))
     }
+
+    fn is_ordered(&self) -> bool {
+        true
+    }
 }
+
+/// In a random order, another one at every client, whatever others have.
+#[derive(Clone, Copy, Debug)]
+pub struct Random {
+    /// Where the order comes from.
+    pub seed: u64,
+}
+
+impl Policy for Random {
+    fn rank(&self, slot: ArtifactSlot, chunk: ChunkIndex, _: u32) -> (u32, u64) {
+        RarestFirst { seed: self.seed }.rank(slot, chunk, 0)
+    }
+}
+
+/// The policies there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// [`RarestFirst`]: what suits a swarm.
+    #[default]
+    RarestFirst,
+    /// [`Sequential`]: what suits a reader.
+    Sequential,
+    /// [`Random`]: to compare with.
+    Random,
+}
+
+impl Order {
+    /// The policy, with `seed` for what is random in it.
+    pub fn policy(self, seed: u64) -> Box<dyn Policy> {
+        match self {
+            Self::RarestFirst => Box::new(RarestFirst { seed }),
+            Self::Sequential => Box::new(Sequential),
+            Self::Random => Box::new(Random { seed }),
+        }
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RarestFirst => "rarest",
+            Self::Sequential => "sequential",
+            Self::Random => "random",
+        })
+    }
+}
+
+impl FromStr for Order {
+    type Err = OrderError;
+
+    fn from_str(text: &str) -> Result<Self, OrderError> {
+        let orders = [Self::RarestFirst, Self::Sequential, Self::Random];
+        orders.into_iter().find(|order| order.to_string() == text).ok_or_else(|| OrderError(text.to_owned()))
+    }
+}
+
+/// A text that names no [`Order`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no order: rarest, sequential or random")]
+pub struct OrderError(String);
 
 /// The chunks of a set that are worth ranking: all of a small one; of a large one the first, and some from position
 /// `start` on.

@@ -12,3 +12,4 @@ mod server_keeps_within_bounds;
 mod server_refuses_nonsense;
 mod silence;
 mod stranger;
+mod uploads_are_shared_out;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use phase_core::{Artifact, ChunkerParams, Cid, FileStore, ImportOptions, Store};
 use phase_transfer::net::bootstrap::BootstrapPeer;
 use phase_transfer::net::catalog::Catalog;
-use phase_transfer::net::server::Server;
+use phase_transfer::net::server::{self, Server};
 use phase_transfer::net::{DhtConfig, Multiaddr, Node, NodeConfig, NodeHandle, Role};
 use tokio::time::Instant;
 
@@ -89,6 +89,14 @@ impl Served {
 
     /// Serves what `wrap` makes of the store.
     pub(crate) async fn start_with(wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Self {
+        Self::start_configured(wrap, server::Config::default()).await
+    }
+
+    /// The same, with settings of its own.
+    pub(crate) async fn start_configured(
+        wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+        config: server::Config,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("source");
         std::fs::write(&source, content()).unwrap();
@@ -98,7 +106,7 @@ impl Served {
         let artifact = store.import(&source, &options, &mut |_| {}).unwrap();
         let node = start(Role::Server, &[]).await;
         let catalog = Arc::new(Catalog::new(wrap(Arc::new(store))));
-        let server = Server::start(node.handle(), catalog.clone());
+        let server = Server::start(node.handle(), catalog.clone(), config);
         Self { node, catalog, artifact, _server: server, _folder: folder }
     }
 

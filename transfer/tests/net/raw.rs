@@ -1,5 +1,7 @@
 //! A transfer stream on which anything can be written.
 
+use std::collections::BTreeMap;
+
 use futures::io::{ReadHalf, WriteHalf};
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use phase_core::ChunkRange;
@@ -61,14 +63,15 @@ impl Raw {
     pub(crate) async fn assert_served(&mut self, served: &Served, id: u32) {
         let ranges = vec![ChunkRange::new(0, served.artifact.index().len()).unwrap()];
         self.ask(id, Request::Chunks { artifact: served.cid(), ranges }).await;
-        let mut bytes = Vec::new();
+        let mut chunks = BTreeMap::new();
         while let Some((header, payload)) = self.reply().await {
             assert_eq!(header.id, RequestId(id));
             match header.body {
-                Reply::Chunk { .. } => bytes.extend(payload),
+                // In any order.
+                Reply::Chunk { index, .. } => assert!(chunks.insert(index, payload).is_none(), "sent twice"),
                 body => {
                     assert_eq!(body, Reply::Done);
-                    assert!(bytes == content());
+                    assert!(chunks.into_values().collect::<Vec<_>>().concat() == content());
                     return;
                 }
             }

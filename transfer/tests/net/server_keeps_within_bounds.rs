@@ -6,7 +6,9 @@ use std::sync::Arc;
 use futures::future::join_all;
 use phase_core::index::ChunkEntry;
 use phase_core::store::Partial;
-use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkerParams, Cid, HashAlgorithm, MemStore, Store as _};
+use phase_core::{
+    ArtifactIndex, ChunkIndex, ChunkRange, ChunkerParams, Cid, HashAlgorithm, MemStore, Store as _, StoreError,
+};
 use phase_transfer::wire::{Refusal, Reply, Request, RequestId};
 use tokio::sync::watch;
 
@@ -281,6 +283,49 @@ async fn a_subscription_ends_once_however_it_ends() {
         assert_eq!(stream.reply_to(2).await, Reply::Done);
         stream.ask(12, cancel(2)).await;
         stream.assert_served(&served, 3).await;
+    })
+    .await;
+}
+
+/// Somebody who does not read must not keep the fetch from being resumed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_that_ends_early_is_let_go_however_much_of_it_is_being_sent() {
+    in_time(async {
+        const REQUESTS: u32 = 8;
+        let served = Served::start().await;
+        let index = served.artifact.index().clone();
+        let store = MemStore::default();
+        let fetching = store.partial(&served.cid(), index.clone()).unwrap();
+        for (position, chunk) in (0..index.len() - 1).zip(index.chunks()) {
+            let mut bytes = vec![0; chunk.len as usize];
+            served.artifact.read_at(chunk.offset, &mut bytes).unwrap();
+            fetching.write_chunk(ChunkIndex(position), &bytes).unwrap();
+        }
+        let (changed, damaged) = (served.catalog.begin(fetching), served.catalog.damaged());
+        let node = stranger(&served).await;
+        let mut stream = Raw::open(&node, &served).await;
+        let ranges = vec![ChunkRange::new(0, index.len() - 1).unwrap()];
+        for id in 0..REQUESTS {
+            stream.ask(id, Request::Chunks { artifact: served.cid(), ranges: ranges.clone() }).await;
+        }
+        // 8 MiB have begun to come, of which a fraction fits into the buffers on the way.
+        let first = stream.reply().await.unwrap();
+        assert!(matches!(first.0.body, Reply::Chunk { .. }));
+        assert!(matches!(store.partial(&served.cid(), index.clone()), Err(StoreError::Busy { .. })));
+        served.catalog.abandon(&served.cid());
+        drop(changed);
+        assert_eq!(store.partial(&served.cid(), index.clone()).unwrap().have().count(), index.len() - 1);
+        let mut ends = BTreeMap::new();
+        while ends.len() < REQUESTS as usize {
+            let (header, _) = stream.reply().await.unwrap();
+            if !matches!(header.body, Reply::Chunk { .. }) {
+                assert_eq!(ends.insert(header.id, header.body), None, "ended twice");
+            }
+        }
+        assert!(ends.values().any(|end| matches!(end, Reply::Refused(Refusal::Missing))), "{ends:?}");
+        // What the server has of it itself is there, and not taken for damaged.
+        stream.assert_served(&served, REQUESTS).await;
+        assert!(!damaged.has_changed().unwrap());
     })
     .await;
 }

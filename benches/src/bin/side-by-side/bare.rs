@@ -13,17 +13,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
+use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::SwarmEvent;
-use libp2p::swarm::dial_opts::DialOpts;
-use libp2p::{Multiaddr, Stream, StreamProtocol, Swarm, SwarmBuilder, tcp, tls, yamux};
+use libp2p::{Multiaddr, Stream, StreamProtocol, Swarm, swarm};
+use libp2p_stream::Control;
 use phase_benches::Result;
 use phase_benches::measure::{Stopwatch, peak_memory};
+use phase_transfer::net::{self, TransportConfig};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::Transport;
 use crate::child::{self, Fetched};
+use crate::contender::{Shape, Transport};
+use crate::stock;
 
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/bare/1");
 /// Bytes read, hashed and written at a time.
@@ -34,13 +37,16 @@ const BUFFERS: usize = 8;
 /// How long opening a stream may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A node that does nothing but open and take streams.
+type Bare = Swarm<libp2p_stream::Behaviour>;
+
 /// A buffer and the place in the file that its bytes belong to.
 type Piece = (Range<u64>, Vec<u8>);
 
 /// The serving process: sends of `file` what is asked for.
-pub(crate) async fn serve(transport: Transport, file: &Path) -> Result<()> {
+pub(crate) async fn serve(transport: Transport, shape: Shape, file: &Path) -> Result<()> {
     let file = Arc::new(File::open(file)?);
-    let mut swarm = swarm()?;
+    let mut swarm = swarm(transport, shape)?;
     let mut incoming = swarm.behaviour().new_control().accept(PROTOCOL)?;
     swarm.listen_on(transport.listen_address())?;
     let address = loop {
@@ -58,25 +64,25 @@ pub(crate) async fn serve(transport: Transport, file: &Path) -> Result<()> {
     child::serve_until_told(address).await
 }
 
-/// The fetching process: fetches `size` bytes into `path` over `streams` streams.
-pub(crate) async fn fetch(address: Multiaddr, path: &Path, size: u64, streams: u64) -> Result<Fetched> {
+/// The fetching process: fetches `size` bytes into `path`.
+pub(crate) async fn fetch(
+    transport: Transport,
+    shape: Shape,
+    address: Multiaddr,
+    path: &Path,
+    size: u64,
+) -> Result<Fetched> {
     let Some(Protocol::P2p(peer)) = address.iter().last() else { return Err("the address names no peer".into()) };
-    let mut swarm = swarm()?;
-    swarm.dial(DialOpts::peer_id(peer).addresses(vec![address]).build())?;
-    loop {
-        match swarm.select_next_some().await {
-            SwarmEvent::ConnectionEstablished { .. } => break,
-            SwarmEvent::OutgoingConnectionError { error, .. } => return Err(error.into()),
-            _ => {}
-        }
+    let mut controls = Vec::new();
+    for _ in 0..shape.connections {
+        controls.push(connect(swarm(transport, shape)?, &address).await?);
     }
-    let mut control = swarm.behaviour().new_control();
-    tokio::spawn(drive(swarm));
 
     let watch = Stopwatch::start()?;
     let file = Arc::new(File::create(path)?);
     let mut receiving = JoinSet::new();
-    for part in parts(size, streams) {
+    for (number, part) in parts(size, shape.streams).enumerate() {
+        let control = &mut controls[number % shape.connections as usize];
         // Left alone, it may wait for ever.
         let mut stream = tokio::time::timeout(OPEN_TIMEOUT, control.open_stream(peer, PROTOCOL)).await??;
         // The other side takes one new stream at a time and drops any further one.
@@ -116,16 +122,34 @@ pub(crate) fn digest_of_pieces(path: &Path) -> io::Result<String> {
     Ok(all.finalize().to_string())
 }
 
-fn swarm() -> Result<Swarm<libp2p_stream::Behaviour>> {
-    Ok(SwarmBuilder::with_new_identity()
-        .with_tokio()
-        .with_tcp(tcp::Config::default(), tls::Config::new, yamux::Config::default)?
-        .with_quic()
-        .with_behaviour(|_| libp2p_stream::Behaviour::new())?
-        .build())
+/// A connection of its own, which is there when this returns.
+async fn connect(mut swarm: Bare, address: &Multiaddr) -> Result<Control> {
+    swarm.dial(address.clone())?;
+    loop {
+        match swarm.select_next_some().await {
+            SwarmEvent::ConnectionEstablished { .. } => break,
+            SwarmEvent::OutgoingConnectionError { error, .. } => return Err(error.into()),
+            _ => {}
+        }
+    }
+    let control = swarm.behaviour().new_control();
+    tokio::spawn(drive(swarm));
+    Ok(control)
 }
 
-async fn drive(mut swarm: Swarm<libp2p_stream::Behaviour>) {
+fn swarm(transport: Transport, shape: Shape) -> Result<Bare> {
+    let key = Keypair::generate_ed25519();
+    let connections = if shape.stock {
+        stock::connections(&key, transport)?
+    } else {
+        let tls = transport != Transport::Noise;
+        net::connections(&key, &TransportConfig { tls, ..TransportConfig::default() })?
+    };
+    let config = swarm::Config::with_tokio_executor();
+    Ok(Swarm::new(connections, libp2p_stream::Behaviour::new(), key.public().to_peer_id(), config))
+}
+
+async fn drive(mut swarm: Bare) {
     loop {
         swarm.select_next_some().await;
     }

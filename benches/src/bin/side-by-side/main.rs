@@ -10,17 +10,22 @@
 
 mod bare;
 mod child;
+mod contender;
 mod phase;
 mod report;
 mod rounds;
+mod stock;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use libp2p::Multiaddr;
 use phase_benches::size::ByteSize;
 use phase_benches::{Result, chain};
+use phase_client::MemoryProfile;
+
+use contender::{Contender, Shape, Transport};
 
 /// Fetches one file over and over: with the bare pipeline (pread, libp2p stream, BLAKE3, pwrite; nothing else) and
 /// with Phase, in turn, and prints the ratio of their speeds.
@@ -48,70 +53,16 @@ struct Options {
     /// What both contenders run over.
     #[arg(long, value_enum, default_value_t = Transport::Tls)]
     transport: Transport,
-    /// Only these contenders; the ratio needs Phase and a bare one.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "bare-1,bare-2,phase")]
+    /// Who fetches: phase; bare-<streams>[x<connections>], the pipeline over Phase's own transport; stock-<streams>…, over
+    /// libp2p's as it comes. The ratio needs Phase and another one
+    #[arg(long, value_delimiter = ',', default_value = "stock-1,bare-1,bare-2,phase")]
     contenders: Vec<Contender>,
+    /// How much memory the Phase client may use.
+    #[arg(long, value_enum, default_value_t = MemoryProfile::Normal)]
+    memory: MemoryProfile,
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
-}
-
-/// Who fetches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Contender {
-    /// The bare pipeline over one stream.
-    #[value(name = "bare-1")]
-    Bare1,
-    /// The bare pipeline over two streams of one connection.
-    #[value(name = "bare-2")]
-    Bare2,
-    /// A Phase client from a Phase provider.
-    Phase,
-}
-
-impl Contender {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Bare1 => "bare, 1 stream",
-            Self::Bare2 => "bare, 2 streams",
-            Self::Phase => "Phase fetch",
-        }
-    }
-}
-
-/// What the bytes travel over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Transport {
-    /// TCP with TLS and yamux.
-    Tls,
-    /// QUIC.
-    Quic,
-}
-
-impl Transport {
-    /// An address of this machine on a free port.
-    fn listen_address(self) -> Multiaddr {
-        let text = match self {
-            Self::Tls => "/ip4/127.0.0.1/tcp/0",
-            Self::Quic => "/ip4/127.0.0.1/udp/0/quic-v1",
-        };
-        text.parse().expect("a multiaddr")
-    }
-
-    /// As a child process is told.
-    fn argument(self) -> &'static str {
-        match self {
-            Self::Tls => "tls",
-            Self::Quic => "quic",
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Tls => "TCP + TLS + yamux",
-            Self::Quic => "QUIC",
-        }
-    }
 }
 
 /// The processes that the parent starts.
@@ -121,10 +72,18 @@ enum Child {
     ServeBare {
         #[arg(value_enum)]
         transport: Transport,
+        contender: Contender,
         file: PathBuf,
     },
     #[command(hide = true)]
-    FetchBare { address: Multiaddr, file: PathBuf, size: u64, streams: u64 },
+    FetchBare {
+        #[arg(value_enum)]
+        transport: Transport,
+        contender: Contender,
+        address: Multiaddr,
+        file: PathBuf,
+        size: u64,
+    },
     #[command(hide = true)]
     ServePhase {
         #[arg(value_enum)]
@@ -132,7 +91,16 @@ enum Child {
         store: PathBuf,
     },
     #[command(hide = true)]
-    FetchPhase { address: Multiaddr, store: PathBuf, trust_root: PathBuf },
+    FetchPhase {
+        #[arg(value_enum)]
+        transport: Transport,
+        address: Multiaddr,
+        store: PathBuf,
+        trust_root: PathBuf,
+        /// The memory profile.
+        #[arg(long, value_enum, default_value_t = MemoryProfile::Normal)]
+        memory: MemoryProfile,
+    },
 }
 
 fn main() -> ExitCode {
@@ -154,14 +122,21 @@ fn run_child(child: Child) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         match child {
-            Child::ServeBare { transport, file } => bare::serve(transport, &file).await,
-            Child::FetchBare { address, file, size, streams } => {
-                child::tell(&bare::fetch(address, &file, size, streams).await?)
+            Child::ServeBare { transport, contender, file } => bare::serve(transport, shape(contender)?, &file).await,
+            Child::FetchBare { transport, contender, address, file, size } => {
+                child::tell(&bare::fetch(transport, shape(contender)?, address, &file, size).await?)
             }
             Child::ServePhase { transport, store } => phase::serve(transport, store).await,
-            Child::FetchPhase { address, store, trust_root } => {
-                child::tell(&phase::fetch(address, store, &trust_root).await?)
+            Child::FetchPhase { transport, address, store, trust_root, memory } => {
+                child::tell(&phase::fetch(transport, address, store, &trust_root, memory).await?)
             }
         }
     })
+}
+
+fn shape(contender: Contender) -> Result<Shape> {
+    match contender {
+        Contender::Bare(shape) => Ok(shape),
+        Contender::Phase => Err("this process is for the bare pipeline".into()),
+    }
 }

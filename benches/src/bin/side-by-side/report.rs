@@ -4,8 +4,9 @@ use phase_benches::Result;
 use phase_benches::stats::{Table, median, mib_per_second, range};
 use serde_json::{Value, json};
 
+use crate::Options;
+use crate::contender::Contender;
 use crate::rounds::Run;
-use crate::{Contender, Options};
 
 /// What the seconds contain.
 const INSIDE: &str = "\
@@ -18,7 +19,7 @@ seconds: on an established connection, from the start of the fetch to the last b
 pub(crate) fn print_run(options: &Options, run: &Run) {
     let seconds = run.fetched.taken.seconds;
     let rate = mib_per_second(options.size.0, seconds);
-    eprintln!("round {}: {:<15}  {seconds:6.3} s  {rate:6.0} MiB/s", run.round, run.contender.name());
+    eprintln!("round {}: {:<32}  {seconds:6.3} s  {rate:6.0} MiB/s", run.round, run.contender);
 }
 
 /// Everything, in the end.
@@ -106,7 +107,7 @@ fn print_text(options: &Options, summaries: &[Summary], comparison: Option<&Comp
     for summary in summaries {
         let (least, most) = range(summary.all_seconds.iter().copied());
         table.row([
-            summary.contender.name().to_owned(),
+            summary.contender.to_string(),
             format!("{:.3}", summary.seconds),
             format!("{least:.3}..{most:.3}"),
             format!("{:.0}", summary.rate),
@@ -129,23 +130,23 @@ fn print_text(options: &Options, summaries: &[Summary], comparison: Option<&Comp
     for summary in summaries.iter().filter(|summary| !summary.resolve_seconds.is_nan()) {
         println!(
             "{}: resolving the name took {:.3} s before (not in the seconds); finding peers and the index {:.3} s (in them)",
-            summary.contender.name(),
+            summary.contender.to_string(),
             summary.resolve_seconds,
             summary.prepare_seconds,
         );
     }
     if let Some(Comparison { ceiling, ratio, rounds: (least, most) }) = comparison {
-        println!("\nPhase / bare ({}): {ratio:.2}   (single rounds: {least:.2} to {most:.2})", ceiling.name());
+        println!("\nPhase / bare ({}): {ratio:.2}   (single rounds: {least:.2} to {most:.2})", ceiling);
     }
 }
 
 fn to_json(options: &Options, runs: &[Run], summaries: &[Summary], comparison: Option<&Comparison>) -> Value {
     let rounds = runs.iter().map(|run| {
-        json!({ "round": run.round, "contender": run.contender.name(), "fetched": run.fetched, "served": run.served })
+        json!({ "round": run.round, "contender": run.contender.to_string(), "fetched": run.fetched, "served": run.served })
     });
     let medians = summaries.iter().map(|summary| {
         json!({
-            "contender": summary.contender.name(),
+            "contender": summary.contender.to_string(),
             "seconds": summary.seconds,
             "mib_per_second": summary.rate,
             "cpu_user_seconds": summary.user,
@@ -163,7 +164,7 @@ fn to_json(options: &Options, runs: &[Run], summaries: &[Summary], comparison: O
         "inside_the_time": INSIDE,
         "rounds": rounds.collect::<Vec<_>>(),
         "medians": medians.collect::<Vec<_>>(),
-        "ceiling": comparison.map(|comparison| comparison.ceiling.name()),
+        "ceiling": comparison.map(|comparison| comparison.ceiling.to_string()),
         "ratio": comparison.map(|comparison| comparison.ratio),
         "ratio_least_in_a_round": comparison.map(|comparison| comparison.rounds.0),
         "ratio_most_in_a_round": comparison.map(|comparison| comparison.rounds.1),

@@ -8,7 +8,8 @@ use phase_benches::{Result, input, release};
 use tempfile::TempDir;
 
 use crate::child::{Fetched, Process, Served};
-use crate::{Contender, Options, bare, report};
+use crate::contender::Contender;
+use crate::{Options, bare, report};
 
 /// What one contender did in one round.
 #[derive(Clone, Debug)]
@@ -57,7 +58,7 @@ impl<'a> Bench<'a> {
         input::write_noise(&original, options.size.0)?;
         let digest = input::digest(&original)?;
         let (store, trust_root) = (folder.path().join("store"), folder.path().join("root"));
-        let file = release::publish(&store, &original, &trust_root)?;
+        let file = release::publish(&store, std::slice::from_ref(&original), &trust_root)?.remove(0);
         fs::remove_file(&original)?;
         let pieces = bare::digest_of_pieces(&file)?;
         Ok(Self { options, folder, source: Source { store, file, trust_root, digest, pieces } })
@@ -71,7 +72,7 @@ impl<'a> Bench<'a> {
         let mut fetching = self.fetch(contender, &address, &target)?;
         let fetched: Fetched = fetching.answer()?;
         let served = server.end()?;
-        self.check(contender.name(), &fetched)?;
+        self.check(contender, &fetched)?;
         if target.is_dir() {
             fs::remove_dir_all(&target)?
         } else {
@@ -84,29 +85,33 @@ impl<'a> Bench<'a> {
         let transport = self.options.transport.argument().as_ref();
         let Source { store, file, .. } = &self.source;
         match contender {
-            Contender::Bare1 | Contender::Bare2 => Process::start(&["serve-bare".as_ref(), transport, file.as_ref()]),
+            Contender::Bare(_) => {
+                let contender = contender.argument();
+                Process::start(&["serve-bare".as_ref(), transport, contender.as_ref(), file.as_ref()])
+            }
             Contender::Phase => Process::start(&["serve-phase".as_ref(), transport, store.as_ref()]),
         }
     }
 
     fn fetch(&self, contender: Contender, address: &Multiaddr, target: &Path) -> Result<Process> {
+        let transport = self.options.transport.argument().as_ref();
         let (address, size) = (address.to_string(), self.options.size.0.to_string());
-        let bare = |streams: &str| {
-            let args = ["fetch-bare".as_ref(), address.as_ref(), target.as_ref(), size.as_ref(), streams.as_ref()];
-            Process::start(&args)
-        };
+        let (address, size, target) = (address.as_ref(), size.as_ref(), target.as_ref());
         match contender {
-            Contender::Bare1 => bare("1"),
-            Contender::Bare2 => bare("2"),
+            Contender::Bare(_) => {
+                let contender = contender.argument();
+                Process::start(&["fetch-bare".as_ref(), transport, contender.as_ref(), address, target, size])
+            }
             Contender::Phase => {
+                let memory = format!("--memory={}", self.options.memory);
                 let trust_root = self.source.trust_root.as_ref();
-                Process::start(&["fetch-phase".as_ref(), address.as_ref(), target.as_ref(), trust_root])
+                Process::start(&["fetch-phase".as_ref(), transport, address, target, trust_root, memory.as_ref()])
             }
         }
     }
 
     /// Compares the result with the source.
-    fn check(&self, contender: &str, fetched: &Fetched) -> Result<()> {
+    fn check(&self, contender: Contender, fetched: &Fetched) -> Result<()> {
         let Fetched { file, pieces, .. } = fetched;
         if input::digest(file)? != self.source.digest {
             return Err(format!("wrong result: what {contender} fetched is not the file that was served").into());

@@ -9,7 +9,7 @@ use phase_client::{Client, FetchOptions, ResolveOptions, Resolved, Selection};
 use phase_core::{FileStore, Store};
 use phase_transfer::net::bootstrap::BootstrapPeer;
 use phase_transfer::net::catalog::Catalog;
-use phase_transfer::net::server::Server;
+use phase_transfer::net::server::{self, Server};
 use phase_transfer::net::{Multiaddr, Node, NodeConfig, NodeHandle, PeerId, Role};
 
 use super::gate::{Gate, GatedStore};
@@ -60,7 +60,7 @@ impl World {
 
     async fn provider_of(&self, store: Arc<dyn Store>) -> Provider {
         let node = start_node(self.bootstrap.clone()).await;
-        let server = Server::start(node.handle(), Arc::new(Catalog::new(store)));
+        let server = Server::start(node.handle(), Arc::new(Catalog::new(store)), server::Config::default());
         announce(node.handle(), &self.release).await;
         Provider { peer: node.handle().peer_id(), node, _server: server }
     }

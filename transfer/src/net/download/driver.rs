@@ -21,12 +21,16 @@ use crate::net::link::{LinkError, LinkEvent, PeerLink};
 use crate::peer::PeerKey;
 use crate::scheduler::{Action, ArtifactSlot, ChunkResult, Event, HaveUpdate, RequestId, Scheduler};
 
-/// Link events taken at once: their chunks are hashed and written by one job.
-const BATCH: usize = 16;
-/// Jobs that hash and write at a time, so at most 64 chunks wait for them.
-const MAX_WRITERS: usize = 4;
+/// Link events taken at once: their chunks are hashed by one job, which writes adjacent ones together.
+const BATCH: usize = 8;
+/// Jobs that hash and write at a time: one hashes while the other writes. More would only wait for each other, as writes into
+/// one file take turns; meanwhile the next batch grows.
+const MAX_WRITERS: usize = 2;
 /// Jobs that open or finish artifacts at a time.
 const MAX_OPENERS: usize = 16;
+/// The most bytes of the artifacts that one job opens, beyond the first: those of small ones cost more to hand to a thread
+/// than to open. A resumed one is hashed first.
+const OPENED_TOGETHER: u64 = 1 << 20;
 
 pub(super) struct Driver {
     catalog: Arc<Catalog>,
@@ -59,7 +63,14 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(inputs: Inputs, config: Config) -> Self {
-        let Inputs { catalog, wanted, links, events, progress, stop } = inputs;
+        let Inputs { catalog, mut wanted, links, events, progress, stop } = inputs;
+        let seed = config.seed.unwrap_or_else(|| fastrand::u64(..));
+        let policy = config.order.policy(seed);
+        if !policy.is_ordered() {
+            // Only some artifacts are open at a time: clients that start together begin with different ones.
+            fastrand::Rng::with_seed(seed).shuffle(&mut wanted);
+        }
+        wanted.sort_by_key(|wanted| wanted.priority);
         let total = wanted.iter().map(|wanted| wanted.index.size()).sum();
         progress.send_modify(|p| {
             p.total = total;
@@ -73,7 +84,7 @@ impl Driver {
             next: 0,
             active: 0,
             complete: 0,
-            scheduler: Scheduler::new(config.scheduler.clone(), config.seed),
+            scheduler: Scheduler::with_policy(config.scheduler.clone(), seed, policy),
             config,
             peers: Peers::default(),
             links,
@@ -100,7 +111,7 @@ impl Driver {
         }
         for (wanted, stage) in self.wanted.iter().zip(&self.stages) {
             if matches!(stage, Stage::Active { .. } | Stage::Finishing) {
-                self.catalog.end(&wanted.cid);
+                self.catalog.abandon(&wanted.cid);
             }
         }
         self.jobs.shutdown().await;
@@ -149,16 +160,24 @@ impl Driver {
             match action {
                 Action::Request { id, peer, slot, ranges } => self.request(id, peer, slot, ranges),
                 Action::Cancel { id, peer } => self.peers.cancel(peer, id),
+                Action::Drop { peer } => {
+                    self.drop_peer(peer, Verdict::Lost("not needed: others are better".to_owned()))
+                }
                 Action::Ban { peer, reason } => self.drop_peer(peer, Verdict::Banned(reason.to_string())),
             }
         }
+        let mut finished = Vec::new();
         while let Some(event) = self.scheduler.poll_event() {
             match event {
                 Event::Verified { .. } => self.last_progress = Instant::now(),
-                Event::ArtifactComplete { slot } => self.finish(slot),
+                Event::ArtifactComplete { slot } => finished.extend(self.begin_finish(slot)),
                 Event::Stalled { peer, chunks } => tracing::info!(%peer, chunks, "stalled: its chunks go to others"),
                 Event::Complete => {}
             }
+        }
+        if !finished.is_empty() {
+            self.openers += 1;
+            self.jobs.spawn_blocking(move || jobs::finish(finished));
         }
     }
 
@@ -172,22 +191,32 @@ impl Driver {
     /// Starts opening artifacts while there is room.
     fn open_artifacts(&mut self) {
         while self.openers < MAX_OPENERS && self.active < self.config.max_active && self.next < self.wanted.len() {
-            let slot = slot_of(self.next);
-            let (catalog, wanted, known) = (self.catalog.clone(), self.wanted[self.next].clone(), self.known.clone());
-            self.stages[self.next] = Stage::Opening;
-            self.next += 1;
-            self.active += 1;
+            let (mut together, mut bytes) = (Vec::new(), 0);
+            while self.active < self.config.max_active && self.next < self.wanted.len() {
+                let wanted = self.wanted[self.next].clone();
+                bytes += wanted.index.size();
+                if bytes > OPENED_TOGETHER && !together.is_empty() {
+                    break;
+                }
+                together.push((slot_of(self.next), wanted));
+                self.stages[self.next] = Stage::Opening;
+                self.next += 1;
+                self.active += 1;
+            }
+            let (catalog, known) = (self.catalog.clone(), self.known.clone());
             self.openers += 1;
-            self.jobs.spawn_blocking(move || jobs::open(&catalog, slot, &wanted, &known));
+            self.jobs.spawn_blocking(move || jobs::open(&catalog, &together, &known));
         }
     }
 
     fn handle_outcome(&mut self, outcome: Outcome) -> Result<(), DownloadError> {
         match outcome {
-            Outcome::Opened { slot, result } => {
+            Outcome::Opened(opened) => {
                 self.openers -= 1;
                 self.last_progress = Instant::now();
-                self.handle_opened(slot, result?);
+                for (slot, result) in opened {
+                    self.handle_opened(slot, result?);
+                }
             }
             Outcome::Written(chunks) => {
                 self.writers -= 1;
@@ -199,11 +228,13 @@ impl Driver {
                 self.checkpointing = false;
                 result?;
             }
-            Outcome::Finished { slot, result } => {
+            Outcome::Finished(finished) => {
                 self.openers -= 1;
-                result?;
                 self.last_progress = Instant::now();
-                self.complete_slot(slot);
+                for (slot, result) in finished {
+                    result?;
+                    self.complete_slot(slot);
+                }
             }
         }
         Ok(())
@@ -235,10 +266,8 @@ impl Driver {
                 if resumed > 0 {
                     tracing::info!(artifact = %cid, bytes = resumed, "resumed");
                 }
-                let index = wanted.index.clone();
+                let (index, priority) = (wanted.index.clone(), wanted.priority);
                 self.stages[slot.0 as usize] = Stage::Active { partial, changed, dirty: false };
-                // Earlier artifacts first, in 255 classes.
-                let priority = u8::try_from(slot.0).unwrap_or(u8::MAX);
                 self.scheduler.handle_artifact(slot, index, &have, priority);
                 for key in self.peers.keys() {
                     self.subscribe(key, slot);
@@ -332,7 +361,7 @@ impl Driver {
     /// Tells the scheduler of the end of a request once all that arrived for it has been looked at.
     fn tell_end(&mut self, peer: PeerKey, request: RequestId) {
         match self.peers.take_end(peer, request) {
-            Some(End::Done) => self.scheduler.handle_done(request),
+            Some(End::Done) => self.scheduler.handle_done(Instant::now().into_std(), request),
             Some(End::Refused(refusal)) => {
                 self.scheduler.handle_refused(Instant::now().into_std(), request, refusal);
             }
@@ -383,13 +412,13 @@ impl Driver {
         });
     }
 
-    fn finish(&mut self, slot: ArtifactSlot) {
-        let stage = std::mem::replace(&mut self.stages[slot.0 as usize], Stage::Finishing);
-        if let Stage::Active { partial, .. } = stage {
-            self.openers += 1;
-            self.jobs.spawn_blocking(move || jobs::finish(slot, partial));
-        }
+    /// What is to be put in its place: all of it is there.
+    fn begin_finish(&mut self, slot: ArtifactSlot) -> Option<(ArtifactSlot, Arc<dyn Partial>)> {
         self.peers.unsubscribe_all(slot);
+        match std::mem::replace(&mut self.stages[slot.0 as usize], Stage::Finishing) {
+            Stage::Active { partial, .. } => Some((slot, partial)),
+            _ => None,
+        }
     }
 
     fn complete_slot(&mut self, slot: ArtifactSlot) {
@@ -431,7 +460,7 @@ impl Driver {
     /// When to wake up if nothing happens.
     fn timer(&mut self) -> Instant {
         let give_up = self.last_progress + self.config.give_up_after;
-        match self.scheduler.poll_timeout(Instant::now().into_std()) {
+        match self.scheduler.poll_timeout() {
             Some(timeout) => give_up.min(timeout.into()),
             None => give_up,
         }
@@ -439,6 +468,9 @@ impl Driver {
 
     fn handle_timer(&mut self) -> Result<(), DownloadError> {
         let now = Instant::now();
+        for (key, received) in self.peers.received() {
+            self.scheduler.handle_received(now.into_std(), key, received);
+        }
         self.scheduler.handle_timeout(now.into_std());
         let waited = now - self.last_progress;
         if waited < self.config.give_up_after || self.openers > 0 || self.writers > 0 {

@@ -7,6 +7,7 @@ use phase_core::store::{Artifact, Partial, Store, StoreError};
 use phase_core::{ChunkIndex, Cid, Digest};
 
 use super::Wanted;
+use crate::net::buffers::Buffer;
 use crate::net::catalog::Catalog;
 use crate::peer::PeerKey;
 use crate::scheduler::{ArtifactSlot, RequestId};
@@ -25,7 +26,7 @@ pub(super) struct Received {
     pub(super) request: RequestId,
     pub(super) slot: ArtifactSlot,
     pub(super) index: ChunkIndex,
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Buffer,
     pub(super) partial: Arc<dyn Partial>,
 }
 
@@ -42,10 +43,10 @@ pub(super) struct Written {
 
 /// What a job ends with.
 pub(super) enum Outcome {
-    Opened { slot: ArtifactSlot, result: Result<Opened, StoreError> },
+    Opened(Vec<(ArtifactSlot, Result<Opened, StoreError>)>),
     Written(Vec<Written>),
     Checkpointed(Result<(), StoreError>),
-    Finished { slot: ArtifactSlot, result: Result<Arc<dyn Artifact>, StoreError> },
+    Finished(Vec<(ArtifactSlot, Result<Arc<dyn Artifact>, StoreError>)>),
 }
 
 /// Where chunks are that other artifacts of the store have.
@@ -63,18 +64,21 @@ pub(super) fn survey(catalog: &Catalog, wanted: &[Wanted]) -> Known {
     digests.into_iter().zip(found).filter_map(|(digest, place)| Some((digest, place?))).collect()
 }
 
-/// Looks for an artifact in the store, or begins or resumes it there, with what other artifacts have in common with it.
-pub(super) fn open(catalog: &Catalog, slot: ArtifactSlot, wanted: &Wanted, known: &Known) -> Outcome {
+/// Looks for artifacts in the store, or begins or resumes them there, with what other artifacts have in common with them.
+pub(super) fn open(catalog: &Catalog, wanted: &[(ArtifactSlot, Wanted)], known: &Known) -> Outcome {
     let store = catalog.store().as_ref();
-    let result = match store.artifact(&wanted.cid) {
+    Outcome::Opened(wanted.iter().map(|(slot, wanted)| (*slot, open_one(store, wanted, known))).collect())
+}
+
+fn open_one(store: &dyn Store, wanted: &Wanted, known: &Known) -> Result<Opened, StoreError> {
+    match store.artifact(&wanted.cid) {
         Ok(Some(_)) => Ok(Opened::Whole),
         Ok(None) => begin(store, wanted, known),
         Err(error) => {
             tracing::warn!(artifact = %wanted.cid, %error, "the stored copy is not usable: fetched anew");
             begin(store, wanted, known)
         }
-    };
-    Outcome::Opened { slot, result }
+    }
 }
 
 fn begin(store: &dyn Store, wanted: &Wanted, known: &Known) -> Result<Opened, StoreError> {
@@ -111,18 +115,24 @@ fn reuse(store: &dyn Store, partial: &dyn Partial, known: &Known) {
     }
 }
 
-/// Verifies chunks and writes those that are good.
-pub(super) fn write(chunks: Vec<Received>) -> Outcome {
-    let written = chunks.into_iter().map(|chunk| {
-        let Received { peer, request, slot, index, bytes, partial } = chunk;
-        let verified = match partial.write_chunk(index, &bytes) {
-            Ok(()) => Ok(true),
-            Err(StoreError::BadChunk { .. }) => Ok(false),
-            Err(error) => Err(error),
-        };
-        Written { peer, request, slot, index, len: bytes.len() as u64, verified }
-    });
-    Outcome::Written(written.collect())
+/// Verifies chunks and writes those that are good, adjacent ones together.
+pub(super) fn write(mut chunks: Vec<Received>) -> Outcome {
+    chunks.sort_by_key(|chunk| (chunk.slot, chunk.index));
+    let mut written = Vec::with_capacity(chunks.len());
+    for of_one in chunks.chunk_by(|a, b| a.slot == b.slot) {
+        let bytes: Vec<_> = of_one.iter().map(|chunk| (chunk.index, &*chunk.bytes)).collect();
+        let results = of_one[0].partial.write_chunks(&bytes);
+        written.extend(of_one.iter().zip(results).map(|(chunk, result)| {
+            let verified = match result {
+                Ok(()) => Ok(true),
+                Err(StoreError::BadChunk { .. }) => Ok(false),
+                Err(error) => Err(error),
+            };
+            let Received { peer, request, slot, index, .. } = *chunk;
+            Written { peer, request, slot, index, len: chunk.bytes.len() as u64, verified }
+        }));
+    }
+    Outcome::Written(written)
 }
 
 /// Makes what has been written survive a power cut.
@@ -130,7 +140,7 @@ pub(super) fn checkpoint(partials: &[Arc<dyn Partial>]) -> Outcome {
     Outcome::Checkpointed(partials.iter().try_for_each(|partial| partial.checkpoint()))
 }
 
-/// Puts a complete artifact in its place.
-pub(super) fn finish(slot: ArtifactSlot, partial: Arc<dyn Partial>) -> Outcome {
-    Outcome::Finished { slot, result: partial.finish() }
+/// Puts complete artifacts in their places.
+pub(super) fn finish(complete: Vec<(ArtifactSlot, Arc<dyn Partial>)>) -> Outcome {
+    Outcome::Finished(complete.into_iter().map(|(slot, partial)| (slot, partial.finish())).collect())
 }

@@ -105,6 +105,11 @@ impl Peers {
         Some(key)
     }
 
+    /// How many bytes of its replies have come from each connected peer.
+    pub(super) fn received(&self) -> impl Iterator<Item = (PeerKey, u64)> + '_ {
+        self.connected.iter().map(|(key, connected)| (*key, connected.link.received()))
+    }
+
     /// Why the link of a connected peer is dead, if it is.
     pub(super) fn closed(&self, key: PeerKey) -> Option<LinkError> {
         self.connected.get(&key)?.link.closed()

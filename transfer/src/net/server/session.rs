@@ -16,6 +16,7 @@ use super::replies::{Closed, Replies};
 use super::sessions::Activity;
 use super::subscriptions::Subscriptions;
 use super::uploader::{StreamKey, Transfer};
+use crate::net::catalog::Content;
 use crate::net::framing::{self, FrameError};
 use crate::net::streams::Stream;
 use crate::wire::{self, PeerAddrs, Refusal, Reply, Request, RequestHeader, RequestId};
@@ -120,9 +121,8 @@ impl Session {
     }
 
     async fn answer_have(&mut self, id: RequestId, artifact: Cid, replies: &Replies) -> Result<(), Closed> {
-        let content = match self.look_up(move |catalog| catalog.content(&artifact)).await {
-            Ok(Some(content)) => content,
-            Ok(None) => return replies.refuse(id, Refusal::NotFound).await,
+        let content = match self.content(artifact).await {
+            Ok(content) => content,
             Err(refusal) => return replies.refuse(id, refusal).await,
         };
         // Whoever asks about what is not here would only take the place of others.
@@ -152,9 +152,8 @@ impl Session {
         ranges: Vec<ChunkRange>,
         replies: &Replies,
     ) -> Result<(), Closed> {
-        let content = match self.look_up(move |catalog| catalog.content(&artifact)).await {
-            Ok(Some(content)) => content,
-            Ok(None) => return replies.refuse(id, Refusal::NotFound).await,
+        let content = match self.content(artifact).await {
+            Ok(content) => content,
             Err(refusal) => return replies.refuse(id, refusal).await,
         };
         if ranges.iter().any(|range| range.end > content.index().len()) {
@@ -208,6 +207,14 @@ impl Session {
             self.shared.interest.add(artifact, self.peer);
             self.interests.push(artifact);
         }
+    }
+
+    /// What can be served of an artifact.
+    async fn content(&self, artifact: Cid) -> Result<Content, Refusal> {
+        if let Some(content) = self.shared.catalog.open_content(&artifact) {
+            return Ok(content);
+        }
+        self.look_up(move |catalog| catalog.content(&artifact)).await?.ok_or(Refusal::NotFound)
     }
 
     /// Asks the catalog on a thread that may block. A store that fails is a store that lacks it.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::replies::{Closed, Replies};
 use crate::net::catalog::Content;
+use crate::reports::report_interval;
 use crate::wire::{self, Refusal, Reply, RequestId};
 
 /// Partial artifacts one stream may follow.
@@ -23,13 +24,6 @@ const MAX_SUBSCRIPTIONS: usize = 256;
 const MAX_FOLLOWERS: usize = 4096;
 /// When to try again if there is no room.
 const RETRY_AFTER_MS: u32 = 1000;
-/// The shortest time between two reports of what has been added to an artifact.
-const MIN_DELTA_INTERVAL: Duration = Duration::from_millis(50);
-/// The longest such time, however many follow it.
-const MAX_DELTA_INTERVAL: Duration = Duration::from_millis(500);
-/// What each follower of an artifact adds to the time between two reports: up to a hundred of them together get 200
-/// reports a second. Without it, 48 clients on two cores spend a third of their time on reports.
-const DELTA_INTERVAL_PER_FOLLOWER: Duration = Duration::from_millis(5);
 /// Ranges in one report of what has been added; what is left over goes into the next.
 const MAX_DELTA_RANGES: usize = wire::MAX_RANGES;
 
@@ -66,9 +60,10 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    fn delta_interval(&self) -> Duration {
-        let others = self.followers.lock().by_artifact.get(&self.artifact).copied().unwrap_or_default();
-        (DELTA_INTERVAL_PER_FOLLOWER * others).clamp(MIN_DELTA_INTERVAL, MAX_DELTA_INTERVAL)
+    /// The time between two reports, at a node that has `have`.
+    fn interval(&self, have: &ChunkSet) -> Duration {
+        let followers = self.followers.lock().by_artifact.get(&self.artifact).copied().unwrap_or_default();
+        report_interval(followers, have.count(), have.len())
     }
 }
 
@@ -176,7 +171,7 @@ async fn follow(
             if changed.is_err() || told.is_full() {
                 break;
             }
-            cancelled.run_until_cancelled(tokio::time::sleep(follower.delta_interval())).await;
+            cancelled.run_until_cancelled(tokio::time::sleep(follower.interval(&told))).await;
         }
     }
     Ok(())
@@ -204,18 +199,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_more_follow_an_artifact_the_rarer_its_reports_and_no_others() {
+    fn those_who_follow_an_artifact_make_its_reports_rarer_and_no_others() {
         let followers = Followers::default();
         let (artifact, other) = (Cid::of_block(b"artifact"), Cid::of_block(b"other"));
+        let half = ChunkSet::from_bytes(1000, &[0x55; 125]).unwrap();
         let first = followers.join(artifact).unwrap();
         let alone = followers.join(other).unwrap();
-        assert_eq!(first.delta_interval(), MIN_DELTA_INTERVAL);
-        let some: Vec<_> = (0..39).map(|_| followers.join(artifact).unwrap()).collect();
-        assert_eq!(first.delta_interval(), 40 * DELTA_INTERVAL_PER_FOLLOWER);
-        let many: Vec<_> = (0..1000).map(|_| followers.join(artifact).unwrap()).collect();
-        assert_eq!(first.delta_interval(), MAX_DELTA_INTERVAL);
-        assert_eq!(alone.delta_interval(), MIN_DELTA_INTERVAL);
-        drop((first, alone, some, many));
+        let before = first.interval(&half);
+        let many: Vec<_> = (0..99).map(|_| followers.join(artifact).unwrap()).collect();
+        assert_eq!(first.interval(&half), report_interval(100, 500, 1000));
+        assert!(first.interval(&half) > before && alone.interval(&half) == before);
+        drop((first, alone, many));
         assert!(followers.lock().by_artifact.is_empty() && followers.lock().total == 0);
     }
 

@@ -4,21 +4,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use bytes::Bytes;
 use libp2p::PeerId;
 use phase_core::store::StoreError;
 use phase_core::{ChunkIndex, ChunkRange, Cid};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time;
 use tokio_util::sync::CancellationToken;
 
 use super::Catalog;
 use super::replies::{Closed, Guard, Replies};
 use super::sessions::Waiting;
+use crate::net::buffers::Buffers;
 use crate::net::catalog::Content;
 use crate::peer::PeerKey;
-use crate::upload::{self, Job, JobId, TransferKey, UploadQueue};
+use crate::upload::{self, Eviction, Job, JobId, TransferKey, UploadQueue};
 use crate::wire::{Refusal, Reply, RequestId};
 
 /// Commands that may wait for the uploader.
@@ -74,9 +76,8 @@ pub(super) struct Uploader {
 }
 
 impl Uploader {
-    pub(super) fn start(catalog: Arc<Catalog>, stop: &CancellationToken) -> Self {
+    pub(super) fn start(config: upload::Config, catalog: Arc<Catalog>, stop: &CancellationToken) -> Self {
         let (commands, receiver) = mpsc::channel(COMMAND_QUEUE);
-        let config = upload::Config::default();
         let (done, finished) = mpsc::channel(config.max_jobs);
         let work = Work {
             catalog,
@@ -156,17 +157,22 @@ struct Work {
 impl Work {
     async fn run(mut self, mut commands: mpsc::Receiver<Command>, mut finished: mpsc::Receiver<JobId>) {
         loop {
+            let timeout = self.queue.poll_timeout(now());
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(command) => self.handle(command),
                     None => return,
                 },
-                Some(job) = finished.recv() => self.queue.complete(job),
+                Some(job) = finished.recv() => self.queue.complete(now(), job),
                 Some(Ok((key, result))) = self.deliveries.join_next() => self.handle_delivered(key, result),
                 Some(Ok(key)) = self.answers.join_next() => { self.remove(key); }
+                () = sleep_until(timeout), if timeout.is_some() => {}
             }
-            while let Some(job) = self.queue.pop() {
+            while let Some(job) = self.queue.pop(now()) {
                 self.start(job);
+            }
+            while let Some(eviction) = self.queue.poll_eviction(now()) {
+                self.evict(eviction);
             }
         }
     }
@@ -200,10 +206,10 @@ impl Work {
         }
         let known = self.peers.get(&transfer.peer);
         if known.is_some_and(|peer| peer.transfers >= MAX_OPEN_PER_PEER) {
-            return Err(Refusal::Busy { retry_after_ms: upload::Config::default().retry_after_ms });
+            return Err(self.queue.busy());
         }
         let peer = known.map_or(PeerKey(self.next_peer), |peer| peer.key);
-        self.queue.push(peer, key, transfer.content.index().clone(), transfer.ranges.clone())?;
+        self.queue.push(now(), peer, key, transfer.content.index().clone(), transfer.ranges.clone())?;
         self.next_transfer += 1;
         self.next_peer += 1;
         self.peers.entry(transfer.peer).or_insert(Peer { key: peer, transfers: 0 }).transfers += 1;
@@ -222,13 +228,22 @@ impl Work {
             open.end.get_or_insert(Reply::Done);
         }
         let Transfer { content, request, replies, stop, .. } = &open.transfer;
-        let delivery =
-            Delivery { content: content.clone(), request: *request, replies: replies.clone(), run: job.run, guard };
+        let (content, replies, buffers) = (content.clone(), replies.clone(), self.catalog.buffers().clone());
+        let delivery = Delivery { content, buffers, request: *request, replies, run: job.run, guard };
         let stop = stop.clone();
         self.deliveries.spawn(async move {
             let delivered = stop.run_until_cancelled(delivery.run()).await;
             (job.transfer, delivered.unwrap_or(Err(Undelivered::Closed)))
         });
+    }
+
+    /// Ends the stream of a peer that does not take in what others wait for. That ends the job.
+    fn evict(&mut self, eviction: Eviction) {
+        // A stream that is gone has ended already.
+        if let Some(Open { transfer, .. }) = self.transfers.get(&eviction.transfer) {
+            tracing::debug!(peer = %transfer.peer, "slow stream ended: others wait for its place");
+            transfer.stop.cancel();
+        }
     }
 
     fn handle_delivered(&mut self, key: TransferKey, result: Result<(), Undelivered>) {
@@ -291,6 +306,16 @@ impl Work {
     }
 }
 
+fn now() -> Instant {
+    time::Instant::now().into_std()
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        time::sleep_until(at.into()).await;
+    }
+}
+
 /// Why a run was not handed to its stream.
 enum Undelivered {
     /// The stream is gone.
@@ -302,6 +327,7 @@ enum Undelivered {
 /// One run of adjacent chunks on its way to a stream.
 struct Delivery {
     content: Content,
+    buffers: Buffers,
     request: RequestId,
     replies: Replies,
     run: ChunkRange,
@@ -310,10 +336,10 @@ struct Delivery {
 
 impl Delivery {
     async fn run(self) -> Result<(), Undelivered> {
-        let (content, run) = (self.content.clone(), self.run);
-        let read = tokio::task::spawn_blocking(move || content.read(run)).await;
+        let (content, run, buffers) = (self.content.clone(), self.run, self.buffers);
+        let read = tokio::task::spawn_blocking(move || content.read(run, &buffers)).await;
         let read = read.map_err(|_| Undelivered::Unreadable(None))?;
-        let bytes = Bytes::from(read.map_err(|error| Undelivered::Unreadable(Some(error)))?);
+        let bytes = read.map_err(|error| Undelivered::Unreadable(Some(error)))?;
         let mut at = 0;
         for position in self.run.start..self.run.end {
             let index = ChunkIndex(position);

@@ -74,12 +74,12 @@ mod tests {
     use libp2p::core::transport::{DialOpts, PortUse};
     use libp2p::identity::Keypair;
 
-    use super::super::sockets;
+    use super::super::{TransportConfig, sockets};
     use super::*;
 
     #[tokio::test]
     async fn without_a_server_numbers_are_dialled_and_names_fail_with_a_cause() {
-        let sockets = sockets(&Keypair::generate_ed25519()).unwrap();
+        let sockets = sockets(&Keypair::generate_ed25519(), &TransportConfig::default()).unwrap();
         let mut transport = resolving_with(sockets, or_none(Err(NetError::from("no such file"))));
         let how = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
 

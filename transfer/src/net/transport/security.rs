@@ -5,28 +5,35 @@ use futures::{FutureExt as _, TryFutureExt as _};
 use libp2p::PeerId;
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, SelectUpgrade, UpgradeInfo};
 use libp2p::identity::Keypair;
-use libp2p::{noise, tls};
+use libp2p::noise;
 
+use super::batched::WriteBehind;
+use super::tls::Tls;
 use crate::net::NodeError;
 
-/// Both, negotiated by name. TLS is twice as fast for bulk here and comes first; whoever speaks only Noise is served as
-/// well.
-pub(super) fn tls_or_noise(key: &Keypair) -> Result<Security<SelectUpgrade<tls::Config, noise::Config>>, NodeError> {
-    let tls = tls::Config::new(key).map_err(|error| NodeError::Transport(error.to_string()))?;
+/// Both, negotiated by name; without `tls` Noise alone. TLS is faster for bulk and comes first; whoever speaks only Noise
+/// is served as well.
+pub(super) fn tls_or_noise(key: &Keypair, tls: bool) -> Result<Security<SelectUpgrade<Tls, noise::Config>>, NodeError> {
     let noise = noise::Config::new(key).map_err(|error| NodeError::Transport(error.to_string()))?;
-    Ok(Security(SelectUpgrade::new(tls, noise)))
+    let without = if tls { None } else { Some(Tls::NAME) };
+    Ok(Security { upgrades: SelectUpgrade::new(Tls::new(key)?, noise), without })
 }
 
 /// A choice between two upgrades which says who the peer is, not who it is by which of them.
 #[derive(Clone)]
-pub(super) struct Security<U>(U);
+pub(super) struct Security<U> {
+    upgrades: U,
+    /// The name of the one that may not be chosen.
+    without: Option<&'static str>,
+}
 
 impl<U: UpgradeInfo> UpgradeInfo for Security<U> {
     type Info = U::Info;
-    type InfoIter = U::InfoIter;
+    type InfoIter = std::vec::IntoIter<U::Info>;
 
     fn protocol_info(&self) -> Self::InfoIter {
-        self.0.protocol_info()
+        let offered = self.upgrades.protocol_info().into_iter().filter(|info| Some(info.as_ref()) != self.without);
+        offered.collect::<Vec<_>>().into_iter()
     }
 }
 
@@ -35,12 +42,12 @@ where
     U: InboundConnectionUpgrade<C, Output = Either<(PeerId, A), (PeerId, B)>>,
     U::Future: Send + 'static,
 {
-    type Output = (PeerId, Either<A, B>);
+    type Output = (PeerId, WriteBehind<Either<A, B>>);
     type Error = U::Error;
     type Future = BoxFuture<'static, Result<Self::Output, Self::Error>>;
 
     fn upgrade_inbound(self, socket: C, info: Self::Info) -> Self::Future {
-        self.0.upgrade_inbound(socket, info).map_ok(Either::factor_first).boxed()
+        self.upgrades.upgrade_inbound(socket, info).map_ok(secured).boxed()
     }
 }
 
@@ -49,11 +56,16 @@ where
     U: OutboundConnectionUpgrade<C, Output = Either<(PeerId, A), (PeerId, B)>>,
     U::Future: Send + 'static,
 {
-    type Output = (PeerId, Either<A, B>);
+    type Output = (PeerId, WriteBehind<Either<A, B>>);
     type Error = U::Error;
     type Future = BoxFuture<'static, Result<Self::Output, Self::Error>>;
 
     fn upgrade_outbound(self, socket: C, info: Self::Info) -> Self::Future {
-        self.0.upgrade_outbound(socket, info).map_ok(Either::factor_first).boxed()
+        self.upgrades.upgrade_outbound(socket, info).map_ok(secured).boxed()
     }
+}
+
+fn secured<A, B>(either: Either<(PeerId, A), (PeerId, B)>) -> (PeerId, WriteBehind<Either<A, B>>) {
+    let (peer, socket) = either.factor_first();
+    (peer, WriteBehind::new(socket))
 }

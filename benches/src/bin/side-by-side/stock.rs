@@ -1,0 +1,30 @@
+//! libp2p's transports as they come.
+
+use libp2p::core::muxing::StreamMuxerBox;
+use libp2p::core::upgrade::Version;
+use libp2p::identity::Keypair;
+use libp2p::{Transport as _, noise, quic, tcp, tls, yamux};
+use phase_benches::Result;
+use phase_transfer::net::Connections;
+
+use crate::contender::Transport;
+
+/// One of them.
+pub(crate) fn connections(key: &Keypair, transport: Transport) -> Result<Connections> {
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default()).upgrade(Version::V1Lazy);
+    let yamux = yamux::Config::default();
+    Ok(match transport {
+        Transport::Tls => {
+            let secured = tcp.authenticate(tls::Config::new(key)?).multiplex(yamux);
+            secured.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))).boxed()
+        }
+        Transport::Noise => {
+            let secured = tcp.authenticate(noise::Config::new(key)?).multiplex(yamux);
+            secured.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))).boxed()
+        }
+        Transport::Quic => {
+            let quic = quic::tokio::Transport::new(quic::Config::new(key));
+            quic.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))).boxed()
+        }
+    })
+}

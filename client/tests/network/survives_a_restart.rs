@@ -1,0 +1,53 @@
+//! A fetch goes on when those it was told of come back.
+
+use std::sync::Arc;
+
+use phase_client::{Client, FetchOptions};
+use phase_core::{MemStore, Store};
+use phase_transfer::net::bootstrap::BootstrapPeer;
+use phase_transfer::net::catalog::Catalog;
+use phase_transfer::net::server::{Config as ServerConfig, Server};
+use phase_transfer::net::{Identity, Multiaddr, Node, NodeConfig};
+
+use crate::support::gate::{Gate, GatedStore};
+use crate::support::in_time;
+use crate::support::release::bytes;
+use crate::support::world::{World, patient};
+
+/// A provider outside of any DHT.
+async fn serve(identity: &Identity, listen: Multiaddr, store: Arc<dyn Store>) -> (Node, Server) {
+    let config = NodeConfig { identity: identity.clone(), listen: vec![listen], ..NodeConfig::default() };
+    let node = Node::start(config).await.unwrap();
+    let server = Server::start(node.handle(), Arc::new(Catalog::new(store)), ServerConfig::default());
+    (node, server)
+}
+
+/// Nobody but the configuration ever names it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_only_provider_is_started_again_and_the_fetch_goes_on() {
+    in_time(async {
+        let world = World::new([("rootfs", bytes(1, 4 << 20))]).await;
+        let (gate, identity) = (Gate::new(1 << 20), Identity::ephemeral());
+        let gated = GatedStore { inner: world.store.clone(), gate: gate.clone(), block: None };
+        let (node, server) = serve(&identity, "/ip4/127.0.0.1/tcp/0".parse().unwrap(), Arc::new(gated)).await;
+        let address = node.handle().listen_addresses().await[0].clone();
+        let peer = BootstrapPeer { peer: Some(identity.peer_id()), address: address.clone() };
+        let store = Arc::new(MemStore::new());
+        let client = Client::start(store, NodeConfig { peers: vec![peer], ..NodeConfig::default() }).await.unwrap();
+        let resolved =
+            client.resolve(&world.release.manifest.name(), &world.publisher.trust, patient(1)).await.unwrap();
+        let fetch = client.fetch(&resolved, FetchOptions::default());
+        let some = gate.blocked().await;
+        let mut progress = fetch.progress();
+        progress.wait_for(|progress| progress.verified >= some).await.unwrap();
+
+        drop(server);
+        node.stop().await;
+        progress.wait_for(|progress| progress.peers == 0).await.unwrap();
+        gate.open();
+        let _again = serve(&identity, address, world.store.clone()).await;
+        let report = fetch.finish().await.unwrap();
+        assert_eq!(report.peers[&identity.peer_id()].bytes, 4 << 20);
+    })
+    .await;
+}

@@ -1,0 +1,185 @@
+//! `phase-testnet sim`: swarms in virtual time.
+
+mod options;
+mod plan;
+mod runner;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use phase_testnet::{Checks, Document, Outcome, ScenarioOutcome, Table, plot};
+
+use options::SwarmOptions;
+use plan::Plan;
+use runner::{Job, run_all};
+
+const EXAMPLES: &str = "\
+Examples:
+  phase-testnet sim testnet/scenarios/sim/*.toml --out report
+          every scenario; report/report.json has all figures, report/flash-crowd.svg the course of that scenario
+  phase-testnet sim testnet/scenarios/sim/flash-crowd.toml --only flash-crowd-1000 --seed 2 --check
+          one run of a file, with the invariants of every scheduler checked after every event
+  phase-testnet sim --nodes 100 --nat 0.5 --fault corrupt=10
+          a swarm of 100 clients, half of them behind NAT, and ten members that send garbage
+
+Exit codes:
+  0  every client has everything, and what the files promise under [hold] held
+  1  a client did not finish, a promise did not hold, or the simulation broke off; what replays the run is printed
+  2  the command line or a scenario file is wrong, or a report cannot be written
+
+testnet/README.md describes scenario files and what the figures mean.";
+
+/// Run the shipped scheduler and upload queue on many nodes in virtual time, and compare with the shortest possible time.
+///
+/// What is simulated is described by scenario files, each of which may be run with several numbers of clients and
+/// several RNG seeds, or else by the options under "One swarm". The same scenario and seed give the same figures on
+/// every machine.
+///
+/// A line for each run: T_min, the shortest time in which any scheme could finish; when half of the clients, 99 % and
+/// the last had finished, as multiples of T_min; copies of the artifact that seeds sent; chunks that came twice; times
+/// that a peer counted as stalled or was banned; events that were simulated; real time.
+#[derive(Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Sim {
+    /// Scenario files.
+    #[arg(value_name = "FILE.toml")]
+    files: Vec<PathBuf>,
+    /// Run only what has this label: the name of a file, with the number of clients if the file has several.
+    #[arg(long, value_name = "LABEL", requires = "files")]
+    only: Option<String>,
+    /// Determines everything random, instead of the RNG seeds of the files; replays a run. Without files the default is 0.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Write report.json, and a picture of each scenario, NAME.svg, into this folder.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Check every scheduler's invariants after every event: slow.
+    #[arg(long)]
+    check: bool,
+    /// Print what would be in report.json instead of a table.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    swarm: SwarmOptions,
+}
+
+impl Sim {
+    pub(crate) fn run(&self) -> ExitCode {
+        match self.simulate() {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::from(2)
+            }
+        }
+    }
+
+    /// Returns whether everything held.
+    fn simulate(&self) -> Result<bool, String> {
+        let plans = self.plans()?;
+        if let Some(folder) = &self.out {
+            fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+        }
+        let outcomes = self.run_plans(&plans)?;
+        if self.json {
+            print(&Document::new(&outcomes).to_json())?;
+        }
+        if let Some(folder) = &self.out {
+            let write = |name: &str, text: &str| {
+                let path = folder.join(name);
+                fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+            };
+            write("report.json", &(Document::new(&outcomes).to_json() + "\n"))?;
+            for scenario in &outcomes {
+                write(&format!("{}.svg", scenario.name), &plot(scenario).map_err(|error| error.to_string())?)?;
+            }
+        }
+        self.tell_failures(&plans, &outcomes);
+        Ok(outcomes.iter().all(ScenarioOutcome::held))
+    }
+
+    fn plans(&self) -> Result<Vec<Plan>, String> {
+        if self.files.is_empty() {
+            return Ok(vec![Plan::of_options(self.swarm.scenario(self.seed.unwrap_or(0))?)]);
+        }
+        let plans: Vec<_> = self.files.iter().map(|path| Plan::of_file(path)).collect::<Result<_, _>>()?;
+        plan::select(plans, self.only.as_deref(), self.seed)
+    }
+
+    /// Runs everything, and prints runs as they are over, in order.
+    fn run_plans(&self, plans: &[Plan]) -> Result<Vec<ScenarioOutcome>, String> {
+        let jobs: Vec<_> = plans.iter().flat_map(Plan::jobs).collect();
+        let table = Table::new(jobs.iter().map(|job| job.label.as_str()));
+        let mut printed = if self.has_table() { print(&table.header()) } else { Ok(()) };
+        let mut outcomes: Vec<_> = plans.iter().map(Plan::outcome).collect();
+        let cases = |(number, plan): (usize, &'_ Plan)| {
+            plan.cases.iter().map(move |case| (number, case.hold)).collect::<Vec<_>>()
+        };
+        let mut due = plans.iter().enumerate().flat_map(cases);
+        // The jobs of a case follow one another, the case itself first.
+        let mut runs = Vec::new();
+        let checks = if self.check { Checks::Every } else { Checks::Off };
+        run_all(&jobs, checks, |number, run| {
+            runs.push(run);
+            if !jobs.get(number + 1).is_none_or(Job::is_whole) {
+                return;
+            }
+            let compared = runs.split_off(1);
+            if let (Some(run), Some((plan, hold))) = (runs.pop(), due.next()) {
+                let outcome = Outcome::new(run, compared, &hold);
+                if let (true, Some(text)) = (printed.is_ok(), self.described(&outcome, &table)) {
+                    printed = print(&text);
+                }
+                outcomes[plan].outcomes.push(outcome);
+            }
+        });
+        printed.map(|()| outcomes)
+    }
+
+    fn has_table(&self) -> bool {
+        !self.json && !self.files.is_empty()
+    }
+
+    fn described(&self, outcome: &Outcome, table: &Table) -> Option<String> {
+        match (&outcome.run.result, self.json, self.files.is_empty()) {
+            (_, true, _) => None,
+            (Ok(report), false, true) => Some(report.to_string()),
+            _ => Some(table.rows(outcome)),
+        }
+    }
+
+    /// How to run again what failed.
+    fn tell_failures(&self, plans: &[Plan], outcomes: &[ScenarioOutcome]) {
+        let runs = plans
+            .iter()
+            .zip(outcomes)
+            .flat_map(|(plan, scenario)| scenario.outcomes.iter().map(move |run| (plan, run)));
+        let failed: Vec<_> = runs.filter(|(_, outcome)| !outcome.held()).collect();
+        if !failed.is_empty() {
+            eprintln!("failed: {}; to run again what did:", failed.len());
+        }
+        for (plan, outcome) in failed {
+            eprintln!("  {}", plan.replay(&outcome.run, self.check));
+            // The table has said why.
+            if self.json || self.files.is_empty() {
+                eprintln!("      {}", outcome.broken.join("; "));
+            }
+        }
+    }
+}
+
+/// Writes a line to standard output. A reader that has closed it wants no more, which is not a failure.
+fn print(text: &str) -> Result<(), String> {
+    super::show("");
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,108 @@
+//! Runs, and whether they did what was promised.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Report;
+use crate::scenario::{Hold, Scenario};
+
+/// The runs of one scenario file, or of a scenario from the command line.
+#[derive(Clone, Debug)]
+pub struct ScenarioOutcome {
+    /// Its name.
+    pub name: String,
+    /// One line for people; may be empty.
+    pub about: String,
+    /// The file, if it comes from one.
+    pub path: Option<PathBuf>,
+    /// What was promised.
+    pub hold: Hold,
+    /// Its runs, in order.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// A run, those that it is compared with, and what did not hold.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The run.
+    pub run: Run,
+    /// The same without members who do harm, or without what happens to nodes, as far as that was asked for.
+    pub compared: Vec<Run>,
+    /// What did not hold, one sentence each.
+    pub broken: Vec<String>,
+}
+
+/// One run. Label, RNG seed and variant name it.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Of which scenario, and with how many clients.
+    pub label: String,
+    /// The RNG seed.
+    pub seed: u64,
+    /// What of the scenario was run.
+    pub variant: Variant,
+    /// The outcome, or with which words the simulation broke off: a bug.
+    pub result: Result<Report, String>,
+    /// How long it took in real time. No part of the report, which is the same each time.
+    pub wall: Duration,
+}
+
+/// What of a scenario is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Variant {
+    /// All of it.
+    Whole,
+    /// All but the members who do harm.
+    Honest,
+    /// All but churn and events.
+    Undisturbed,
+}
+
+impl Outcome {
+    /// Holds a run against what was promised.
+    pub fn new(run: Run, compared: Vec<Run>, hold: &Hold) -> Self {
+        let other = |variant| compared.iter().find(|run| run.variant == variant)?.result.as_ref().ok();
+        let mut broken = Vec::new();
+        if let Ok(report) = &run.result {
+            broken.extend(hold.broken(report, other));
+        }
+        for run in std::iter::once(&run).chain(&compared) {
+            broken.extend(run.result.as_ref().err().map(|words| format!("the simulation broke off: {words}")));
+        }
+        Self { run, compared, broken }
+    }
+
+    /// Whether all did hold.
+    pub fn held(&self) -> bool {
+        self.broken.is_empty()
+    }
+}
+
+impl ScenarioOutcome {
+    /// Whether all did hold in all runs.
+    pub fn held(&self) -> bool {
+        self.outcomes.iter().all(Outcome::held)
+    }
+}
+
+impl Variant {
+    /// What is left of a scenario.
+    pub fn of(self, scenario: &Scenario) -> Scenario {
+        match self {
+            Self::Whole => scenario.clone(),
+            Self::Honest => scenario.honest(),
+            Self::Undisturbed => scenario.undisturbed(),
+        }
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Whole => "as it is",
+            Self::Honest => "without hostile members",
+            Self::Undisturbed => "undisturbed",
+        })
+    }
+}
