@@ -28,9 +28,6 @@ const BATCH: usize = 8;
 const MAX_WRITERS: usize = 2;
 /// Jobs that open or finish artifacts at a time.
 const MAX_OPENERS: usize = 16;
-/// The most bytes of the artifacts that one job opens, beyond the first: those of small ones cost more to hand to a thread
-/// than to open. A resumed one is hashed first.
-const OPENED_TOGETHER: u64 = 1 << 20;
 
 pub(super) struct Driver {
     catalog: Arc<Catalog>,
@@ -170,15 +167,12 @@ impl Driver {
         while let Some(event) = self.scheduler.poll_event() {
             match event {
                 Event::Verified { .. } => self.last_progress = Instant::now(),
-                Event::ArtifactComplete { slot } => finished.extend(self.begin_finish(slot)),
+                Event::ArtifactComplete { slot } => finished.push(slot),
                 Event::Stalled { peer, chunks } => tracing::info!(%peer, chunks, "stalled: its chunks go to others"),
                 Event::Complete => {}
             }
         }
-        if !finished.is_empty() {
-            self.openers += 1;
-            self.jobs.spawn_blocking(move || jobs::finish(finished));
-        }
+        self.finish(finished);
     }
 
     fn request(&mut self, id: RequestId, peer: PeerKey, slot: ArtifactSlot, ranges: Vec<ChunkRange>) {
@@ -191,18 +185,13 @@ impl Driver {
     /// Starts opening artifacts while there is room.
     fn open_artifacts(&mut self) {
         while self.openers < MAX_OPENERS && self.active < self.config.max_active && self.next < self.wanted.len() {
-            let (mut together, mut bytes) = (Vec::new(), 0);
-            while self.active < self.config.max_active && self.next < self.wanted.len() {
-                let wanted = self.wanted[self.next].clone();
-                bytes += wanted.index.size();
-                if bytes > OPENED_TOGETHER && !together.is_empty() {
-                    break;
-                }
-                together.push((slot_of(self.next), wanted));
-                self.stages[self.next] = Stage::Opening;
-                self.next += 1;
-                self.active += 1;
-            }
+            let room = (self.config.max_active - self.active).min(self.wanted.len() - self.next);
+            let count = jobs::opened_together(&self.wanted[self.next..][..room]);
+            let positions = self.next..self.next + count;
+            let together: Vec<_> = positions.clone().map(|at| (slot_of(at), self.wanted[at].clone())).collect();
+            self.stages[positions].fill_with(|| Stage::Opening);
+            self.next += count;
+            self.active += count;
             let (catalog, known) = (self.catalog.clone(), self.known.clone());
             self.openers += 1;
             self.jobs.spawn_blocking(move || jobs::open(&catalog, &together, &known));
@@ -412,12 +401,17 @@ impl Driver {
         });
     }
 
-    /// What is to be put in its place: all of it is there.
-    fn begin_finish(&mut self, slot: ArtifactSlot) -> Option<(ArtifactSlot, Arc<dyn Partial>)> {
-        self.peers.unsubscribe_all(slot);
-        match std::mem::replace(&mut self.stages[slot.0 as usize], Stage::Finishing) {
-            Stage::Active { partial, .. } => Some((slot, partial)),
-            _ => None,
+    /// Puts artifacts in their places of which all is there.
+    fn finish(&mut self, slots: Vec<ArtifactSlot>) {
+        let complete = slots.into_iter().filter_map(|slot| {
+            self.peers.unsubscribe_all(slot);
+            let stage = std::mem::replace(&mut self.stages[slot.0 as usize], Stage::Finishing);
+            if let Stage::Active { partial, .. } = stage { Some((slot, partial)) } else { None }
+        });
+        let complete: Vec<_> = complete.collect();
+        if !complete.is_empty() {
+            self.openers += 1;
+            self.jobs.spawn_blocking(move || jobs::finish(complete));
         }
     }
 

@@ -12,6 +12,10 @@ use crate::net::catalog::Catalog;
 use crate::peer::PeerKey;
 use crate::scheduler::{ArtifactSlot, RequestId};
 
+/// The most bytes of artifacts that one job opens together: small ones cost more to hand to a thread than to open. Those that
+/// are resumed are hashed first.
+const OPENED_TOGETHER: u64 = 1 << 20;
+
 /// What opening an artifact found.
 pub(super) enum Opened {
     /// It is complete already.
@@ -46,7 +50,7 @@ pub(super) enum Outcome {
     Opened(Vec<(ArtifactSlot, Result<Opened, StoreError>)>),
     Written(Vec<Written>),
     Checkpointed(Result<(), StoreError>),
-    Finished(Vec<(ArtifactSlot, Result<Arc<dyn Artifact>, StoreError>)>),
+    Finished(Vec<(ArtifactSlot, Result<(), StoreError>)>),
 }
 
 /// Where chunks are that other artifacts of the store have.
@@ -62,6 +66,16 @@ pub(super) fn survey(catalog: &Catalog, wanted: &[Wanted]) -> Known {
         Vec::new()
     });
     digests.into_iter().zip(found).filter_map(|(digest, place)| Some((digest, place?))).collect()
+}
+
+/// How many of the first of `wanted`, of which there is one at least, one job opens.
+pub(super) fn opened_together(wanted: &[Wanted]) -> usize {
+    let mut bytes = 0;
+    let fits = wanted.iter().take_while(|wanted| {
+        bytes += wanted.index.size();
+        bytes <= OPENED_TOGETHER
+    });
+    fits.count().max(1)
 }
 
 /// Looks for artifacts in the store, or begins or resumes them there, with what other artifacts have in common with them.
@@ -142,5 +156,5 @@ pub(super) fn checkpoint(partials: &[Arc<dyn Partial>]) -> Outcome {
 
 /// Puts complete artifacts in their places.
 pub(super) fn finish(complete: Vec<(ArtifactSlot, Arc<dyn Partial>)>) -> Outcome {
-    Outcome::Finished(complete.into_iter().map(|(slot, partial)| (slot, partial.finish())).collect())
+    Outcome::Finished(complete.into_iter().map(|(slot, partial)| (slot, partial.finish().map(drop))).collect())
 }

@@ -1,6 +1,7 @@
 //! Swarms that reach each other.
 
 use futures::StreamExt as _;
+use libp2p::core::upgrade::UpgradeInfo as _;
 use libp2p::swarm::{DialError, SwarmEvent, dummy};
 use libp2p::{Multiaddr, PeerId};
 
@@ -54,6 +55,17 @@ async fn nodes_reach_each_other_over_every_transport() {
         let (peer, bound) = listening(address).await;
         assert_eq!(reach(&mut swarm(&TransportConfig::default()), &bound).await.unwrap(), peer, "{address}");
     }
+}
+
+#[tokio::test]
+async fn nodes_that_use_noise_alone_and_those_that_prefer_tls_reach_each_other() {
+    let noise = TransportConfig { tls: false, ..TransportConfig::default() };
+    let (peer, bound) = listening("/ip4/127.0.0.1/tcp/0").await;
+    assert_eq!(reach(&mut swarm(&noise), &bound).await.unwrap(), peer);
+    assert!(!security::tls_or_noise(&Keypair::generate_ed25519(), false).unwrap().protocol_info().any(|name| {
+        let name: &str = name.as_ref();
+        name.starts_with("/tls")
+    }));
 }
 
 #[cfg(feature = "memory")]
