@@ -40,6 +40,8 @@ pub struct Counts {
     pub reconnects: u64,
     /// Providers stopped or killed, and started again.
     pub restarts: u64,
+    /// The longest time that a provider was down, in milliseconds.
+    pub longest_down: u64,
     /// Raw streams that asked for much and did not read for a while.
     pub deaf: u64,
     /// Raw streams that asked on and on and never read.

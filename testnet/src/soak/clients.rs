@@ -10,6 +10,8 @@ use phase_transfer::net::bootstrap::BootstrapPeer;
 use phase_transfer::net::download::DownloadError;
 use phase_transfer::net::{NodeConfig, NodeHandle};
 
+use tokio::sync::broadcast::error::RecvError;
+
 use super::board::Actor;
 use super::depot::Depot;
 use super::line::Line;
@@ -18,7 +20,13 @@ use super::store::FreshStore;
 use super::{SoakError, loopback, tcp_address, transport};
 
 /// How often a start or a question is tried: lines are cut and frozen, and a provider is down, so one may fail.
-const TRIES: usize = 5;
+const TRIES: usize = 10;
+/// The time between two tries.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// How long a new client may take to meet enough providers.
+const MEET: Duration = Duration::from_secs(3);
+/// Providers that a client has to know: only one at a time is down.
+const ENOUGH: usize = 2;
 /// How often one fetch is interrupted at most.
 const MAX_INTERRUPTIONS: usize = 3;
 /// How likely a fetch is stopped in the middle, in which case it is resumed.
@@ -142,12 +150,27 @@ impl Newcomer {
         loop {
             let peers = self.ways();
             match Client::start(store.clone(), config(peers)).await {
-                Ok(client) => return Ok(client),
+                Ok(client) if self.knows_enough(&client).await => return Ok(client),
+                Ok(_) if tries == TRIES => return Err("meets fewer providers than are up".to_owned()),
                 Err(error) if tries == TRIES => return Err(describe(&error)),
-                Err(_) => self.actor.moved(),
+                Ok(client) => client.stop().await,
+                Err(_) => tokio::time::sleep(TRY_AGAIN).await,
             }
+            self.actor.moved();
             tries += 1;
         }
+    }
+
+    /// Whether it meets enough providers that one of them may be down later. Those it has not met when it meets the first one
+    /// it does not dial again by itself.
+    async fn knows_enough(&self, client: &Client) -> bool {
+        let mut events = client.node().peer_events();
+        let met = async {
+            while client.node().peers().len() < self.market.enough()
+                && !matches!(events.recv().await, Err(RecvError::Closed))
+            {}
+        };
+        tokio::time::timeout(MEET, met).await.is_ok()
     }
 
     /// To each provider either its line or QUIC.
@@ -163,6 +186,11 @@ impl Newcomer {
 }
 
 impl Market {
+    /// Providers of which one may be down.
+    fn enough(&self) -> usize {
+        self.depots.len().min(ENOUGH)
+    }
+
     /// The providers as they are reached over `lines`.
     fn over(&self, lines: &[Line]) -> Vec<BootstrapPeer> {
         let known = self.depots.iter().zip(lines);
@@ -250,13 +278,16 @@ impl Trade<'_> {
         Ok(Ended::Complete)
     }
 
+    /// Until enough providers have answered that one may be down: a fetch asks those alone, and whoever they know.
     async fn resolve(&self, release: &Published) -> Result<Resolved, String> {
+        let enough = self.market.enough();
         let mut tries = 0;
         loop {
             match self.client.resolve(&release.name, &self.market.releases.trust, one_answer()).await {
-                Ok(resolved) => return Ok(resolved),
+                Ok(resolved) if resolved.providers.len() >= enough => return Ok(resolved),
+                Ok(_) if tries == TRIES => return Err(format!("fewer than {enough} providers answer")),
                 Err(error) if tries == TRIES => return Err(describe(&error)),
-                Err(_) => self.actor.pause(Duration::from_secs(1)).await,
+                Ok(_) | Err(_) => tokio::time::sleep(TRY_AGAIN).await,
             }
             tries += 1;
             self.actor.moved();
@@ -312,7 +343,7 @@ impl Trade<'_> {
                 banned.map_or(Ok(Some(Ended::Complete)), |peer| Err(format!("an honest peer was banned: {peer:?}")))
             }
             Err(FetchError::Download(DownloadError::Interrupted)) if is_stopped => Ok(None),
-            Err(error) => Err(format!("{}: {}", resolved.name, describe(&error))),
+            Err(error) => Err(format!("{}: {}{}", resolved.name, describe(&error), verdicts(&error))),
         }
     }
 
@@ -367,6 +398,13 @@ fn compare(store: &dyn Store, release: &Published) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What became of the peers of a fetch that was given up.
+fn verdicts(error: &FetchError) -> String {
+    let FetchError::Download(DownloadError::Stalled { report, .. }) = error else { return String::new() };
+    let peers = report.peers.iter().map(|(peer, report)| format!("; {peer}: {:?}", report.verdict));
+    peers.collect()
 }
 
 /// An error and its causes.

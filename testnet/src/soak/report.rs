@@ -59,9 +59,22 @@ impl Report {
 /// What happened beside the columns, what was wrong, and the verdict.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { left, freezes, deaf, mute, halves, cancelled, subscriptions, vanished, whole, wrong, .. } =
-            self.counts;
-        writeln!(f, "clients: {left} left in the middle of a fetch; lines: {freezes} froze")?;
+        let Counts {
+            left,
+            freezes,
+            deaf,
+            mute,
+            halves,
+            cancelled,
+            subscriptions,
+            vanished,
+            whole,
+            wrong,
+            longest_down,
+            ..
+        } = self.counts;
+        write!(f, "clients: {left} left in the middle of a fetch; lines: {freezes} froze; ")?;
+        writeln!(f, "providers: down for {:.1} s at most", longest_down as f64 / 1e3)?;
         write!(
             f,
             "raw streams: {deaf} did not read, {mute} never read, {halves} halves of frames, {cancelled} cancels, "

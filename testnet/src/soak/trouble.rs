@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::board::Actor;
 use super::depot::Depot;
 use super::line::Line;
@@ -50,11 +52,16 @@ pub(super) async fn restart(depots: Vec<Arc<Depot>>, actor: Actor, mut random: f
         }
         let (number, politely) = (random.usize(..depots.len()), random.bool());
         actor.begin(format!("stops provider {number}"));
+        let stopped = Instant::now();
         depots[number].stop(politely).await;
         actor.pause(between(&mut random, DOWN_FOR)).await;
         actor.begin(format!("starts provider {number}"));
         match depots[number].restart().await {
-            Ok(()) => actor.board().count(|counts| counts.restarts += 1),
+            Ok(()) => actor.board().count(|counts| {
+                counts.restarts += 1;
+                let down = u64::try_from(stopped.elapsed().as_millis()).unwrap_or(u64::MAX);
+                counts.longest_down = counts.longest_down.max(down);
+            }),
             Err(error) => actor.wrong(&format!("provider {number} does not start again: {error}")),
         }
     }
