@@ -30,7 +30,6 @@ pub(crate) struct Uplink {
     at: Duration,
     /// Chunks that have left, in bytes.
     pub(crate) sent: u64,
-    uniq: std::collections::BTreeSet<u32>,
     /// When the next event of this uplink is due, if one is in the queue: an earlier one makes it void.
     pub(crate) due: Option<Duration>,
 }
@@ -74,7 +73,6 @@ impl Uplink {
             clock: 0.0,
             at: Duration::ZERO,
             sent: 0,
-            uniq: Default::default(),
             due: None,
         }
     }
@@ -169,7 +167,6 @@ impl Uplink {
                 self.flows.remove(&peer);
             }
         }
-        self.uniq.insert(outgoing.chunk.0);
         self.sent += len(&self.index, outgoing) as u64;
         let Some(job) = outgoing.job else { return Some((outgoing, false)) };
         self.queue.complete(now, job);
@@ -178,9 +175,6 @@ impl Uplink {
         Some((outgoing, ended))
     }
 
-    pub(crate) fn dbg(&self) -> (usize, usize, usize, u64) {
-        (self.flows.len(), self.open.len(), self.uniq.len(), self.sent >> 17)
-    }
     fn advance(&mut self, at: Duration) {
         if !self.flows.is_empty() {
             let elapsed = at.saturating_sub(self.at).as_secs_f64();

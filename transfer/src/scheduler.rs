@@ -261,10 +261,6 @@ impl Scheduler {
         self.peers.get(&peer)?.rate()
     }
 
-    /// dbg
-    pub fn dbg(&self) -> (usize, usize) {
-        (self.idle.len(), self.peers.values().filter(|p| !p.may_steal()).count())
-    }
     /// Bytes in flight.
     pub fn inflight(&self) -> u64 {
         self.requests.inflight()

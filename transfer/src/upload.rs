@@ -11,17 +11,18 @@
 //! of its requests and however many it makes, and nobody gains by going and coming back. Credit is saved up for one turn
 //! at most. Whoever has waited for too long goes first.
 //!
-//! [`Config::slots`] peers are served at a time, so that what is begun is soon whole. A peer that is slow to take its job
+//! [`Config::slots`] jobs are under way at a time, so that what is begun is soon whole. A peer that is slow to take its job
 //! in loses its slot and keeps the job; from then on it has one job at a time, beside the slots, until it has been quick
 //! once. So slow peers hold up each other and nobody else. When they hold every place among [`Config::max_jobs`], the one
 //! that has done so for the longest is given up.
 //!
-//! Of what one peer has asked for, that goes first which has been sent least often to anybody: when many want the same
-//! artifact of one seed, each gets something that the others lack, and can pass on.
+//! Among peers who have got about the same, whoever waits for what has been sent least often to anybody goes first, and of
+//! what one peer has asked for, that: when many want the same artifact of one seed, each gets something that the others
+//! lack, and can pass on.
 //!
 //! Invariants, see [`UploadQueue::check`]:
 //! - at most [`Config::max_jobs`] jobs are under way, and [`Config::max_jobs_per_peer`] of one peer;
-//! - peers with jobs in slots are at most [`Config::slots`];
+//! - jobs in slots are at most [`Config::slots`];
 //! - every chunk of a transfer is in exactly one job, in the order within the transfer, unless that is cancelled;
 //! - the job with `last` set is the last one of its transfer;
 //! - a peer is in line exactly while it has something waiting and may have a further job.
@@ -55,10 +56,10 @@ use transfer::Transfer;
 
 /// Transfers of a peer among which the one to go first is sought.
 const LOOKAHEAD: usize = 64;
-/// Peers among which one is sought that waits for something new.
-const NEWS_SEARCH: usize = 256;
-/// How many bytes more than others a peer may get because what it waits for is new.
-const NEWS_LEAD: u64 = 1 << 20;
+/// Peers among which the one is sought that waits for what has been sent least often.
+const RAREST_SEARCH: usize = 256;
+/// How many bytes more than others a peer may get because what it waits for has been sent less often.
+const RAREST_LEAD: u64 = 1 << 20;
 /// What a refused peer is told to wait while it is not known how fast uploads are.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// A job is given up after this many times as long as it may occupy a slot.
@@ -311,7 +312,7 @@ impl UploadQueue {
         let has_slot = self.slots < self.config.slots.max(1);
         let head = self.line.head(now, after).filter(|_| has_place && has_slot);
         let head = head.map(|(urgency, peer)| match urgency {
-            Urgency::Usual(_) => (urgency, self.with_news().unwrap_or(peer)),
+            Urgency::Usual(_) => (urgency, self.with_rarest().unwrap_or(peer)),
             Urgency::Starved(_) => (urgency, peer),
         });
         let slow = self.slow_line.head(now, after).filter(|_| self.has_place_for_slow());
@@ -319,10 +320,10 @@ impl UploadQueue {
         Some(peer)
     }
 
-    /// The first peer in line that waits for something which nobody has been sent, among those who got little more than the
+    /// The peer that waits for what has been sent least often, among those in line who will have got little more than the
     /// first.
-    fn with_news(&self) -> Option<PeerKey> {
-        let first = self.line.first(NEWS_LEAD).take(NEWS_SEARCH);
+    fn with_rarest(&self) -> Option<PeerKey> {
+        let first = self.line.first(RAREST_LEAD).take(RAREST_SEARCH);
         // The first one of the least.
         first.min_by_key(|peer| {
             let waiting = self.peers[peer].waiting.values().take(LOOKAHEAD).map(|key| &self.transfers[key]);

@@ -225,7 +225,7 @@ impl Driver {
                         asked.cancelled = true;
                     }
                 }
-                Action::Drop { peer } => assert!(false, "{peer} is dropped though there is room"),
+                Action::Drop { peer } => panic!("{peer} is dropped though there is room"),
                 Action::Ban { peer, .. } => assert!(self.banned.contains(&peer), "{peer} did nothing wrong"),
             }
         }

@@ -66,27 +66,6 @@ impl Swarm<'_> {
     }
 
     fn sample(&self, at: Duration) -> Sample {
-        if std::env::var("DBG").is_ok() {
-            let cl: Vec<_> = self.nodes.iter().filter(|n| n.scheduler.is_some()).collect();
-            let busy = cl.iter().filter(|n| n.uplink.due.is_some()).count() as f64 / cl.len() as f64;
-            let fl = cl.iter().map(|n| n.uplink.dbg().0).sum::<usize>() as f64 / cl.len() as f64;
-            let op = cl.iter().map(|n| n.uplink.dbg().1).sum::<usize>() as f64 / cl.len() as f64;
-            let inf = cl.iter().map(|n| n.scheduler.as_ref().unwrap().inflight()).sum::<u64>() as f64
-                / cl.len() as f64
-                / 131072.0;
-            let st: Vec<_> = cl.iter().map(|n| n.scheduler.as_ref().unwrap().stats()).collect();
-            let peers = cl.iter().map(|n| n.peers.len()).sum::<usize>() / cl.len();
-            let idle = cl.iter().map(|n| n.scheduler.as_ref().unwrap().dbg().0).sum::<usize>() as f64 / cl.len() as f64;
-            let rest = cl.iter().map(|n| n.scheduler.as_ref().unwrap().dbg().1).sum::<usize>() as f64 / cl.len() as f64;
-            eprintln!(
-                "{:.2} busy {busy:.2} flows {fl:.1} open {op:.1} inflight {inf:.1} peers {peers} idle {idle:.1} susp {rest:.1} seed {:?} stolen {} dup {} stalls {}",
-                at.as_secs_f64() / self.t_min.as_secs_f64(),
-                self.nodes[0].uplink.dbg(),
-                st.iter().map(|s| s.stolen).sum::<u64>(),
-                st.iter().map(|s| s.duplicates).sum::<u64>(),
-                st.iter().map(|s| s.stalls).sum::<u64>()
-            );
-        }
         let clients = self.nodes.iter().filter(|node| node.alive && node.scheduler.is_some());
         let (mut least, mut sum, mut most, mut count) = (1.0f64, 0.0, 0.0f64, 0u32);
         for client in clients {

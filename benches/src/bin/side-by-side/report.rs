@@ -130,9 +130,7 @@ fn print_text(options: &Options, summaries: &[Summary], comparison: Option<&Comp
     for summary in summaries.iter().filter(|summary| !summary.resolve_seconds.is_nan()) {
         println!(
             "{}: resolving the name took {:.3} s before (not in the seconds); finding peers and the index {:.3} s (in them)",
-            summary.contender,
-            summary.resolve_seconds,
-            summary.prepare_seconds,
+            summary.contender, summary.resolve_seconds, summary.prepare_seconds,
         );
     }
     if let Some(Comparison { ceiling, ratio, rounds: (least, most) }) = comparison {
