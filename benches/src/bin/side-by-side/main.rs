@@ -53,7 +53,7 @@ struct Options {
     /// What both contenders run over.
     #[arg(long, value_enum, default_value_t = Transport::Tls)]
     transport: Transport,
-    /// Who fetches: phase; bare-<streams>[x<connections>], the pipeline over Phase's own transport; stock-<streams>…, over
+    /// Who fetches: phase; `bare-STREAMSxCONNECTIONS`, the pipeline over Phase's own transport; `stock-…`, over
     /// libp2p's as it comes. The ratio needs Phase and another one
     #[arg(long, value_delimiter = ',', default_value = "stock-1,bare-1,bare-2,phase")]
     contenders: Vec<Contender>,
