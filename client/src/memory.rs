@@ -8,7 +8,7 @@ use phase_transfer::net::download;
 /// How much memory a fetch may take. What it takes beyond this for indexes and peers is a few MiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum MemoryProfile {
-    /// At most 24 MiB on their way: enough for 1 Gbit/s over 200 ms
+    /// At most 12 MiB on their way: enough for 1 Gbit/s over 100 ms
     #[default]
     Normal,
     /// At most 8 MiB on their way, for an initramfs: enough for 1 Gbit/s over 60 ms

@@ -70,7 +70,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             // What is in flight may arrive faster than it can be written: then it waits in memory.
-            scheduler: scheduler::Config { max_inflight: 24 << 20, ..scheduler::Config::default() },
+            scheduler: scheduler::Config { max_inflight: 12 << 20, ..scheduler::Config::default() },
             max_active: 64,
             give_up_after: Duration::from_secs(60),
             checkpoint: Duration::from_millis(500),
