@@ -1,10 +1,14 @@
 # The steps of .ci/run, one by one. `just` alone runs them all.
 
-default: test format lint doc deny
+default: test containers format lint doc deny
 
 # Everything that has a test.
 test:
     cargo test --workspace
+
+# Two scenarios on containers, where the machine has what they need; says so where it does not.
+containers:
+    .ci/containers
 
 # Formatting, as `cargo fmt --all` leaves it.
 format:
@@ -39,9 +43,23 @@ bench:
 sim *ARGS:
     cargo run --release -p phase-testnet --no-default-features -- sim testnet/scenarios/sim/*.toml --out target/sim {{ARGS}}
 
+# Real nodes in containers: `just testnet smoke`. Needs Docker and root.
+testnet *ARGS:
+    cargo run --release -p phase-testnet -- run {{ARGS}}
+
 # The parts, by criterion.
 bench-parts:
     cargo bench -p phase-benches
+
+# The parts, kept as a baseline of this machine in benches/baselines.
+bench-parts-save NAME:
+    CRITERION_HOME="{{justfile_directory()}}/benches/baselines" \
+        cargo bench -p phase-benches --bench parts -- --save-baseline {{NAME}}
+
+# The parts, compared with a baseline of this machine.
+bench-parts-compare NAME:
+    CRITERION_HOME="{{justfile_directory()}}/benches/baselines" \
+        cargo bench -p phase-benches --bench parts -- --baseline {{NAME}}
 
 # Phase as a user runs it against curl from nginx, sendme and libtorrent: whichever of them is installed.
 compare *ARGS: _release-binaries

@@ -7,4 +7,4 @@ mod report;
 
 pub use fetch::{FetchArgs, Fetched, Observer, fetch};
 pub use phase_transfer::cli::*;
-pub use report::{json_answer, json_entry, json_report, peer_lines, summary_line, verdict_text};
+pub use report::{json_answer, json_entry, json_peers, json_report, peer_lines, summary_line, verdict_text};

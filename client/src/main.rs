@@ -1,18 +1,22 @@
 //! `phase-client`: the fetching half of Phase for an initramfs. Short lines for a serial console, no colours, no
 //! questions.
 
+mod events;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use phase_client::cli::{self, Bytes, Fault, FetchArgs, Observer, Rate};
+use phase_client::cli::{self, Bytes, Fault, FetchArgs, Fetched, Observer, Rate};
 use phase_client::{Progress, Report, ResolveOptions, Resolved};
 use phase_core::Failure;
 use phase_core::failure::EXIT_CODES;
 use phase_core::store::{FileStore, MemStore, Store};
 use tokio::time::Instant;
+
+use crate::events::Events;
 
 /// How often a line tells how far it is.
 const LINE_INTERVAL: Duration = Duration::from_secs(2);
@@ -48,6 +52,9 @@ struct Fetch {
     /// Print one JSON document at the end, and nothing else on standard output
     #[arg(long)]
     json: bool,
+    /// Print what happens as JSON, one document per line: started, resolved, progress (several times a second), fetched
+    #[arg(long, conflicts_with = "json")]
+    events: bool,
     /// Log more; twice: much more
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -59,7 +66,7 @@ fn main() -> ExitCode {
     cli::warn_of_key_log();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => fault.report(args.json),
+        Err(fault) => fault.report(args.json || args.events),
     }
 }
 
@@ -70,19 +77,16 @@ fn run(args: &Fetch) -> Result<(), Fault> {
     };
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Fault::new(Failure::Other, format!("cannot start threads: {error}")))?;
-    let mut console = Console { quiet: args.json, last: None };
-    let fetched = runtime.block_on(cli::fetch(store, &args.fetch, &mut console))?;
-    if args.json {
-        return cli::print(&format!("{:#}\n", cli::json_report(&fetched)));
-    }
-    console.table(&fetched.report);
-    console.line(&format!("done {}", cli::summary_line(&fetched.report)));
-    Ok(())
+    let mut observer: Box<dyn Observer> = match args.events {
+        true => Box::new(Events::default()),
+        false => Box::new(Console { json: args.json, last: None }),
+    };
+    runtime.block_on(cli::fetch(store, &args.fetch, observer.as_mut()))
 }
 
-/// Plain lines on standard output.
+/// Plain lines on standard output, or one JSON document in the end.
 struct Console {
-    quiet: bool,
+    json: bool,
     /// When the last line about progress was printed, and how much was verified then.
     last: Option<(Instant, u64)>,
 }
@@ -90,7 +94,7 @@ struct Console {
 impl Console {
     /// A console that cannot be written to must not stop a boot.
     fn line(&self, text: &str) {
-        if !self.quiet {
+        if !self.json {
             let _ = cli::print(&format!("{text}\n"));
         }
     }
@@ -129,5 +133,14 @@ impl Observer for Console {
 
     fn failed(&mut self, report: &Report) {
         self.table(report);
+    }
+
+    fn fetched(&mut self, fetched: &Fetched) -> Result<(), Fault> {
+        if self.json {
+            return cli::print(&format!("{:#}\n", cli::json_report(fetched)));
+        }
+        self.table(&fetched.report);
+        self.line(&format!("done {}", cli::summary_line(&fetched.report)));
+        Ok(())
     }
 }

@@ -15,12 +15,15 @@
 
 #[cfg(feature = "dht")]
 pub mod dht;
+pub mod docker;
 #[cfg(all(feature = "netns", target_os = "linux"))]
 pub mod netns;
 #[cfg(feature = "soak")]
 pub mod soak;
 
+mod draw;
 mod node;
+mod publisher;
 mod queue;
 mod report;
 mod scenario;

@@ -15,6 +15,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(cli::docker::run::Run),
+    Up(cli::docker::up::Up),
+    Down(cli::docker::down::Down),
+    Report(cli::docker::report::Report),
+    #[command(hide = true)]
+    Reap(cli::docker::down::Reap),
     Sim(cli::sim::Sim),
     #[cfg(feature = "dht")]
     Dht(cli::dht::Dht),
@@ -24,6 +30,11 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Run(run) => run.run(),
+        Command::Up(up) => up.run(),
+        Command::Down(down) => down.run(),
+        Command::Report(report) => report.run(),
+        Command::Reap(reap) => reap.run(),
         Command::Sim(sim) => sim.run(),
         #[cfg(feature = "dht")]
         Command::Dht(dht) => dht.run(),

@@ -1,9 +1,10 @@
 //! What is simulated.
 
 mod check;
-mod file;
+pub(crate) mod file;
 mod hold;
-mod units;
+mod place;
+pub(crate) mod units;
 
 use std::fmt;
 use std::str::FromStr;

@@ -36,8 +36,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
         false => Arc::new(args.store.open()?),
     };
     let mut observer = Terminal { output, progress: Progress::Hidden, begun: false };
-    let fetched = network::block_on(cli::fetch(store, &args.fetch, &mut observer))?;
-    output.result(|| cli::json_report(&fetched), || text(&fetched))
+    network::block_on(cli::fetch(store, &args.fetch, &mut observer))
 }
 
 fn text(fetched: &Fetched) -> String {
@@ -94,5 +93,9 @@ impl Observer for Terminal<'_> {
                 progress::line(&line);
             }
         }
+    }
+
+    fn fetched(&mut self, fetched: &Fetched) -> Result<(), Fault> {
+        self.output.result(|| cli::json_report(fetched), || text(fetched))
     }
 }

@@ -10,7 +10,7 @@ use phase_core::store::Store;
 use phase_core::trust::TrustedTime;
 use phase_core::{Failure, Name};
 use phase_transfer::net::download::DownloadError;
-use phase_transfer::net::{Multiaddr, NodeConfig, Role};
+use phase_transfer::net::{Multiaddr, NodeConfig, PeerId, Role};
 
 use super::{Fault, NodeArgs, Signals, UploadArgs, now, parse_duration, read_root};
 use crate::{
@@ -54,6 +54,10 @@ pub struct FetchArgs {
     /// What others are sent.
     #[command(flatten)]
     pub upload: UploadArgs,
+    /// After the fetch, go on serving for this long, or until a signal: in a crowd, whoever leaves at once helps nobody.
+    /// Default: not at all
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["ephemeral", "no_listen"])]
+    pub linger: Option<Duration>,
     /// Give up when no peer has delivered anything right for this long. Default: 60s
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub give_up_after: Option<Duration>,
@@ -77,6 +81,9 @@ pub struct Fetched {
 
 /// Is told how a fetch goes.
 pub trait Observer {
+    /// The node has somebody to ask; this is its own name.
+    fn started(&mut self, _peer: PeerId) {}
+
     /// The name is resolved; the download begins.
     fn resolved(&mut self, resolved: &Resolved);
 
@@ -88,23 +95,37 @@ pub trait Observer {
 
     /// It failed after it had begun; this is what was fetched until then.
     fn failed(&mut self, report: &Report);
+
+    /// All is where it is wanted. Others may be served for a while from now on.
+    ///
+    /// # Errors
+    /// If the result cannot be told, which ends the command.
+    fn fetched(&mut self, fetched: &Fetched) -> Result<(), Fault>;
 }
 
-/// Resolves and fetches into `store`, until done or stopped by SIGINT or SIGTERM.
+/// Resolves and fetches into `store`, until done or stopped by SIGINT or SIGTERM; then serves for as long as it is to linger.
 ///
 /// # Errors
 /// Whatever stops it. What was verified until then is in the store.
-pub async fn fetch(store: Arc<dyn Store>, args: &FetchArgs, observer: &mut dyn Observer) -> Result<Fetched, Fault> {
+pub async fn fetch(store: Arc<dyn Store>, args: &FetchArgs, observer: &mut dyn Observer) -> Result<(), Fault> {
     let trust = Trust { root: read_root(&args.root)?, time: TrustedTime(now()) };
     let mut signals = Signals::new()?;
     let client = tokio::select! {
         client = start(store, args) => client?,
         () = signals.next() => return Err(nothing_fetched()),
     };
+    observer.started(client.node().peer_id());
     let fetched = run(&client, &trust, args, &mut signals, observer).await;
+    let told = fetched.and_then(|fetched| observer.fetched(&fetched));
+    if let (Ok(()), Some(linger)) = (&told, args.linger) {
+        tokio::select! {
+            () = tokio::time::sleep(linger) => {}
+            () = signals.next() => {}
+        }
+    }
     signals.exit_on_next();
     client.stop().await;
-    fetched
+    told
 }
 
 fn nothing_fetched() -> Fault {

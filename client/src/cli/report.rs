@@ -67,8 +67,13 @@ pub fn json_report(fetched: &Fetched) -> Value {
         "bytes_per_second": Rate::of(report.total.saturating_sub(report.resumed), report.elapsed).0,
         "reassigned_chunks": report.reassigned,
         "duplicate_bytes": report.duplicate_bytes,
-        "peers": report.peers.iter().map(|(id, peer)| json_peer(&id.to_string(), peer)).collect::<Vec<_>>(),
+        "peers": json_peers(report),
     })
+}
+
+/// Every peer of a download, and what became of it.
+pub fn json_peers(report: &Report) -> Value {
+    report.peers.iter().map(|(id, peer)| json_peer(&id.to_string(), peer)).collect()
 }
 
 /// An artifact of a release.

@@ -5,7 +5,7 @@ mod plan;
 mod runner;
 
 use std::fs;
-use std::io::{self, Write as _};
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -86,7 +86,7 @@ impl Sim {
         }
         let outcomes = self.run_plans(&plans)?;
         if self.json {
-            print(&Document::new(&outcomes).to_json())?;
+            super::print(&Document::new(&outcomes).to_json())?;
         }
         if let Some(folder) = &self.out {
             let write = |name: &str, text: &str| {
@@ -114,7 +114,7 @@ impl Sim {
     fn run_plans(&self, plans: &[Plan]) -> Result<Vec<ScenarioOutcome>, String> {
         let jobs: Vec<_> = plans.iter().flat_map(Plan::jobs).collect();
         let table = Table::new(jobs.iter().map(|job| job.label.as_str()));
-        let mut printed = if self.has_table() { print(&table.header()) } else { Ok(()) };
+        let mut printed = if self.has_table() { super::print(&table.header()) } else { Ok(()) };
         let mut outcomes: Vec<_> = plans.iter().map(Plan::outcome).collect();
         let cases = |(number, plan): (usize, &'_ Plan)| {
             plan.cases.iter().map(move |case| (number, case.hold)).collect::<Vec<_>>()
@@ -132,7 +132,7 @@ impl Sim {
             if let (Some(run), Some((plan, hold))) = (runs.pop(), due.next()) {
                 let outcome = Outcome::new(run, compared, &hold);
                 if let (true, Some(text)) = (printed.is_ok(), self.described(&outcome, &table)) {
-                    printed = print(&text);
+                    printed = super::print(&text);
                 }
                 outcomes[plan].outcomes.push(outcome);
             }
@@ -169,17 +169,5 @@ impl Sim {
                 eprintln!("      {}", outcome.broken.join("; "));
             }
         }
-    }
-}
-
-/// Writes a line to standard output. A reader that has closed it wants no more, which is not a failure.
-fn print(text: &str) -> Result<(), String> {
-    super::show("");
-    let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write to standard output: {error}"))
-        }
-        _ => Ok(()),
     }
 }

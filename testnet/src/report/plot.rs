@@ -3,28 +3,21 @@
 mod curve;
 mod legend;
 
-use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::ScenarioOutcome;
+use crate::draw::{Area, Chart, Drawn, INK, LETTER, Legend, PALE, PROMISE, text};
 use curve::{Curve, Deadline, Frame};
-use legend::{LETTER, Legend};
 
 /// The picture could not be drawn.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot draw the runs: {0}")]
 pub struct PlotError(String);
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-
 const WIDTH: u32 = 1280;
 const CHART_HEIGHT: u32 = 500;
 const TITLE_HEIGHT: u32 = 64;
-const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
-const PALE: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
-const PROMISE: RGBColor = RGBColor(0xb0, 0x00, 0x20);
 
 /// Draws the runs of a scenario. To the left all of the time, with what clients had verified on average; to the right
 /// the time in which clients finished.
@@ -37,9 +30,9 @@ pub fn plot(scenario: &ScenarioOutcome) -> Result<String, PlotError> {
     Ok(svg)
 }
 
-fn draw(scenario: &ScenarioOutcome, svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(scenario: &ScenarioOutcome, svg: &mut String) -> Drawn {
     let (curves, deadlines) = (Curve::all(scenario), Deadline::all(scenario));
-    let legend = Legend::new(&curves, !deadlines.is_empty(), WIDTH);
+    let legend = Legend::new(legend::entries(&curves, !deadlines.is_empty()), WIDTH);
     let height = TITLE_HEIGHT + CHART_HEIGHT + legend.height();
     let root = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
     root.fill(&WHITE)?;
@@ -56,7 +49,7 @@ fn draw(scenario: &ScenarioOutcome, svg: &mut String) -> Result<(), Box<dyn std:
     Ok(())
 }
 
-fn draw_title(area: &Area<'_>, scenario: &ScenarioOutcome) -> Result<(), Box<dyn std::error::Error>> {
+fn draw_title(area: &Area<'_>, scenario: &ScenarioOutcome) -> Drawn {
     let runs = scenario.outcomes.len();
     let broken = scenario.outcomes.iter().filter(|outcome| !outcome.held()).count();
     let verdict = match broken {
@@ -76,7 +69,7 @@ fn draw_chart(
     curves: &[Curve],
     deadlines: &[Deadline],
     with_verified: bool,
-) -> Result<(), Box<dyn std::error::Error>> {
+) -> Drawn {
     let mut chart = ChartBuilder::on(area)
         .margin(12)
         .margin_right(28)
@@ -118,7 +111,7 @@ fn draw_chart(
 }
 
 /// The shortest possible time, if it is in the picture.
-fn draw_bound(chart: &mut Chart<'_>, frame: &Frame) -> Result<(), Box<dyn std::error::Error>> {
+fn draw_bound(chart: &mut Chart<'_>, frame: &Frame) -> Drawn {
     if frame.x.contains(&1.0) {
         chart.draw_series(DashedLineSeries::new([(1.0, 0.0), (1.0, 1.06)], 2, 4, INK.stroke_width(2)))?;
     }
@@ -126,7 +119,7 @@ fn draw_bound(chart: &mut Chart<'_>, frame: &Frame) -> Result<(), Box<dyn std::e
 }
 
 /// A curve keeps its promise if it passes to the left of the mark, or through it.
-fn draw_deadline(chart: &mut Chart<'_>, deadline: &Deadline) -> Result<(), Box<dyn std::error::Error>> {
+fn draw_deadline(chart: &mut Chart<'_>, deadline: &Deadline) -> Drawn {
     let at = (deadline.at, deadline.part);
     let (above, pos) = match deadline.part {
         1.0 => (-6, VPos::Bottom),
@@ -151,10 +144,6 @@ fn draw_deadline(chart: &mut Chart<'_>, deadline: &Deadline) -> Result<(), Box<d
         + Text::new(deadline.text.clone(), (beside, above), style);
     chart.draw_series([mark])?;
     Ok(())
-}
-
-fn text(size: u32) -> TextStyle<'static> {
-    ("sans-serif", size).into_font().into()
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Scenario files: TOML, in which one file may describe runs with several numbers of clients and several RNG seeds.
 
-mod place;
 mod sections;
 
 use std::fmt;
@@ -8,8 +7,10 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
+use super::place::Places;
 use super::{Field, Hold, Scenario, ScenarioError};
-use place::Places;
 use sections::Document;
 
 /// The largest scenario file that is read, in bytes.
@@ -62,15 +63,7 @@ impl ScenarioFile {
     /// # Errors
     /// If it cannot be read, is no TOML, has keys that do not exist or values that make no sense.
     pub fn read(path: &Path) -> Result<Self, FileError> {
-        let fail = |cause| FileError { path: path.to_owned(), line: None, key: None, cause };
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(|error| fail(format!("cannot be opened: {error}")))?;
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| fail(format!("cannot be read: {error}")))?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(fail(format!("is larger than {MAX_FILE} bytes: is it a scenario file?")));
-        }
-        let text = String::from_utf8(bytes).map_err(|_| fail("is no UTF-8 text: is it a scenario file?".to_owned()))?;
-        Self::parse(path, &text)
+        Self::parse(path, &read_text(path)?)
     }
 
     /// Reads the text of a file.
@@ -78,30 +71,55 @@ impl ScenarioFile {
     /// # Errors
     /// As [`read`](Self::read).
     pub fn parse(path: &Path, text: &str) -> Result<Self, FileError> {
-        let places = Places::of(text);
-        let (document, places) = match (toml::from_str::<Document>(text), places) {
-            (Ok(document), Ok(places)) => (document, places),
-            (Err(error), Ok(places)) => return Err(places.error(path, &error)),
-            (_, Err(error)) => return Err(Places::syntax_error(path, text, &error)),
-        };
-        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        document.into_file(path, name).map_err(|problem| FileError {
-            path: path.to_owned(),
-            line: places.line_of(&problem.key),
-            key: Some(problem.key),
-            cause: problem.cause,
-        })
+        parse(path, text, |document: Document| document.into_file(path, name_of(path)))
     }
 }
 
+/// The text of a scenario file, which may be no larger than such files are.
+pub(crate) fn read_text(path: &Path) -> Result<String, FileError> {
+    let fail = |cause| FileError { path: path.to_owned(), line: None, key: None, cause };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| fail(format!("cannot be opened: {error}")))?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| fail(format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(fail(format!("is larger than {MAX_FILE} bytes: is it a scenario file?")));
+    }
+    String::from_utf8(bytes).map_err(|_| fail("is no UTF-8 text: is it a scenario file?".to_owned()))
+}
+
+/// Reads a document, and makes of it what is wanted. Whatever is wrong is told with its place.
+pub(crate) fn parse<D: DeserializeOwned, T>(
+    path: &Path,
+    text: &str,
+    make: impl FnOnce(D) -> Result<T, Problem>,
+) -> Result<T, FileError> {
+    let places = Places::of(text);
+    let (document, places) = match (toml::from_str::<D>(text), places) {
+        (Ok(document), Ok(places)) => (document, places),
+        (Err(error), Ok(places)) => return Err(places.error(path, &error)),
+        (_, Err(error)) => return Err(Places::syntax_error(path, text, &error)),
+    };
+    make(document).map_err(|problem| FileError {
+        path: path.to_owned(),
+        line: places.line_of(&problem.key),
+        key: Some(problem.key),
+        cause: problem.cause,
+    })
+}
+
+/// The name of a scenario: that of its file without the ending.
+pub(crate) fn name_of(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 /// What is wrong with the value of a key.
-struct Problem {
+pub(crate) struct Problem {
     key: String,
     cause: String,
 }
 
 impl Problem {
-    fn new(key: &str, cause: impl Into<String>) -> Self {
+    pub(crate) fn new(key: &str, cause: impl Into<String>) -> Self {
         Self { key: key.to_owned(), cause: cause.into() }
     }
 }
@@ -176,7 +194,7 @@ impl fmt::Display for FileError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use fastrand::Rng;
@@ -204,11 +222,16 @@ mod tests {
         }
     }
 
+    /// The first TOML of the README that stands below a heading.
+    pub(crate) fn shown_below(heading: &str) -> &'static str {
+        let (_, section) = include_str!("../../README.md").split_once(&format!("\n{heading}\n")).unwrap();
+        let (_, text) = section.split_once("```toml\n").unwrap();
+        text.split_once("```").unwrap().0
+    }
+
     #[test]
     fn what_the_readme_shows_can_be_run_and_has_the_defaults() {
-        let readme = include_str!("../../README.md");
-        let (_, text) = readme.split_once("```toml\n").unwrap();
-        let (text, _) = text.split_once("```").unwrap();
+        let text = shown_below("## Simulating swarms");
         assert_eq!(parse(text).unwrap().cases[0].scenario.hostile.count(), 30);
         let (plain, _) = text.split_once("[hostile]").unwrap();
         let scenario = &parse(plain).unwrap().cases[0].scenario;

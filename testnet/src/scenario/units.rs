@@ -1,9 +1,11 @@
 //! Sizes, rates, times and shares as people write them in scenario files.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::de::{self, Deserializer, IntoDeserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 const SIZES: [(&str, f64); 5] = [("KiB", 1024.0), ("MiB", 1048576.0), ("GiB", 1073741824.0), ("MB", 1e6), ("B", 1.0)];
@@ -28,17 +30,21 @@ pub struct Rate(pub f64);
 /// A time: `10ms`, `1m 30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct Time(pub(super) Duration);
+pub(crate) struct Time(pub(crate) Duration);
 
 /// A part of something, 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "f64")]
-pub(super) struct Share(pub(super) f64);
+pub(crate) struct Share(pub(crate) f64);
+
+/// A value, or a list of them.
+#[derive(Clone, Debug)]
+pub(crate) struct OneOrMany<T>(pub(crate) Vec<T>);
 
 /// How many times something is as large as something else: a number above 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "f64")]
-pub(super) struct Multiple(pub(super) f64);
+pub(crate) struct Multiple(pub(crate) f64);
 
 impl FromStr for Size {
     type Err = String;
@@ -132,6 +138,39 @@ impl TryFrom<f64> for Multiple {
         is_multiple
             .then_some(Self(times))
             .ok_or_else(|| format!("{times} is not a multiple: expected a number above 0"))
+    }
+}
+
+/// By hand: what serde makes for an untagged enum loses what is wrong with the value.
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Values<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Values<T> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value or a list of values")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+                Ok(vec![T::deserialize(text.into_deserializer())?])
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Vec<T>, E> {
+                Ok(vec![T::deserialize(number.into_deserializer())?])
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+                let mut values = Vec::new();
+                while let Some(value) = list.next_element()? {
+                    values.push(value);
+                }
+                Ok(values)
+            }
+        }
+
+        deserializer.deserialize_any(Values(PhantomData)).map(Self)
     }
 }
 

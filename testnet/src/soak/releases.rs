@@ -1,18 +1,16 @@
 //! What is published: releases of files that look random, and what their bytes hash to.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use phase_client::Trust;
-use phase_core::codec::V1;
 use phase_core::{
-    Artifact, ArtifactEntry, ArtifactIndex, ChannelRole, ChunkerParams, Cid, Digest, Envelope, FileStore,
-    HashAlgorithm, ImportOptions, Manifest, Name, Payload, Pointer, Role, RootRole, SigningKey, Store, TrustRoot,
+    ArtifactIndex, ChunkerParams, Cid, Digest, FileStore, HashAlgorithm, ImportOptions, Name, SigningKey, Store,
     TrustedTime,
 };
 
 use super::SoakError;
+use crate::publisher::{Publisher, entry};
 
 /// When everything is signed and used, and when it expires: Unix seconds. Nothing here needs the clock.
 const NOW: u64 = 1;
@@ -62,7 +60,7 @@ impl Releases {
         let key = SigningKey::from_secret_bytes(&[7; 32]);
         let names: Vec<Name> =
             (0..FILES_KIB.len()).map(|n| format!("soak/r{n}").parse().expect("letters and digits")).collect();
-        let trust = Trust { root: root(&key, &names[0]), time: TrustedTime(NOW) };
+        let trust = Trust { root: publisher(&key, &names[0]).root(), time: TrustedTime(NOW) };
         let mut releases = Self { trust, all: Vec::new(), key, files };
         for (number, name) in names.into_iter().enumerate() {
             let artifacts = releases.put(store, number, &name)?;
@@ -93,71 +91,16 @@ impl Releases {
             std::fs::write(&source, bytes).map_err(SoakError::Folder)?;
             let chunker = if number == 1 { SMALL_CHUNKS } else { ChunkerParams::default() };
             let artifact = store.import(&source, &ImportOptions { chunker, ..Default::default() }, &mut |_| {})?;
-            entries.push(entry(position, artifact.as_ref()));
+            entries.push(entry(position.to_string().parse().expect("digits"), artifact.as_ref()));
             let sha256 = HashAlgorithm::Sha2_256.digest(bytes);
             contents.push(Content { cid: artifact.cid(), index: artifact.index().clone(), sha256 });
         }
         std::fs::remove_file(&source).map_err(SoakError::Folder)?;
-        let manifest = signed(&manifest(name, entries), &self.key);
-        store.put_block(&manifest.cid(), &manifest.encode())?;
-        store.set_ref(name, &signed(&pointer(name, manifest.cid()), &self.key))?;
+        publisher(&self.key, name).publish(&store, entries)?;
         Ok(contents)
     }
 }
 
-fn entry(position: usize, artifact: &dyn Artifact) -> ArtifactEntry {
-    ArtifactEntry {
-        role: Role::FILE.parse().expect("it is a valid role"),
-        filename: position.to_string().parse().expect("digits"),
-        size: artifact.index().size(),
-        cid: artifact.cid(),
-        sha256: artifact.index().sha256(),
-    }
-}
-
-fn manifest(name: &Name, artifacts: Vec<ArtifactEntry>) -> Manifest {
-    Manifest {
-        v: V1,
-        channel: name.channel.clone(),
-        arch: name.arch.clone(),
-        board: None,
-        version: 1,
-        release: "soak".to_owned(),
-        issued_at: NOW,
-        expires_at: EXPIRES,
-        artifacts,
-        cmdline: None,
-    }
-}
-
-fn pointer(name: &Name, manifest: Cid) -> Pointer {
-    Pointer {
-        v: V1,
-        name: name.clone(),
-        manifest: Some(manifest),
-        version: 1,
-        issued_at: NOW,
-        expires_at: EXPIRES,
-        urls: Vec::new(),
-    }
-}
-
-fn root(key: &SigningKey, name: &Name) -> TrustRoot {
-    let keys = BTreeSet::from([key.id()]);
-    let channel = ChannelRole { keys: keys.clone(), threshold: 1, pointer_keys: keys.clone() };
-    TrustRoot {
-        v: V1,
-        version: 1,
-        issued_at: NOW,
-        expires_at: EXPIRES,
-        keys: BTreeMap::from([(key.id(), key.public())]),
-        root: RootRole { keys, threshold: 1 },
-        channels: BTreeMap::from([(name.channel.clone(), channel)]),
-    }
-}
-
-fn signed<P: Payload>(payload: &P, key: &SigningKey) -> Envelope {
-    let mut envelope = Envelope::unsigned(payload).expect("a small payload");
-    envelope.sign::<P>(key).expect("a payload that was just encoded");
-    envelope
+fn publisher(key: &SigningKey, name: &Name) -> Publisher {
+    Publisher { key: key.clone(), name: name.clone(), issued_at: NOW, expires_at: EXPIRES }
 }

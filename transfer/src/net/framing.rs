@@ -19,6 +19,9 @@ pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/phase/transfer
 /// permits 35 KiB/s.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The most bytes that are written before a flush: as many as a frame may have.
+const MAX_UNFLUSHED: usize = 1 << 20;
+
 /// Why reading a frame failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FrameError {
@@ -64,27 +67,34 @@ async fn read_header<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Option<Vec<
 pub(super) struct OutFrame<G = ()> {
     pub(super) header: Bytes,
     pub(super) payload: Bytes,
-    /// Dropped when the frame has been handed to the stream, or never will be.
+    /// Dropped when the frame has left this process, or never will.
     pub(super) guard: G,
 }
 
 /// Writes what arrives in `frames` until the channel closes, the stream fails, or the peer takes in nothing for
-/// [`WRITE_TIMEOUT`]. Flushes when there is nothing more to write.
+/// [`WRITE_TIMEOUT`]. Flushes when there is nothing more to write, at the latest after [`MAX_UNFLUSHED`] bytes.
 pub(super) async fn write_frames<W: AsyncWrite + Unpin, G>(
     mut writer: W,
     mut frames: mpsc::Receiver<OutFrame<G>>,
 ) -> io::Result<()> {
-    while let Some(mut frame) = frames.recv().await {
-        loop {
-            in_time(writer.write_all(&frame.header)).await?;
-            in_time(writer.write_all(&frame.payload)).await?;
-            drop(frame.guard);
-            match frames.try_recv() {
-                Ok(next) => frame = next,
-                Err(_) => break,
+    // Guards of what has been written and not been flushed, and how many bytes that is.
+    let (mut guards, mut unflushed) = (Vec::new(), 0);
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = frames.recv(), if unflushed < MAX_UNFLUSHED => frame,
+            flushed = in_time(writer.flush()), if !guards.is_empty() => {
+                flushed?;
+                guards.clear();
+                unflushed = 0;
+                continue;
             }
-        }
-        in_time(writer.flush()).await?;
+        };
+        let Some(OutFrame { header, payload, guard }) = frame else { break };
+        in_time(writer.write_all(&header)).await?;
+        in_time(writer.write_all(&payload)).await?;
+        guards.push(guard);
+        unflushed += header.len() + payload.len();
     }
     in_time(writer.close()).await
 }

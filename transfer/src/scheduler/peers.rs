@@ -25,7 +25,7 @@ const FIRST_GUESS: Duration = Duration::from_millis(500);
 /// The least time in which a peer has to say that a request has ended which was taken back.
 const MIN_RECALL_PATIENCE: Duration = Duration::from_millis(100);
 /// The most: it may be busy with others, or gone.
-const MAX_RECALL_PATIENCE: Duration = Duration::from_millis(500);
+const MAX_RECALL_PATIENCE: Duration = Duration::from_secs(2);
 /// What is expected to take longer than this, in seconds, is expected to take so long.
 const MAX_EXPECTED: f64 = 3600.0;
 

@@ -5,18 +5,9 @@ use std::ops::Range;
 
 use plotters::style::RGBColor;
 
+use crate::draw::COLOURS;
 use crate::report::{Run, ScenarioOutcome, Variant};
 
-/// Colours that people who do not see all colours can tell apart (Okabe and Ito 2008).
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0x00, 0x72, 0xb2),
-    RGBColor(0xd5, 0x5e, 0x00),
-    RGBColor(0x00, 0x9e, 0x73),
-    RGBColor(0xcc, 0x79, 0xa7),
-    RGBColor(0xe6, 0x9f, 0x00),
-    RGBColor(0x56, 0xb4, 0xe9),
-    RGBColor(0x66, 0x66, 0x66),
-];
 /// The most steps of a curve: more than there are pixels show nothing.
 const MAX_STEPS: usize = 800;
 /// The least width of a picture, as a part of where it is: rounding would show as steps.

@@ -1,15 +1,11 @@
 //! The sections of a scenario file, as they are written. What is left out is as in [`Scenario::default`].
 
-use std::fmt;
-use std::marker::PhantomData;
-
 use phase_transfer::scheduler::Order;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IntoDeserializer, SeqAccess, Visitor};
 
 use super::Problem;
 use crate::report::Variant;
-use crate::scenario::units::{Multiple, Rate, Share, Size, Time};
+use crate::scenario::units::{Multiple, OneOrMany, Rate, Share, Size, Time};
 use crate::scenario::{Change, Churn, Hold, Hostile, NodeEvent, NodeRef, Scenario, When};
 
 /// A whole file.
@@ -109,10 +105,6 @@ struct NodeName(NodeRef);
 #[serde(try_from = "String")]
 struct OrderName(Order);
 
-/// A value, or a list of them.
-#[derive(Clone)]
-pub(super) struct OneOrMany<T>(pub(super) Vec<T>);
-
 fn one_seed() -> Vec<u64> {
     vec![Scenario::default().seed]
 }
@@ -211,38 +203,5 @@ impl TryFrom<String> for OrderName {
 
     fn try_from(text: String) -> Result<Self, String> {
         text.parse().map(Self).map_err(|_| format!("{text:?} is not an order: expected rarest, sequential or random"))
-    }
-}
-
-/// By hand: what serde makes for an untagged enum loses what is wrong with the value.
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Values<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Values<T> {
-            type Value = Vec<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value or a list of values")
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Vec<T>, E> {
-                Ok(vec![T::deserialize(text.into_deserializer())?])
-            }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Vec<T>, E> {
-                Ok(vec![T::deserialize(number.into_deserializer())?])
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
-                let mut values = Vec::new();
-                while let Some(value) = list.next_element()? {
-                    values.push(value);
-                }
-                Ok(values)
-            }
-        }
-
-        deserializer.deserialize_any(Values(PhantomData)).map(Self)
     }
 }

@@ -17,6 +17,8 @@ use std::task::{Context, Poll, ready};
 
 use futures::{AsyncRead, AsyncWrite};
 
+use super::outflow::Outflow;
+
 /// What is read ahead at first, in bytes: as much as small messages need. Doubles whenever a read fills it.
 const READ_AHEAD_MIN: usize = 4 << 10;
 /// The most that is read ahead, in bytes: what a connection that receives much may hold.
@@ -87,6 +89,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ReadAhead<S> {
 /// tasks have ready until then leaves together with it.
 pub(super) struct WriteBehind<S> {
     inner: S,
+    outflow: Outflow,
     buffer: Vec<u8>,
     /// How much of the buffer has been passed on.
     passed: usize,
@@ -96,7 +99,18 @@ pub(super) struct WriteBehind<S> {
 
 impl<S> WriteBehind<S> {
     pub(super) fn new(inner: S) -> Self {
-        Self { inner, buffer: Vec::new(), passed: 0, asked: false }
+        Self { inner, outflow: Outflow::default(), buffer: Vec::new(), passed: 0, asked: false }
+    }
+
+    /// What has been written to it, and what of that has been flushed.
+    pub(super) fn outflow(&self) -> Outflow {
+        self.outflow.clone()
+    }
+}
+
+impl<S> Drop for WriteBehind<S> {
+    fn drop(&mut self) {
+        self.outflow.close();
     }
 }
 
@@ -123,12 +137,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteBehind<S> {
             ready!(this.poll_pass(context))?;
         }
         if this.buffer.is_empty() && from.len() >= WRITE_BEHIND {
-            return Pin::new(&mut this.inner).poll_write(context, from);
+            let taken = ready!(Pin::new(&mut this.inner).poll_write(context, from))?;
+            this.outflow.accept(taken);
+            return Poll::Ready(Ok(taken));
         }
         // Only now: a writer that has to wait must not put off the flush that it waits for.
         this.asked = false;
         let taken = from.len().min(WRITE_BEHIND - this.buffer.len());
         this.buffer.extend_from_slice(&from[..taken]);
+        this.outflow.accept(taken);
         Poll::Ready(Ok(taken))
     }
 
@@ -140,7 +157,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteBehind<S> {
             return Poll::Pending;
         }
         ready!(this.poll_pass(context))?;
-        Pin::new(&mut this.inner).poll_flush(context)
+        ready!(Pin::new(&mut this.inner).poll_flush(context))?;
+        this.outflow.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -283,7 +302,7 @@ mod tests {
         }
         assert!(pinned.as_mut().poll_flush(&mut context).is_ready());
         assert!(pinned.as_mut().poll_flush(&mut context).is_ready());
-        assert_eq!((writer.inner.writes, writer.inner.flushes), (vec![15], 2));
+        assert_eq!((writer.inner.writes.as_slice(), writer.inner.flushes), (&[15][..], 2));
     }
 
     #[test]

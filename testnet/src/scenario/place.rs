@@ -57,8 +57,8 @@ impl<'t> Places<'t> {
     /// An error in a document that is TOML.
     pub(super) fn error(&self, path: &Path, error: &Error) -> FileError {
         let span = error.span().unwrap_or(0..0);
-        // The innermost key around the place, which is the one that takes the fewest bytes.
-        let around = self.keys.iter().filter(|(_, taken)| taken.start <= span.start && span.end <= taken.end);
+        // The innermost key around the place, which is the one that takes the fewest bytes, and of several the last.
+        let around = self.keys.iter().rev().filter(|(_, taken)| taken.start <= span.start && span.end <= taken.end);
         let key = around.min_by_key(|(_, taken)| taken.len()).map(|(key, _)| key.clone());
         let line = (!span.is_empty()).then(|| line_at(self.text, span.start));
         FileError { path: path.to_owned(), line, key, cause: error.message().to_owned() }

@@ -1,0 +1,43 @@
+//! Lets many programs begin in the same instant, which starting containers one after the other does not.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// How often it looks whether the gate is open.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Wait until a file exists, then become a program
+#[derive(clap::Args)]
+pub(crate) struct Gate {
+    /// The file; without it the program begins at once
+    #[arg(long, value_name = "FILE")]
+    after: Option<PathBuf>,
+    /// Append what the program prints to FILE, and its errors to FILE.err
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+impl Gate {
+    pub(crate) fn run(self) -> Result<(), String> {
+        let append = |path: &PathBuf| {
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            file.map_err(|error| format!("cannot write {}: {error}", path.display()))
+        };
+        let mut errors = self.output.clone().into_os_string();
+        errors.push(".err");
+        let (output, errors) = (append(&self.output)?, append(&errors.into())?);
+        while self.after.as_ref().is_some_and(|file| !file.exists()) {
+            std::thread::sleep(POLL);
+        }
+        let (program, arguments) = self.command.split_first().ok_or("there is no program to become")?;
+        let error = Command::new(program).args(arguments).stdout(output).stderr(errors).exec();
+        Err(format!("cannot run {}: {error}", program.display()))
+    }
+}

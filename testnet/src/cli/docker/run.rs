@@ -1,0 +1,119 @@
+//! `phase-testnet run`: scenarios on containers, and a report.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use phase_testnet::docker::pages::{self, INDEX};
+use phase_testnet::docker::record::Record;
+use phase_testnet::docker::scenario::ScenarioFile;
+use phase_testnet::docker::{Console, ExperimentError, Options, run};
+
+use super::{BROKEN, EXIT_CODES, Failure, HELD, INTERRUPTED, console, end, now, programs, read_scenarios};
+
+const EXAMPLES: &str = "\
+Examples:
+  phase-testnet run smoke
+          three providers and a client; smoke is testnet/scenarios/docker/smoke.toml
+  phase-testnet run testnet/scenarios/docker/*.toml --out report
+          all that ship; report/index.html shows what came of them
+  phase-testnet run flash-crowd --no-http
+          without the comparison with plain HTTP, which takes the longest";
+
+/// Run scenarios on containers with limited links, compare with the shortest possible time, with plain HTTP and with the
+/// simulator, and write a report.
+///
+/// Everything that is made has a label, and is removed in the end, after Ctrl-C, and after this process is killed. Docker is
+/// needed; for limited links also root, nsenter and tc, for partitions nft.
+#[derive(Args)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"), after_help = EXIT_CODES)]
+pub(crate) struct Run {
+    /// Scenario files, or names of those that ship.
+    #[arg(required = true, value_name = "SCENARIO")]
+    scenarios: Vec<PathBuf>,
+    /// Run only what has this label: the name of a scenario, with the number of seeds or clients if the file has several.
+    #[arg(long, value_name = "LABEL")]
+    only: Option<String>,
+    /// Write the report into this folder: a folder for each scenario, and index.html.
+    #[arg(long, value_name = "DIR", default_value = "testnet-report")]
+    out: PathBuf,
+    /// Do not compare with plain HTTP.
+    #[arg(long)]
+    no_http: bool,
+    /// The programs that containers run, as testnet/docker/build-binaries leaves them. Default: built from the sources.
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+    /// Where stores are kept while it runs. Default: in memory.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Print the records as JSON, one per line, and nothing else on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Run {
+    pub(crate) fn run(&self) -> ExitCode {
+        end(self.run_all())
+    }
+
+    fn run_all(&self) -> Result<u8, Failure> {
+        let mut files = read_scenarios(&self.scenarios)?;
+        self.select(&mut files)?;
+        let console = console()?;
+        let binaries = programs(self.programs.as_deref())?;
+        let options = Options { binaries, dir: self.dir.clone(), without_http: self.no_http };
+        let mut code = HELD;
+        for file in &files {
+            match self.run_one(file, &options, &console)? {
+                Some(true) => {}
+                Some(false) => code = BROKEN,
+                None => return Ok(INTERRUPTED),
+            }
+        }
+        let read = pages::read_all(&self.out).map_err(Failure::of)?;
+        pages::write_index(&self.out, &read).map_err(Failure::of)?;
+        eprintln!("report: {}", self.out.join(INDEX).display());
+        Ok(code)
+    }
+
+    /// Whether all held; `None` if a signal ended it.
+    fn run_one(&self, file: &ScenarioFile, options: &Options, console: &Console) -> Result<Option<bool>, Failure> {
+        let record = match run(file, options, now(), console) {
+            Ok(record) => record,
+            Err(error) if error.is_interrupted() => {
+                eprintln!("interrupted; everything has been removed");
+                return Ok(None);
+            }
+            Err(error @ ExperimentError::Stage(_)) => {
+                let Failure { text, .. } = Failure::of(error);
+                return Err(Failure { code: BROKEN, text: format!("{}: {text}", file.name) });
+            }
+            Err(error) => return Err(Failure::of(error)),
+        };
+        pages::write(&self.out.join(&file.name), &record).map_err(Failure::of)?;
+        self.print(&record)?;
+        Ok(Some(record.held()))
+    }
+
+    fn print(&self, record: &Record) -> Result<(), Failure> {
+        let text = match self.json {
+            true => serde_json::to_string(record).map_err(Failure::of)?,
+            false => pages::overview(record),
+        };
+        crate::cli::print(&text).map_err(|text| Failure { code: super::UNUSABLE, text })
+    }
+
+    fn select(&self, files: &mut Vec<ScenarioFile>) -> Result<(), Failure> {
+        let Some(only) = &self.only else { return Ok(()) };
+        for file in files.iter_mut() {
+            file.cases.retain(|(label, _)| label == only);
+        }
+        files.retain(|file| !file.cases.is_empty());
+        match files.is_empty() {
+            true => {
+                Err(Failure { code: super::UNUSABLE, text: format!("no run of these scenarios is called {only:?}") })
+            }
+            false => Ok(()),
+        }
+    }
+}

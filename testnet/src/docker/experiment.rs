@@ -1,0 +1,229 @@
+//! All runs of a scenario file, and what came of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::engine::{CommandError, Engine, command};
+use super::lab::{Lab, LabError};
+use super::record::{Host, Record, Run, Setup, VERSION};
+use super::release::{Release, ReleaseError};
+use super::scenario::{Change, Scenario, ScenarioFile};
+use super::stage::{Stage, StageError, Way};
+use super::{Console, Interrupted};
+
+/// HTTP is given up after so many times as long as Phase took, or so many seconds if that is more.
+const HTTP_PATIENCE: f64 = 4.0;
+const LEAST_HTTP_PATIENCE: f64 = 60.0;
+
+/// What is run beside what a scenario asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The folder with the programs for the image, as `testnet/docker/build-binaries` leaves them.
+    pub binaries: PathBuf,
+    /// Where stores are kept while it runs. Default: in memory, if there is `/dev/shm`.
+    pub dir: Option<PathBuf>,
+    /// Without HTTP, whatever the scenario says.
+    pub without_http: bool,
+}
+
+/// An experiment that did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum ExperimentError {
+    /// Something that it needs is not there.
+    #[error("{0}")]
+    Needs(String),
+    /// Docker.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The lab.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// What is published.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// A distribution.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// Somebody wants it to end.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl ExperimentError {
+    /// Whether it was ended by a signal.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Interrupted(_) | Self::Stage(StageError::Interrupted(_)))
+    }
+}
+
+/// Runs every case of a file. `now` is in Unix seconds.
+///
+/// # Errors
+/// If something of it cannot be set up or followed, or a signal ends it. Whatever happens, nothing of it stays.
+pub fn run(file: &ScenarioFile, options: &Options, now: u64, console: &Console) -> Result<Record, ExperimentError> {
+    check_means(file)?;
+    let mut runs = Vec::new();
+    let lab = Lab::open(&options.binaries, options.dir.as_deref(), false)?;
+    let done = file.cases.iter().try_for_each(|(label, scenario)| {
+        let experiment = Experiment { lab: &lab, label, scenario, options, now, console };
+        runs.push(experiment.run()?);
+        Ok::<_, ExperimentError>(())
+    });
+    let binaries = lab.binaries.clone();
+    console.show(&format!("{}: removing containers, network and image", file.name));
+    let closed = lab.close();
+    console.show("");
+    done?;
+    closed?;
+    Ok(Record {
+        version: VERSION,
+        scenario: file.name.clone(),
+        about: file.about.clone(),
+        definition: file.text.clone(),
+        taken_at: now,
+        host: host(binaries)?,
+        runs,
+    })
+}
+
+/// Starts everything of a file's first case but its clients, and leaves it there. Returns how to use it.
+///
+/// # Errors
+/// As [`run`].
+pub fn up(file: &ScenarioFile, options: &Options, now: u64, console: &Console) -> Result<String, ExperimentError> {
+    check_means(file)?;
+    let (_, scenario) = file.cases.first().expect("a file has at least one case");
+    // Nobody fetches until somebody says so.
+    let scenario = Scenario { clients: 0, events: Vec::new(), ..scenario.clone() };
+    let lab = Lab::open(&options.binaries, options.dir.as_deref(), true)?;
+    match bring_up(&lab, &scenario, now, console) {
+        Ok(text) => Ok(text),
+        Err(error) => {
+            // What is wrong with removing it is told by the next to try.
+            let _ = lab.close();
+            Err(error)
+        }
+    }
+}
+
+fn bring_up(lab: &Lab, scenario: &Scenario, now: u64, console: &Console) -> Result<String, ExperimentError> {
+    let release = Release::publish(&lab.folder.join("release"), &scenario.artifacts, scenario.rng_seed, now)?;
+    let mut stage = Stage::new(lab, scenario, &release, Way::Phase, "up".to_owned())?;
+    stage.set_up(console)?;
+    console.show("");
+    Ok(stage.how_to_use())
+}
+
+/// Whether this machine has what a scenario needs. Better told at once than in the middle.
+fn check_means(file: &ScenarioFile) -> Result<(), ExperimentError> {
+    Engine::version()?;
+    let all = || file.cases.iter().map(|(_, scenario)| scenario);
+    let is_limited = |scenario: &Scenario| scenario.nodes().any(|node| scenario.rates(node) != (None, None));
+    let is_cut = |scenario: &Scenario| scenario.events.iter().any(|event| event.change == Change::Partition);
+    let limited = all().any(is_limited);
+    let cut = all().any(is_cut);
+    if (limited || cut) && !rustix::process::geteuid().is_root() {
+        let why = "limits and cuts the links of containers, for which it has to enter their network: run it as root";
+        return Err(ExperimentError::Needs(format!("{} {why}", file.path.display())));
+    }
+    if limited {
+        command("nsenter", &["--version"])?;
+        command("tc", &["-Version"])?;
+    }
+    if cut {
+        command("nft", &["--version"])?;
+    }
+    Ok(())
+}
+
+/// One case.
+struct Experiment<'a> {
+    lab: &'a Lab,
+    label: &'a str,
+    scenario: &'a Scenario,
+    options: &'a Options,
+    now: u64,
+    console: &'a Console,
+}
+
+impl Experiment<'_> {
+    fn run(&self) -> Result<Run, ExperimentError> {
+        let folder = self.lab.folder.join("release");
+        self.console.show(&format!("{}: publishing", self.label));
+        let release = Release::publish(&folder, &self.scenario.artifacts, self.scenario.rng_seed, self.now)?;
+        let mut phase = self.stage(&release, self.scenario, Way::Phase, "phase", None)?;
+        let calm = self.scenario.undisturbed();
+        let mut undisturbed = None;
+        if self.scenario.is_disturbed() {
+            let result = self.stage(&release, &calm, Way::Phase, "undisturbed", None)?;
+            phase.broken.extend(result.broken.into_iter().map(|sentence| format!("undisturbed: {sentence}")));
+            undisturbed = Some(result.outcome);
+        }
+        let mut http = None;
+        if self.scenario.http && !self.options.without_http {
+            let one_server = Scenario { seeds: calm.seeds[..1].to_vec(), ..calm };
+            // Who has waited so many times as long knows enough: a crowd at one server would take an hour.
+            let patience = phase.outcome.percentile(1.0).map(|last| (HTTP_PATIENCE * last).max(LEAST_HTTP_PATIENCE));
+            http = Some(self.stage(&release, &one_server, Way::Http, "http", patience)?.outcome);
+        }
+        fs::remove_dir_all(&folder).map_err(|source| ReleaseError::File { path: folder, source })?;
+        self.console.show(&format!("{}: simulating the same", self.label));
+        let simulated = self.scenario.predict();
+        let artifacts = release.artifacts.iter().map(|artifact| artifact.record.clone()).collect();
+        let mut run = Run {
+            label: self.label.to_owned(),
+            setup: self.setup(artifacts),
+            t_min: self.scenario.bound(),
+            events: phase.events,
+            phase: phase.outcome,
+            undisturbed,
+            http,
+            simulated,
+            broken: phase.broken,
+        };
+        run.broken.extend(self.scenario.hold.broken(&run));
+        Ok(run)
+    }
+
+    fn stage(
+        &self,
+        release: &Release,
+        scenario: &Scenario,
+        way: Way,
+        name: &str,
+        patience: Option<f64>,
+    ) -> Result<super::stage::Result, ExperimentError> {
+        let name = format!("{}-{name}", self.label);
+        let mut stage = Stage::new(self.lab, scenario, release, way, name)?;
+        stage.set_up(self.console)?;
+        let patience = patience.unwrap_or_else(|| stage.patience());
+        Ok(stage.follow(patience, self.console)?)
+    }
+
+    fn setup(&self, artifacts: Vec<super::record::ArtifactRecord>) -> Setup {
+        let scenario = self.scenario;
+        Setup {
+            artifacts,
+            seed_up: scenario.seeds.clone(),
+            clients: scenario.clients,
+            client_up: scenario.client_up,
+            client_down: scenario.client_down,
+            latency: scenario.latency.as_secs_f64(),
+            hostile: scenario.hostile.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+fn host(binaries: String) -> Result<Host, ExperimentError> {
+    let read = |path: &str| fs::read_to_string(Path::new(path)).unwrap_or_default();
+    let memory = read("/proc/meminfo");
+    let kib =
+        memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(Host {
+        cores: std::thread::available_parallelism().map_or(0, |cores| cores.get() as u32),
+        memory: kib.unwrap_or(0) * 1024,
+        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        docker: Engine::version()?,
+        binaries,
+    })
+}

@@ -1,0 +1,239 @@
+//! Knows what of a connection's streams has left this process.
+//!
+//! A stream's own flush says nothing: what it writes waits in yamux, in front of TLS and in TLS, for as long as the line is
+//! slower. Here a flush ends when everything that the stream has written before has been handed to the socket. Who sends to
+//! many peers over one slow line can so send to few at a time, instead of a little to each.
+//!
+//! Invariant: what streams have promised is never more than what the connection accepts in the end, since every byte of a
+//! stream becomes at least one of the connection.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker, ready};
+
+use futures::{AsyncRead, AsyncWrite};
+
+use libp2p::core::StreamMuxer;
+use libp2p::core::muxing::StreamMuxerEvent;
+
+/// The bytes of one connection, counted where they leave.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outflow(Arc<Mutex<Counts>>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// What the connection has taken from the streams, headers of its own included.
+    accepted: u64,
+    /// Where `accepted` stood when everything had been handed to the socket.
+    flushed: u64,
+    /// Where `accepted` will stand at least when it has everything that streams have written.
+    promised: u64,
+    /// The connection is gone.
+    is_closed: bool,
+    /// Streams that wait until `flushed` stands somewhere, one entry for each task.
+    waiting: Vec<(u64, Waker)>,
+}
+
+impl Outflow {
+    /// The connection has taken so many bytes.
+    pub(super) fn accept(&self, bytes: usize) {
+        self.lock().accepted += bytes as u64;
+    }
+
+    /// All that was taken has been handed to the socket.
+    pub(super) fn flushed(&self) {
+        let mut counts = self.lock();
+        counts.flushed = counts.accepted;
+        // Nobody else: a stream that looks again has the connection look again, which flushes, and so on.
+        let flushed = counts.flushed;
+        counts.waiting.extract_if(.., |(until, _)| *until <= flushed).for_each(|(_, waker)| waker.wake());
+    }
+
+    /// Nothing more will be handed to the socket.
+    pub(super) fn close(&self) {
+        let mut counts = self.lock();
+        counts.is_closed = true;
+        counts.waiting.drain(..).for_each(|(_, waker)| waker.wake());
+    }
+
+    /// A stream writes. Also returns where `flushed` is when that has left. Meanwhile the connection takes nothing: what it took
+    /// of this write before it is promised would be promised once more, and waited for in vain.
+    fn promise(&self, write: impl FnOnce() -> Poll<io::Result<usize>>) -> Poll<io::Result<(usize, u64)>> {
+        let mut counts = self.lock();
+        let written = ready!(write())?;
+        counts.promised = counts.promised.max(counts.accepted) + written as u64;
+        Poll::Ready(Ok((written, counts.promised)))
+    }
+
+    fn poll_flushed(&self, until: u64, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut counts = self.lock();
+        if counts.flushed >= until {
+            return Poll::Ready(Ok(()));
+        } else if counts.is_closed {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        counts.waiting.retain(|(_, waker)| !waker.will_wake(context.waker()));
+        counts.waiting.push((until, context.waker().clone()));
+        Poll::Pending
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().expect("no code panics while it counts")
+    }
+}
+
+/// A muxer whose streams say when what they have written has left.
+pub(super) struct Muxer<M> {
+    inner: M,
+    outflow: Outflow,
+}
+
+impl<M> Muxer<M> {
+    pub(super) fn new(inner: M, outflow: Outflow) -> Self {
+        Self { inner, outflow }
+    }
+
+    fn substream<S>(&self, inner: S) -> Substream<S> {
+        Substream { inner, outflow: self.outflow.clone(), written: 0 }
+    }
+}
+
+impl<M: StreamMuxer + Unpin> StreamMuxer for Muxer<M>
+where
+    M::Substream: Unpin,
+{
+    type Substream = Substream<M::Substream>;
+    type Error = M::Error;
+
+    fn poll_inbound(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Self::Substream, M::Error>> {
+        let stream = ready!(Pin::new(&mut self.inner).poll_inbound(context))?;
+        Poll::Ready(Ok(self.substream(stream)))
+    }
+
+    fn poll_outbound(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Self::Substream, M::Error>> {
+        let stream = ready!(Pin::new(&mut self.inner).poll_outbound(context))?;
+        Poll::Ready(Ok(self.substream(stream)))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), M::Error>> {
+        Pin::new(&mut self.inner).poll_close(context)
+    }
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, M::Error>> {
+        Pin::new(&mut self.inner).poll(context)
+    }
+}
+
+/// A stream whose flush ends when what was written has been handed to the socket.
+pub(super) struct Substream<S> {
+    inner: S,
+    outflow: Outflow,
+    /// Where the connection's count is when what was written has left.
+    written: u64,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Substream<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_read(context, into)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Substream<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let (taken, until) = ready!(this.outflow.promise(|| Pin::new(&mut this.inner).poll_write(context, from)))?;
+        this.written = until;
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.inner).poll_flush(context))?;
+        self.outflow.poll_flushed(self.written, context)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_close(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use futures::io::sink;
+
+    use super::*;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A stream that takes everything, on a connection that takes nothing by itself.
+    fn stream() -> (Substream<futures::io::Sink>, Outflow) {
+        let outflow = Outflow::default();
+        (Substream { inner: sink(), outflow: outflow.clone(), written: 0 }, outflow)
+    }
+
+    fn write(stream: &mut Substream<futures::io::Sink>, bytes: usize) {
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(matches!(Pin::new(stream).poll_write(&mut context, &vec![0; bytes]), Poll::Ready(Ok(n)) if n == bytes));
+    }
+
+    fn flush(stream: &mut Substream<futures::io::Sink>, waker: &Waker) -> Poll<io::Result<()>> {
+        Pin::new(stream).poll_flush(&mut Context::from_waker(waker))
+    }
+
+    #[test]
+    fn a_flush_ends_when_the_connection_has_flushed_all_that_was_written() {
+        let (mut stream, outflow) = stream();
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(woken.clone());
+        assert!(flush(&mut stream, &waker).is_ready(), "nothing was written");
+        write(&mut stream, 100);
+        assert!(flush(&mut stream, &waker).is_pending());
+        // A header and half of it.
+        outflow.accept(62);
+        outflow.flushed();
+        assert!(flush(&mut stream, &waker).is_pending());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0, "who has to wait on is not woken");
+        outflow.accept(62);
+        assert!(flush(&mut stream, &waker).is_pending(), "the connection holds it still");
+        outflow.flushed();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(flush(&mut stream, &waker).is_ready());
+    }
+
+    #[test]
+    fn what_others_wrote_before_has_to_leave_first() {
+        let (mut one, outflow) = stream();
+        let mut other = Substream { inner: sink(), outflow: outflow.clone(), written: 0 };
+        write(&mut one, 1000);
+        write(&mut other, 10);
+        outflow.accept(1000);
+        outflow.flushed();
+        assert!(flush(&mut one, Waker::noop()).is_ready());
+        assert!(flush(&mut other, Waker::noop()).is_pending());
+        outflow.accept(10);
+        outflow.flushed();
+        assert!(flush(&mut other, Waker::noop()).is_ready());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_connection_that_is_gone() {
+        let (mut stream, outflow) = stream();
+        let woken = Arc::<Woken>::default();
+        write(&mut stream, 1);
+        assert!(flush(&mut stream, &Waker::from(woken.clone())).is_pending());
+        outflow.close();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(matches!(flush(&mut stream, Waker::noop()), Poll::Ready(Err(_))));
+    }
+}
