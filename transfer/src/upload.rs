@@ -9,7 +9,7 @@
 //! Peers take turns by bytes: next is whoever will have got the least with its next turn, counted from when it came
 //! (self-clocked fair queueing, Golestani 1994). Over time each peer that wants something gets the same, whatever the sizes
 //! of its requests and however many it makes, and nobody gains by going and coming back. Credit is saved up for one turn
-//! at most. Whoever has waited for too long goes first.
+//! at most, and what others were let ahead. Whoever has waited for too long goes first.
 //!
 //! [`Config::slots`] jobs are under way at a time, so that what is begun is soon whole. A peer that is slow to take its job
 //! in loses its slot and keeps the job; from then on it has one job at a time, beside the slots, until it has been quick
@@ -449,7 +449,8 @@ impl UploadQueue {
     }
 
     fn enter_line(&mut self, now: Instant, peer: PeerKey) {
-        let (number, most_credit) = (self.number(), self.config.largest_job());
+        // Others may have gone before it for what is rarer: that is no turn which it has let pass.
+        let (number, most_credit) = (self.number(), self.config.largest_job() + RAREST_LEAD);
         let Some(state) = self.peers.get_mut(&peer) else { return };
         state.served = state.served.max(self.served.saturating_sub(most_credit));
         self.stand(peer, number, now);
