@@ -22,6 +22,7 @@ mod lab;
 mod link;
 mod node;
 mod observe;
+mod relay;
 mod release;
 mod stage;
 mod timeline;

@@ -115,6 +115,10 @@ impl Engine {
         words.extend(["--ip".to_owned(), container.address.to_string()]);
         words.extend(["--env", "PHASE_NO_MDNS=1", "--log-driver", "none", "--stop-timeout", "10"].map(str::to_owned));
         words.extend(["--sysctl".to_owned(), format!("net.ipv4.tcp_congestion_control={CONGESTION_CONTROL}")]);
+        // A relay's packets have other routes than those that come in: that is no forgery.
+        for interfaces in ["all", "default"] {
+            words.extend(["--sysctl".to_owned(), format!("net.ipv4.conf.{interfaces}.rp_filter=0")]);
+        }
         for (folder, inside, is_fixed) in &container.mounts {
             let mode = if *is_fixed { ":ro" } else { "" };
             words.extend(["--volume".to_owned(), format!("{}:{inside}{mode}", folder.display())]);

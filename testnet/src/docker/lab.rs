@@ -30,6 +30,8 @@ pub(crate) struct Lab {
     pub(crate) network: String,
     /// How the programs in the image were built.
     pub(crate) binaries: String,
+    /// `phase-testnet-node`, for what runs beside containers.
+    pub(crate) helper: PathBuf,
     /// The first three bytes of every address.
     subnet: [u8; 3],
     reaper: Option<Reaper>,
@@ -90,6 +92,7 @@ impl Lab {
             image: String::new(),
             network: String::new(),
             binaries: binaries_text,
+            helper: binaries.join("phase-testnet-node"),
             subnet: [10, 77, 0],
             reaper,
         };
@@ -98,10 +101,24 @@ impl Lab {
         Ok(lab)
     }
 
-    /// The address of a node: 10 and beyond; those before belong to the network.
+    /// The address of a node: 2 and beyond.
     pub(crate) fn address(&self, position: usize) -> Ipv4Addr {
+        self.numbered(u8::try_from(position + 2).expect("a scenario has at most 250 nodes"))
+    }
+
+    /// The address of this machine.
+    pub(crate) fn gateway(&self) -> Ipv4Addr {
+        self.numbered(1)
+    }
+
+    /// All addresses.
+    pub(crate) fn subnet(&self) -> String {
+        format!("{}/24", self.numbered(0))
+    }
+
+    fn numbered(&self, number: u8) -> Ipv4Addr {
         let [a, b, c] = self.subnet;
-        Ipv4Addr::new(a, b, c, u8::try_from(position + 2).expect("a scenario has at most 250 nodes"))
+        Ipv4Addr::new(a, b, c, number)
     }
 
     fn build(&self, binaries: &Path) -> Result<String, LabError> {
@@ -125,7 +142,7 @@ impl Lab {
         let mut last = None;
         for third in SUBNETS {
             self.subnet[2] = third;
-            match self.engine.create_network(&format!("10.77.{third}.0/24"), &self.folder) {
+            match self.engine.create_network(&self.subnet(), &self.folder) {
                 Ok(name) => return Ok(name),
                 Err(error @ CommandError::Failed { .. }) if error.to_string().contains("overlaps") => {
                     last = Some(error)

@@ -4,9 +4,11 @@
 use std::net::Ipv4Addr;
 
 use super::engine::{CommandError, command};
+use super::relay::{DEVICE, MARK};
 
-/// Bytes of a full Ethernet frame, and of TCP's payload in it: IPv4, TCP with timestamps.
+/// Bytes of a full Ethernet frame, of the packet in it, and of TCP's payload in that: IPv4, TCP with timestamps.
 const FRAME: f64 = 1514.0;
+const PACKET: f64 = 1500.0;
 const PAYLOAD: f64 = 1448.0;
 /// What a token bucket lets through at once, in bytes: little against seconds of traffic, more than a frame.
 const BURST: u32 = 16 << 10;
@@ -19,28 +21,38 @@ const TABLE: &str = "phase_testnet";
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Link {
     pub(crate) pid: u32,
+    /// Whether what it sends goes through a relay.
+    pub(crate) is_relayed: bool,
 }
 
 impl Link {
-    /// Limits what the container sends, in bytes of TCP payload per second. Frames that wait are not lost by a change.
+    /// Limits what the container sends, in bytes of TCP payload per second: before it goes through a relay. Frames that wait
+    /// are not lost by a change.
     pub(crate) fn limit_up(self, rate: f64) -> Result<(), CommandError> {
-        let qdisc = bucket(rate);
-        let words =
-            ["tc", "qdisc", "change", "dev", "eth0", "root"].into_iter().chain(qdisc.iter().map(String::as_str));
-        if self.inside(&words.collect::<Vec<_>>()).is_ok() {
-            return Ok(());
-        }
-        let words =
-            ["tc", "qdisc", "replace", "dev", "eth0", "root"].into_iter().chain(qdisc.iter().map(String::as_str));
-        self.inside(&words.collect::<Vec<_>>()).map(drop)
+        let (device, size) = if self.is_relayed { (DEVICE, PACKET) } else { ("eth0", FRAME) };
+        let qdisc = bucket(rate, size);
+        let set = |verb| {
+            let words = ["tc", "qdisc", verb, "dev", device, "root"].into_iter();
+            self.inside(&words.chain(qdisc.iter().map(String::as_str)).collect::<Vec<_>>()).map(drop)
+        };
+        set("change").or_else(|_| set("replace"))
     }
 
     /// Limits what the container receives: at the other end of its wire.
     pub(crate) fn limit_down(self, rate: f64) -> Result<(), CommandError> {
         let other = self.other_end()?;
-        let qdisc = bucket(rate);
+        let qdisc = bucket(rate, FRAME);
         let words = ["qdisc", "replace", "dev", &other, "root"].into_iter().chain(qdisc.iter().map(String::as_str));
         command("tc", &words.collect::<Vec<_>>()).map(drop)
+    }
+
+    /// Leads what the container sends to `subnet` through its relay, this machine (`gateway`) excepted.
+    pub(crate) fn lead_through_relay(self, subnet: &str, gateway: Ipv4Addr, own: Ipv4Addr) -> Result<(), CommandError> {
+        let (mark, gateway, own) = (MARK.to_string(), gateway.to_string(), own.to_string());
+        // To packets that have come from outside the routes of this table do not matter: nothing is forwarded.
+        self.inside(&["ip", "route", "add", "throw", &gateway, "table", &mark])?;
+        self.inside(&["ip", "route", "add", subnet, "dev", DEVICE, "src", &own, "table", &mark])?;
+        self.inside(&["ip", "rule", "add", "not", "fwmark", &mark, "lookup", &mark]).map(drop)
     }
 
     /// Drops whatever comes from these addresses. Replaces what was dropped before.
@@ -84,7 +96,8 @@ impl Link {
     }
 }
 
-fn bucket(rate: f64) -> [String; 7] {
-    let bits = format!("{:.0}bit", rate * 8.0 * FRAME / PAYLOAD);
+/// Of so many bytes of payload per second, in packets that count as so many bytes at most.
+fn bucket(rate: f64, size: f64) -> [String; 7] {
+    let bits = format!("{:.0}bit", rate * 8.0 * size / PAYLOAD);
     ["tbf", "rate", &bits, "burst", &BURST.to_string(), "limit", &QUEUE.to_string()].map(str::to_owned)
 }

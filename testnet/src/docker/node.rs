@@ -3,13 +3,15 @@
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::engine::{self, CommandError, Container};
 use super::lab::Lab;
 use super::link::Link;
 use super::observe::{Line, Tail, usage};
 use super::record::{NodeRecord, Usage};
+use super::relay::Relay;
 use super::scenario::NodeName;
 
 /// Where a node's own folder is in its container, and what all share.
@@ -36,6 +38,11 @@ pub(crate) struct Node {
     pub(crate) listening: bool,
     /// What it has spoilt, if that is what it does.
     pub(crate) deeds: u64,
+    /// How long what it sends is under way.
+    pub(crate) latency: Duration,
+    /// Why that was not so, each time that it was not.
+    pub(crate) relay_troubles: Vec<String>,
+    relay: Option<Relay>,
     container: String,
     pid: Option<u32>,
     tail: Tail,
@@ -57,6 +64,9 @@ impl Node {
             announced: false,
             listening: false,
             deeds: 0,
+            latency: Duration::ZERO,
+            relay_troubles: Vec::new(),
+            relay: None,
             container: format!("phase-testnet-{}-{stage}-{dashed}", lab.engine.id),
             pid: None,
             tail: Tail::new(folder.join(OUTPUT)),
@@ -85,7 +95,7 @@ impl Node {
     pub(crate) fn create(
         &self,
         lab: &Lab,
-        shared: &std::path::Path,
+        shared: &Path,
         after: Option<&str>,
         program: Vec<String>,
     ) -> Result<(), CommandError> {
@@ -111,11 +121,20 @@ impl Node {
         self.pid.is_some_and(|pid| fs::exists(format!("/proc/{pid}/fd")).unwrap_or(false) && !is_zombie(pid))
     }
 
-    /// Notes the process of its container, which has just been started, and limits its link.
-    pub(crate) fn started(&mut self, pid: u32) -> Result<(), CommandError> {
+    /// Whether its process is gone though nobody has ended it.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.pid.is_some() && !self.is_running()
+    }
+
+    /// Notes the process of its container, which has just been started, and makes its link what it is to be.
+    fn started(&mut self, lab: &Lab, pid: u32) -> Result<(), CommandError> {
         self.meter.begin();
         self.pid = Some(pid).filter(|pid| *pid != 0);
         let Some(link) = self.link() else { return Ok(()) };
+        if link.is_relayed {
+            self.relay = Some(Relay::start(&lab.helper, pid, self.latency)?);
+            link.lead_through_relay(&lab.subnet(), lab.gateway(), self.address)?;
+        }
         if let Some(down) = self.rates.1 {
             link.limit_down(down)?;
         }
@@ -133,14 +152,22 @@ impl Node {
 
     /// Its link, if it runs.
     pub(crate) fn link(&self) -> Option<Link> {
-        self.pid.map(|pid| Link { pid })
+        self.pid.map(|pid| Link { pid, is_relayed: self.latency > Duration::ZERO })
     }
 
     /// Ends its process.
     pub(crate) fn end(&mut self, verb: &[&str], at: f64) -> Result<(), CommandError> {
         self.sample(at);
         self.pid = None;
-        engine::on_containers(verb, std::slice::from_ref(&self.container))
+        engine::on_containers(verb, std::slice::from_ref(&self.container))?;
+        self.end_relay();
+        Ok(())
+    }
+
+    /// Once its process has ended.
+    pub(crate) fn end_relay(&mut self) {
+        let trouble = self.relay.take().and_then(|relay| relay.end().err());
+        self.relay_troubles.extend(trouble);
     }
 
     /// What it has printed since the last time. Notes what concerns the node itself.
@@ -176,11 +203,11 @@ fn is_zombie(pid: u32) -> bool {
 }
 
 /// Starts containers, and notes their processes.
-pub(crate) fn start(nodes: &mut [&mut Node]) -> Result<(), CommandError> {
+pub(crate) fn start(lab: &Lab, nodes: &mut [&mut Node]) -> Result<(), CommandError> {
     let names: Vec<_> = nodes.iter().map(|node| node.container.clone()).collect();
     engine::on_containers(&["start"], &names)?;
     for (node, pid) in nodes.iter_mut().zip(engine::pids(&names)?) {
-        node.started(pid)?;
+        node.started(lab, pid)?;
     }
     Ok(())
 }

@@ -99,6 +99,8 @@ pub(crate) struct Stage<'a> {
     names: BTreeMap<String, String>,
     timeline: Timeline,
     events: Vec<EventRecord>,
+    /// Events that found nobody to happen to.
+    missed: Vec<String>,
     /// When the clients were let go: by this process's clock, and in Unix seconds.
     begun: (Instant, f64),
 }
@@ -128,6 +130,7 @@ impl<'a> Stage<'a> {
             names: BTreeMap::new(),
             timeline: Timeline::new(scenario.events.clone()),
             events: Vec::new(),
+            missed: Vec::new(),
             begun: now(),
         };
         for node in scenario.nodes() {
@@ -147,6 +150,7 @@ impl<'a> Stage<'a> {
         let mut node =
             Node::new(self.lab, &self.name, name, label.clone(), self.nodes.len()).map_err(failed(&folder))?;
         node.rates = self.scenario.rates(name);
+        node.latency = self.scenario.latency;
         match name {
             NodeName::Seed(_) if self.way == Way::Http => {
                 let files = node.folder.join("files");
@@ -174,14 +178,14 @@ impl<'a> Stage<'a> {
             let names: Vec<_> = members.map(|node| node.name).collect();
             self.create(&names)?;
             let mut present: Vec<_> = self.nodes.iter_mut().filter(|node| names.contains(&node.name)).collect();
-            node::start(&mut present)?;
+            node::start(self.lab, &mut present)?;
             let absent: Vec<_> = names.iter().filter(|name| self.starts_later(**name)).copied().collect();
             self.wait_for(&names.into_iter().filter(|name| !absent.contains(name)).collect::<Vec<_>>(), console)?;
         }
         let clients: Vec<_> = self.nodes.iter().filter(|node| is_client(node)).map(|node| node.name).collect();
         self.create(&clients)?;
         let mut waiting: Vec<_> = self.nodes.iter_mut().filter(|node| is_client(node)).collect();
-        node::start(&mut waiting)?;
+        node::start(self.lab, &mut waiting)?;
         Ok(console.check()?)
     }
 
@@ -221,7 +225,7 @@ impl<'a> Stage<'a> {
         let end = self.seconds();
         self.nodes.iter_mut().for_each(|node| node.sample(end));
         self.look()?;
-        let mut broken = Vec::new();
+        let mut broken = std::mem::take(&mut self.missed);
         for event in self.timeline.rest() {
             let nodes: Vec<_> = event.nodes.iter().map(ToString::to_string).collect();
             broken.push(format!(
@@ -237,6 +241,10 @@ impl<'a> Stage<'a> {
         }
         let containers: Vec<_> = self.nodes.iter().map(|node| node.container().to_owned()).collect();
         engine::on_containers(&["rm", "--force", "--volumes"], &containers)?;
+        for node in &mut self.nodes {
+            node.end_relay();
+            broken.extend(node.relay_troubles.iter().map(|trouble| format!("{}: {trouble}", node.label)));
+        }
         let clients = self.judge_clients(&mut broken);
         let nodes = self.nodes.iter().map(Node::record).collect();
         let folder = self.lab.folder.join(&self.name);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use libp2p::StreamProtocol;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::buffers::{Buffer, Buffers};
 use crate::wire::{self, ReplyHeader, RequestHeader, WireError};
@@ -15,9 +16,20 @@ use crate::wire::{self, ReplyHeader, RequestHeader, WireError};
 /// The transfer protocol.
 pub(super) const PROTOCOL: StreamProtocol = StreamProtocol::new("/phase/transfer/1.0.0");
 
-/// How long a peer may take nothing in of a frame: what waits behind it is held in memory. At a MiB per frame this
-/// permits 35 KiB/s.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long writing may take.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// How long a peer may take in less than a [`PIECE`] of a frame: what waits behind it is held in memory.
+    write: Duration,
+    /// How long what has been written may take to leave this process. That is not the peer's doing alone: over a slow line
+    /// sixty uploads may leave together, and half a MiB of each waits in the connections.
+    flush: Duration,
+}
+
+const PATIENCE: Patience = Patience { write: Duration::from_secs(30), flush: Duration::from_secs(300) };
+
+/// So 2 KiB/s are enough.
+const PIECE: usize = 64 << 10;
 
 /// The most bytes that are written before a flush: as many as a frame may have.
 const MAX_UNFLUSHED: usize = 1 << 20;
@@ -67,38 +79,125 @@ async fn read_header<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Option<Vec<
 pub(super) struct OutFrame<G = ()> {
     pub(super) header: Bytes,
     pub(super) payload: Bytes,
-    /// Dropped when the frame has left this process, or never will.
+    /// Dropped when the frame has left this process, or its stream has ended.
     pub(super) guard: G,
 }
 
-/// Writes what arrives in `frames` until the channel closes, the stream fails, or the peer takes in nothing for
-/// [`WRITE_TIMEOUT`]. Flushes when there is nothing more to write, at the latest after [`MAX_UNFLUSHED`] bytes.
+/// Writes what arrives in `frames` until the channel closes, the stream fails, or [`PATIENCE`] is at its end.
+/// Flushes when there is nothing more to write, at the latest after [`MAX_UNFLUSHED`] bytes.
 pub(super) async fn write_frames<W: AsyncWrite + Unpin, G>(
+    writer: W,
+    frames: mpsc::Receiver<OutFrame<G>>,
+) -> io::Result<()> {
+    write_within(PATIENCE, writer, frames).await
+}
+
+async fn write_within<W: AsyncWrite + Unpin, G>(
+    patience: Patience,
     mut writer: W,
     mut frames: mpsc::Receiver<OutFrame<G>>,
 ) -> io::Result<()> {
     // Guards of what has been written and not been flushed, and how many bytes that is.
     let (mut guards, mut unflushed) = (Vec::new(), 0);
+    // However many frames come in the meantime.
+    let late = tokio::time::sleep(patience.flush);
+    tokio::pin!(late);
     loop {
         let frame = tokio::select! {
             biased;
             frame = frames.recv(), if unflushed < MAX_UNFLUSHED => frame,
-            flushed = in_time(writer.flush()), if !guards.is_empty() => {
+            flushed = writer.flush(), if !guards.is_empty() => {
                 flushed?;
                 guards.clear();
                 unflushed = 0;
                 continue;
             }
+            () = &mut late, if !guards.is_empty() => return Err(io::ErrorKind::TimedOut.into()),
         };
         let Some(OutFrame { header, payload, guard }) = frame else { break };
-        in_time(writer.write_all(&header)).await?;
-        in_time(writer.write_all(&payload)).await?;
+        if guards.is_empty() {
+            late.as_mut().reset(Instant::now() + patience.flush);
+        }
+        for piece in header.chunks(PIECE).chain(payload.chunks(PIECE)) {
+            within(patience.write, writer.write_all(piece)).await?;
+        }
         guards.push(guard);
         unflushed += header.len() + payload.len();
     }
-    in_time(writer.close()).await
+    within(patience.write, writer.close()).await
 }
 
-async fn in_time(write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    tokio::time::timeout(WRITE_TIMEOUT, write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+async fn within(time: Duration, write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    tokio::time::timeout(time, write).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::time::Sleep;
+
+    use super::*;
+
+    const SHORT: Patience = Patience { write: Duration::from_secs(1), flush: Duration::from_secs(1) };
+
+    /// Takes a piece, then nothing for a while; what it takes never leaves.
+    struct Slow {
+        pause: Duration,
+        until: Pin<Box<Sleep>>,
+    }
+
+    impl Slow {
+        fn new(pause: Duration) -> Self {
+            Self { pause, until: Box::pin(tokio::time::sleep(Duration::ZERO)) }
+        }
+    }
+
+    impl AsyncWrite for Slow {
+        fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+            std::task::ready!(self.until.as_mut().poll(context));
+            let next = Instant::now() + self.pause;
+            self.until.as_mut().reset(next);
+            Poll::Ready(Ok(from.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Writes frames, one whenever `pause` is over.
+    async fn write(writer: Slow, payload: usize, pause: Duration, count: usize) -> io::Result<()> {
+        let (frames, queue) = mpsc::channel(1);
+        tokio::spawn(async move {
+            for _ in 0..count {
+                let frame = OutFrame { header: vec![0; 9].into(), payload: vec![0; payload].into(), guard: () };
+                if frames.send(frame).await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+            }
+        });
+        write_within(SHORT, writer, queue).await
+    }
+
+    #[tokio::test]
+    async fn whoever_takes_in_a_little_in_time_may_take_its_time() {
+        // Nine times.
+        write(Slow::new(SHORT.write / 4), 512 << 10, Duration::ZERO, 1).await.unwrap();
+        let too_slow = write(Slow::new(SHORT.write * 600), 512 << 10, Duration::ZERO, 1).await;
+        assert_eq!(too_slow.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn what_never_leaves_ends_the_stream_however_many_frames_come() {
+        let written = write(Slow::new(Duration::ZERO), 10, SHORT.flush / 4, 600);
+        let written = tokio::time::timeout(SHORT.flush * 60, written).await.expect("it ends");
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
 }

@@ -1,6 +1,8 @@
 //! `phase-testnet-node`: what a container of the testnet has beside Phase: a gate before a program, plain HTTP to compare
-//! with, something to publish.
+//! with, something to publish; and beside a container, what makes its way to others longer.
 
+#[cfg(target_os = "linux")]
+mod delay;
 mod gate;
 mod http_fetch;
 mod http_serve;
@@ -10,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Helpers inside of containers
+/// Helpers inside of containers and beside them
 #[derive(Parser)]
 #[command(name = "phase-testnet-node", version)]
 struct Cli {
@@ -24,6 +26,8 @@ enum Command {
     HttpServe(http_serve::HttpServe),
     HttpFetch(http_fetch::HttpFetch),
     Publish(publish::Publish),
+    #[cfg(target_os = "linux")]
+    Delay(delay::Delay),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +36,8 @@ fn main() -> ExitCode {
         Command::HttpServe(serve) => serve.run(),
         Command::HttpFetch(fetch) => fetch.run(),
         Command::Publish(publish) => publish.run(),
+        #[cfg(target_os = "linux")]
+        Command::Delay(delay) => delay.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

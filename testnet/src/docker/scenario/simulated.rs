@@ -35,7 +35,8 @@ impl Scenario {
             up: self.client_up.unwrap_or(UNLIMITED),
             down: self.client_down.unwrap_or(UNLIMITED),
             spread: 0.0,
-            latency: self.latency + BRIDGE,
+            // There each pair has its own, between half of this and all of it: the same on average.
+            latency: (self.latency + BRIDGE) * 4 / 3,
             // Everybody finds everybody.
             neighbours: self.nodes().count() as u32,
             hostile: Hostile {

@@ -19,6 +19,11 @@ impl Stage<'_> {
     }
 
     fn change(&mut self, position: usize, event: &Event) -> Result<(), StageError> {
+        if needs_process(event.change) && self.nodes[position].has_ended() {
+            let label = &self.nodes[position].label;
+            self.missed.push(format!("{label} had ended by itself before it was {}: it proves nothing", event.change));
+            return Ok(());
+        }
         match event.change {
             Change::Start => self.start(position)?,
             Change::Kill => self.end(position, &["kill"])?,
@@ -49,7 +54,7 @@ impl Stage<'_> {
         {
             self.open_gate(&gate)?;
         } else {
-            node::start(&mut [&mut self.nodes[position]])?;
+            node::start(self.lab, &mut [&mut self.nodes[position]])?;
         }
         if let NodeName::Client(number) = name {
             self.clients[number as usize].begin(at);
@@ -87,7 +92,7 @@ impl Stage<'_> {
         let node = &mut self.nodes[position];
         node.end(&["rm", "--force", "--volumes"], at)?;
         node.create(self.lab, &self.shared, None, program)?;
-        Ok(node::start(&mut [node])?)
+        Ok(node::start(self.lab, &mut [node])?)
     }
 
     /// Clients that have just finished become providers, if that is what the scenario wants.
@@ -106,7 +111,7 @@ impl Stage<'_> {
                 node.end(&["stop"], at)?;
                 engine::on_containers(&["rm"], &[node.container().to_owned()])?;
                 node.create(self.lab, &self.shared, None, program)?;
-                node::start(&mut [node])?;
+                node::start(self.lab, &mut [node])?;
             }
         }
         Ok(())
@@ -114,5 +119,14 @@ impl Stage<'_> {
 
     fn position(&self, name: NodeName) -> usize {
         self.nodes.iter().position(|node| node.name == name).expect("scenarios name nodes that there are")
+    }
+}
+
+/// Whether a change can only happen to a node whose process is there.
+fn needs_process(change: Change) -> bool {
+    use Change::{Corrupt, Heal, Kill, Lie, Partition, Pause, Restart, Resume, Slow, Start, Stop};
+    match change {
+        Kill | Stop | Pause | Resume | Partition | Slow(_) => true,
+        Start | Restart | Heal | Corrupt | Lie => false,
     }
 }

@@ -122,6 +122,7 @@ impl<S: AsyncWrite + Unpin> WriteBehind<S> {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => self.passed += written,
             }
+            self.outflow.passed(self.buffer.len() - self.passed);
         }
         self.buffer.clear();
         self.passed = 0;
@@ -132,13 +133,19 @@ impl<S: AsyncWrite + Unpin> WriteBehind<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for WriteBehind<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        // What has been passed on in part goes on first: room is only made by passing on all.
-        if this.buffer.len() == WRITE_BEHIND || this.passed > 0 {
-            ready!(this.poll_pass(context))?;
+        // What has been passed on in part goes on first. Half of it makes room: yamux does not read while it has to write, so
+        // it must not wait for the last byte.
+        if (this.buffer.len() == WRITE_BEHIND || this.passed > 0) && this.poll_pass(context)?.is_pending() {
+            if this.passed < WRITE_BEHIND / 2 {
+                return Poll::Pending;
+            }
+            this.buffer.drain(..this.passed);
+            this.passed = 0;
         }
         if this.buffer.is_empty() && from.len() >= WRITE_BEHIND {
             let taken = ready!(Pin::new(&mut this.inner).poll_write(context, from))?;
             this.outflow.accept(taken);
+            this.outflow.passed(0);
             return Poll::Ready(Ok(taken));
         }
         // Only now: a writer that has to wait must not put off the flush that it waits for.
@@ -184,15 +191,23 @@ mod tests {
     use super::*;
 
     /// A socket that notes how it is used.
-    #[derive(Default)]
     struct Socket {
         incoming: VecDeque<u8>,
         reads: Vec<usize>,
         /// How many bytes it takes at a time; none: it is blocked.
         takes: usize,
+        /// How many it takes until it is blocked.
+        room: usize,
         written: Vec<u8>,
         writes: Vec<usize>,
         flushes: usize,
+    }
+
+    impl Default for Socket {
+        fn default() -> Self {
+            let (incoming, reads, written, writes) = Default::default();
+            Self { incoming, reads, takes: 0, room: usize::MAX, written, writes, flushes: 0 }
+        }
     }
 
     impl AsyncRead for Socket {
@@ -208,10 +223,11 @@ mod tests {
 
     impl AsyncWrite for Socket {
         fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
-            let taken = from.len().min(self.takes);
+            let taken = from.len().min(self.takes).min(self.room);
             if taken == 0 {
                 return Poll::Pending;
             }
+            self.room -= taken;
             self.written.extend_from_slice(&from[..taken]);
             self.writes.push(taken);
             Poll::Ready(Ok(taken))
@@ -303,6 +319,23 @@ mod tests {
         assert!(pinned.as_mut().poll_flush(&mut context).is_ready());
         assert!(pinned.as_mut().poll_flush(&mut context).is_ready());
         assert_eq!((writer.inner.writes.as_slice(), writer.inner.flushes), (&[15][..], 2));
+    }
+
+    #[test]
+    fn half_of_what_waits_makes_room_when_it_has_left() {
+        let mut context = Context::from_waker(futures::task::noop_waker_ref());
+        let mut writer = WriteBehind::new(Socket { room: WRITE_BEHIND / 2 - 1, takes: 1000, ..Socket::default() });
+        let bytes = noise(WRITE_BEHIND + 100);
+        let (first, more) = bytes.split_at(WRITE_BEHIND);
+        let mut pinned = Pin::new(&mut writer);
+        assert!(matches!(pinned.as_mut().poll_write(&mut context, &first[1..]), Poll::Ready(Ok(_))));
+        assert!(matches!(pinned.as_mut().poll_write(&mut context, &first[..1]), Poll::Ready(Ok(1))));
+        assert!(pinned.as_mut().poll_write(&mut context, more).is_pending());
+        pinned.inner.room = 1;
+        assert!(matches!(pinned.as_mut().poll_write(&mut context, more), Poll::Ready(Ok(100))));
+        pinned.inner.room = usize::MAX;
+        assert!(pinned.as_mut().poll_close(&mut context).is_ready());
+        assert!(writer.inner.written == [&first[1..], &first[..1], more].concat());
     }
 
     #[test]

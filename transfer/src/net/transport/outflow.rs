@@ -4,6 +4,9 @@
 //! slower. Here a flush ends when everything that the stream has written before has been handed to the socket. Who sends to
 //! many peers over one slow line can so send to few at a time, instead of a little to each.
 //!
+//! What others write afterwards does not hold a flush up for long: between what streams write and the socket bytes keep their
+//! order, and what is held there is limited. So of all that was passed on everything but the last [`HELD`] bytes has left.
+//!
 //! Invariant: what streams have promised is never more than what the connection accepts in the end, since every byte of a
 //! stream becomes at least one of the connection.
 
@@ -13,9 +16,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 
 use futures::{AsyncRead, AsyncWrite};
-
 use libp2p::core::StreamMuxer;
 use libp2p::core::muxing::StreamMuxerEvent;
+
+/// The most bytes that TLS or Noise hold back until the socket takes them. rustls: 64 KiB and a record. libp2p-noise: a message
+/// of 64 KiB that is being filled, 128 KiB of encrypted ones, and the one that went beyond that.
+const HELD: u64 = 256 << 10;
 
 /// The bytes of one connection, counted where they leave.
 #[derive(Clone, Debug, Default)]
@@ -25,14 +31,25 @@ pub(super) struct Outflow(Arc<Mutex<Counts>>);
 struct Counts {
     /// What the connection has taken from the streams, headers of its own included.
     accepted: u64,
-    /// Where `accepted` stood when everything had been handed to the socket.
+    /// Up to where of `accepted` everything has been handed to the socket.
     flushed: u64,
     /// Where `accepted` will stand at least when it has everything that streams have written.
     promised: u64,
     /// The connection is gone.
     is_closed: bool,
-    /// Streams that wait until `flushed` stands somewhere, one entry for each task.
+    /// Tasks that wait until `flushed` stands somewhere, with the first place for which each of them does.
     waiting: Vec<(u64, Waker)>,
+}
+
+impl Counts {
+    /// Everything up to here has been handed to the socket.
+    fn flush(&mut self, until: u64) {
+        if until > self.flushed {
+            self.flushed = until;
+            // Nobody else: a stream that looks again has the connection look again, which flushes, and so on.
+            self.waiting.extract_if(.., |(at, _)| *at <= until).for_each(|(_, waker)| waker.wake());
+        }
+    }
 }
 
 impl Outflow {
@@ -44,10 +61,15 @@ impl Outflow {
     /// All that was taken has been handed to the socket.
     pub(super) fn flushed(&self) {
         let mut counts = self.lock();
-        counts.flushed = counts.accepted;
-        // Nobody else: a stream that looks again has the connection look again, which flushes, and so on.
-        let flushed = counts.flushed;
-        counts.waiting.extract_if(.., |(until, _)| *until <= flushed).for_each(|(_, waker)| waker.wake());
+        let all = counts.accepted;
+        counts.flush(all);
+    }
+
+    /// All that was taken but the last `left` bytes has been passed on to TLS or Noise.
+    pub(super) fn passed(&self, left: usize) {
+        let mut counts = self.lock();
+        let gone = counts.accepted.saturating_sub(left as u64 + HELD);
+        counts.flush(gone);
     }
 
     /// Nothing more will be handed to the socket.
@@ -73,8 +95,10 @@ impl Outflow {
         } else if counts.is_closed {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        counts.waiting.retain(|(_, waker)| !waker.will_wake(context.waker()));
-        counts.waiting.push((until, context.waker().clone()));
+        match counts.waiting.iter_mut().find(|(_, waker)| waker.will_wake(context.waker())) {
+            Some((first, _)) => *first = until.min(*first),
+            None => counts.waiting.push((until, context.waker().clone())),
+        }
         Poll::Pending
     }
 
@@ -224,6 +248,38 @@ mod tests {
         outflow.accept(10);
         outflow.flushed();
         assert!(flush(&mut other, Waker::noop()).is_ready());
+    }
+
+    #[test]
+    fn a_flush_ends_though_others_go_on_writing() {
+        let (mut stream, outflow) = stream();
+        let woken = Arc::<Woken>::default();
+        write(&mut stream, 1000);
+        outflow.accept(1000);
+        assert!(flush(&mut stream, &Waker::from(woken.clone())).is_pending());
+        // Others' frames come after it, and the connection always has some of them left.
+        outflow.accept(HELD as usize + 100);
+        outflow.passed(101);
+        assert!(flush(&mut stream, &Waker::from(woken.clone())).is_pending(), "a byte of it may be held");
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        outflow.passed(100);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        outflow.passed(200);
+        assert!(flush(&mut stream, Waker::noop()).is_ready(), "what has left stays so");
+    }
+
+    #[test]
+    fn a_task_with_two_streams_is_woken_for_the_first_of_them() {
+        let (mut one, outflow) = stream();
+        let mut other = Substream { inner: sink(), outflow: outflow.clone(), written: 0 };
+        let woken = Arc::<Woken>::default();
+        write(&mut one, 10);
+        write(&mut other, 1000);
+        let waker = Waker::from(woken.clone());
+        assert!(flush(&mut one, &waker).is_pending() && flush(&mut other, &waker).is_pending());
+        outflow.accept(10);
+        outflow.flushed();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -193,7 +193,7 @@ fn what_is_wrong_is_told_with_its_place() {
         ("[clients]\nfirst_peers = [\"nobody\"]", 2, "clients.first_peers", "\"nobody\" is not a node"),
         ("[clients]\nafterwards = \"sleep\"", 2, "clients.afterwards", "unknown variant `sleep`"),
         ("[network]\nlatency = \"10\"", 2, "network.latency", "is not a time"),
-        ("[network]\nlatency = \"1ms\"", 2, "network.latency", "cannot be given to containers"),
+        ("[network]\nlatency = \"1001ms\"", 2, "network.latency", "is 1.001s, but must be from 0 to 1s"),
         ("[network]\nneighbours = 3", 2, "network.neighbours", "unknown field"),
         ("[baseline]\nhttp = 1", 2, "baseline.http", "invalid type: integer"),
         ("[hold]\np99 = -1.0", 2, "hold.p99", "-1 is not a multiple"),
