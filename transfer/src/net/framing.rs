@@ -31,7 +31,7 @@ const PATIENCE: Patience = Patience { write: Duration::from_secs(30), flush: Dur
 /// So 2 KiB/s are enough.
 const PIECE: usize = 64 << 10;
 
-/// The most bytes that are written before a flush: as many as a frame may have.
+/// No frame is begun while this many bytes have been written and may not have left.
 const MAX_UNFLUSHED: usize = 1 << 20;
 
 /// Why reading a frame failed.
@@ -84,7 +84,7 @@ pub(super) struct OutFrame<G = ()> {
 }
 
 /// Writes what arrives in `frames` until the channel closes, the stream fails, or [`PATIENCE`] is at its end.
-/// Flushes when there is nothing more to write, at the latest after [`MAX_UNFLUSHED`] bytes.
+/// Always asks for a flush, and writes on meanwhile: [`MAX_UNFLUSHED`] bytes at most.
 pub(super) async fn write_frames<W: AsyncWrite + Unpin, G>(
     writer: W,
     frames: mpsc::Receiver<OutFrame<G>>,
@@ -92,37 +92,51 @@ pub(super) async fn write_frames<W: AsyncWrite + Unpin, G>(
     write_within(PATIENCE, writer, frames).await
 }
 
+/// Frames that have been written.
+struct Unflushed<G> {
+    guards: Vec<G>,
+    bytes: usize,
+}
+
+impl<G> Default for Unflushed<G> {
+    fn default() -> Self {
+        Self { guards: Vec::new(), bytes: 0 }
+    }
+}
+
 async fn write_within<W: AsyncWrite + Unpin, G>(
     patience: Patience,
     mut writer: W,
     mut frames: mpsc::Receiver<OutFrame<G>>,
 ) -> io::Result<()> {
-    // Guards of what has been written and not been flushed, and how many bytes that is.
-    let (mut guards, mut unflushed) = (Vec::new(), 0);
-    // However many frames come in the meantime.
+    // What has been written and may not have left: of that, what the flush is about that has been asked for, and the rest.
+    let (mut asked, mut rest) = (Unflushed::default(), Unflushed::default());
     let late = tokio::time::sleep(patience.flush);
     tokio::pin!(late);
     loop {
         let frame = tokio::select! {
             biased;
-            frame = frames.recv(), if unflushed < MAX_UNFLUSHED => frame,
-            flushed = writer.flush(), if !guards.is_empty() => {
+            flushed = writer.flush(), if asked.bytes > 0 => {
                 flushed?;
-                guards.clear();
-                unflushed = 0;
+                asked = std::mem::take(&mut rest);
+                late.as_mut().reset(Instant::now() + patience.flush);
                 continue;
             }
-            () = &mut late, if !guards.is_empty() => return Err(io::ErrorKind::TimedOut.into()),
+            frame = frames.recv(), if asked.bytes + rest.bytes < MAX_UNFLUSHED => frame,
+            () = &mut late, if asked.bytes > 0 => return Err(io::ErrorKind::TimedOut.into()),
         };
         let Some(OutFrame { header, payload, guard }) = frame else { break };
-        if guards.is_empty() {
-            late.as_mut().reset(Instant::now() + patience.flush);
-        }
         for piece in header.chunks(PIECE).chain(payload.chunks(PIECE)) {
             within(patience.write, writer.write_all(piece)).await?;
         }
-        guards.push(guard);
-        unflushed += header.len() + payload.len();
+        let unflushed = if asked.bytes == 0 {
+            late.as_mut().reset(Instant::now() + patience.flush);
+            &mut asked
+        } else {
+            &mut rest
+        };
+        unflushed.bytes += header.len() + payload.len();
+        unflushed.guards.push(guard);
     }
     within(patience.write, writer.close()).await
 }

@@ -119,7 +119,7 @@ impl<M> Muxer<M> {
     }
 
     fn substream<S>(&self, inner: S) -> Substream<S> {
-        Substream { inner, outflow: self.outflow.clone(), written: 0 }
+        Substream::new(inner, self.outflow.clone())
     }
 }
 
@@ -149,12 +149,21 @@ where
     }
 }
 
-/// A stream whose flush ends when what was written has been handed to the socket.
+/// A stream whose flush ends when what was written before it was first asked for has been handed to the socket. So who asks,
+/// writes on and asks again learns what has left without ever letting the line run dry.
 pub(super) struct Substream<S> {
     inner: S,
     outflow: Outflow,
     /// Where the connection's count is when what was written has left.
     written: u64,
+    /// Where it is when the flush ends that has been asked for.
+    asked: Option<u64>,
+}
+
+impl<S> Substream<S> {
+    fn new(inner: S, outflow: Outflow) -> Self {
+        Self { inner, outflow, written: 0, asked: None }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Substream<S> {
@@ -171,9 +180,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Substream<S> {
         Poll::Ready(Ok(taken))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.inner).poll_flush(context))?;
-        self.outflow.poll_flushed(self.written, context)
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let until = *this.asked.get_or_insert(this.written);
+        ready!(Pin::new(&mut this.inner).poll_flush(context))?;
+        ready!(this.outflow.poll_flushed(until, context))?;
+        this.asked = None;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -203,7 +216,7 @@ mod tests {
     /// A stream that takes everything, on a connection that takes nothing by itself.
     fn stream() -> (Substream<futures::io::Sink>, Outflow) {
         let outflow = Outflow::default();
-        (Substream { inner: sink(), outflow: outflow.clone(), written: 0 }, outflow)
+        (Substream::new(sink(), outflow.clone()), outflow)
     }
 
     fn write(stream: &mut Substream<futures::io::Sink>, bytes: usize) {
@@ -236,9 +249,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_after_a_flush_was_asked_for_is_the_next_one_s() {
+        let (mut stream, outflow) = stream();
+        write(&mut stream, 100);
+        assert!(flush(&mut stream, Waker::noop()).is_pending());
+        write(&mut stream, 50);
+        outflow.accept(100);
+        outflow.flushed();
+        assert!(flush(&mut stream, Waker::noop()).is_ready());
+        assert!(flush(&mut stream, Waker::noop()).is_pending());
+        outflow.accept(50);
+        outflow.flushed();
+        assert!(flush(&mut stream, Waker::noop()).is_ready());
+    }
+
+    #[test]
     fn what_others_wrote_before_has_to_leave_first() {
         let (mut one, outflow) = stream();
-        let mut other = Substream { inner: sink(), outflow: outflow.clone(), written: 0 };
+        let mut other = Substream::new(sink(), outflow.clone());
         write(&mut one, 1000);
         write(&mut other, 10);
         outflow.accept(1000);
@@ -271,7 +299,7 @@ mod tests {
     #[test]
     fn a_task_with_two_streams_is_woken_for_the_first_of_them() {
         let (mut one, outflow) = stream();
-        let mut other = Substream { inner: sink(), outflow: outflow.clone(), written: 0 };
+        let mut other = Substream::new(sink(), outflow.clone());
         let woken = Arc::<Woken>::default();
         write(&mut one, 10);
         write(&mut other, 1000);
