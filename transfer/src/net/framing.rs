@@ -31,6 +31,9 @@ const PATIENCE: Patience = Patience { write: Duration::from_secs(30), flush: Dur
 /// So 2 KiB/s are enough.
 const PIECE: usize = 64 << 10;
 
+/// What is there is written up to so many bytes before it is asked whether it has left: each answer wakes a task.
+const FLUSHED_TOGETHER: usize = 256 << 10;
+
 /// No frame is begun while this many bytes have been written and may not have left.
 const MAX_UNFLUSHED: usize = 1 << 20;
 
@@ -84,7 +87,7 @@ pub(super) struct OutFrame<G = ()> {
 }
 
 /// Writes what arrives in `frames` until the channel closes, the stream fails, or [`PATIENCE`] is at its end.
-/// Always asks for a flush, and writes on meanwhile: [`MAX_UNFLUSHED`] bytes at most.
+/// Writes on while it waits for what has been written to leave, [`MAX_UNFLUSHED`] bytes at most.
 pub(super) async fn write_frames<W: AsyncWrite + Unpin, G>(
     writer: W,
     frames: mpsc::Receiver<OutFrame<G>>,
@@ -104,6 +107,23 @@ impl<G> Default for Unflushed<G> {
     }
 }
 
+impl<G> Unflushed<G> {
+    async fn write<W: AsyncWrite + Unpin>(
+        &mut self,
+        patience: Patience,
+        writer: &mut W,
+        frame: OutFrame<G>,
+    ) -> io::Result<()> {
+        let OutFrame { header, payload, guard } = frame;
+        for piece in header.chunks(PIECE).chain(payload.chunks(PIECE)) {
+            within(patience.write, writer.write_all(piece)).await?;
+        }
+        self.bytes += header.len() + payload.len();
+        self.guards.push(guard);
+        Ok(())
+    }
+}
+
 async fn write_within<W: AsyncWrite + Unpin, G>(
     patience: Patience,
     mut writer: W,
@@ -114,29 +134,27 @@ async fn write_within<W: AsyncWrite + Unpin, G>(
     let late = tokio::time::sleep(patience.flush);
     tokio::pin!(late);
     loop {
+        if asked.bytes == 0 {
+            while rest.bytes < FLUSHED_TOGETHER
+                && let Ok(frame) = frames.try_recv()
+            {
+                rest.write(patience, &mut writer, frame).await?;
+            }
+            asked = std::mem::take(&mut rest);
+            late.as_mut().reset(Instant::now() + patience.flush);
+        }
         let frame = tokio::select! {
             biased;
             flushed = writer.flush(), if asked.bytes > 0 => {
                 flushed?;
-                asked = std::mem::take(&mut rest);
-                late.as_mut().reset(Instant::now() + patience.flush);
+                asked = Unflushed::default();
                 continue;
             }
             frame = frames.recv(), if asked.bytes + rest.bytes < MAX_UNFLUSHED => frame,
             () = &mut late, if asked.bytes > 0 => return Err(io::ErrorKind::TimedOut.into()),
         };
-        let Some(OutFrame { header, payload, guard }) = frame else { break };
-        for piece in header.chunks(PIECE).chain(payload.chunks(PIECE)) {
-            within(patience.write, writer.write_all(piece)).await?;
-        }
-        let unflushed = if asked.bytes == 0 {
-            late.as_mut().reset(Instant::now() + patience.flush);
-            &mut asked
-        } else {
-            &mut rest
-        };
-        unflushed.bytes += header.len() + payload.len();
-        unflushed.guards.push(guard);
+        let Some(frame) = frame else { break };
+        rest.write(patience, &mut writer, frame).await?;
     }
     within(patience.write, writer.close()).await
 }

@@ -89,6 +89,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ReadAhead<S> {
 /// tasks have ready until then leaves together with it.
 pub(super) struct WriteBehind<S> {
     inner: S,
+    /// The most bytes that `inner` holds back until the socket takes them.
+    held: usize,
     outflow: Outflow,
     buffer: Vec<u8>,
     /// How much of the buffer has been passed on.
@@ -98,8 +100,9 @@ pub(super) struct WriteBehind<S> {
 }
 
 impl<S> WriteBehind<S> {
-    pub(super) fn new(inner: S) -> Self {
-        Self { inner, outflow: Outflow::default(), buffer: Vec::new(), passed: 0, asked: false }
+    /// `held`: the most bytes that `inner` holds back until the socket takes them.
+    pub(super) fn new(inner: S, held: usize) -> Self {
+        Self { inner, held, outflow: Outflow::default(), buffer: Vec::new(), passed: 0, asked: false }
     }
 
     /// What has been written to it, and what of that has been flushed.
@@ -122,7 +125,7 @@ impl<S: AsyncWrite + Unpin> WriteBehind<S> {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => self.passed += written,
             }
-            self.outflow.passed(self.buffer.len() - self.passed);
+            self.outflow.passed(self.buffer.len() - self.passed + self.held);
         }
         self.buffer.clear();
         self.passed = 0;
@@ -145,7 +148,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteBehind<S> {
         if this.buffer.is_empty() && from.len() >= WRITE_BEHIND {
             let taken = ready!(Pin::new(&mut this.inner).poll_write(context, from))?;
             this.outflow.accept(taken);
-            this.outflow.passed(0);
+            this.outflow.passed(this.held);
             return Poll::Ready(Ok(taken));
         }
         // Only now: a writer that has to wait must not put off the flush that it waits for.
@@ -189,6 +192,8 @@ mod tests {
     use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+
+    const HELD: usize = 1000;
 
     /// A socket that notes how it is used.
     struct Socket {
@@ -287,7 +292,7 @@ mod tests {
     #[tokio::test]
     async fn small_writes_become_few_large_ones_and_nothing_is_lost() {
         let bytes = noise(1 << 20);
-        let mut writer = WriteBehind::new(Socket { takes: usize::MAX, ..Socket::default() });
+        let mut writer = WriteBehind::new(Socket { takes: usize::MAX, ..Socket::default() }, HELD);
         let mut left = &bytes[..];
         for len in [12, 16 << 10].into_iter().cycle() {
             let (now, rest) = left.split_at(len.min(left.len()));
@@ -307,7 +312,7 @@ mod tests {
         let wakes = std::sync::Arc::<Wakes>::default();
         let waker = futures::task::waker(wakes.clone());
         let mut context = Context::from_waker(&waker);
-        let mut writer = WriteBehind::new(Socket { takes: usize::MAX, ..Socket::default() });
+        let mut writer = WriteBehind::new(Socket { takes: usize::MAX, ..Socket::default() }, HELD);
         let mut pinned = Pin::new(&mut writer);
         let mut wanted = 0;
         for _ in 0..3 {
@@ -324,7 +329,8 @@ mod tests {
     #[test]
     fn half_of_what_waits_makes_room_when_it_has_left() {
         let mut context = Context::from_waker(futures::task::noop_waker_ref());
-        let mut writer = WriteBehind::new(Socket { room: WRITE_BEHIND / 2 - 1, takes: 1000, ..Socket::default() });
+        let mut writer =
+            WriteBehind::new(Socket { room: WRITE_BEHIND / 2 - 1, takes: 1000, ..Socket::default() }, HELD);
         let bytes = noise(WRITE_BEHIND + 100);
         let (first, more) = bytes.split_at(WRITE_BEHIND);
         let mut pinned = Pin::new(&mut writer);
@@ -343,7 +349,7 @@ mod tests {
         let wakes = std::sync::Arc::<Wakes>::default();
         let waker = futures::task::waker(wakes.clone());
         let mut context = Context::from_waker(&waker);
-        let mut writer = WriteBehind::new(Socket::default());
+        let mut writer = WriteBehind::new(Socket::default(), HELD);
         let mut pinned = Pin::new(&mut writer);
         let bytes = noise(WRITE_BEHIND);
         assert!(matches!(pinned.as_mut().poll_write(&mut context, &bytes[1..]), Poll::Ready(Ok(_))));

@@ -5,7 +5,7 @@
 //! many peers over one slow line can so send to few at a time, instead of a little to each.
 //!
 //! What others write afterwards does not hold a flush up for long: between what streams write and the socket bytes keep their
-//! order, and what is held there is limited. So of all that was passed on everything but the last [`HELD`] bytes has left.
+//! order, and what is held there is limited. So of all that was passed on everything but the last so many bytes has left.
 //!
 //! Invariant: what streams have promised is never more than what the connection accepts in the end, since every byte of a
 //! stream becomes at least one of the connection.
@@ -18,10 +18,6 @@ use std::task::{Context, Poll, Waker, ready};
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::StreamMuxer;
 use libp2p::core::muxing::StreamMuxerEvent;
-
-/// The most bytes that TLS or Noise hold back until the socket takes them. rustls: 64 KiB and a record. libp2p-noise: a message
-/// of 64 KiB that is being filled, 128 KiB of encrypted ones, and the one that went beyond that.
-const HELD: u64 = 256 << 10;
 
 /// The bytes of one connection, counted where they leave.
 #[derive(Clone, Debug, Default)]
@@ -65,10 +61,10 @@ impl Outflow {
         counts.flush(all);
     }
 
-    /// All that was taken but the last `left` bytes has been passed on to TLS or Noise.
+    /// All that was taken but the last `left` bytes has been handed to the socket: at least that.
     pub(super) fn passed(&self, left: usize) {
         let mut counts = self.lock();
-        let gone = counts.accepted.saturating_sub(left as u64 + HELD);
+        let gone = counts.accepted.saturating_sub(left as u64);
         counts.flush(gone);
     }
 
@@ -286,13 +282,13 @@ mod tests {
         outflow.accept(1000);
         assert!(flush(&mut stream, &Waker::from(woken.clone())).is_pending());
         // Others' frames come after it, and the connection always has some of them left.
-        outflow.accept(HELD as usize + 100);
-        outflow.passed(101);
-        assert!(flush(&mut stream, &Waker::from(woken.clone())).is_pending(), "a byte of it may be held");
+        outflow.accept(500);
+        outflow.passed(501);
+        assert!(flush(&mut stream, &Waker::from(woken.clone())).is_pending(), "a byte of it may be left");
         assert_eq!(woken.0.load(Ordering::Relaxed), 0);
-        outflow.passed(100);
+        outflow.passed(500);
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
-        outflow.passed(200);
+        outflow.passed(600);
         assert!(flush(&mut stream, Waker::noop()).is_ready(), "what has left stays so");
     }
 

@@ -11,6 +11,11 @@ use super::batched::WriteBehind;
 use super::tls::Tls;
 use crate::net::NodeError;
 
+/// The most bytes that rustls holds back until the socket takes them: 64 KiB, and a record.
+const HELD_BY_TLS: usize = 80 << 10;
+/// The same of libp2p-noise: a message of 64 KiB that is being filled, 128 KiB of encrypted ones, and the one that goes beyond.
+const HELD_BY_NOISE: usize = 256 << 10;
+
 /// Both, negotiated by name; without `tls` Noise alone. TLS is faster for bulk and comes first; whoever speaks only Noise
 /// is served as well.
 pub(super) fn tls_or_noise(key: &Keypair, tls: bool) -> Result<Security<SelectUpgrade<Tls, noise::Config>>, NodeError> {
@@ -65,7 +70,9 @@ where
     }
 }
 
+/// TLS is on the left.
 fn secured<A, B>(either: Either<(PeerId, A), (PeerId, B)>) -> (PeerId, WriteBehind<Either<A, B>>) {
+    let held = if matches!(either, Either::Left(_)) { HELD_BY_TLS } else { HELD_BY_NOISE };
     let (peer, socket) = either.factor_first();
-    (peer, WriteBehind::new(socket))
+    (peer, WriteBehind::new(socket, held))
 }
