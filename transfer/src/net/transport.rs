@@ -10,6 +10,7 @@ mod outflow;
 mod security;
 mod set_up;
 mod tls;
+mod unsent;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU8;
@@ -25,6 +26,7 @@ use libp2p::{PeerId, Swarm, Transport as _, quic, tcp};
 use super::NodeError;
 use super::late_dial::LateDial;
 use batched::ReadAhead;
+use unsent::LittleUnsent;
 
 /// How much later than TCP addresses the QUIC addresses of a peer are dialled: a few round trips over a long line, which
 /// TCP with TLS and yamux needs more of.
@@ -32,11 +34,6 @@ const TCP_HEAD_START: Duration = Duration::from_millis(500);
 /// Addresses of one peer that are dialled at a time: all that are usually known, so that the dead ones among them do not
 /// hold up the others.
 const DIALS_PER_PEER: NonZeroU8 = NonZeroU8::new(24).expect("24 is not zero");
-
-/// What of a TCP connection the kernel may hold and not have sent, in bytes: a dozen packets, so that it can go on until it is
-/// given more.
-#[cfg(target_os = "linux")]
-const MAX_UNSENT: u32 = 16 << 10;
 
 /// How a node dials, and how long it keeps a connection.
 #[derive(Clone, Debug)]
@@ -96,23 +93,11 @@ pub fn connections(key: &Keypair, config: &TransportConfig) -> Result<Connection
 fn sockets(key: &Keypair, config: &TransportConfig) -> Result<Connections, NodeError> {
     let security = security::tls_or_noise(key, config.tls)?;
     let tcp = tcp::tokio::Transport::new(tcp::Config::default()).and_then(move |socket, endpoint| {
-        leave_little_unsent(&socket);
-        set_up::set_up(ReadAhead::new(socket), endpoint, security)
+        set_up::set_up(ReadAhead::new(LittleUnsent::new(socket)), endpoint, security)
     });
     let quic = LateDial::new(quic::tokio::Transport::new(quic::Config::new(key)), TCP_HEAD_START)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     Ok(tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed())
-}
-
-/// Has the kernel take no more than it can soon send: what waits with it cannot be put off for what is more urgent. The line
-/// is as busy as before, since what is on its way does not count.
-fn leave_little_unsent(socket: &tcp::tokio::TcpStream) {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = socket2::SockRef::from(&socket.0).set_tcp_notsent_lowat(MAX_UNSENT) {
-        tracing::debug!(%error, "the kernel does not limit what it has not sent");
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = socket;
 }
 
 /// Connections without sockets, at `/memory/<number>`. Nobody listens in, and what several hundred nodes would encrypt takes
