@@ -14,7 +14,7 @@ const MAX_SESSIONS: usize = 1024;
 /// Streams served of one peer: one to resolve, one to fetch, and the same again after a reconnect.
 const MAX_SESSIONS_PER_PEER: usize = 4;
 /// A stream on which nothing has happened for so long gives way when there is no place left. As long as a peer may
-/// take for one frame.
+/// take for 64 KiB of a frame: who takes longer for a whole one keeps its place only while nobody else needs it.
 const IDLE_AFTER: Duration = Duration::from_secs(30);
 
 /// As above, for a stream that waits for its turn to get chunks.

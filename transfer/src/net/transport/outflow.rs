@@ -4,11 +4,13 @@
 //! slower. Here a flush ends when everything that the stream has written before has been handed to the socket. Who sends to
 //! many peers over one slow line can so send to few at a time, instead of a little to each.
 //!
-//! What others write afterwards does not hold a flush up for long: between what streams write and the socket bytes keep their
-//! order, and what is held there is limited. So of all that was passed on everything but the last so many bytes has left.
+//! What others write afterwards does not hold a flush up for long: what the connection has accepted keeps its order, and what is
+//! held between there and the socket is limited. So of all that was passed on everything but the last so many bytes has left.
+//! Before that, yamux takes frames from its streams in turn: what a stream has waiting there (176 KiB at most) others may overtake,
+//! and then a flush ends that much early.
 //!
-//! Invariant: what streams have promised is never more than what the connection accepts in the end, since every byte of a
-//! stream becomes at least one of the connection.
+//! Invariant: what streams have promised is never more than what the connection accepts in the end, since each write of a stream
+//! becomes one frame of it.
 
 use std::io;
 use std::pin::Pin;
@@ -18,6 +20,9 @@ use std::task::{Context, Poll, Waker, ready};
 use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::StreamMuxer;
 use libp2p::core::muxing::StreamMuxerEvent;
+
+/// What yamux puts before what a stream writes, in bytes.
+const FRAME_HEADER: u64 = 12;
 
 /// The bytes of one connection, counted where they leave.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +85,7 @@ impl Outflow {
     fn promise(&self, write: impl FnOnce() -> Poll<io::Result<usize>>) -> Poll<io::Result<(usize, u64)>> {
         let mut counts = self.lock();
         let written = ready!(write())?;
-        counts.promised = counts.promised.max(counts.accepted) + written as u64;
+        counts.promised = counts.promised.max(counts.accepted) + FRAME_HEADER + written as u64;
         Poll::Ready(Ok((written, counts.promised)))
     }
 
@@ -146,7 +151,8 @@ where
 }
 
 /// A stream whose flush ends when what was written before it was first asked for has been handed to the socket. So who asks,
-/// writes on and asks again learns what has left without ever letting the line run dry.
+/// writes on and asks again learns what has left without ever letting the line run dry. A flush that nobody waited for counts as
+/// asked for, the reading half's of a stream that is being agreed upon too: the next one may then end early.
 pub(super) struct Substream<S> {
     inner: S,
     outflow: Outflow,
@@ -232,12 +238,12 @@ mod tests {
         assert!(flush(&mut stream, &waker).is_ready(), "nothing was written");
         write(&mut stream, 100);
         assert!(flush(&mut stream, &waker).is_pending());
-        // A header and half of it.
-        outflow.accept(62);
+        // All but the last byte.
+        outflow.accept(111);
         outflow.flushed();
         assert!(flush(&mut stream, &waker).is_pending());
         assert_eq!(woken.0.load(Ordering::Relaxed), 0, "who has to wait on is not woken");
-        outflow.accept(62);
+        outflow.accept(1);
         assert!(flush(&mut stream, &waker).is_pending(), "the connection holds it still");
         outflow.flushed();
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
@@ -250,11 +256,11 @@ mod tests {
         write(&mut stream, 100);
         assert!(flush(&mut stream, Waker::noop()).is_pending());
         write(&mut stream, 50);
-        outflow.accept(100);
+        outflow.accept(112);
         outflow.flushed();
         assert!(flush(&mut stream, Waker::noop()).is_ready());
         assert!(flush(&mut stream, Waker::noop()).is_pending());
-        outflow.accept(50);
+        outflow.accept(62);
         outflow.flushed();
         assert!(flush(&mut stream, Waker::noop()).is_ready());
     }
@@ -265,11 +271,11 @@ mod tests {
         let mut other = Substream::new(sink(), outflow.clone());
         write(&mut one, 1000);
         write(&mut other, 10);
-        outflow.accept(1000);
+        outflow.accept(1012);
         outflow.flushed();
         assert!(flush(&mut one, Waker::noop()).is_ready());
         assert!(flush(&mut other, Waker::noop()).is_pending());
-        outflow.accept(10);
+        outflow.accept(22);
         outflow.flushed();
         assert!(flush(&mut other, Waker::noop()).is_ready());
     }
@@ -279,7 +285,7 @@ mod tests {
         let (mut stream, outflow) = stream();
         let woken = Arc::<Woken>::default();
         write(&mut stream, 1000);
-        outflow.accept(1000);
+        outflow.accept(1012);
         assert!(flush(&mut stream, &Waker::from(woken.clone())).is_pending());
         // Others' frames come after it, and the connection always has some of them left.
         outflow.accept(500);
@@ -301,9 +307,22 @@ mod tests {
         write(&mut other, 1000);
         let waker = Waker::from(woken.clone());
         assert!(flush(&mut one, &waker).is_pending() && flush(&mut other, &waker).is_pending());
-        outflow.accept(10);
+        outflow.accept(22);
         outflow.flushed();
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn what_is_promised_does_not_fall_behind_while_a_stream_always_has_something_waiting() {
+        let (mut stream, outflow) = stream();
+        // Eleven frames wait in yamux; from then on one leaves for each that is written.
+        (0..11).for_each(|_| write(&mut stream, 16 << 10));
+        for _ in 0..100_000 {
+            outflow.accept((16 << 10) + 12);
+            write(&mut stream, 16 << 10);
+        }
+        let counts = outflow.lock();
+        assert_eq!(counts.promised - counts.accepted, 11 * ((16 << 10) + 12));
     }
 
     #[test]

@@ -109,8 +109,10 @@ impl Meter {
         let time = now.saturating_duration_since(since).max(Duration::from_nanos(1));
         let held = self.bytes as f64 * HELD.as_secs_f64() / time.as_secs_f64();
         (self.since, self.bytes) = (Some(now), 0);
-        // A power of two, so that it changes seldom.
+        // A power of two, so that it changes seldom. Twice as much at a time: after a pause what the network takes at once is
+        // written as quickly as memory.
         let limit = 1 << (held.clamp(f64::from(LEAST), f64::from(MOST)) as u32).ilog2();
+        let limit = limit.min(2 * self.limit);
         let is_new = limit != self.limit;
         self.limit = limit;
         is_new.then_some(limit)
@@ -142,8 +144,11 @@ mod tests {
         let (mut meter, start) = (Meter::default(), tokio::time::Instant::now().into_std());
         let window = usize::try_from(WINDOW).unwrap();
         assert_eq!(meter.count(start, window - 1), None, "too little to tell");
-        assert_eq!(meter.count(start, 1), Some(MOST));
-        assert_eq!(meter.count(start, window), None);
+        assert_eq!(meter.count(start, 1), Some(2 * LEAST), "one quick window may be a burst");
+        for limit in [4, 8, 16, 32, 64].map(|times| times * LEAST) {
+            assert_eq!(meter.count(start, window), Some(limit));
+        }
+        assert_eq!((meter.limit, meter.count(start, window)), (MOST, None));
         assert_eq!(meter.count(start + Duration::from_secs(1), window), Some(LEAST));
     }
 }
