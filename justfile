@@ -14,12 +14,11 @@ containers:
 format:
     cargo fmt --all --check
 
-# Clippy with warnings denied, with and without the network, and with every way of finding peers left out.
+# Clippy with warnings denied, and with every way of finding peers left out.
 lint:
     cargo clippy --workspace --all-targets -- -D warnings
-    cargo clippy -p phase-transfer --all-targets -- -D warnings
-    for features in "" dht mdns peer dht,mdns dht,peer mdns,peer dht,mdns,peer; do \
-        cargo clippy -p phase -p phase-client -p phase-provider --no-default-features --features "$features" \
+    for features in "" dht mdns dht,mdns; do \
+        cargo clippy -p phase -p phase-client-bin -p phase-provider-bin --no-default-features --features "$features" \
             -- -D warnings || exit 1; done
 
 # Documentation without warnings.
@@ -75,7 +74,7 @@ compare-shaped *ARGS: _release-binaries
 
 # What the comparisons run.
 _release-binaries:
-    cargo build --release -p phase -p phase-provider -p phase-client -p phase-benches --bins
+    cargo build --release -p phase -p phase-provider-bin -p phase-client-bin -p phase-benches --bins
 
 # SIGKILL a fetching client fifty times, and a publisher.
 kill-loop:

@@ -11,9 +11,9 @@ use phase_core::chunker::{Chunker, ChunkerParams, Segment};
 use phase_core::index::ChunkEntry;
 use phase_core::store::{FileStore, MemStore, Partial, Store};
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkSet, HashAlgorithm, IndexDecoder};
-use phase_transfer::peer::PeerKey;
-use phase_transfer::scheduler::{Action, ArtifactSlot, ChunkResult, Config, HaveUpdate, Scheduler};
-use phase_transfer::wire::{self, Reply, ReplyHeader, Request, RequestHeader, RequestId};
+use phase_protocol::PeerKey;
+use phase_protocol::scheduler::{Action, ArtifactSlot, ChunkResult, Config, HaveUpdate, Scheduler};
+use phase_protocol::wire::{self, Reply, ReplyHeader, Request, RequestHeader, RequestId};
 use tempfile::TempDir;
 
 /// A chunk of the average size.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phase_core::Cid;
-use phase_transfer::net::download::LinkOpener;
-use phase_transfer::net::{Multiaddr, NodeHandle, PeerId, PeerLink};
+use phase_node::{Multiaddr, NodeHandle, PeerId};
+use phase_transfer::PeerLink;
+use phase_transfer::download::LinkOpener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use phase_core::manifest::{ArtifactEntry, Manifest};
 use phase_core::store::{Store, StoreError};
-use phase_transfer::net::catalog::Catalog;
-use phase_transfer::net::download::{self, DownloadError, Inputs, Progress, Report};
+use phase_transfer::catalog::Catalog;
+use phase_transfer::download::{self, DownloadError, Inputs, Progress, Report};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::client::Client;
 use crate::discovery::{self, Quarry};
 use crate::fetch_error::FetchError;
 use crate::indexes;
 use crate::pool::Pool;
 use crate::resolve::Resolved;
-use crate::start::Client;
 
 /// Links that may wait for the download.
 const LINK_QUEUE: usize = 16;
@@ -86,7 +86,7 @@ impl Client {
 }
 
 struct Work {
-    node: phase_transfer::net::NodeHandle,
+    node: phase_node::NodeHandle,
     catalog: Arc<Catalog>,
     resolved: Resolved,
     options: FetchOptions,

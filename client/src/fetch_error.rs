@@ -3,7 +3,7 @@
 use phase_core::index::IndexError;
 use phase_core::store::StoreError;
 use phase_core::{Cid, Failure};
-use phase_transfer::net::download::DownloadError;
+use phase_transfer::download::DownloadError;
 
 /// Why a fetch ended without everything.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@ use phase_core::index::IndexDecoder;
 use phase_core::manifest::{ArtifactEntry, Role};
 use phase_core::store::{Store, StoreError};
 use phase_core::{ArtifactIndex, Cid};
-use phase_transfer::net::download::Wanted;
+use phase_transfer::download::Wanted;
 use tokio::task::JoinSet;
 
 use crate::fetch_error::FetchError;

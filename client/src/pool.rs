@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use phase_core::Cid;
-use phase_transfer::net::{LinkError, PeerLink};
+use phase_transfer::{LinkError, PeerLink};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 

@@ -10,15 +10,14 @@ use phase_core::pointer::Pointer;
 use phase_core::store::StoreError;
 use phase_core::trust::TrustError;
 use phase_core::{Cid, Failure, Name};
-use phase_transfer::net::{
-    ConnectError, FoundProvider, HeadAnswer, LinkError, NodeHandle, PeerId, PeerLink, QueryError, QueryReport, Source,
-};
-use phase_transfer::wire::Refusal;
+use phase_node::{ConnectError, FoundProvider, NodeHandle, PeerId, QueryError, QueryReport, Source};
+use phase_protocol::wire::Refusal;
+use phase_transfer::{HeadAnswer, LinkError, PeerLink};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::client::{Client, Trust};
 use crate::sources::{Finding, Sources};
-use crate::start::{Client, Trust};
 
 /// Peers asked at a time.
 const MAX_ASKING: usize = 64;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use phase_core::{Cid, Name};
-use phase_transfer::net::{FoundProvider, NodeHandle, PeerState, QueryError, QueryReport, Source};
+use phase_node::{FoundProvider, NodeHandle, PeerState, QueryError, QueryReport, Source};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;

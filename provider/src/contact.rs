@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phase_transfer::net::{Clock, NodeHandle};
+use phase_node::{Clock, NodeHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long to wait after a failure; doubles up to the maximum, or to the interval if that is shorter.

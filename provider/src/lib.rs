@@ -15,12 +15,10 @@ use std::time::Duration;
 
 use phase_core::Failure;
 use phase_core::store::{FileStore, ProviderLock, StoreError};
-use phase_transfer::net::bootstrap::{BootstrapPeer, BootstrapSource, RememberedPeers};
-use phase_transfer::net::catalog::Catalog;
-use phase_transfer::net::server::{self, Server};
-use phase_transfer::net::{
-    CONTACT_INTERVAL, DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, PeerId,
-};
+use phase_node::bootstrap::{BootstrapPeer, BootstrapSource, RememberedPeers};
+use phase_node::{CONTACT_INTERVAL, DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, PeerId};
+use phase_transfer::catalog::Catalog;
+use phase_transfer::server::{self, Server};
 
 pub use announce::Announced;
 use announce::{Announcer, AnnouncerConfig};

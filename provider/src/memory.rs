@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use phase_transfer::net::bootstrap::{BootstrapPeer, RememberedPeers};
-use phase_transfer::net::{Multiaddr, NodeHandle, PeerId};
+use phase_node::bootstrap::{BootstrapPeer, RememberedPeers};
+use phase_node::{Multiaddr, NodeHandle, PeerId};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;

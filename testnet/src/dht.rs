@@ -19,10 +19,8 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use phase_core::SigningKey;
-use phase_transfer::net::bootstrap::BootstrapPeer;
-use phase_transfer::net::{
-    DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, Role, TransportConfig,
-};
+use phase_node::bootstrap::BootstrapPeer;
+use phase_node::{DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, Role, TransportConfig};
 
 pub use figures::{Figures, Measurement, measure, resident_bytes};
 pub use lookup::{Kind, Lookup, Summary};
@@ -201,5 +199,5 @@ pub enum NetworkError {
     Alone,
     /// Nobody keeps what is announced.
     #[error("cannot announce")]
-    Announce(#[from] phase_transfer::net::QueryError),
+    Announce(#[from] phase_node::QueryError),
 }

@@ -1,5 +1,5 @@
-//! A swarm in virtual time: the shipped [`Scheduler`](phase_transfer::scheduler::Scheduler) and
-//! [`UploadQueue`](phase_transfer::upload::UploadQueue) on every node, over a network that is only arithmetic.
+//! A swarm in virtual time: the shipped [`Scheduler`](phase_protocol::scheduler::Scheduler) and
+//! [`UploadQueue`](phase_protocol::upload::UploadQueue) on every node, over a network that is only arithmetic.
 //!
 //! ```text
 //! Scenario ──► Swarm ──► Report
@@ -16,8 +16,6 @@
 #[cfg(feature = "dht")]
 pub mod dht;
 pub mod docker;
-#[cfg(all(feature = "netns", target_os = "linux"))]
-pub mod netns;
 #[cfg(feature = "soak")]
 pub mod soak;
 

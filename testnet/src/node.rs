@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use phase_core::ChunkSet;
-use phase_transfer::peer::PeerKey;
-use phase_transfer::scheduler::Scheduler;
+use phase_protocol::PeerKey;
+use phase_protocol::scheduler::Scheduler;
 
 use crate::uplink::Uplink;
 

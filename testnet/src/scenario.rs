@@ -14,7 +14,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use phase_core::index::ChunkEntry;
 use phase_core::{ArtifactIndex, ChunkerParams, Digest, HashAlgorithm};
-use phase_transfer::scheduler::{self, Order};
+use phase_protocol::scheduler::{self, Order};
 
 pub use check::{Field, ScenarioError};
 pub use file::{Case, FileError, ScenarioFile};

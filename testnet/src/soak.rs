@@ -36,8 +36,8 @@ use std::time::Duration;
 
 use phase_client::{FetchError, ResolveError, StartError};
 use phase_core::StoreError;
+use phase_node::{Multiaddr, TransportConfig};
 use phase_provider::ProviderError;
-use phase_transfer::net::{Multiaddr, TransportConfig};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange};
-use phase_transfer::peer::PeerKey;
-use phase_transfer::scheduler::{ArtifactSlot, HaveUpdate, RequestId};
-use phase_transfer::wire::Refusal;
+use phase_protocol::PeerKey;
+use phase_protocol::scheduler::{ArtifactSlot, HaveUpdate, RequestId};
+use phase_protocol::wire::Refusal;
 
 use crate::node::{Manner, Node};
 use crate::queue::Queue;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange};
-use phase_transfer::peer::PeerKey;
-use phase_transfer::scheduler::RequestId;
-use phase_transfer::upload::{self, JobId, TransferKey, UploadQueue};
-use phase_transfer::wire::Refusal;
+use phase_protocol::PeerKey;
+use phase_protocol::scheduler::RequestId;
+use phase_protocol::upload::{self, JobId, TransferKey, UploadQueue};
+use phase_protocol::wire::Refusal;
 
 /// Sends what is asked for.
 pub(crate) struct Uplink {

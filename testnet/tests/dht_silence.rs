@@ -6,8 +6,8 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
+use phase_node::{DhtConfig, Multiaddr, TransportConfig};
 use phase_testnet::dht::{Lookup, Network, NetworkConfig};
-use phase_transfer::net::{DhtConfig, Multiaddr, TransportConfig};
 
 const NODES: usize = 40;
 const NAMES: usize = 2;

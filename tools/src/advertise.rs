@@ -9,11 +9,11 @@ mod pointer;
 use std::time::Duration;
 
 use clap::Subcommand;
+use phase_cli::{self as cli, Fault, NodeArgs, Signals};
 use phase_client::Client;
-use phase_client::cli::{self, Fault, NodeArgs, Signals};
 use phase_core::failure::EXIT_CODES;
 use phase_core::{DhtKey, Failure};
-use phase_transfer::net::{NodeHandle, PeerId, QueryError};
+use phase_node::{NodeHandle, PeerId, QueryError};
 use serde_json::json;
 
 use crate::network;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phase_client::cli::{Bytes, Fails, Fault};
+use phase_cli::{Bytes, Fails, Fault};
 use phase_client::{Client, FetchOptions, Report, ResolveOptions, Resolved};
 use phase_core::Failure;
 use phase_core::failure::EXIT_CODES;

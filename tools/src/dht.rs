@@ -11,10 +11,10 @@ mod stats;
 mod values;
 
 use clap::Subcommand;
-use phase_client::cli::{Fault, NodeArgs};
+use phase_cli::{Fault, NodeArgs};
 use phase_core::failure::EXIT_CODES;
 use phase_core::{DhtKey, DhtKeyError};
-use phase_transfer::net::PeerId;
+use phase_node::PeerId;
 
 use crate::output::Output;
 use crate::providers;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use phase_client::cli::{Fault, FileError};
+use phase_cli::{Fault, FileError};
 use phase_core::envelope::{Envelope, EnvelopeError, Payload};
 use phase_core::{Failure, KeyId};
 use serde_json::{Value, json};

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use phase_client::cli::{self, Bytes, Fault, FetchArgs, Fetched, Observer};
+use phase_cli::{self as cli, Bytes, Fault, FetchArgs, Fetched, Observer};
 use phase_client::{Report, ResolveOptions, Resolved};
 use phase_core::failure::EXIT_CODES;
 use phase_core::store::{MemStore, Store};
 
-use crate::network;
 use crate::options::StoreArgs;
 use crate::output::Output;
 use crate::progress::{self, Progress};
-use crate::view;
+use crate::{network, view};
 
 const EXAMPLES: &str = "\
 Examples:

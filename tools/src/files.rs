@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use phase_client::cli::{Fault, FileError};
+use phase_cli::{Fault, FileError};
 use phase_core::{Failure, MAX_BLOCK_LEN};
 use tempfile::{Builder, NamedTempFile};
 

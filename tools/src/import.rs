@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-use phase_client::cli::printable;
+use phase_cli::printable;
 use phase_core::store::{Artifact, Store, StoreError};
 use phase_core::{FileName, ImportOptions, Role};
 

@@ -5,7 +5,7 @@ mod show;
 
 use std::path::{Path, PathBuf};
 
-use phase_client::cli::Fault;
+use phase_cli::Fault;
 use phase_core::failure::EXIT_CODES;
 use phase_core::store::{FileStore, Store};
 use phase_core::{Cid, Codec, Failure};

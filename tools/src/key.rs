@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use phase_client::cli::Fault;
+use phase_cli::Fault;
 use phase_core::keys::{PublicKey, SigningKey};
 use serde_json::json;
 

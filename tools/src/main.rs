@@ -25,7 +25,7 @@ mod view;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use phase_client::cli::{self, Fault};
+use phase_cli::{self as cli, Fault};
 use phase_core::failure::EXIT_CODES;
 
 use options::Global;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use phase_client::cli::{self, Fault};
+use phase_cli::{self as cli, Fault};
 use phase_core::envelope::Envelope;
 use phase_core::manifest::Manifest;
 use phase_core::trust::TrustedTime;

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use phase_cli::{self as cli, Fault, NodeArgs, Signals};
 use phase_client::Client;
-use phase_client::cli::{self, Fault, NodeArgs, Signals};
 use phase_core::name::NAME_COPIES;
 use phase_core::store::{MemStore, Store};
 use phase_core::{DhtKey, Failure};
-use phase_transfer::net::{NodeHandle, PeerId, QueryError, QueryReport, RecordsError, Role};
+use phase_node::{NodeHandle, PeerId, QueryError, QueryReport, RecordsError, Role};
 use serde_json::{Value, json};
 
 /// How long to wait for a DHT server after somebody else, for instance of the local network, has answered.

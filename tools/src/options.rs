@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use phase_client::cli::Fault;
+use phase_cli::Fault;
 use phase_core::Failure;
 use phase_core::store::FileStore;
 

@@ -1,6 +1,6 @@
 //! Results on standard output, remarks on standard error.
 
-use phase_client::cli::{self, Fault};
+use phase_cli::{self as cli, Fault};
 use serde_json::Value;
 
 use crate::options::Global;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use phase_cli::{self as cli, Fault, NodeArgs, Signals, printable};
 use phase_client::StartError;
-use phase_client::cli::{self, Fault, NodeArgs, Signals, printable};
 use phase_core::Failure;
 use phase_core::failure::EXIT_CODES;
-use phase_transfer::net::bootstrap::{BootstrapError, BootstrapPeer, PeersUrl, fetch_list};
-use phase_transfer::net::{Node, NodeConfig, NodeHandle, PeerEvent, PeerInfo, Role};
+use phase_node::bootstrap::{BootstrapError, BootstrapPeer, PeersUrl, fetch_list};
+use phase_node::{Node, NodeConfig, NodeHandle, PeerEvent, PeerInfo, Role};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use phase_client::cli::{Bytes, Rate};
+use phase_cli::{Bytes, Rate};
 
 /// The time between two lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(2);

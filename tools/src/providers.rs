@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use phase_client::cli::{Fault, NodeArgs, printable};
+use phase_cli::{Fault, NodeArgs, printable};
 use phase_core::failure::EXIT_CODES;
 use phase_core::{Cid, Codec, DhtKey, Failure, Name};
-use phase_transfer::net::{FoundProvider, NodeHandle, PeerId, QueryError, QueryReport};
+use phase_node::{FoundProvider, NodeHandle, PeerId, QueryError, QueryReport};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 

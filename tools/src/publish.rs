@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use phase_client::cli::{self, Bytes, Fault, Rate};
+use phase_cli::{self as cli, Bytes, Fault, Rate};
 use phase_core::codec::V1;
 use phase_core::envelope::Envelope;
 use phase_core::failure::EXIT_CODES;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use phase_client::cli::{self, Fault, FileError};
+use phase_cli::{self as cli, Fault, FileError};
 use phase_core::codec::V1;
 use phase_core::manifest::{ArtifactEntry, FileName, MAX_ARTIFACTS, Manifest, Role};
 use phase_core::store::{Artifact, Store};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phase_client::cli::{self, Fault, NodeArgs};
+use phase_cli::{self as cli, Fault, NodeArgs};
 use phase_client::{ResolveOptions, Resolved, Trust};
 use phase_core::Name;
 use phase_core::failure::EXIT_CODES;
@@ -12,10 +12,9 @@ use phase_core::store::Store;
 use phase_core::trust::TrustedTime;
 use serde_json::json;
 
-use crate::network;
 use crate::options::StoreArgs;
 use crate::output::Output;
-use crate::view;
+use crate::{network, view};
 
 #[derive(clap::Args)]
 #[command(after_long_help = EXIT_CODES)]

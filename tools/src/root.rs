@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
-use phase_client::cli::{self, Fault};
+use phase_cli::{self as cli, Fault};
 use phase_core::codec::V1;
 use phase_core::envelope::Envelope;
 use phase_core::trust::{ChannelRole, RootRole, TrustRoot};

@@ -1,6 +1,6 @@
 //! Manifests, roots and pointers as people and machines read them. Text from files and peers is made safe to print.
 
-use phase_client::cli::{self, Bytes, printable};
+use phase_cli::{self as cli, Bytes, printable};
 use phase_core::manifest::{ArtifactEntry, Manifest};
 use phase_core::pointer::Pointer;
 use phase_core::trust::{TrustRoot, TrustedTime};

@@ -14,9 +14,9 @@ use phase_benches::{Result, chain};
 use phase_client::{Client, ResolveOptions, Trust};
 use phase_core::store::FileStore;
 use phase_core::trust::{TrustRoot, TrustedTime};
+use phase_node::{Multiaddr, NodeConfig, Role};
 use phase_provider::{Provider, ProviderConfig};
 use phase_testnet::dht::{Network, NetworkConfig};
-use phase_transfer::net::{Multiaddr, NodeConfig, Role};
 use serde_json::json;
 use tokio::time::Instant;
 

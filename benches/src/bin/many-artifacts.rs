@@ -17,9 +17,9 @@ use phase_benches::{Result, chain, input};
 use phase_client::{Client, FetchOptions, ResolveOptions, Trust};
 use phase_core::store::{FileStore, Store};
 use phase_core::trust::{TrustRoot, TrustedTime};
+use phase_node::bootstrap::BootstrapPeer;
+use phase_node::{NodeConfig, Role};
 use phase_provider::{Provider, ProviderConfig};
-use phase_transfer::net::bootstrap::BootstrapPeer;
-use phase_transfer::net::{NodeConfig, Role};
 use tempfile::TempDir;
 
 /// Fetches one artifact and as much in many, in turn, and prints the ratio of the times.

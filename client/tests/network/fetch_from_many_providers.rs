@@ -2,10 +2,10 @@
 
 use futures::future::{join_all, select_all};
 use phase_client::{FetchError, FetchOptions, Selection, Verdict};
-use phase_transfer::net::download::DownloadError;
+use phase_test_support::gate::Gate;
+use phase_test_support::in_time;
+use phase_transfer::download::DownloadError;
 
-use crate::support::gate::Gate;
-use crate::support::in_time;
 use crate::support::release::{bytes, name};
 use crate::support::world::World;
 

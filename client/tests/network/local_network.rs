@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use phase_client::{Client, FetchOptions, ResolveOptions, Resolved};
 use phase_core::MemStore;
-use phase_testnet::netns;
-use phase_transfer::net::catalog::Catalog;
-use phase_transfer::net::server::{self, Server};
-use phase_transfer::net::{Advert, DhtConfig, Node, NodeConfig, Role, Source};
+use phase_node::{Advert, DhtConfig, Node, NodeConfig, Role, Source};
+use phase_test_support::in_time;
+use phase_test_support::netns;
+use phase_transfer::catalog::Catalog;
+use phase_transfer::server::{self, Server};
 
-use crate::support::in_time;
 use crate::support::release::{bytes, name};
 use crate::support::world::World;
 

@@ -3,9 +3,9 @@
 
 use phase_client::{ResolveError, Resolved};
 use phase_core::{Envelope, Manifest, Pointer, SigningKey};
+use phase_test_support::in_time;
 
 use crate::support::hostile::{Hostile, Trick};
-use crate::support::in_time;
 use crate::support::release::{EXPIRES, NOW, Publisher, Release, bytes, name};
 use crate::support::world::{World, patient};
 

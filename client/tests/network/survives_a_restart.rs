@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use phase_client::{Client, FetchOptions};
 use phase_core::{MemStore, Store};
-use phase_transfer::net::bootstrap::BootstrapPeer;
-use phase_transfer::net::catalog::Catalog;
-use phase_transfer::net::server::{Config as ServerConfig, Server};
-use phase_transfer::net::{Identity, Multiaddr, Node, NodeConfig};
+use phase_node::bootstrap::BootstrapPeer;
+use phase_node::{Identity, Multiaddr, Node, NodeConfig};
+use phase_test_support::gate::{Gate, GatedStore};
+use phase_test_support::in_time;
+use phase_transfer::catalog::Catalog;
+use phase_transfer::server::{Config as ServerConfig, Server};
 
-use crate::support::gate::{Gate, GatedStore};
-use crate::support::in_time;
 use crate::support::release::bytes;
 use crate::support::world::{World, patient};
 

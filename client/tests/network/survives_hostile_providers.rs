@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use phase_client::{FetchError, FetchOptions, Report, Verdict};
 use phase_core::Store as _;
-use phase_transfer::net::download::DownloadError;
-use phase_transfer::wire::Refusal;
+use phase_protocol::wire::Refusal;
+use phase_test_support::gate::Gate;
+use phase_test_support::in_time;
+use phase_transfer::download::DownloadError;
 
-use crate::support::gate::Gate;
 use crate::support::hostile::{Hostile, Trick};
-use crate::support::in_time;
 use crate::support::release::bytes;
 use crate::support::world::{World, impatient};
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use phase_client::{Client, StartError};
 use phase_core::MemStore;
-use phase_transfer::net::bootstrap::BootstrapPeer;
-use phase_transfer::net::{Identity, NodeConfig, Role};
+use phase_node::bootstrap::BootstrapPeer;
+use phase_node::{Identity, NodeConfig, Role};
 
-use crate::support::in_time;
+use phase_test_support::in_time;
 
 async fn start(bootstrap: Vec<BootstrapPeer>) -> Result<Client, StartError> {
     let store = Arc::new(MemStore::default());

@@ -1,9 +1,8 @@
 //! Blocks on disk: one file each, named by CID.
 
-use super::StoreError;
 use super::backend::Backend;
 use super::layout::Layout;
-use super::temp;
+use super::{StoreError, temp};
 use crate::cid::Cid;
 use crate::index::MAX_BLOCK_LEN;
 

@@ -1,8 +1,7 @@
 //! What can go wrong with a store.
 
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use crate::cid::{Cid, CidError};
 use crate::failure::Failure;

@@ -1,10 +1,9 @@
 //! Locks between the processes that share a store. The operating system drops them when their process ends, however
 //! it ends.
 
-use super::StoreError;
 use super::backend::{Backend, BackendFile, OpenMode};
 use super::layout::Layout;
-use super::temp;
+use super::{StoreError, temp};
 
 /// The most a lock file may hold, in bytes: a process number.
 const MAX_LOCK_LEN: usize = 32;

@@ -2,10 +2,9 @@
 
 use std::io::ErrorKind;
 
-use super::StoreError;
 use super::backend::Backend;
 use super::layout::Layout;
-use super::temp;
+use super::{StoreError, temp};
 use crate::cid::Cid;
 use crate::envelope::Envelope;
 use crate::name::Name;

@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::StoreError;
 use super::backend::{Backend, FileStat};
 use super::layout::Layout;
-use super::temp;
+use super::{StoreError, temp};
 use crate::cid::Cid;
 use crate::codec::{V1, from_dag_cbor_exact, to_dag_cbor};
 

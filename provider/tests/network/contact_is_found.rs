@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use phase_core::TrustedTime;
+use phase_node::{FoundRecord, Node, NodeConfig, Role};
 use phase_provider::Provider;
-use phase_transfer::net::{FoundRecord, Node, NodeConfig, Role};
 use tempfile::tempdir;
 
 use super::support::{config, in_time, joined, source, start};

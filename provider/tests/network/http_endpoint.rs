@@ -1,9 +1,9 @@
 //! Over HTTP a provider tells whom to begin with and how it is, and nobody can keep it from telling others.
 
 use phase_core::Failure;
+use phase_node::bootstrap::BootstrapSource;
+use phase_node::{Node, NodeConfig, Role};
 use phase_provider::{Provider, ProviderError};
-use phase_transfer::net::bootstrap::BootstrapSource;
-use phase_transfer::net::{Node, NodeConfig, Role};
 use serde_json::Value;
 use tempfile::tempdir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use phase_node::PeerState;
 use phase_provider::Provider;
-use phase_transfer::net::PeerState;
 use tempfile::tempdir;
 use tokio::time::Instant;
 

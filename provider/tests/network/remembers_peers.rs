@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use phase_core::FileStore;
+use phase_node::bootstrap::RememberedPeers;
+use phase_node::{Identity, NodeHandle, PeerId};
 use phase_provider::Provider;
-use phase_transfer::net::bootstrap::RememberedPeers;
-use phase_transfer::net::{Identity, NodeHandle, PeerId};
 use tempfile::tempdir;
 
 use super::support::{config, in_time, joined, publish, source, start, until};

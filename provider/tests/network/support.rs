@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use phase_core::codec::V1;
 use phase_core::{ArtifactEntry, Envelope, FileStore, ImportOptions, Manifest, Pointer, SigningKey, Store as _};
+use phase_node::bootstrap::{BootstrapPeer, BootstrapSource};
+use phase_node::{NodeConfig, NodeHandle, Role};
 use phase_provider::{Provider, ProviderConfig};
-use phase_transfer::net::bootstrap::{BootstrapPeer, BootstrapSource};
-use phase_transfer::net::{NodeConfig, NodeHandle, Role};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use phase_core::{Cid, FileStore, Name, Pointer, Store as _};
-use phase_transfer::net::{Node, NodeConfig, NodeHandle, PeerId, Role};
+use phase_node::{Node, NodeConfig, NodeHandle, PeerId, Role};
 use tempfile::tempdir;
 
 use super::support::{in_time, joined, publish, publish_version, source, start, until};

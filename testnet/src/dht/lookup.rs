@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
-use phase_transfer::net::{NodeHandle, QueryError, QueryReport, Search};
+use phase_node::{NodeHandle, QueryError, QueryReport, Search};
 use tokio::time::Instant;
 
 use super::Network;

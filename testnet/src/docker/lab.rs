@@ -1,12 +1,11 @@
 //! What a run makes on this machine, and how all of it goes again: an id that everything is labelled with, a folder, an image,
 //! a network. A reaper outlives the process and cleans up after it, however it ends.
 
-use std::fs;
-use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::{fs, io};
 
 use super::engine::{self, CommandError, Engine, KEPT, Trace};
 

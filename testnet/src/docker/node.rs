@@ -1,10 +1,9 @@
 //! A node of a run: its container, what it prints, what it uses.
 
-use std::fs;
-use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
 use super::engine::{self, CommandError, Container};
 use super::lab::Lab;

@@ -19,9 +19,8 @@ mod plot;
 mod read;
 mod units;
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::record::{Record, VERSION};
 use plot::Picture;

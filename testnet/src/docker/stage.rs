@@ -5,10 +5,9 @@ mod clients;
 mod programs;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fs, io};
 
 use super::engine::{self, CommandError};
 use super::lab::Lab;

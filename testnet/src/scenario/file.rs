@@ -297,7 +297,7 @@ pub(crate) mod tests {
                 NodeEvent { node: NodeRef::Seed(1), at: When::At(Duration::from_secs(2)), change: Change::Slow(0.01) },
                 NodeEvent { node: NodeRef::Client(6), at: When::Progress(0.95), change: Change::Lost },
             ],
-            order: phase_transfer::scheduler::Order::Sequential,
+            order: phase_protocol::scheduler::Order::Sequential,
             ..Scenario::default()
         };
         let file = parse(text).unwrap();

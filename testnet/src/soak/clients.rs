@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use phase_client::{Client, FetchError, FetchOptions, ResolveOptions, Resolved, Verdict};
 use phase_core::{FileStore, Store};
-use phase_transfer::net::bootstrap::BootstrapPeer;
-use phase_transfer::net::download::DownloadError;
-use phase_transfer::net::{NodeConfig, NodeHandle};
+use phase_node::bootstrap::BootstrapPeer;
+use phase_node::{NodeConfig, NodeHandle};
+use phase_transfer::download::DownloadError;
 
 use tokio::sync::broadcast::error::RecvError;
 

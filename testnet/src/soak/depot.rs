@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phase_core::Cid;
+use phase_node::{Multiaddr, NodeConfig, PeerId};
 use phase_provider::{Provider, ProviderConfig, ProviderError};
-use phase_transfer::net::{Multiaddr, NodeConfig, PeerId};
 use tokio::sync::{Mutex, watch};
 
 use super::releases::Releases;

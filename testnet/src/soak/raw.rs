@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures::io::{ReadHalf, WriteHalf};
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
-use phase_transfer::net::{Multiaddr, NodeHandle, PeerId, Stream};
-use phase_transfer::wire::{self, ReplyHeader, Request, RequestHeader, RequestId};
+use phase_node::{Multiaddr, NodeHandle, PeerId, Stream};
+use phase_protocol::wire::{self, ReplyHeader, Request, RequestHeader, RequestId};
 
 /// A server that has promised an answer and says nothing for so long has forgotten it.
 const PATIENCE: Duration = Duration::from_secs(90);

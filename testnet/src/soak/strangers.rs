@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use phase_core::{ChunkIndex, ChunkRange};
-use phase_transfer::net::{Multiaddr, Node, NodeConfig, NodeHandle, PeerId};
-use phase_transfer::wire::{Reply, Request, RequestId};
+use phase_node::{Multiaddr, Node, NodeConfig, NodeHandle, PeerId};
+use phase_protocol::wire::{Reply, Request, RequestId};
 
 use super::board::Actor;
 use super::clients::Market;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use phase_core::{ChunkIndex, ChunkRange, ChunkSet};
-use phase_transfer::reports::report_interval;
-use phase_transfer::scheduler::{Action, ChunkResult, Event, HaveUpdate, RequestId};
-use phase_transfer::wire::{MAX_RANGES, Refusal};
+use phase_protocol::have_interval;
+use phase_protocol::scheduler::{Action, ChunkResult, Event, HaveUpdate, RequestId};
+use phase_protocol::wire::{MAX_RANGES, Refusal};
 
 use super::{Checks, Happening, Message, SLOT, Swarm, key, number};
 use crate::node::Manner;
@@ -125,7 +125,7 @@ impl Swarm<'_> {
         state.fresh.insert(chunk);
         if state.fresh.count() == 1 {
             let followers = u32::try_from(state.peers.len()).unwrap_or(u32::MAX);
-            let interval = report_interval(followers, state.have.count(), state.have.len());
+            let interval = have_interval(followers, state.have.count(), state.have.len());
             let due = state.told.map_or(self.now, |told| told + interval).max(self.now);
             self.queue.add(due, Happening::Tell { node });
         }

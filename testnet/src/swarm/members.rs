@@ -1,7 +1,7 @@
 //! Who is there, and who is connected with whom.
 
 use phase_core::ChunkSet;
-use phase_transfer::scheduler::{HaveUpdate, Scheduler};
+use phase_protocol::scheduler::{HaveUpdate, Scheduler};
 
 use super::{Happening, Message, NOTICE, SLOT, Swarm, key, number};
 use crate::node::{Manner, Node};

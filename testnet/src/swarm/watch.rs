@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phase_transfer::scheduler::Scheduler;
+use phase_protocol::scheduler::Scheduler;
 
 use super::Swarm;
 use crate::report::{Report, Sample, percentile};

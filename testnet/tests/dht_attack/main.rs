@@ -14,10 +14,10 @@ use tokio::sync::Mutex;
 
 use phase_client::{Client, ResolveOptions};
 use phase_core::{FileStore, Name};
+use phase_node::bootstrap::BootstrapPeer;
+use phase_node::{DhtConfig, Limits, NodeConfig, NodeHandle, Rate, Role, StoreLimits};
 use phase_provider::{Provider, ProviderConfig};
 use phase_testnet::dht::{Network, NetworkConfig};
-use phase_transfer::net::bootstrap::BootstrapPeer;
-use phase_transfer::net::{DhtConfig, Limits, NodeConfig, NodeHandle, Rate, Role, StoreLimits};
 
 use release::{NOW, Publisher, Release, bytes, import, manifest, name};
 use sybil::{Sybil, distance};

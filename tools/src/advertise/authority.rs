@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use phase_client::cli::{self, Fault};
+use phase_cli::{self as cli, Fault};
 use phase_core::codec::V1;
 use phase_core::record::DhtRecord as _;
 use phase_core::{Authority, DhtKey, Name, SigningKey};
-use phase_transfer::net::bootstrap::BootstrapPeer;
+use phase_node::bootstrap::BootstrapPeer;
 
 use super::{Announcement, Announcing, announce};
 use crate::network;

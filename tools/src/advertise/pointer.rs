@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use phase_client::cli::{self, Fault};
+use phase_cli::{self as cli, Fault};
 use phase_core::codec::V1;
 use phase_core::envelope::Envelope;
 use phase_core::pointer::Pointer;

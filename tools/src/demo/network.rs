@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use phase_client::{Client, StartError, Trust, cli};
+use phase_cli as cli;
+use phase_client::{Client, StartError, Trust};
 use phase_core::codec::V1;
 use phase_core::envelope::{Envelope, EnvelopeError};
 use phase_core::manifest::{ArtifactEntry, Manifest, Role};
@@ -13,9 +14,9 @@ use phase_core::pointer::Pointer;
 use phase_core::store::{FileStore, Store, StoreError};
 use phase_core::trust::{ChannelRole, RootRole, TrustError, TrustRoot, TrustedTime};
 use phase_core::{ImportMode, ImportOptions, Name, SigningKey};
+use phase_node::bootstrap::BootstrapPeer;
+use phase_node::{Multiaddr, NodeConfig, PeerId};
 use phase_provider::{Provider, ProviderConfig, ProviderError};
-use phase_transfer::net::bootstrap::BootstrapPeer;
-use phase_transfer::net::{self, Multiaddr, NodeConfig, PeerId};
 
 use super::files::Chosen;
 
@@ -106,7 +107,8 @@ impl Network {
     /// A client that knows the address of the bootstrap node and nothing else.
     pub(super) async fn client(&self) -> Result<Client, NetworkError> {
         let store = FileStore::open(self.folder.path().join("client"))?;
-        let config = NodeConfig::in_dht(net::Role::Client, vec![listen()], bootstrap_peers(&self.bootstrap).await);
+        let config =
+            NodeConfig::in_dht(phase_node::Role::Client, vec![listen()], bootstrap_peers(&self.bootstrap).await);
         Ok(Client::start(Arc::new(store), config).await?)
     }
 
@@ -132,7 +134,7 @@ impl Network {
 }
 
 async fn start_provider(store: PathBuf, bootstrap: Vec<BootstrapPeer>) -> Result<Provider, ProviderError> {
-    let node = NodeConfig::in_dht(net::Role::Server, vec![listen()], bootstrap);
+    let node = NodeConfig::in_dht(phase_node::Role::Server, vec![listen()], bootstrap);
     Provider::start(ProviderConfig::new(store, node)).await
 }
 

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use phase_client::cli::{Bytes, Rate};
+use phase_cli::{Bytes, Rate};
 use phase_client::{Report, Resolved, Verdict};
-use phase_transfer::net::PeerId;
+use phase_node::PeerId;
 use serde_json::{Value, json};
 
 /// What the demo saw.

@@ -2,10 +2,10 @@
 
 use std::str::FromStr;
 
-use phase_client::cli::{Fault, NodeArgs, printable};
+use phase_cli::{Fault, NodeArgs, printable};
 use phase_core::failure::EXIT_CODES;
 use phase_core::{DhtKey, Failure};
-use phase_transfer::net::{FoundProvider, PeerId};
+use phase_node::{FoundProvider, PeerId};
 use serde_json::{Value, json};
 
 use super::distance::{Distance, Position};

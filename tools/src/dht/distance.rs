@@ -1,6 +1,6 @@
 //! Where keys and peers are in Kademlia's space, and how far from each other.
 
-use phase_transfer::net::PeerId;
+use phase_node::PeerId;
 use sha2::{Digest as _, Sha256};
 
 /// The bits of a position.

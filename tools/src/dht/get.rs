@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use phase_client::cli::{self, Fault, NodeArgs, printable};
+use phase_cli::{self as cli, Fault, NodeArgs, printable};
 use phase_core::failure::EXIT_CODES;
 use phase_core::trust::TrustedTime;
 use phase_core::{DhtKey, Failure};
-use phase_transfer::net::{FoundValue, NodeHandle, QueryError, QueryReport};
+use phase_node::{FoundValue, NodeHandle, QueryError, QueryReport};
 use serde_json::{Value as Json, json};
 
 use super::values::{self, Content, Value, Verdict};

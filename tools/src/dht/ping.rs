@@ -4,12 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use phase_client::cli::{self, Fault, NodeArgs, printable};
+use phase_cli::{self as cli, Fault, NodeArgs, printable};
 use phase_core::Failure;
 use phase_core::failure::EXIT_CODES;
 use phase_core::trust::TrustedTime;
-use phase_transfer::net::bootstrap::{BootstrapError, BootstrapPeer};
-use phase_transfer::net::{ConnectError, Multiaddr, Node, NodeConfig, NodeHandle, PeerId, PeerInfo};
+use phase_node::bootstrap::{BootstrapError, BootstrapPeer};
+use phase_node::{ConnectError, Multiaddr, Node, NodeConfig, NodeHandle, PeerId, PeerInfo};
 use serde_json::{Value, json};
 
 use crate::network;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use phase_client::cli::{self, Fault, NodeArgs};
+use phase_cli::{self as cli, Fault, NodeArgs};
 use phase_core::codec::V1;
 use phase_core::failure::EXIT_CODES;
 use phase_core::record::DhtRecord as _;

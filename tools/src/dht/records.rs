@@ -1,10 +1,10 @@
 //! `phase dht contact` and `phase dht authority`: records of nodes and publishers about themselves.
 
-use phase_client::cli::{self, Fault, NodeArgs};
+use phase_cli::{self as cli, Fault, NodeArgs};
 use phase_core::failure::EXIT_CODES;
 use phase_core::trust::TrustedTime;
 use phase_core::{Failure, KeyId};
-use phase_transfer::net::PeerId;
+use phase_node::PeerId;
 use serde_json::{Value, json};
 
 use crate::output::Output;

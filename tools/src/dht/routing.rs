@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use phase_client::cli::{self, Fault, NodeArgs, printable};
+use phase_cli::{self as cli, Fault, NodeArgs, printable};
 use phase_core::failure::EXIT_CODES;
-use phase_transfer::net::RoutingPeer;
+use phase_node::RoutingPeer;
 use serde_json::{Value, json};
 
 use crate::network;

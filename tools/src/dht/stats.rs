@@ -1,9 +1,9 @@
 //! `phase dht stats`: how large the DHT is, and how fast.
 
-use phase_client::cli::{Fault, NodeArgs};
+use phase_cli::{Fault, NodeArgs};
 use phase_core::Failure;
 use phase_core::failure::EXIT_CODES;
-use phase_transfer::net::{DhtStats, Identity, NodeHandle, QueryReport};
+use phase_node::{DhtStats, Identity, NodeHandle, QueryReport};
 use serde_json::{Value, json};
 
 use super::distance::{Position, network_size};

@@ -3,13 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use phase_client::cli::Fault;
+use phase_cli::Fault;
 use phase_core::envelope::Payload;
 use phase_core::pointer::Pointer;
 use phase_core::record::decode_envelope;
 use phase_core::trust::{TrustRoot, TrustedTime};
 use phase_core::{Authority, Contact, DhtKey, Name, SignedRecord};
-use phase_transfer::net::{FoundValue, PeerId, public_key_of};
+use phase_node::{FoundValue, PeerId, public_key_of};
 
 /// One distinct value.
 pub(super) struct Value {

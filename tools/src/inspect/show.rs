@@ -1,6 +1,6 @@
 //! Objects as people and machines read them.
 
-use phase_client::cli::Bytes;
+use phase_cli::Bytes;
 use phase_core::envelope::Envelope;
 use phase_core::manifest::Manifest;
 use phase_core::store::FileStore;

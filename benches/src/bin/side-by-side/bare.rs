@@ -15,12 +15,12 @@ use std::time::Duration;
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
-use libp2p::swarm::SwarmEvent;
-use libp2p::{Multiaddr, Stream, StreamProtocol, Swarm, swarm};
+use libp2p::swarm::{self, SwarmEvent};
+use libp2p::{Multiaddr, Stream, StreamProtocol, Swarm};
 use libp2p_stream::Control;
 use phase_benches::Result;
 use phase_benches::measure::{Stopwatch, peak_memory};
-use phase_transfer::net::{self, TransportConfig};
+use phase_node::TransportConfig;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -143,7 +143,7 @@ fn swarm(transport: Transport, shape: Shape) -> Result<Bare> {
         stock::connections(&key, transport)?
     } else {
         let tls = transport != Transport::Noise;
-        net::connections(&key, &TransportConfig { tls, ..TransportConfig::default() })?
+        phase_node::connections(&key, &TransportConfig { tls, ..TransportConfig::default() })?
     };
     let config = swarm::Config::with_tokio_executor();
     Ok(Swarm::new(connections, libp2p_stream::Behaviour::new(), key.public().to_peer_id(), config))

@@ -5,9 +5,37 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 use libp2p::Multiaddr;
+use phase_transfer::download;
 
 /// The most streams of one fetch by the bare pipeline.
 const MAX_STREAMS: u64 = 16;
+
+/// How much memory the Phase client may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Memory {
+    /// The default configuration of a download.
+    Normal,
+    /// The configuration for an initramfs.
+    Small,
+}
+
+impl Memory {
+    pub(crate) fn config(self) -> download::Config {
+        match self {
+            Self::Normal => download::Config::default(),
+            Self::Small => download::Config::small(),
+        }
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Normal => "normal",
+            Self::Small => "small",
+        })
+    }
+}
 
 /// Who fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,9 +23,8 @@ use clap::{Parser, Subcommand};
 use libp2p::Multiaddr;
 use phase_benches::size::ByteSize;
 use phase_benches::{Result, chain};
-use phase_client::MemoryProfile;
 
-use contender::{Contender, Shape, Transport};
+use contender::{Contender, Memory, Shape, Transport};
 
 /// Fetches one file over and over: with the bare pipeline (pread, libp2p stream, BLAKE3, pwrite; nothing else) and
 /// with Phase, in turn, and prints the ratio of their speeds.
@@ -58,8 +57,8 @@ struct Options {
     #[arg(long, value_delimiter = ',', default_value = "stock-1,bare-1,bare-2,phase")]
     contenders: Vec<Contender>,
     /// How much memory the Phase client may use.
-    #[arg(long, value_enum, default_value_t = MemoryProfile::Normal)]
-    memory: MemoryProfile,
+    #[arg(long, value_enum, default_value_t = Memory::Normal)]
+    memory: Memory,
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
@@ -98,8 +97,8 @@ enum Child {
         store: PathBuf,
         trust_root: PathBuf,
         /// The memory profile.
-        #[arg(long, value_enum, default_value_t = MemoryProfile::Normal)]
-        memory: MemoryProfile,
+        #[arg(long, value_enum, default_value_t = Memory::Normal)]
+        memory: Memory,
     },
 }
 

@@ -7,19 +7,19 @@ use libp2p::Multiaddr;
 use phase_benches::Result;
 use phase_benches::measure::{Stopwatch, peak_memory};
 use phase_benches::release::{NAME, NOW};
-use phase_client::{Client, FetchOptions, MemoryProfile, ResolveOptions, Trust};
+use phase_client::{Client, FetchOptions, ResolveOptions, Trust};
 use phase_core::store::{FileStore, Store};
 use phase_core::trust::{TrustRoot, TrustedTime};
+use phase_node::NodeConfig;
+use phase_node::bootstrap::BootstrapPeer;
 use phase_provider::{Provider, ProviderConfig};
-use phase_transfer::net::bootstrap::BootstrapPeer;
-use phase_transfer::net::{self, NodeConfig};
 
 use crate::child::{self, Fetched};
-use crate::contender::Transport;
+use crate::contender::{Memory, Transport};
 
 /// The serving process: a provider that is its network's first node, and so the one to ask for the name.
 pub(crate) async fn serve(transport: Transport, store: PathBuf) -> Result<()> {
-    let mut node = NodeConfig::in_dht(net::Role::Server, vec![transport.listen_address()], Vec::new());
+    let mut node = NodeConfig::in_dht(phase_node::Role::Server, vec![transport.listen_address()], Vec::new());
     node.transport.tls = transport != Transport::Noise;
     let provider = Provider::start(ProviderConfig::new(store, node)).await?;
     provider.announced().wait_for(|announced| announced.wanted > 0 && announced.done == announced.wanted).await?;
@@ -33,12 +33,12 @@ pub(crate) async fn fetch(
     provider: Multiaddr,
     store: PathBuf,
     trust_root: &Path,
-    memory: MemoryProfile,
+    memory: Memory,
 ) -> Result<Fetched> {
     let root = TrustRoot::decode_trusted(&std::fs::read(trust_root)?)?;
     let store: Arc<dyn Store> = Arc::new(FileStore::open(store)?);
     let first = vec![provider.to_string().parse::<BootstrapPeer>()?];
-    let mut node = NodeConfig::in_dht(net::Role::Client, Vec::new(), first);
+    let mut node = NodeConfig::in_dht(phase_node::Role::Client, Vec::new(), first);
     node.transport.tls = transport != Transport::Noise;
     let client = Client::start(store.clone(), node).await?;
     let one_answer = ResolveOptions { answers: 1, ..ResolveOptions::default() };

@@ -5,7 +5,7 @@ use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
 use libp2p::{Transport as _, noise, quic, tcp, tls, yamux};
 use phase_benches::Result;
-use phase_transfer::net::Connections;
+use phase_node::Connections;
 
 use crate::contender::Transport;
 

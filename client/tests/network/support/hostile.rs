@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkSet, Cid, Store as _};
-use phase_transfer::net::{Node, NodeHandle, PeerId};
-use phase_transfer::wire::{self, Refusal, Reply, ReplyHeader, Request, RequestHeader, RequestId};
+use phase_node::{Node, NodeHandle, PeerId};
+use phase_protocol::wire::{self, Refusal, Reply, ReplyHeader, Request, RequestHeader, RequestId};
 use tokio::sync::watch;
 
 use super::world::{World, announce, start_node};
@@ -121,7 +121,7 @@ struct Actor {
 }
 
 impl Actor {
-    async fn serve(self: Arc<Self>, stream: phase_transfer::net::Stream) {
+    async fn serve(self: Arc<Self>, stream: phase_node::Stream) {
         let (mut reader, mut writer) = stream.split();
         let (mut is_silent, mut was_here) = (false, false);
         while let Some(RequestHeader { id, body }) = read_request(&mut reader).await {

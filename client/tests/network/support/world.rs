@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use phase_client::{Client, FetchOptions, ResolveOptions, Resolved, Selection};
 use phase_core::{FileStore, Store};
-use phase_transfer::net::bootstrap::BootstrapPeer;
-use phase_transfer::net::catalog::Catalog;
-use phase_transfer::net::server::{self, Server};
-use phase_transfer::net::{Multiaddr, Node, NodeConfig, NodeHandle, PeerId, Role};
+use phase_node::bootstrap::BootstrapPeer;
+use phase_node::{Multiaddr, Node, NodeConfig, NodeHandle, PeerId, Role};
+use phase_test_support::gate::{Gate, GatedStore};
+use phase_transfer::catalog::Catalog;
+use phase_transfer::server::{self, Server};
 
-use super::gate::{Gate, GatedStore};
 use super::release::{Publisher, Release, import, manifest, name};
 
 /// A bootstrap node, and a release in a publisher's store.

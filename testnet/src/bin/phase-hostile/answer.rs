@@ -9,12 +9,12 @@ use futures::io::{ReadHalf, WriteHalf};
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use phase_core::store::StoreError;
 use phase_core::{ChunkIndex, ChunkRange, Cid, Name};
-use phase_testnet::docker::scenario::Harm;
-use phase_transfer::net::Stream;
-use phase_transfer::net::catalog::{Catalog, Content};
-use phase_transfer::wire::{
+use phase_node::Stream;
+use phase_protocol::wire::{
     self, MAX_PAYLOAD_LEN, Refusal, Reply, ReplyHeader, Request, RequestHeader, RequestId, WireError,
 };
+use phase_testnet::docker::scenario::Harm;
+use phase_transfer::catalog::{Catalog, Content};
 
 /// What drips at a time, and how often: enough that something always comes, too little to be of use.
 const DROP: usize = 64;

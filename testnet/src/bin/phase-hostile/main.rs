@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use phase_cli as cli;
+use phase_cli::{Fault, NodeArgs, Signals};
 use phase_core::Failure;
 use phase_core::failure::EXIT_CODES;
+use phase_node::Multiaddr;
 use phase_testnet::docker::scenario::Harm;
-use phase_transfer::cli::{self, Fault, NodeArgs, Signals};
-use phase_transfer::net::Multiaddr;
 
 /// Serves a store with malice, to see what others do about it
 ///

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use phase_cli as cli;
+use phase_cli::Fault;
 use phase_core::store::{FileStore, Store};
 use phase_core::{Envelope, Failure, Manifest, Pointer};
-use phase_transfer::cli::{self, Fault};
-use phase_transfer::net::catalog::Catalog;
-use phase_transfer::net::{Identity, Node, NodeConfig, NodeHandle, Role};
+use phase_node::{Identity, Node, NodeConfig, NodeHandle, Role};
+use phase_transfer::catalog::Catalog;
 use serde_json::json;
 use tokio::sync::Semaphore;
 

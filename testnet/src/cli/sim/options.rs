@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
+use phase_protocol::scheduler::Order;
 use phase_testnet::{Change, Hostile, NodeEvent, NodeRef, Rate, Scenario, Size, When};
-use phase_transfer::scheduler::Order;
 
 /// When clients that get lost do.
 const LOST_AFTER: Duration = Duration::from_secs(1);

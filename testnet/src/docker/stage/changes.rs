@@ -1,10 +1,9 @@
 //! What happens to nodes.
 
 use super::{Stage, StageError};
-use crate::docker::engine;
-use crate::docker::node;
 use crate::docker::record::EventRecord;
 use crate::docker::scenario::{Afterwards, Change, Event, Harm, NodeName};
+use crate::docker::{engine, node};
 
 impl Stage<'_> {
     /// Makes an event come true, and notes when.

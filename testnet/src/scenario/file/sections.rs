@@ -1,6 +1,6 @@
 //! The sections of a scenario file, as they are written. What is left out is as in [`Scenario::default`].
 
-use phase_transfer::scheduler::Order;
+use phase_protocol::scheduler::Order;
 use serde::Deserialize;
 
 use super::Problem;

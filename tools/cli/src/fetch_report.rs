@@ -1,0 +1,158 @@
+//! What a fetch did, for people and for machines.
+
+use phase_client::{Answer, PeerReport, Report, Verdict};
+use phase_core::manifest::ArtifactEntry;
+use serde_json::{Value, json};
+
+use crate::fetch::Fetched;
+use crate::text::{Bytes, Rate, printable};
+
+/// The result in one line.
+pub fn summary_line(report: &Report) -> String {
+    let seconds = report.elapsed.as_secs_f64();
+    let fetched = report.total.saturating_sub(report.resumed);
+    if fetched == 0 {
+        return format!("nothing to fetch: {} were there already", Bytes(report.resumed));
+    }
+    let mut line = format!("{} in {seconds:.2} s, {}", Bytes(fetched), Rate::of(fetched, report.elapsed));
+    if report.resumed > 0 {
+        line += &format!("; {} were there already", Bytes(report.resumed));
+    }
+    line + &format!("; {} chunks reassigned, {} received twice", report.reassigned, Bytes(report.duplicate_bytes))
+}
+
+/// One line for every peer that delivered something or is to be blamed, under a heading.
+pub fn peer_lines(report: &Report) -> Vec<String> {
+    let is_told = |peer: &PeerReport| peer.bytes > 0 || peer.verdict != Verdict::Good;
+    let told: Vec<_> = report.peers.iter().filter(|(_, peer)| is_told(peer)).collect();
+    let Some(width) = told.iter().map(|(id, _)| id.to_string().len()).max() else { return Vec::new() };
+    let heading = format!("{:width$}  {:>10}  {:>7}  {:>13}  verdict", "peer", "bytes", "chunks", "rate");
+    let line = |(id, peer): (&_, &PeerReport)| {
+        let figures = (Bytes(peer.bytes), peer.chunks, Rate(peer.rate()));
+        let verdict = verdict_text(&peer.verdict);
+        format!("{id:width$}  {:>10}  {:>7}  {:>13}  {verdict}", figures.0, figures.1, figures.2, id = format!("{id}"))
+    };
+    std::iter::once(heading).chain(told.into_iter().map(line)).collect()
+}
+
+/// How a peer ended, in words that are safe for a terminal.
+pub fn verdict_text(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Good => "good".to_owned(),
+        Verdict::Lost(reason) => format!("lost: {}", printable(reason)),
+        Verdict::Banned(reason) => format!("banned: {}", printable(reason)),
+    }
+}
+
+/// The whole result as one document.
+pub fn json_report(fetched: &Fetched) -> Value {
+    let Fetched { resolved, artifacts, report, output } = fetched;
+    let artifacts = artifacts.iter().map(|entry| {
+        let mut artifact = json_entry(entry);
+        artifact["path"] = json!(output.as_ref().map(|folder| folder.join(entry.filename.as_path())));
+        artifact
+    });
+    json!({
+        "name": resolved.name.to_string(),
+        "version": resolved.manifest.version,
+        "release": resolved.manifest.release,
+        "manifest": resolved.manifest_cid.to_string(),
+        "resolve_seconds": resolved.elapsed.as_secs_f64(),
+        "pointer_in_dht": resolved.pointer_in_dht,
+        "answers": resolved.answers.iter().map(json_answer).collect::<Vec<_>>(),
+        "artifacts": artifacts.collect::<Vec<_>>(),
+        "bytes": report.total,
+        "resumed_bytes": report.resumed,
+        "seconds": report.elapsed.as_secs_f64(),
+        "bytes_per_second": Rate::of(report.total.saturating_sub(report.resumed), report.elapsed).0,
+        "reassigned_chunks": report.reassigned,
+        "duplicate_bytes": report.duplicate_bytes,
+        "peers": json_peers(report),
+    })
+}
+
+/// Every peer of a download, and what became of it.
+pub fn json_peers(report: &Report) -> Value {
+    report.peers.iter().map(|(id, peer)| json_peer(&id.to_string(), peer)).collect()
+}
+
+/// An artifact of a release.
+pub fn json_entry(entry: &ArtifactEntry) -> Value {
+    json!({
+        "role": entry.role.as_str(),
+        "filename": entry.filename.as_str(),
+        "size": entry.size,
+        "cid": entry.cid.to_string(),
+        "sha256": entry.sha256.to_string(),
+    })
+}
+
+/// What one peer said when it was asked for a name.
+pub fn json_answer(answer: &Answer) -> Value {
+    match &answer.result {
+        Ok(version) => json!({ "peer": answer.peer.to_string(), "version": version }),
+        Err(error) => json!({ "peer": answer.peer.to_string(), "error": error }),
+    }
+}
+
+fn json_peer(id: &str, peer: &PeerReport) -> Value {
+    let (verdict, reason) = match &peer.verdict {
+        Verdict::Good => ("good", None),
+        Verdict::Lost(reason) => ("lost", Some(reason)),
+        Verdict::Banned(reason) => ("banned", Some(reason)),
+    };
+    json!({
+        "peer": id,
+        "bytes": peer.bytes,
+        "chunks": peer.chunks,
+        "seconds": peer.active.as_secs_f64(),
+        "bytes_per_second": peer.rate(),
+        "verdict": verdict,
+        "reason": reason,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use phase_node::PeerId;
+
+    use super::*;
+
+    fn report() -> Report {
+        let peer = |verdict| PeerReport { bytes: 4 << 20, chunks: 32, active: Duration::from_secs(2), verdict };
+        let mut report = Report { total: 8 << 20, elapsed: Duration::from_secs(4), reassigned: 3, ..Report::default() };
+        report.peers.insert(PeerId::random(), peer(Verdict::Good));
+        report.peers.insert(PeerId::random(), peer(Verdict::Banned("bad chunk\x1b[2J".to_owned())));
+        report
+    }
+
+    #[test]
+    fn a_summary_tells_what_was_fetched_and_what_was_there() {
+        let report = report();
+        assert_eq!(summary_line(&report), "8.0 MiB in 4.00 s, 2.0 MiB/s; 3 chunks reassigned, 0 B received twice");
+        let resumed = Report { resumed: 4 << 20, ..report };
+        assert!(summary_line(&resumed).starts_with("4.0 MiB in 4.00 s, 1.0 MiB/s; 4.0 MiB were there already"));
+    }
+
+    #[test]
+    fn what_is_there_is_not_fetched_and_idle_peers_are_not_told() {
+        let mut report = report();
+        report.resumed = report.total;
+        assert_eq!(summary_line(&report), "nothing to fetch: 8.0 MiB were there already");
+        for peer in report.peers.values_mut() {
+            *peer = PeerReport { bytes: 0, chunks: 0, active: Duration::ZERO, verdict: Verdict::Good };
+        }
+        assert!(peer_lines(&report).is_empty());
+    }
+
+    #[test]
+    fn every_peer_has_a_line_and_a_banned_one_its_reason() {
+        let lines = peer_lines(&report());
+        assert_eq!(lines.len(), 3);
+        assert!(lines.iter().any(|line| line.ends_with("banned: bad chunk\\u{1b}[2J")), "{lines:?}");
+        assert!(lines.iter().any(|line| line.ends_with("4.0 MiB       32      2.0 MiB/s  good")), "{lines:?}");
+        assert!(peer_lines(&Report::default()).is_empty());
+    }
+}

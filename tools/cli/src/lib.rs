@@ -1,0 +1,22 @@
+//! What the command lines of Phase's binaries share: errors and exit codes, logging, signals, the options about the
+//! network, and a whole fetch with its report. The binaries themselves only parse and print.
+
+mod client_faults;
+mod fault;
+mod fetch;
+mod fetch_report;
+mod network;
+mod node;
+mod process;
+mod ram_profile;
+mod text;
+mod upload;
+
+pub use fault::{Fails, Fault, FileError};
+pub use fetch::{FetchArgs, Fetched, Observer, fetch};
+pub use fetch_report::{json_answer, json_entry, json_peers, json_report, peer_lines, summary_line, verdict_text};
+pub use network::read_root;
+pub use node::NodeArgs;
+pub use process::{Signals, init_logging, now, print, warn_of_key_log};
+pub use text::{Bytes, Rate, parse_duration, parse_rate, printable};
+pub use upload::UploadArgs;

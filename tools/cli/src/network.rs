@@ -1,0 +1,154 @@
+//! The options about the network, and the trust root.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use phase_core::trust::{TrustError, TrustRoot};
+use phase_core::{Failure, MAX_BLOCK_LEN};
+use phase_node::bootstrap::{self, BootstrapSource};
+
+use crate::fault::{Fault, FileError};
+
+/// The environment variable that lists first peers and peer lists.
+const ADDRESSES_VARIABLE: &str = "PHASE_BOOTSTRAP";
+/// The environment variable that names a file of first peers.
+const FILE_VARIABLE: &str = "PHASE_BOOTSTRAP_FILE";
+
+/// Where the first peers come from. What is said on the command line comes before what the environment says.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct BootstrapArgs {
+    /// A first peer, as multiaddr: /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…, or a list of peers that a provider serves:
+    /// http://192.0.2.7:9464/peers; repeatable, or separated by commas [env: PHASE_BOOTSTRAP]
+    ///
+    /// Names are looked up: /dns4/seed.example.org/tcp/4001, or /dnsaddr/seed.example.org, whose TXT records name
+    /// multiaddrs.
+    #[arg(long = "bootstrap", value_name = "ADDR", value_delimiter = ',')]
+    addresses: Vec<String>,
+    /// A list of first peers (TOML, [[bootstrap]] with peer_id and address, or url), used if none is given directly
+    /// [env: PHASE_BOOTSTRAP_FILE]
+    ///
+    /// Without it, bootstrap-nodes.toml in the working directory is used if there is one, else the list that is
+    /// part of this program.
+    #[arg(long, value_name = "FILE")]
+    bootstrap_file: Option<PathBuf>,
+}
+
+impl BootstrapArgs {
+    /// Where to find first peers; empty if nothing says that. Nobody is asked yet.
+    ///
+    /// # Errors
+    /// A malformed address, or a file that cannot be read.
+    pub(super) fn choose(&self) -> Result<Vec<BootstrapSource>, Fault> {
+        self.choose_with(|variable| std::env::var_os(variable))
+    }
+
+    fn choose_with(&self, environment: impl Fn(&str) -> Option<OsString>) -> Result<Vec<BootstrapSource>, Fault> {
+        let mut given = parse(self.addresses.iter().map(String::as_str))?;
+        let mut file = self.bootstrap_file.clone().filter(|path| !path.as_os_str().is_empty());
+        if given.is_empty() && file.is_none() {
+            // An empty variable means none.
+            given = parse(environment(ADDRESSES_VARIABLE).unwrap_or_default().to_string_lossy().split(','))?;
+            file = environment(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        }
+        Ok(bootstrap::choose(&given, file.as_deref())?)
+    }
+}
+
+fn parse<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<BootstrapSource>, Fault> {
+    let texts = texts.map(str::trim).filter(|text| !text.is_empty());
+    Ok(texts.map(str::parse).collect::<Result<_, _>>()?)
+}
+
+/// Reads a trust root and checks that it is signed by its own keys.
+///
+/// # Errors
+/// A file that cannot be read or is none; signatures short of the threshold.
+pub fn read_root(path: &Path) -> Result<TrustRoot, Fault> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(FileError::of("read the trust root", path))?;
+    file.take(MAX_BLOCK_LEN as u64 + 1).read_to_end(&mut bytes).map_err(FileError::of("read the trust root", path))?;
+    if bytes.len() > MAX_BLOCK_LEN {
+        return Err(Fault::new(Failure::Input, format!("{} is too long for a trust root", path.display())));
+    }
+    TrustRoot::decode_trusted(&bytes).map_err(|error| {
+        let failure = match &error {
+            // A file that is no root at all is not a matter of trust.
+            TrustError::Envelope(error) => error.failure(),
+            _ => error.failure(),
+        };
+        Fault::new(failure, format!("{} cannot be trusted: {}", path.display(), Fault::from(error).chain()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        bootstrap: BootstrapArgs,
+    }
+
+    #[test]
+    fn addresses_are_listed_or_repeated_and_empty_ones_skipped() {
+        let list = "/ip4/127.0.0.1/tcp/1,/dnsaddr/seed.test";
+        let url = "http://127.0.0.1:2/peers";
+        let line = Line::parse_from(["x", "--bootstrap", list, "--bootstrap", "", "--bootstrap", url]);
+        let sources = line.bootstrap.choose().unwrap();
+        assert_eq!(
+            sources.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["/ip4/127.0.0.1/tcp/1", "/dnsaddr/seed.test", url]
+        );
+    }
+
+    #[test]
+    fn what_the_command_line_says_comes_before_the_environment() {
+        let folder = tempfile::tempdir().unwrap();
+        let list = |name: &str, port: u16| {
+            let path = folder.path().join(name);
+            let peer = "12D3KooWGRUvKK9kW6wqCw5E3mbGZpDYBAt7sQJTzEYLnTvTgpVk";
+            let text = format!("[[bootstrap]]\npeer_id = \"{peer}\"\naddress = \"/ip4/127.0.0.1/tcp/{port}\"\n");
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (ours, theirs) = (list("ours.toml", 3), list("theirs.toml", 4));
+        let environment = |variable: &str| match variable {
+            ADDRESSES_VARIABLE => Some("/ip4/127.0.0.1/tcp/2".into()),
+            _ => Some(OsString::from(&theirs)),
+        };
+        let files_only = |variable: &str| Some(OsString::from(&theirs)).filter(|_| variable == FILE_VARIABLE);
+        let port = |arguments: &[&str], environment: &dyn Fn(&str) -> Option<OsString>| {
+            let line = Line::parse_from([&["x"], arguments].concat());
+            let sources = line.bootstrap.choose_with(environment).unwrap();
+            assert_eq!(sources.len(), 1);
+            sources[0].to_string().split('/').nth(4).unwrap().to_owned()
+        };
+        assert_eq!(port(&["--bootstrap", "/ip4/127.0.0.1/tcp/1", "--bootstrap-file", &ours], &environment), "1");
+        assert_eq!(port(&["--bootstrap-file", &ours], &environment), "3");
+        assert_eq!(port(&[], &environment), "2");
+        assert_eq!(port(&[], &files_only), "4");
+    }
+
+    #[test]
+    fn a_malformed_address_is_a_usage_error_and_a_missing_file_an_input_error() {
+        for address in ["localhost:1", "https://localhost/peers", "http://localhost", "/dns4/localhost"] {
+            let line = Line::parse_from(["x", "--bootstrap", address]);
+            assert_eq!(line.bootstrap.choose().unwrap_err().failure(), Failure::Usage, "{address}");
+        }
+        let line = Line::parse_from(["x", "--bootstrap-file", "/nonexistent/list.toml"]);
+        assert_eq!(line.bootstrap.choose().unwrap_err().failure(), Failure::Input);
+    }
+
+    #[test]
+    fn a_missing_root_names_the_file() {
+        let fault = read_root(Path::new("/nonexistent/root.cbor")).unwrap_err();
+        assert_eq!(fault.failure(), Failure::Input);
+        assert!(fault.chain().contains("/nonexistent/root.cbor"), "{}", fault.chain());
+    }
+}

@@ -1,0 +1,521 @@
+//! The loop around the scheduler: actions, events, timer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::PeerId;
+use phase_core::ChunkRange;
+use phase_core::store::{Partial, StoreError};
+use phase_protocol::PeerKey;
+use phase_protocol::scheduler::{Action, ArtifactSlot, ChunkResult, Event, HaveUpdate, RequestId, Scheduler};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::Catalog;
+use crate::download::jobs::{self, Known, Opened, Outcome, Received, Written};
+use crate::download::peers::{End, Peers};
+use crate::download::report::{PeerReport, Progress, Report, Verdict};
+use crate::download::stage::Stage;
+use crate::download::{Config, DownloadError, Inputs, Wanted};
+use crate::link::{LinkError, LinkEvent, PeerLink};
+
+/// Link events taken at once: their chunks are hashed by one job, which writes adjacent ones together.
+const BATCH: usize = 8;
+/// Jobs that hash and write at a time: one hashes while the other writes. More would only wait for each other, as writes into
+/// one file take turns; meanwhile the next batch grows.
+const MAX_WRITERS: usize = 2;
+/// Jobs that open or finish artifacts at a time.
+const MAX_OPENERS: usize = 16;
+
+pub(super) struct Driver {
+    catalog: Arc<Catalog>,
+    config: Config,
+    wanted: Arc<Vec<Wanted>>,
+    /// Chunks that are in the store already.
+    known: Arc<Known>,
+    stages: Vec<Stage>,
+    /// The first artifact that may still be [`Stage::Waiting`].
+    next: usize,
+    active: usize,
+    complete: usize,
+    scheduler: Scheduler,
+    peers: Peers,
+    links: mpsc::Receiver<Arc<PeerLink>>,
+    links_open: bool,
+    events: mpsc::Receiver<(PeerId, LinkEvent)>,
+    events_open: bool,
+    jobs: JoinSet<Outcome>,
+    writers: usize,
+    openers: usize,
+    checkpointing: bool,
+    /// The last time something was verified, or a job was under way that may take long.
+    last_progress: Instant,
+    started: Instant,
+    progress: watch::Sender<Progress>,
+    report: Report,
+    stop: CancellationToken,
+}
+
+impl Driver {
+    pub(super) fn new(inputs: Inputs, config: Config) -> Self {
+        let Inputs { catalog, mut wanted, links, events, progress, stop } = inputs;
+        let seed = config.seed.unwrap_or_else(|| fastrand::u64(..));
+        let policy = config.order.policy(seed);
+        if !policy.is_ordered() {
+            // Only some artifacts are open at a time: clients that start together begin with different ones.
+            fastrand::Rng::with_seed(seed).shuffle(&mut wanted);
+        }
+        wanted.sort_by_key(|wanted| wanted.priority);
+        let total = wanted.iter().map(|wanted| wanted.index.size()).sum();
+        progress.send_modify(|p| {
+            p.total = total;
+            p.artifacts = wanted.len() as u64;
+        });
+        Self {
+            catalog,
+            stages: wanted.iter().map(|_| Stage::Waiting).collect(),
+            wanted: Arc::new(wanted),
+            known: Arc::default(),
+            next: 0,
+            active: 0,
+            complete: 0,
+            scheduler: Scheduler::with_policy(config.scheduler.clone(), seed, policy),
+            config,
+            peers: Peers::default(),
+            links,
+            links_open: true,
+            events: events.0,
+            events_open: true,
+            jobs: JoinSet::new(),
+            writers: 0,
+            openers: 0,
+            checkpointing: false,
+            last_progress: Instant::now(),
+            started: Instant::now(),
+            progress,
+            report: Report { total, ..Report::default() },
+            stop,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Result<Report, DownloadError> {
+        let result = self.run_loop().await;
+        // Verified chunks survive an early end too.
+        if let Outcome::Checkpointed(Err(error)) = jobs::checkpoint(&self.dirty_partials()) {
+            tracing::warn!(%error, "last checkpoint failed");
+        }
+        for (wanted, stage) in self.wanted.iter().zip(&self.stages) {
+            if matches!(stage, Stage::Active { .. } | Stage::Finishing) {
+                self.catalog.abandon(&wanted.cid);
+            }
+        }
+        self.jobs.shutdown().await;
+        result.map(|()| self.final_report())
+    }
+
+    async fn run_loop(&mut self) -> Result<(), DownloadError> {
+        let (catalog, wanted) = (self.catalog.clone(), self.wanted.clone());
+        let survey = tokio::task::spawn_blocking(move || jobs::survey(&catalog, &wanted));
+        self.known = Arc::new(survey.await.map_err(|error| DownloadError::Worker(error.to_string()))?);
+        let mut checkpoint = tokio::time::interval(self.config.checkpoint);
+        let mut batch = Vec::with_capacity(BATCH);
+        let stop = self.stop.clone();
+        loop {
+            self.open_artifacts();
+            self.drain();
+            if self.complete == self.wanted.len() {
+                return Ok(());
+            }
+            let timer = self.timer();
+            tokio::select! {
+                link = self.links.recv(), if self.links_open => match link {
+                    Some(link) => self.handle_link(link),
+                    None => self.links_open = false,
+                },
+                taken = self.events.recv_many(&mut batch, BATCH), if self.writers < MAX_WRITERS && self.events_open => {
+                    self.events_open = taken > 0;
+                    self.handle_batch(&mut batch);
+                }
+                Some(outcome) = self.jobs.join_next() => {
+                    self.handle_outcome(outcome.map_err(|error| DownloadError::Worker(error.to_string()))?)?;
+                }
+                _ = tokio::time::sleep_until(timer) => self.handle_timer()?,
+                _ = checkpoint.tick() => {
+                    self.begin_checkpoint();
+                    self.ask_again();
+                }
+                () = stop.cancelled() => return Err(DownloadError::Interrupted),
+            }
+        }
+    }
+
+    /// Carries out what the scheduler wants done.
+    fn drain(&mut self) {
+        while let Some(action) = self.scheduler.poll_action(Instant::now().into_std()) {
+            match action {
+                Action::Request { id, peer, slot, ranges } => self.request(id, peer, slot, ranges),
+                Action::Cancel { id, peer } => self.peers.cancel(peer, id),
+                Action::Drop { peer } => {
+                    self.drop_peer(peer, Verdict::Lost("not needed: others are better".to_owned()))
+                }
+                Action::Ban { peer, reason } => self.drop_peer(peer, Verdict::Banned(reason.to_string())),
+            }
+        }
+        let mut finished = Vec::new();
+        while let Some(event) = self.scheduler.poll_event() {
+            match event {
+                Event::Verified { .. } => self.last_progress = Instant::now(),
+                Event::ArtifactComplete { slot } => finished.push(slot),
+                Event::Stalled { peer, chunks } => tracing::info!(%peer, chunks, "stalled: its chunks go to others"),
+                Event::Complete => {}
+            }
+        }
+        self.finish(finished);
+    }
+
+    fn request(&mut self, id: RequestId, peer: PeerKey, slot: ArtifactSlot, ranges: Vec<ChunkRange>) {
+        let artifact = self.wanted[slot.0 as usize].cid;
+        if let Err(error) = self.peers.request(peer, id, slot, artifact, ranges) {
+            self.drop_peer(peer, Verdict::of(&error));
+        }
+    }
+
+    /// Starts opening artifacts while there is room.
+    fn open_artifacts(&mut self) {
+        while self.openers < MAX_OPENERS && self.active < self.config.max_active && self.next < self.wanted.len() {
+            let room = (self.config.max_active - self.active).min(self.wanted.len() - self.next);
+            let count = jobs::opened_together(&self.wanted[self.next..][..room]);
+            let positions = self.next..self.next + count;
+            let together: Vec<_> = positions.clone().map(|at| (slot_of(at), self.wanted[at].clone())).collect();
+            self.stages[positions].fill_with(|| Stage::Opening);
+            self.next += count;
+            self.active += count;
+            let (catalog, known) = (self.catalog.clone(), self.known.clone());
+            self.openers += 1;
+            self.jobs.spawn_blocking(move || jobs::open(&catalog, &together, &known));
+        }
+    }
+
+    fn handle_outcome(&mut self, outcome: Outcome) -> Result<(), DownloadError> {
+        match outcome {
+            Outcome::Opened(opened) => {
+                self.openers -= 1;
+                self.last_progress = Instant::now();
+                for (slot, result) in opened {
+                    self.handle_opened(slot, result?);
+                }
+            }
+            Outcome::Written(chunks) => {
+                self.writers -= 1;
+                for chunk in chunks {
+                    self.handle_written(chunk)?;
+                }
+            }
+            Outcome::Checkpointed(result) => {
+                self.checkpointing = false;
+                result?;
+            }
+            Outcome::Finished(finished) => {
+                self.openers -= 1;
+                self.last_progress = Instant::now();
+                for (slot, result) in finished {
+                    result?;
+                    self.complete_slot(slot);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_opened(&mut self, slot: ArtifactSlot, opened: Opened) {
+        let wanted = &self.wanted[slot.0 as usize];
+        match opened {
+            Opened::Whole => {
+                let size = wanted.index.size();
+                self.report.resumed += size;
+                self.progress.send_modify(|p| {
+                    p.verified += size;
+                    p.resumed += size;
+                });
+                self.complete_slot(slot);
+            }
+            Opened::Part(partial) => {
+                let have = partial.have();
+                let resumed: u64 =
+                    have.ranges().filter_map(|range| wanted.index.byte_range(range)).map(|bytes| bytes.len()).sum();
+                self.report.resumed += resumed;
+                self.progress.send_modify(|p| {
+                    p.verified += resumed;
+                    p.resumed += resumed;
+                });
+                let changed = self.catalog.begin(partial.clone());
+                let cid = wanted.cid;
+                if resumed > 0 {
+                    tracing::info!(artifact = %cid, bytes = resumed, "resumed");
+                }
+                let (index, priority) = (wanted.index.clone(), wanted.priority);
+                self.stages[slot.0 as usize] = Stage::Active { partial, changed, dirty: false };
+                self.scheduler.handle_artifact(slot, index, &have, priority);
+                for key in self.peers.keys() {
+                    self.subscribe(key, slot);
+                }
+            }
+        }
+    }
+
+    fn handle_link(&mut self, link: Arc<PeerLink>) {
+        let (id, now) = (link.peer(), Instant::now());
+        let fresh = PeerReport { bytes: 0, chunks: 0, active: Duration::ZERO, verdict: Verdict::Good };
+        let report = self.report.peers.entry(id).or_insert(fresh);
+        if let Verdict::Banned(reason) = &report.verdict {
+            link.close(&LinkError::CutOff(reason.clone()));
+            return;
+        }
+        if let Some(error) = link.closed() {
+            report.verdict = Verdict::of(&error);
+            return;
+        }
+        // The end of its last link may not have been told yet.
+        if let Some(key) = self.peers.key_of(&id) {
+            self.drop_if_closed(key);
+        }
+        let Some(key) = self.peers.insert(link, now) else { return };
+        if let Some(report) = self.report.peers.get_mut(&id) {
+            // One that came back is as good as before.
+            report.verdict = Verdict::Good;
+        }
+        self.scheduler.handle_peer(now.into_std(), key);
+        let is_active = |position: &usize| matches!(self.stages[*position], Stage::Active { .. });
+        for position in (0..self.next).filter(is_active).collect::<Vec<_>>() {
+            self.subscribe(key, slot_of(position));
+        }
+        self.progress.send_modify(|p| p.peers = self.peers.len() as u64);
+    }
+
+    /// Asks a peer what it has of an artifact: later, if it has too many requests to read.
+    fn subscribe(&mut self, key: PeerKey, slot: ArtifactSlot) {
+        let wanted = &self.wanted[slot.0 as usize];
+        match self.peers.subscribe(key, slot, wanted.cid, wanted.index.len()) {
+            Ok(()) => {}
+            Err(LinkError::Backlog) => self.peers.note_quiet(key, slot, Instant::now()),
+            Err(error) => self.drop_peer(key, Verdict::of(&error)),
+        }
+    }
+
+    fn handle_batch(&mut self, batch: &mut Vec<(PeerId, LinkEvent)>) {
+        let mut chunks = Vec::new();
+        for (peer, event) in batch.drain(..) {
+            let Some(key) = self.peers.key_of(&peer) else { continue };
+            match event {
+                LinkEvent::Chunk { request, slot, index, bytes } => {
+                    if let Stage::Active { partial, .. } = &self.stages[slot.0 as usize] {
+                        let partial = partial.clone();
+                        self.peers.note_arrival(key, request);
+                        chunks.push(Received { peer: key, request, slot, index, bytes, partial });
+                    } else {
+                        self.report.duplicate_bytes += bytes.len() as u64;
+                    }
+                }
+                LinkEvent::Done { request } => self.handle_end(key, request, End::Done),
+                LinkEvent::Refused { request, refusal } => self.handle_end(key, request, End::Refused(refusal)),
+                LinkEvent::Have { slot, update } => {
+                    if let Stage::Active { .. } = &self.stages[slot.0 as usize] {
+                        if let HaveUpdate::Add(_) = update {
+                            self.peers.note_told(key, slot);
+                        }
+                        self.scheduler.handle_have(key, slot, update);
+                    }
+                }
+                LinkEvent::HaveNoMore { slot } => {
+                    if let Stage::Active { .. } = &self.stages[slot.0 as usize] {
+                        self.peers.note_quiet(key, slot, Instant::now());
+                    }
+                }
+                LinkEvent::Closed => self.drop_if_closed(key),
+            }
+        }
+        if !chunks.is_empty() {
+            self.writers += 1;
+            self.jobs.spawn_blocking(move || jobs::write(chunks));
+        }
+    }
+
+    fn handle_end(&mut self, peer: PeerKey, request: RequestId, end: End) {
+        self.peers.note_end(peer, request, end);
+        self.tell_end(peer, request);
+    }
+
+    /// Tells the scheduler of the end of a request once all that arrived for it has been looked at.
+    fn tell_end(&mut self, peer: PeerKey, request: RequestId) {
+        match self.peers.take_end(peer, request) {
+            Some(End::Done) => self.scheduler.handle_done(Instant::now().into_std(), request),
+            Some(End::Refused(refusal)) => {
+                self.scheduler.handle_refused(Instant::now().into_std(), request, refusal);
+            }
+            None => {}
+        }
+    }
+
+    fn handle_written(&mut self, written: Written) -> Result<(), DownloadError> {
+        let Written { peer, request, slot, index, len, verified } = written;
+        let now = Instant::now();
+        let result = match verified {
+            Ok(true) => ChunkResult::Verified,
+            Ok(false) => ChunkResult::Corrupt,
+            // Its artifact was finished by another copy meanwhile.
+            Err(StoreError::Finished(_)) => {
+                self.peers.note_looked_at(peer, request);
+                self.tell_end(peer, request);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let fresh = self.scheduler.handle_chunk(now.into_std(), request, slot, index, result);
+        self.peers.note_looked_at(peer, request);
+        self.tell_end(peer, request);
+        if !fresh {
+            self.report.duplicate_bytes += if result == ChunkResult::Verified { len } else { 0 };
+            return Ok(());
+        }
+        if let Stage::Active { changed, dirty, .. } = &mut self.stages[slot.0 as usize] {
+            *dirty = true;
+            changed.send_modify(|count| *count += 1);
+        }
+        self.credit(peer, len, now);
+        Ok(())
+    }
+
+    /// Counts a verified chunk for the peer that sent it.
+    fn credit(&mut self, key: PeerKey, len: u64, now: Instant) {
+        let id = self.peers.id(key);
+        if let Some(peer) = self.report.peers.get_mut(&id) {
+            peer.bytes += len;
+            peer.chunks += 1;
+            peer.active = peer.active.max(now - self.peers.since(key).unwrap_or(now));
+        }
+        self.progress.send_modify(|p| {
+            p.verified += len;
+            *p.by_peer.entry(id).or_default() += len;
+        });
+    }
+
+    /// Puts artifacts in their places of which all is there.
+    fn finish(&mut self, slots: Vec<ArtifactSlot>) {
+        let complete = slots.into_iter().filter_map(|slot| {
+            self.peers.unsubscribe_all(slot);
+            let stage = std::mem::replace(&mut self.stages[slot.0 as usize], Stage::Finishing);
+            if let Stage::Active { partial, .. } = stage { Some((slot, partial)) } else { None }
+        });
+        let complete: Vec<_> = complete.collect();
+        if !complete.is_empty() {
+            self.openers += 1;
+            self.jobs.spawn_blocking(move || jobs::finish(complete));
+        }
+    }
+
+    fn complete_slot(&mut self, slot: ArtifactSlot) {
+        self.stages[slot.0 as usize] = Stage::Complete;
+        self.catalog.end(&self.wanted[slot.0 as usize].cid);
+        self.active -= 1;
+        self.complete += 1;
+        self.progress.send_modify(|p| p.complete += 1);
+    }
+
+    /// Drops a peer whose link is dead. One that has a new link already stays.
+    fn drop_if_closed(&mut self, key: PeerKey) {
+        if let Some(error) = self.peers.closed(key) {
+            self.drop_peer(key, Verdict::of(&error));
+        }
+    }
+
+    fn drop_peer(&mut self, key: PeerKey, verdict: Verdict) {
+        let Some(link) = self.peers.remove(key) else { return };
+        let id = self.peers.id(key);
+        match &verdict {
+            Verdict::Banned(reason) => {
+                tracing::warn!(peer = %id, %reason, "peer banned");
+                link.close(&LinkError::CutOff(reason.clone()));
+            }
+            Verdict::Lost(reason) => {
+                tracing::info!(peer = %id, %reason, "peer lost");
+                link.close(&LinkError::Ended);
+            }
+            Verdict::Good => {}
+        }
+        if let Some(report) = self.report.peers.get_mut(&id) {
+            report.verdict = verdict;
+        }
+        self.progress.send_modify(|p| p.peers = self.peers.len() as u64);
+        self.scheduler.handle_peer_lost(key);
+    }
+
+    /// When to wake up if nothing happens.
+    fn timer(&mut self) -> Instant {
+        let give_up = self.last_progress + self.config.give_up_after;
+        match self.scheduler.poll_timeout() {
+            Some(timeout) => give_up.min(timeout.into()),
+            None => give_up,
+        }
+    }
+
+    fn handle_timer(&mut self) -> Result<(), DownloadError> {
+        let now = Instant::now();
+        for (key, received) in self.peers.received() {
+            self.scheduler.handle_received(now.into_std(), key, received);
+        }
+        self.scheduler.handle_timeout(now.into_std());
+        let waited = now - self.last_progress;
+        if waited < self.config.give_up_after || self.openers > 0 || self.writers > 0 {
+            return Ok(());
+        }
+        let total = self.wanted.iter().map(|wanted| u64::from(wanted.index.len())).sum();
+        Err(DownloadError::Stalled {
+            waited,
+            missing: self.missing_chunks(),
+            total,
+            peers: self.peers.len(),
+            report: Box::new(self.final_report()),
+        })
+    }
+
+    fn missing_chunks(&self) -> u64 {
+        let missing = self.wanted.iter().zip(&self.stages).map(|(wanted, stage)| stage.missing(wanted.index.len()));
+        missing.sum()
+    }
+
+    /// Asks peers again that told no more of an artifact some time ago.
+    fn ask_again(&mut self) {
+        for (key, slot) in self.peers.take_due(Instant::now()) {
+            self.subscribe(key, slot);
+        }
+    }
+
+    fn begin_checkpoint(&mut self) {
+        let dirty = self.dirty_partials();
+        if self.checkpointing || dirty.is_empty() {
+            return;
+        }
+        for stage in &mut self.stages {
+            if let Stage::Active { dirty, .. } = stage {
+                *dirty = false;
+            }
+        }
+        self.checkpointing = true;
+        self.jobs.spawn_blocking(move || jobs::checkpoint(&dirty));
+    }
+
+    fn dirty_partials(&self) -> Vec<Arc<dyn Partial>> {
+        self.stages.iter().filter_map(Stage::dirty).collect()
+    }
+
+    fn final_report(&self) -> Report {
+        let stats = self.scheduler.stats();
+        Report { elapsed: self.started.elapsed(), reassigned: stats.reassigned, ..self.report.clone() }
+    }
+}
+
+fn slot_of(position: usize) -> ArtifactSlot {
+    ArtifactSlot(u32::try_from(position).expect("a manifest has at most 16384 artifacts"))
+}

@@ -1,0 +1,237 @@
+//! The connected peers of a download: their links, and what is under way on each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::PeerId;
+use phase_core::{ChunkRange, Cid};
+use phase_protocol::PeerKey;
+use phase_protocol::scheduler::{ArtifactSlot, RequestId};
+use phase_protocol::wire::{self, Refusal};
+use tokio::time::Instant;
+
+use crate::link::{LinkError, PeerLink};
+
+/// How long to wait before a peer that has nothing of an artifact, or has stopped fetching it, is asked again: it may be
+/// about to.
+/// Doubles each time, up to the maximum.
+const ASK_AGAIN_MIN: Duration = Duration::from_secs(1);
+/// The longest such wait.
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(30);
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Done,
+    Refused(Refusal),
+}
+
+/// A request under way.
+struct Asked {
+    /// The link's id, for cancelling.
+    id: wire::RequestId,
+    /// Chunks that have arrived and are being verified.
+    unverified: usize,
+    /// How it has ended, if it has. Told after its chunks: what arrived before the end is not missing.
+    end: Option<End>,
+}
+
+/// A peer tells no more of an artifact.
+struct Quiet {
+    /// When to ask again; `None` while an answer is awaited.
+    again_at: Option<Instant>,
+    wait: Duration,
+}
+
+/// A peer with a link.
+struct Connected {
+    link: Arc<PeerLink>,
+    since: Instant,
+    requests: BTreeMap<RequestId, Asked>,
+    /// Subscriptions to what it has.
+    subscriptions: BTreeMap<ArtifactSlot, wire::RequestId>,
+    /// Artifacts that it has not all of, and of which it tells no more.
+    quiet: BTreeMap<ArtifactSlot, Quiet>,
+}
+
+/// Peers by the key under which the scheduler knows them. A peer that comes back has the same key.
+#[derive(Default)]
+pub(super) struct Peers {
+    connected: BTreeMap<PeerKey, Connected>,
+    keys: BTreeMap<PeerId, PeerKey>,
+    /// Peer ids by the number of their key.
+    ids: Vec<PeerId>,
+}
+
+impl Peers {
+    pub(super) fn len(&self) -> usize {
+        self.connected.len()
+    }
+
+    /// The key of a connected peer.
+    pub(super) fn key_of(&self, id: &PeerId) -> Option<PeerKey> {
+        self.keys.get(id).copied().filter(|key| self.connected.contains_key(key))
+    }
+
+    /// Who is behind a key that this type has given out.
+    pub(super) fn id(&self, key: PeerKey) -> PeerId {
+        self.ids[key.0 as usize]
+    }
+
+    /// Since when a peer has been connected.
+    pub(super) fn since(&self, key: PeerKey) -> Option<Instant> {
+        self.connected.get(&key).map(|connected| connected.since)
+    }
+
+    /// Adds a link; `None` if its peer has one already.
+    pub(super) fn insert(&mut self, link: Arc<PeerLink>, now: Instant) -> Option<PeerKey> {
+        let id = link.peer();
+        if self.key_of(&id).is_some() {
+            return None;
+        }
+        let key = *self.keys.entry(id).or_insert_with(|| {
+            self.ids.push(id);
+            PeerKey(self.ids.len() as u64 - 1)
+        });
+        let connected = Connected {
+            link,
+            since: now,
+            requests: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            quiet: BTreeMap::new(),
+        };
+        self.connected.insert(key, connected);
+        Some(key)
+    }
+
+    /// How many bytes of its replies have come from each connected peer.
+    pub(super) fn received(&self) -> impl Iterator<Item = (PeerKey, u64)> + '_ {
+        self.connected.iter().map(|(key, connected)| (*key, connected.link.received()))
+    }
+
+    /// Why the link of a connected peer is dead, if it is.
+    pub(super) fn closed(&self, key: PeerKey) -> Option<LinkError> {
+        self.connected.get(&key)?.link.closed()
+    }
+
+    /// Forgets a peer and all that is under way with it; gives back its link, if it had one.
+    pub(super) fn remove(&mut self, key: PeerKey) -> Option<Arc<PeerLink>> {
+        self.connected.remove(&key).map(|connected| connected.link)
+    }
+
+    /// Asks for chunks.
+    pub(super) fn request(
+        &mut self,
+        key: PeerKey,
+        request: RequestId,
+        slot: ArtifactSlot,
+        artifact: Cid,
+        ranges: Vec<ChunkRange>,
+    ) -> Result<(), LinkError> {
+        let Some(connected) = self.connected.get_mut(&key) else { return Err(LinkError::Ended) };
+        let id = connected.link.request_chunks(request, slot, artifact, ranges)?;
+        connected.requests.insert(request, Asked { id, unverified: 0, end: None });
+        Ok(())
+    }
+
+    /// Says that nothing further of a request is wanted. It still ends.
+    pub(super) fn cancel(&self, key: PeerKey, request: RequestId) {
+        if let Some(connected) = self.connected.get(&key)
+            && let Some(asked) = connected.requests.get(&request)
+        {
+            // A link that cannot take it is dead and says so itself.
+            let _ = connected.link.cancel(asked.id);
+        }
+    }
+
+    /// Asks a peer what it has of an artifact.
+    pub(super) fn subscribe(
+        &mut self,
+        key: PeerKey,
+        slot: ArtifactSlot,
+        artifact: Cid,
+        chunks: u32,
+    ) -> Result<(), LinkError> {
+        let Some(connected) = self.connected.get_mut(&key) else { return Err(LinkError::Ended) };
+        let id = connected.link.subscribe(slot, artifact, chunks)?;
+        connected.subscriptions.insert(slot, id);
+        Ok(())
+    }
+
+    /// All connected peers.
+    pub(super) fn keys(&self) -> Vec<PeerKey> {
+        self.connected.keys().copied().collect()
+    }
+
+    /// The peer tells no more of an artifact: it will be asked again.
+    pub(super) fn note_quiet(&mut self, key: PeerKey, slot: ArtifactSlot, now: Instant) {
+        let Some(connected) = self.connected.get_mut(&key) else { return };
+        let waited = connected.quiet.get(&slot).map(|quiet| quiet.wait);
+        let wait = waited.map_or(ASK_AGAIN_MIN, |wait| (wait * 2).min(ASK_AGAIN_MAX));
+        connected.quiet.insert(slot, Quiet { again_at: Some(now + wait), wait });
+    }
+
+    /// The peer tells what it has of an artifact: should it fall quiet again, that is a new beginning.
+    pub(super) fn note_told(&mut self, key: PeerKey, slot: ArtifactSlot) {
+        if let Some(connected) = self.connected.get_mut(&key) {
+            connected.quiet.remove(&slot);
+        }
+    }
+
+    /// The peers to be asked again now, and about what. Each is named once until it is quiet again.
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<(PeerKey, ArtifactSlot)> {
+        let mut due = Vec::new();
+        for (key, connected) in &mut self.connected {
+            for (slot, quiet) in &mut connected.quiet {
+                if quiet.again_at.take_if(|at| *at <= now).is_some() {
+                    due.push((*key, *slot));
+                }
+            }
+        }
+        due
+    }
+
+    /// Nobody need say any more what it has of an artifact.
+    pub(super) fn unsubscribe_all(&mut self, slot: ArtifactSlot) {
+        for connected in self.connected.values_mut() {
+            connected.quiet.remove(&slot);
+            if let Some(id) = connected.subscriptions.remove(&slot) {
+                let _ = connected.link.cancel(id);
+            }
+        }
+    }
+
+    /// A chunk has arrived and will be verified.
+    pub(super) fn note_arrival(&mut self, key: PeerKey, request: RequestId) {
+        if let Some(asked) = self.asked(key, request) {
+            asked.unverified += 1;
+        }
+    }
+
+    /// A chunk that has arrived has been verified, or not.
+    pub(super) fn note_looked_at(&mut self, key: PeerKey, request: RequestId) {
+        if let Some(asked) = self.asked(key, request) {
+            asked.unverified -= 1;
+        }
+    }
+
+    /// The peer has said how a request ends.
+    pub(super) fn note_end(&mut self, key: PeerKey, request: RequestId, end: End) {
+        if let Some(asked) = self.asked(key, request) {
+            asked.end = Some(end);
+        }
+    }
+
+    /// How a request ended, once all that arrived for it has been looked at. It is forgotten with that.
+    pub(super) fn take_end(&mut self, key: PeerKey, request: RequestId) -> Option<End> {
+        let asked = self.asked(key, request)?;
+        let end = asked.end.filter(|_| asked.unverified == 0)?;
+        self.connected.get_mut(&key)?.requests.remove(&request);
+        Some(end)
+    }
+
+    fn asked(&mut self, key: PeerKey, request: RequestId) -> Option<&mut Asked> {
+        self.connected.get_mut(&key)?.requests.get_mut(&request)
+    }
+}

@@ -1,0 +1,160 @@
+//! The libp2p behaviours a node is composed of, and their limits. Which of the optional ones are in the binary and
+//! switched on is known here alone.
+
+use std::sync::Arc;
+
+use libp2p::connection_limits::ConnectionLimits;
+use libp2p::identity::Keypair;
+use libp2p::swarm::NetworkBehaviour;
+#[cfg(any(feature = "dht", feature = "mdns"))]
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{Multiaddr, PeerId, StreamProtocol, connection_limits, identify, ping};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::config::NodeConfig;
+#[cfg(feature = "dht")]
+use crate::discovery::dht;
+use crate::discovery::dht_command::DhtCommand;
+use crate::metrics::Metrics;
+use crate::peer_table::Peers;
+use crate::streams;
+
+/// What identify says we speak.
+const IDENTIFY_PROTOCOL: &str = "/phase/1.0.0";
+/// Connections a node keeps: enough for a few hundred machines that boot at once.
+const MAX_CONNECTIONS: u32 = 2048;
+/// Connections that others are setting up: of a thousand machines that boot in the same instant, none is turned away.
+const MAX_PENDING_INCOMING: u32 = 1024;
+/// Connections that we are setting up.
+const MAX_PENDING_OUTGOING: u32 = 256;
+/// Connections with one peer: a simultaneous dial makes two, a transport change a third.
+const MAX_PER_PEER: u32 = 4;
+
+/// Everything that runs on a connection of ours.
+#[derive(NetworkBehaviour)]
+pub(crate) struct Behaviour {
+    pub(crate) limits: connection_limits::Behaviour,
+    pub(crate) identify: identify::Behaviour,
+    pub(crate) ping: ping::Behaviour,
+    pub(crate) streams: streams::Behaviour,
+    #[cfg(feature = "dht")]
+    pub(crate) dht: Toggle<dht::Behaviour>,
+    #[cfg(feature = "mdns")]
+    pub(crate) mdns: Toggle<libp2p::mdns::tokio::Behaviour>,
+}
+
+/// What behaviours share with the rest of the node.
+pub(crate) struct Shared {
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// The number of connected DHT servers.
+    pub(crate) routing: watch::Sender<usize>,
+}
+
+impl Behaviour {
+    pub(crate) fn new(key: &Keypair, config: &NodeConfig, shared: &Shared) -> Self {
+        let identify = identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public())
+            .with_agent_version(agent(config.is_private))
+            // It would add what peers once said of themselves, unfiltered, to every dial.
+            .with_cache_size(0)
+            .with_hide_listen_addrs(config.is_private)
+            .with_push_listen_addr_updates(!config.is_private);
+        Self {
+            limits: connection_limits::Behaviour::new(limits()),
+            identify: identify::Behaviour::new(identify),
+            ping: ping::Behaviour::new(ping::Config::new()),
+            streams: streams::Behaviour::new(streams::PROTOCOL, shared.peers.clone()),
+            #[cfg(feature = "dht")]
+            dht: Toggle::from(config.dht.as_ref().map(|dht| {
+                let (peers, metrics) = (shared.peers.clone(), shared.metrics.clone());
+                let peer = key.public().to_peer_id();
+                let mut dht = dht::Behaviour::new(peer, dht, peers, metrics, shared.routing.clone());
+                if config.is_private {
+                    dht.hide();
+                }
+                dht
+            })),
+            #[cfg(feature = "mdns")]
+            mdns: Toggle::from(mdns(key.public().to_peer_id(), config)),
+        }
+    }
+
+    /// Hands a command to the DHT, if there is one.
+    pub(crate) fn dht_command(&mut self, now: Instant, command: DhtCommand) {
+        #[cfg(feature = "dht")]
+        if let Some(dht) = self.dht.as_mut() {
+            return dht.command(now, command);
+        }
+        let _ = now;
+        command.refuse();
+    }
+
+    /// Whether a DHT server is connected; `None` without a DHT.
+    pub(crate) fn is_in_dht(&self) -> Option<bool> {
+        #[cfg(feature = "dht")]
+        return self.dht.as_ref().map(dht::Behaviour::is_joined);
+        #[cfg(not(feature = "dht"))]
+        None
+    }
+
+    /// Whether a peer that speaks these protocols is a server of our DHT.
+    pub(crate) fn is_dht_server(&self, protocols: &[StreamProtocol]) -> bool {
+        #[cfg(feature = "dht")]
+        return self.dht.as_ref().is_some_and(|dht| dht.is_spoken(protocols));
+        #[cfg(not(feature = "dht"))]
+        {
+            let _ = protocols;
+            false
+        }
+    }
+
+    /// A peer has said that it is a server of our DHT, and where it can be reached.
+    pub(crate) fn handle_dht_server(&mut self, peer: PeerId, addresses: &[Multiaddr]) {
+        #[cfg(feature = "dht")]
+        if let Some(dht) = self.dht.as_mut() {
+            dht.handle_server(peer, addresses);
+        }
+        let _ = (peer, addresses);
+    }
+
+    /// A peer could not be reached.
+    pub(crate) fn handle_unreachable(&mut self, peer: PeerId, reason: &str) {
+        #[cfg(feature = "dht")]
+        if let Some(dht) = self.dht.as_mut() {
+            dht.handle_unreachable(peer, reason);
+        }
+        let _ = (peer, reason);
+    }
+
+    /// From now on announcements withdraw.
+    pub(crate) fn hide(&mut self) {
+        #[cfg(feature = "dht")]
+        if let Some(dht) = self.dht.as_mut() {
+            dht.hide();
+        }
+    }
+}
+
+/// What we say our program is; nothing that tells one machine from another in private.
+fn agent(is_private: bool) -> String {
+    if is_private { "phase".to_owned() } else { format!("phase/{}", env!("CARGO_PKG_VERSION")) }
+}
+
+/// mDNS tells everybody in the local network where we listen: not in private.
+#[cfg(feature = "mdns")]
+fn mdns(peer: PeerId, config: &NodeConfig) -> Option<libp2p::mdns::tokio::Behaviour> {
+    if !config.mdns || config.is_private {
+        return None;
+    }
+    let started = libp2p::mdns::tokio::Behaviour::new(libp2p::mdns::Config::default(), peer);
+    started.map_err(|error| tracing::warn!(%error, "no peers will be found by mDNS")).ok()
+}
+
+fn limits() -> ConnectionLimits {
+    ConnectionLimits::default()
+        .with_max_pending_incoming(Some(MAX_PENDING_INCOMING))
+        .with_max_pending_outgoing(Some(MAX_PENDING_OUTGOING))
+        .with_max_established(Some(MAX_CONNECTIONS))
+        .with_max_established_per_peer(Some(MAX_PER_PEER))
+}

@@ -1,0 +1,277 @@
+//! What the rest of the program can ask of a node.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use libp2p::{Multiaddr, PeerId};
+use phase_core::Name;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
+
+use crate::address::{Scope, believable, without_peer};
+use crate::command::Command;
+use crate::discovery::dht_command::{
+    DhtCommand, DhtStats, FoundProvider, FoundValue, QueryError, QueryReply, QueryReport, RoutingPeer, Search, search,
+};
+use crate::discovery::local_network::{Advert, LocalNetwork};
+use crate::error::ConnectError;
+use crate::identity::Identity;
+use crate::metrics::Metrics;
+use crate::peer_table::{PeerEvent, PeerInfo, Peers, Source};
+use crate::streams::{Acceptor, IncomingStreams, Stream};
+
+/// Commands that may wait for the event loop.
+pub(crate) const COMMAND_QUEUE: usize = 256;
+/// DHT queries in flight: libp2p puts no bound on those of the application.
+pub(crate) const MAX_QUERIES: usize = 32;
+/// How long opening a stream on an established connection may take.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Gives commands to a [`Node`](super::Node); cheap to clone.
+#[derive(Clone)]
+pub struct NodeHandle {
+    pub(crate) identity: Identity,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) acceptor: Acceptor,
+    pub(crate) routing: watch::Receiver<usize>,
+    pub(crate) queries: Arc<Semaphore>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) local: LocalNetwork,
+    pub(crate) has_dht: bool,
+    pub(crate) looks_around: bool,
+}
+
+impl NodeHandle {
+    /// Our own peer id.
+    pub fn peer_id(&self) -> PeerId {
+        self.identity.peer_id()
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The number of connected DHT servers, and a way to wait until it changes.
+    pub fn routing_peers(&self) -> watch::Receiver<usize> {
+        self.routing.clone()
+    }
+
+    /// The peers that are known, and what is known about each.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.peers.all()
+    }
+
+    /// What is known about one peer.
+    pub fn peer(&self, peer: &PeerId) -> Option<PeerInfo> {
+        self.peers.get(peer)
+    }
+
+    /// Connected DHT servers, those first that have been so for longest, and where each can be dialled as far as it may be
+    /// believed: whom to name to others, or to ourselves after a restart. Without host names, which may resolve to anything.
+    pub fn good_peers(&self) -> Vec<(PeerId, Vec<Multiaddr>)> {
+        let mut all = self.peers.all();
+        all.retain(|info| info.is_dht_server && info.is_connected());
+        all.sort_by_key(|info| info.since);
+        let known = all.into_iter().map(|info| (info.peer, believable(info.addresses, self.scope_of(&info.peer))));
+        known.filter(|(_, addresses)| !addresses.is_empty()).collect()
+    }
+
+    /// What happens to peers from now on. A reader that falls behind misses the oldest events.
+    pub fn peer_events(&self) -> broadcast::Receiver<PeerEvent> {
+        self.peers.subscribe()
+    }
+
+    /// Whether it takes part in the DHT.
+    pub fn has_dht(&self) -> bool {
+        self.has_dht
+    }
+
+    /// Whether peers of the local network are looked for.
+    pub fn looks_around(&self) -> bool {
+        self.looks_around
+    }
+
+    /// Peers of the local network that say they serve a name.
+    pub fn local_providers(&self, name: &Name) -> Vec<PeerId> {
+        self.local.providers(name)
+    }
+
+    /// Tells the local network what we serve, in place of what it was told before.
+    pub fn advertise_locally(&self, adverts: Vec<Advert>) {
+        self.local.adverts.send_if_modified(|told| {
+            let is_new = *told != adverts;
+            *told = adverts;
+            is_new
+        });
+    }
+
+    /// What the node has counted, in the text format of Prometheus.
+    pub fn metrics(&self) -> String {
+        self.metrics.encode()
+    }
+
+    /// The addresses the node is bound to.
+    pub async fn listen_addresses(&self) -> Vec<Multiaddr> {
+        self.ask(|reply| Command::Listening { reply }).await.unwrap_or_default()
+    }
+
+    /// The addresses that others are told.
+    pub async fn external_addresses(&self) -> Vec<Multiaddr> {
+        let told = self.ask(|reply| Command::External { reply }).await.unwrap_or_default();
+        told.into_iter().map(without_peer).collect()
+    }
+
+    /// Waits until a connection to `peer` is there, dialling `addresses` and those that are known if it is not.
+    ///
+    /// # Errors
+    /// If none of them answers in time.
+    pub async fn connect(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), ConnectError> {
+        self.ask(|reply| Command::Connect { peer, addresses, reply }).await.unwrap_or(Err(ConnectError::Stopped))
+    }
+
+    /// From where a connected peer is seen.
+    pub fn scope_of(&self, peer: &PeerId) -> Scope {
+        self.peers.scope_of(peer)
+    }
+
+    /// The dialable addresses that are known of `peers`.
+    pub fn addresses_of(&self, peers: &[PeerId]) -> Vec<(PeerId, Vec<Multiaddr>)> {
+        peers.iter().map(|peer| (*peer, self.peers.addresses(peer))).filter(|(_, known)| !known.is_empty()).collect()
+    }
+
+    /// Notes a peer that somebody has told us of.
+    pub async fn discovered(&self, peer: PeerId, addresses: Vec<Multiaddr>, source: Source) {
+        self.send(Command::Discovered { peer, addresses, source }).await;
+    }
+
+    /// Providers of `key` as the DHT names them. Each of the first ones is being dialled when it is returned here.
+    pub async fn find_providers(&self, key: &[u8]) -> Search<FoundProvider> {
+        let (sender, found) = search();
+        let permit = self.query_permit().await;
+        // A stopped node drops the sender, which ends the search.
+        self.dht(DhtCommand::FindProviders { key: key.to_vec(), search: sender, permit }).await;
+        found
+    }
+
+    /// Values that DHT nodes hold under `key`, unverified.
+    pub async fn find_values(&self, key: &[u8]) -> Search<FoundValue> {
+        let (sender, found) = search();
+        let permit = self.query_permit().await;
+        self.dht(DhtCommand::FindValues { key: key.to_vec(), search: sender, permit }).await;
+        found
+    }
+
+    /// The DHT servers closest to `key`, at most 20, the closest first by the XOR metric. They come all at once, when the
+    /// search has ended.
+    pub async fn find_closest(&self, key: &[u8]) -> Search<FoundProvider> {
+        let (sender, found) = search();
+        let permit = self.query_permit().await;
+        self.dht(DhtCommand::FindClosest { key: key.to_vec(), search: sender, permit }).await;
+        found
+    }
+
+    /// Stores a value at the nodes closest to `key`. An acknowledgement does not mean that they keep it: each judges for
+    /// itself.
+    ///
+    /// # Errors
+    /// If none of them acknowledged it.
+    pub async fn put(&self, key: &[u8], value: Vec<u8>) -> Result<QueryReport, QueryError> {
+        let permit = self.query_permit().await;
+        self.query(|reply| DhtCommand::Put { key: key.to_vec(), value, reply, permit }).await
+    }
+
+    /// Tells the nodes closest to `key` that we provide it. They do not acknowledge it, see [`settle`](Self::settle).
+    ///
+    /// # Errors
+    /// If they could not be found in time.
+    pub async fn provide(&self, key: &[u8]) -> Result<QueryReport, QueryError> {
+        let permit = self.query_permit().await;
+        self.query(|reply| DhtCommand::Provide { key: key.to_vec(), reply, permit }).await
+    }
+
+    /// Stops providing `key`, tells the nodes closest to it, and forgets our own value there; others keep the value until
+    /// its time is over. They do not acknowledge it, see [`settle`](Self::settle).
+    ///
+    /// # Errors
+    /// If they could not be found in time.
+    pub async fn withdraw(&self, key: &[u8]) -> Result<QueryReport, QueryError> {
+        self.stop_providing(key, false).await
+    }
+
+    /// The same, but about what is not provided nothing is said.
+    ///
+    /// # Errors
+    /// As of [`withdraw`](Self::withdraw).
+    pub async fn withdraw_provided(&self, key: &[u8]) -> Result<QueryReport, QueryError> {
+        self.stop_providing(key, true).await
+    }
+
+    async fn stop_providing(&self, key: &[u8], only_provided: bool) -> Result<QueryReport, QueryError> {
+        let permit = self.query_permit().await;
+        self.query(|reply| DhtCommand::Withdraw { key: key.to_vec(), only_provided, reply, permit }).await
+    }
+
+    /// Waits until what was announced for `key` has arrived: asks the nodes closest to it for something else and awaits
+    /// their answers. Whoever announces and then leaves without this may not be heard.
+    pub async fn settle(&self, key: &[u8]) {
+        // It is about the answers alone.
+        let _ = self.find_values(key).await.finish().await;
+    }
+
+    /// From now on nobody is told where we are or what we provide: we are about to leave.
+    pub async fn hide_addresses(&self) {
+        let _ = self.ask(|reply| Command::HideAddresses { reply }).await;
+    }
+
+    /// The peers in our routing table; none without a DHT.
+    pub async fn routing_table(&self) -> Vec<RoutingPeer> {
+        self.ask(|reply| Command::Dht(DhtCommand::Routing { reply })).await.unwrap_or_default()
+    }
+
+    /// Figures about our part of the DHT; `None` without one.
+    pub async fn dht_stats(&self) -> Option<DhtStats> {
+        self.ask(|reply| Command::Dht(DhtCommand::Stats { reply })).await
+    }
+
+    /// Opens a raw transfer stream to a connected peer; [`PeerLink`](super::PeerLink) is what speaks on one.
+    ///
+    /// # Errors
+    /// If the peer is not connected, or does not serve.
+    pub async fn open_stream(&self, peer: PeerId) -> Result<Stream, ConnectError> {
+        let opened = self.ask(|reply| Command::OpenStream { peer, reply });
+        match tokio::time::timeout(OPEN_TIMEOUT, opened).await {
+            Ok(Some(opened)) => opened,
+            Ok(None) => Err(ConnectError::Stream("not connected".to_owned())),
+            Err(_) => Err(ConnectError::Stream("timed out".to_owned())),
+        }
+    }
+
+    /// The raw transfer streams that others open, which [`Server`](super::server::Server) otherwise takes. `None` if
+    /// somebody else accepts them already.
+    pub fn accept_streams(&self) -> Option<IncomingStreams> {
+        self.acceptor.accept()
+    }
+
+    async fn query_permit(&self) -> OwnedSemaphorePermit {
+        self.queries.clone().acquire_owned().await.expect("the semaphore is never closed")
+    }
+
+    async fn query(&self, command: impl FnOnce(QueryReply) -> DhtCommand) -> Result<QueryReport, QueryError> {
+        self.ask(|reply| Command::Dht(command(reply))).await.unwrap_or(Err(QueryError::Stopped))
+    }
+
+    async fn dht(&self, command: DhtCommand) {
+        self.send(Command::Dht(command)).await;
+    }
+
+    /// Sends a command; a node that has stopped drops it.
+    pub(crate) async fn send(&self, command: Command) {
+        let _ = self.commands.send(command).await;
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}

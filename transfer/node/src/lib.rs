@@ -1,0 +1,47 @@
+//! The libp2p node: transports, discovery, streams, and what is known about peers.
+//!
+//! ```text
+//! NodeHandle ──commands──► event loop (owns the Swarm: dial, Kademlia, identify, streams)
+//! ```
+//!
+//! Invariant: the event loop neither hashes nor touches a disk; bytes, hashing and disk have tasks of their own.
+
+// What only the DHT or mDNS would call stays where it is in a build without them.
+#![cfg_attr(
+    not(all(feature = "dht", feature = "mdns")),
+    allow(dead_code, reason = "a full build still finds what nothing calls")
+)]
+
+pub mod discovery;
+
+mod address;
+mod behaviour;
+mod command;
+mod config;
+mod error;
+mod event_loop;
+mod handle;
+mod identity;
+mod metrics;
+mod node;
+mod peer_table;
+mod streams;
+mod transport;
+
+pub use address::{Scope, believable, reachable_from, without_peer};
+pub use config::NodeConfig;
+pub use discovery::bootstrap;
+pub use discovery::dht_command::{DhtStats, FoundProvider, FoundValue, QueryError, QueryReport, RoutingPeer, Search};
+pub use discovery::dht_config::{Clock, DhtConfig, Limits, Rate, Role, StoreLimits};
+#[cfg(feature = "mdns")]
+pub use discovery::dns_sd;
+pub use discovery::local_network::Advert;
+pub use discovery::records::{CONTACT_INTERVAL, FoundRecord, RecordsError};
+pub use error::{ConnectError, NodeError};
+pub use handle::NodeHandle;
+pub use identity::{Identity, public_key_of};
+pub use libp2p::{Multiaddr, PeerId, StreamProtocol};
+pub use node::Node;
+pub use peer_table::{PeerEvent, PeerInfo, PeerState, Source};
+pub use streams::{IncomingStreams, Stream};
+pub use transport::{Connections, TransportConfig, connections};

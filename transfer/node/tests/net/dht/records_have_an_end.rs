@@ -1,0 +1,128 @@
+//! What is kept for others is forgotten when its time is over, and what is our own has room in any case.
+
+use std::time::Duration;
+
+use phase_core::{Cid, DhtKey};
+use phase_node::{DhtConfig, DhtStats, Limits, NodeHandle, Rate, Role, StoreLimits};
+use phase_test_support::{in_time, until};
+use tokio::time::Instant;
+
+use super::{CONTENT, KEY, OTHER, pointer, providers, values};
+use crate::nodes::{address, start, start_in_dht};
+
+async fn stats(node: &NodeHandle) -> DhtStats {
+    node.dht_stats().await.unwrap()
+}
+
+/// A server that forgets after `ttl`.
+fn forgetful(ttl: Duration) -> DhtConfig {
+    let collect_interval = Duration::from_millis(100);
+    DhtConfig { role: Role::Server, value_ttl: ttl, provider_ttl: ttl, collect_interval, ..DhtConfig::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_announced_again_is_collected_without_being_read() {
+    in_time(async {
+        let holder = start_in_dht(forgetful(Duration::from_secs(2)), &[]).await;
+        let bootstrap = [address(holder.handle()).await];
+        let publisher = start(Role::Client, &bootstrap).await;
+        let holds = async |values, providers| {
+            let stats = stats(holder.handle()).await;
+            (stats.values, stats.providers) == (values, providers)
+        };
+        let announced = async || {
+            publisher.handle().put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
+            publisher.handle().provide(CONTENT).await.unwrap();
+            publisher.handle().settle(CONTENT).await;
+            holds(1, 1).await
+        };
+        until("both are held", announced).await;
+        until("both are collected", async || holds(0, 0).await).await;
+        let seeker = start(Role::Client, &bootstrap).await;
+        assert_eq!(providers(seeker.handle(), CONTENT).await, []);
+        assert!(values(seeker.handle(), KEY).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_announced_again_stays() {
+    in_time(async {
+        let holder = start_in_dht(forgetful(Duration::from_secs(6)), &[]).await;
+        let bootstrap = [address(holder.handle()).await];
+        let [publisher, seeker] = [start(Role::Client, &bootstrap).await, start(Role::Client, &bootstrap).await];
+        let publisher = publisher.handle();
+        publisher.put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
+        publisher.provide(CONTENT).await.unwrap();
+        let begun = Instant::now();
+        publisher.provide(OTHER).await.unwrap();
+        publisher.settle(OTHER).await;
+        // Of the three, the last is not announced again. When it is gone, the others have outlived their time.
+        let outlived = async || {
+            let stats = stats(holder.handle()).await;
+            if stats.providers == 1 {
+                assert_eq!(stats.values, 1);
+                return true;
+            }
+            publisher.put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
+            publisher.provide(CONTENT).await.unwrap();
+            publisher.settle(CONTENT).await;
+            false
+        };
+        until("one of them is gone", outlived).await;
+        assert!(begun.elapsed() >= Duration::from_secs(6), "it was gone too early");
+        assert_eq!(providers(seeker.handle(), CONTENT).await, [publisher.peer_id()]);
+        assert_eq!(providers(seeker.handle(), OTHER).await, []);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_day_is_possible() {
+    in_time(async {
+        let holder = start_in_dht(forgetful(Duration::from_secs(12 * 60 * 60)), &[]).await;
+        let publisher = start(Role::Client, &[address(holder.handle()).await]).await;
+        publisher.handle().put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
+        publisher.handle().provide(CONTENT).await.unwrap();
+        until("both are held", async || stats(holder.handle()).await.providers == 1).await;
+        assert_eq!(stats(holder.handle()).await.values, 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_announcements_have_room_although_strangers_filled_the_store() {
+    in_time(async {
+        let few = StoreLimits { own: 3, values: 2, providers: 2, providers_per_key: 2 };
+        let one = Rate { burst: 1000, per_second: 100.0 };
+        let limits = Limits { puts: one, provides: one, queries: one, ..Limits::default() };
+        let config = DhtConfig { role: Role::Server, store: few, limits, ..DhtConfig::default() };
+        let node = start_in_dht(config, &[]).await;
+        let bootstrap = [address(node.handle()).await];
+        let key = |n: u8| DhtKey::Content(Cid::of_block(&[n])).to_bytes();
+        let name = |n: u8| format!("stable/board-{n}");
+        let stranger = start(Role::Client, &bootstrap).await;
+        for n in 0..5 {
+            let at = format!("/phase/{}/manifest", name(n));
+            stranger.handle().put(at.as_bytes(), pointer(&name(n), 1)).await.unwrap();
+            stranger.handle().provide(&key(n)).await.unwrap();
+        }
+        until("the store is full", async || {
+            let stats = stats(node.handle()).await;
+            (stats.values, stats.providers, stats.refused) == (2, 2, 6)
+        })
+        .await;
+        // With another server, which accepts what we announce.
+        let _other = start(Role::Server, &bootstrap).await;
+        node.handle().routing_peers().wait_for(|peers| *peers > 0).await.unwrap();
+        for n in 10..13 {
+            let at = format!("/phase/{}/manifest", name(n));
+            node.handle().put(at.as_bytes(), pointer(&name(n), 1)).await.unwrap();
+            node.handle().provide(&key(n)).await.unwrap();
+            assert_eq!(providers(stranger.handle(), &key(n)).await, [node.handle().peer_id()]);
+        }
+        let stats = stats(node.handle()).await;
+        assert_eq!((stats.own_values, stats.own_provided, stats.values, stats.providers), (3, 3, 2, 2));
+    })
+    .await;
+}

@@ -1,0 +1,451 @@
+//! What the scheduler promises to whoever waits for the download, one test each.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use phase_core::index::ChunkEntry;
+use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkSet, ChunkerParams, Digest, HashAlgorithm};
+use phase_protocol::PeerKey;
+use phase_protocol::scheduler::{
+    Action, ArtifactSlot, ChunkResult, Config, Event, HaveUpdate, RequestId, Scheduler, Sequential,
+};
+use phase_protocol::wire::Refusal;
+
+const SLOT: ArtifactSlot = ArtifactSlot(0);
+const CHUNK: u32 = 128 << 10;
+const A: PeerKey = PeerKey(1);
+const B: PeerKey = PeerKey(2);
+const C: PeerKey = PeerKey(3);
+
+/// A scheduler, the time, and what has been asked of whom and not been answered.
+struct Rig {
+    scheduler: Scheduler,
+    now: Instant,
+    asked: BTreeMap<RequestId, (PeerKey, ArtifactSlot, Vec<ChunkIndex>)>,
+    cancelled: Vec<RequestId>,
+    banned: Vec<PeerKey>,
+    dropped: Vec<PeerKey>,
+    events: Vec<Event>,
+}
+
+impl Rig {
+    fn new(scheduler: Scheduler) -> Self {
+        let now = start();
+        Self {
+            scheduler,
+            now,
+            asked: BTreeMap::new(),
+            cancelled: vec![],
+            banned: vec![],
+            dropped: vec![],
+            events: vec![],
+        }
+    }
+
+    /// One artifact of which nothing is there, and peers that have all of it.
+    fn with_peers(chunks: u32, peers: &[PeerKey]) -> Self {
+        let mut rig = Self::new(Scheduler::new(Config::default(), 1));
+        rig.scheduler.handle_artifact(SLOT, index(chunks), &ChunkSet::new(chunks), 0);
+        for peer in peers {
+            rig.connect(*peer, HaveUpdate::Full);
+        }
+        rig.drain();
+        rig
+    }
+
+    fn connect(&mut self, peer: PeerKey, have: HaveUpdate) {
+        self.scheduler.handle_peer(self.now, peer);
+        self.scheduler.handle_have(peer, SLOT, have);
+    }
+
+    fn drain(&mut self) {
+        while let Some(action) = self.scheduler.poll_action(self.now) {
+            match action {
+                Action::Request { id, peer, slot, ranges } => {
+                    let chunks = ranges.iter().flat_map(ChunkRange::iter).collect();
+                    self.asked.insert(id, (peer, slot, chunks));
+                }
+                Action::Cancel { id, .. } => {
+                    self.asked.remove(&id);
+                    self.cancelled.push(id);
+                }
+                Action::Drop { peer } => self.dropped.push(peer),
+                Action::Ban { peer, .. } => {
+                    self.asked.retain(|_, (of, ..)| *of != peer);
+                    self.banned.push(peer);
+                }
+            }
+        }
+        self.events.extend(std::iter::from_fn(|| self.scheduler.poll_event()));
+        // Not every time: it looks at every chunk.
+        if self.events.len().is_multiple_of(50) {
+            self.scheduler.check();
+        }
+    }
+
+    /// The chunks asked of a peer and not answered.
+    fn chunks_of(&self, peer: PeerKey) -> BTreeSet<ChunkIndex> {
+        self.asked.values().filter(|(of, ..)| *of == peer).flat_map(|(.., chunks)| chunks.clone()).collect()
+    }
+
+    fn bytes_of(&self, peer: PeerKey) -> u64 {
+        self.chunks_of(peer).len() as u64 * u64::from(CHUNK)
+    }
+
+    /// A peer answers its oldest request with one chunk, or with its end. Returns whether it had one.
+    fn answer(&mut self, peer: PeerKey, result: ChunkResult) -> bool {
+        let Some((&id, (_, slot, chunks))) = self.asked.iter_mut().find(|(_, (of, ..))| *of == peer) else {
+            return false;
+        };
+        let (slot, chunk) = (*slot, chunks.remove(0));
+        let is_over = chunks.is_empty();
+        self.scheduler.handle_chunk(self.now, id, slot, chunk, result);
+        if is_over {
+            self.asked.remove(&id);
+            self.scheduler.handle_done(self.now, id);
+        }
+        self.drain();
+        true
+    }
+
+    /// Peers answer at so many chunks per second each, for some time.
+    fn run(&mut self, peers: &[(PeerKey, u32)], time: Duration) {
+        let end = self.now + time;
+        let mut next: Vec<_> = peers.iter().map(|(_, rate)| self.now + Duration::from_secs(1) / *rate).collect();
+        while let Some((turn, at)) =
+            next.iter().copied().enumerate().min_by_key(|(_, at)| *at).filter(|(_, at)| *at <= end)
+        {
+            self.wake_until(at);
+            let (peer, rate) = peers[turn];
+            self.answer(peer, ChunkResult::Verified);
+            next[turn] = at + Duration::from_secs(1) / rate;
+        }
+        self.wake_until(end);
+    }
+
+    /// Time passes, and the timer is obeyed.
+    fn wake_until(&mut self, end: Instant) {
+        while let Some(at) = self.scheduler.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.scheduler.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = end;
+        self.drain();
+    }
+
+    fn is_complete(&self) -> bool {
+        self.events.contains(&Event::Complete)
+    }
+}
+
+fn index(chunks: u32) -> Arc<ArtifactIndex> {
+    let digest = Digest::new([0; 32]);
+    let chunks = vec![ChunkEntry { digest, len: CHUNK }; chunks as usize];
+    Arc::new(ArtifactIndex::new(ChunkerParams::default(), HashAlgorithm::Blake3, digest, chunks).unwrap())
+}
+
+fn set(len: u32, chunks: impl IntoIterator<Item = u32>) -> ChunkSet {
+    let mut set = ChunkSet::new(len);
+    chunks.into_iter().for_each(|chunk| {
+        set.insert(ChunkIndex(chunk));
+    });
+    set
+}
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+#[expect(clippy::disallowed_methods, reason = "some instant to begin at: an `Instant` cannot be made from a number")]
+fn start() -> Instant {
+    Instant::now()
+}
+
+#[test]
+fn several_peers_are_used_at_once_for_different_chunks() {
+    let rig = Rig::with_peers(100, &[A, B, C]);
+    let asked = [A, B, C].map(|peer| rig.chunks_of(peer));
+    assert!(asked.iter().all(|chunks| !chunks.is_empty()));
+    let all: BTreeSet<_> = asked.iter().flatten().collect();
+    assert_eq!(all.len(), asked.iter().map(BTreeSet::len).sum::<usize>(), "{asked:?}");
+}
+
+#[test]
+fn a_fast_peer_gets_a_large_window_and_long_requests_and_a_slow_one_a_small_window() {
+    let mut rig = Rig::with_peers(6000, &[A, B]);
+    rig.run(&[(A, 2000), (B, 4)], Duration::from_secs(2));
+    // 2000 chunks per second are 250 MiB/s: a quarter of a second of that is more than the largest window.
+    let largest = Config::default().max_window;
+    assert!(rig.bytes_of(A) > largest - (1 << 20) && rig.bytes_of(A) <= largest, "{}", rig.bytes_of(A));
+    assert!(rig.bytes_of(B) <= 512 << 10, "{}", rig.bytes_of(B));
+    let longest = rig.asked.values().map(|(.., chunks)| chunks.len()).max().unwrap();
+    assert_eq!(longest as u64 * u64::from(CHUNK), Config::default().max_request);
+    assert!(
+        rig.asked.values().all(|(of, _, chunks)| *of == A || chunks.len() == 1),
+        "what is rare, not what is adjacent"
+    );
+}
+
+#[test]
+fn the_limit_in_all_holds_and_a_new_peer_is_asked_all_the_same() {
+    let mut rig = Rig::new(Scheduler::new(Config { max_inflight: 8 << 20, ..Config::default() }, 1));
+    rig.scheduler.handle_artifact(SLOT, index(4000), &ChunkSet::new(4000), 0);
+    rig.connect(A, HaveUpdate::Full);
+    rig.drain();
+    rig.run(&[(A, 1000)], Duration::from_secs(2));
+    assert!(rig.bytes_of(A) <= 8 << 20 && rig.bytes_of(A) >= 7 << 20, "{}", rig.bytes_of(A));
+    rig.connect(B, HaveUpdate::Full);
+    rig.drain();
+    assert!(!rig.chunks_of(B).is_empty());
+}
+
+#[test]
+fn however_low_the_limit_every_peer_has_something_to_do() {
+    let mut rig = Rig::new(Scheduler::new(Config { max_inflight: 1, ..Config::default() }, 1));
+    rig.scheduler.handle_artifact(SLOT, index(20), &ChunkSet::new(20), 0);
+    for peer in [A, B, C] {
+        rig.connect(peer, HaveUpdate::Full);
+    }
+    rig.drain();
+    assert!([A, B, C].iter().all(|peer| rig.chunks_of(*peer).len() == 1));
+}
+
+#[test]
+fn the_chunks_of_a_peer_that_is_lost_go_to_others_and_are_counted() {
+    let mut rig = Rig::with_peers(100, &[A, B]);
+    let lost = rig.chunks_of(A);
+    rig.scheduler.handle_peer_lost(A);
+    rig.asked.retain(|_, (of, ..)| *of != A);
+    rig.drain();
+    rig.run(&[(B, 100)], Duration::from_secs(2));
+    assert!(rig.is_complete());
+    assert_eq!(rig.scheduler.stats().reassigned, lost.len() as u64);
+}
+
+#[test]
+fn the_chunks_of_a_peer_that_stalls_go_to_others_in_time() {
+    let mut rig = Rig::with_peers(400, &[A, B]);
+    rig.run(&[(A, 50), (B, 50)], Duration::from_secs(1));
+    let stuck = rig.chunks_of(A);
+    assert!(!stuck.is_empty());
+    // From here on only B answers; what A had must be asked of it after the timeout, which is 2 s at the least.
+    rig.run(&[(B, 50)], ms(1500));
+    assert_eq!(rig.chunks_of(A), stuck, "given up too early");
+    rig.run(&[(B, 50)], Duration::from_secs(14));
+    assert!(rig.is_complete(), "{} are missing", 400 - rig.events.len());
+    // A was tried again meanwhile.
+    assert!(rig.scheduler.stats().reassigned >= stuck.len() as u64);
+}
+
+#[test]
+fn a_peer_that_stalls_again_and_again_is_asked_less_and_less() {
+    let mut rig = Rig::with_peers(2000, &[A]);
+    let mut stalls = Vec::new();
+    let begin = rig.now;
+    while rig.now - begin < Duration::from_secs(200) {
+        let before = rig.scheduler.stats().stalls;
+        rig.wake_until(rig.now + ms(250));
+        if rig.scheduler.stats().stalls > before {
+            stalls.push(rig.now - begin);
+        }
+    }
+    let gaps: Vec<_> = stalls.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.windows(2).all(|pair| pair[0] <= pair[1] + ms(500)), "{gaps:?}");
+    assert!(gaps.last().unwrap() > &(gaps[0] * 3) && *gaps.last().unwrap() < Duration::from_secs(60), "{gaps:?}");
+    // One that comes round is forgiven: the next rest is as short as the first.
+    rig.run(&[(A, 10)], Duration::from_secs(40));
+    assert!(rig.events.len() > 50);
+    let before = rig.scheduler.stats().stalls;
+    rig.wake_until(rig.now + Duration::from_secs(10));
+    assert!(rig.scheduler.stats().stalls > before + 1, "it is asked again soon");
+}
+
+#[test]
+fn a_chunk_that_comes_late_counts() {
+    let mut rig = Rig::with_peers(3, &[A]);
+    let (id, (_, _, chunks)) = rig.asked.iter().next().map(|(id, asked)| (*id, asked.clone())).unwrap();
+    rig.wake_until(rig.now + Duration::from_secs(6));
+    assert!(rig.cancelled.contains(&id), "it was given up");
+    assert!(rig.scheduler.handle_chunk(rig.now, id, SLOT, chunks[0], ChunkResult::Verified));
+    rig.drain();
+    assert!(rig.events.contains(&Event::Verified { slot: SLOT, index: chunks[0], peer: Some(A) }));
+}
+
+#[test]
+fn a_corrupt_chunk_bans_its_peer_for_good_and_is_fetched_from_another() {
+    let mut rig = Rig::with_peers(50, &[A, B]);
+    let mut of_a = rig.asked.iter().filter(|(_, (of, ..))| *of == A);
+    let (before, chunk) = of_a.next_back().map(|(id, (.., chunks))| (*id, chunks[0])).unwrap();
+    rig.answer(A, ChunkResult::Corrupt);
+    assert_eq!(rig.banned, [A]);
+    // What it had sent before is looked at only now, and is no better.
+    rig.scheduler.handle_chunk(rig.now, before, SLOT, chunk, ChunkResult::Corrupt);
+    rig.drain();
+    assert_eq!(rig.banned, [A], "once");
+    rig.scheduler.handle_peer_lost(A);
+    rig.connect(A, HaveUpdate::Full);
+    rig.drain();
+    assert!(rig.chunks_of(A).is_empty());
+    rig.run(&[(B, 100)], Duration::from_secs(1));
+    assert!(rig.is_complete());
+}
+
+#[test]
+fn a_corrupt_chunk_that_comes_late_bans_too() {
+    let mut rig = Rig::with_peers(3, &[A]);
+    let (id, chunk) = rig.asked.iter().next().map(|(id, (.., chunks))| (*id, chunks[0])).unwrap();
+    rig.wake_until(rig.now + Duration::from_secs(6));
+    rig.scheduler.handle_chunk(rig.now, id, SLOT, chunk, ChunkResult::Corrupt);
+    rig.drain();
+    assert_eq!(rig.banned, [A]);
+}
+
+#[test]
+fn a_busy_peer_is_left_alone_as_long_as_it_asks_for() {
+    let mut rig = Rig::with_peers(100, &[A]);
+    for id in std::mem::take(&mut rig.asked).into_keys() {
+        rig.scheduler.handle_refused(rig.now, id, Refusal::Busy { retry_after_ms: 700 });
+    }
+    rig.wake_until(rig.now + ms(690));
+    assert!(rig.chunks_of(A).is_empty());
+    rig.wake_until(rig.now + ms(20));
+    assert!(!rig.chunks_of(A).is_empty());
+}
+
+#[test]
+fn what_a_peer_turns_out_to_lack_is_not_asked_of_it_until_it_says_that_it_has_it() {
+    let mut rig = Rig::with_peers(2, &[A]);
+    for id in std::mem::take(&mut rig.asked).into_keys() {
+        rig.scheduler.handle_refused(rig.now, id, Refusal::Missing);
+    }
+    rig.wake_until(rig.now + Duration::from_secs(20));
+    for id in std::mem::take(&mut rig.asked).into_keys() {
+        rig.scheduler.handle_refused(rig.now, id, Refusal::Missing);
+    }
+    rig.wake_until(rig.now + Duration::from_secs(20));
+    assert!(rig.asked.is_empty(), "it lacks both");
+    rig.scheduler.handle_have(A, SLOT, HaveUpdate::Add(vec![ChunkRange { start: 1, end: 2 }]));
+    rig.drain();
+    assert_eq!(rig.chunks_of(A), BTreeSet::from([ChunkIndex(1)]));
+}
+
+#[test]
+fn a_request_that_ends_early_is_not_repeated_at_once_for_ever() {
+    let mut rig = Rig::with_peers(50, &[A]);
+    for _ in 0..50 {
+        for id in std::mem::take(&mut rig.asked).into_keys() {
+            rig.scheduler.handle_done(rig.now, id);
+        }
+        rig.drain();
+    }
+    assert!(rig.asked.is_empty(), "it has said of every chunk that it has it, and has delivered none");
+}
+
+#[test]
+fn at_the_end_an_idle_peer_gets_a_second_copy_and_the_other_is_cancelled() {
+    let mut rig = Rig::with_peers(40, &[A]);
+    // A has delivered, and then becomes slow with the last chunks in flight.
+    rig.run(&[(A, 4)], Duration::from_secs(7));
+    while rig.chunks_of(A).len() + rig.events.len() < 40 {
+        rig.answer(A, ChunkResult::Verified);
+    }
+    let last = rig.chunks_of(A);
+    assert!(!last.is_empty());
+    rig.connect(B, HaveUpdate::Full);
+    rig.connect(C, HaveUpdate::Full);
+    rig.drain();
+    let copies = [B, C].map(|peer| rig.chunks_of(peer));
+    assert!(copies.iter().all(|chunks| chunks.len() == 1 && chunks.is_subset(&last)), "{copies:?} of {last:?}");
+    assert_ne!(copies[0], copies[1], "no chunk has three copies");
+    let before = rig.cancelled.len();
+    rig.run(&[(B, 50), (C, 50)], Duration::from_secs(5));
+    assert!(rig.is_complete());
+    assert!(rig.cancelled.len() > before, "A is told not to send the rest");
+}
+
+#[test]
+fn the_rarest_chunks_go_first() {
+    let mut rig = Rig::new(Scheduler::new(Config { max_window: 256 << 10, ..Config::default() }, 1));
+    rig.scheduler.handle_artifact(SLOT, index(100), &ChunkSet::new(100), 0);
+    // Everybody has 0..90, one of them 90..100 as well.
+    for peer in 10..20 {
+        rig.connect(PeerKey(peer), HaveUpdate::Set(set(100, 0..90)));
+    }
+    // Peers that are connected but not asked: A is the only one with room, because the others are busy.
+    rig.drain();
+    for (id, (peer, ..)) in rig.asked.clone() {
+        assert_ne!(peer, A);
+        rig.scheduler.handle_refused(rig.now, id, Refusal::Busy { retry_after_ms: 50_000 });
+    }
+    rig.asked.clear();
+    rig.connect(A, HaveUpdate::Set(set(100, 0..100)));
+    rig.drain();
+    let mut order = Vec::new();
+    while order.len() < 20 {
+        order.extend(rig.asked.values().find(|(of, ..)| *of == A).map(|(.., chunks)| chunks[0].0));
+        rig.answer(A, ChunkResult::Verified);
+    }
+    assert!(order[..10].iter().all(|chunk| *chunk >= 90), "{order:?}");
+    assert!(order.windows(2).any(|pair| pair[1] != pair[0] + 1), "in order of position: {order:?}");
+}
+
+#[test]
+fn clients_with_different_seeds_begin_with_different_chunks() {
+    let first = |seed| {
+        let mut rig = Rig::new(Scheduler::new(Config::default(), seed));
+        rig.scheduler.handle_artifact(SLOT, index(1000), &ChunkSet::new(1000), 0);
+        rig.connect(A, HaveUpdate::Full);
+        rig.drain();
+        rig.chunks_of(A).first().copied().unwrap()
+    };
+    let firsts: BTreeSet<_> = (0..20).map(first).collect();
+    assert!(firsts.len() > 15, "{firsts:?}");
+}
+
+#[test]
+fn a_reader_gets_chunks_in_order_if_it_wants() {
+    let mut rig = Rig::new(Scheduler::with_policy(Config::default(), 1, Box::new(Sequential)));
+    rig.scheduler.handle_artifact(SLOT, index(3000), &ChunkSet::new(3000), 0);
+    rig.connect(A, HaveUpdate::Full);
+    rig.drain();
+    rig.run(&[(A, 1000)], Duration::from_secs(1));
+    let asked = rig.chunks_of(A);
+    let (first, last) = (asked.first().unwrap().0, asked.last().unwrap().0);
+    assert_eq!(asked.len() as u32, last - first + 1, "no gaps");
+}
+
+#[test]
+fn urgent_artifacts_go_first_and_every_artifact_is_reported_once() {
+    let mut rig = Rig::new(Scheduler::new(Config { first_window: 256 << 10, ..Config::default() }, 1));
+    rig.connect(A, HaveUpdate::Full);
+    for (slot, priority, chunks) in [(0, 9, 5), (1, 1, 5), (2, 5, 0), (3, 1, 1)] {
+        let slot = ArtifactSlot(slot);
+        rig.scheduler.handle_artifact(slot, index(chunks), &ChunkSet::new(chunks), priority);
+        rig.scheduler.handle_have(A, slot, HaveUpdate::Full);
+    }
+    rig.drain();
+    while rig.answer(A, ChunkResult::Verified) {}
+    let complete = rig.events.iter().filter_map(|event| match event {
+        Event::ArtifactComplete { slot } => Some(slot.0),
+        _ => None,
+    });
+    // Number 2 is empty, and complete from the start.
+    let complete: Vec<_> = complete.collect();
+    assert!(complete == [2, 1, 3, 0] || complete == [2, 3, 1, 0], "{complete:?}");
+    assert_eq!(rig.events.last(), Some(&Event::Complete));
+}
+
+#[test]
+fn what_is_there_is_not_fetched_again() {
+    let mut rig = Rig::new(Scheduler::new(Config::default(), 1));
+    rig.scheduler.handle_artifact(SLOT, index(100), &set(100, (0..100).filter(|chunk| *chunk != 42)), 0);
+    rig.connect(A, HaveUpdate::Full);
+    rig.drain();
+    assert_eq!(rig.chunks_of(A), BTreeSet::from([ChunkIndex(42)]));
+    rig.answer(A, ChunkResult::Verified);
+    assert!(rig.is_complete());
+}
