@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use phase_core::codec::V1;
+use phase_core::dht::Pointer;
 use phase_core::envelope::{Envelope, Payload};
 use phase_core::import::ImportOptions;
 use phase_core::manifest::{ArtifactEntry, Manifest, Role};
-use phase_core::pointer::Pointer;
 use phase_core::store::{Artifact, FileStore, Store};
 use phase_core::trust::{ChannelRole, RootRole, TrustRoot};
 use phase_core::{Name, SigningKey};

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use phase_core::dht::Pointer;
 use phase_core::envelope::{Envelope, EnvelopeError};
 use phase_core::manifest::Manifest;
 use phase_core::name::NAME_COPIES;
-use phase_core::pointer::Pointer;
 use phase_core::store::StoreError;
 use phase_core::trust::TrustError;
-use phase_core::{Cid, Failure, Name};
+use phase_core::{Cid, Fails, Failure, Name};
 use phase_node::{ConnectError, FoundProvider, NodeHandle, PeerId, QueryError, QueryReport, Source};
 use phase_protocol::wire::Refusal;
 use phase_transfer::{HeadAnswer, LinkError, PeerLink};
@@ -417,14 +417,21 @@ pub enum ResolveError {
     Store(#[from] StoreError),
 }
 
-impl ResolveError {
-    /// The kind of failure, for exit codes.
-    pub fn failure(&self) -> Failure {
+impl Fails for ResolveError {
+    fn failure(&self) -> Failure {
         match self {
             Self::NotFound { .. } => Failure::NotFound,
             Self::Silent { .. } => Failure::Network,
             Self::NoneValid { .. } | Self::Rollback { .. } => Failure::Untrusted,
             Self::Store(error) => error.failure(),
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotFound { .. } => Some("check the name; a provider needs some seconds to announce a new release"),
+            Self::NoneValid { .. } => Some("is this the root that the publisher signs with?"),
+            _ => None,
         }
     }
 }

@@ -225,6 +225,7 @@ fn word_of(bytes: &[u8]) -> u64 {
 
 /// Why bytes are not the bitmap of a [`ChunkSet`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ChunkSetError {
     /// Too short or too long for the number of chunks.
     #[error("bitmap of {found} bytes, expected {expected}")]

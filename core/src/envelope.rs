@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cid::Cid;
 use crate::codec::{DecodeError, from_dag_cbor_exact, from_dag_cbor_open, to_dag_cbor};
-use crate::failure::Failure;
+use crate::failure::{Fails, Failure};
 use crate::index::MAX_BLOCK_LEN;
 use crate::keys::{KeyId, PublicKey, SigningKey};
 
@@ -221,6 +221,7 @@ fn invalid<P: Payload>(error: P::Invalid) -> EnvelopeError {
 
 /// Why an envelope cannot be made, read or trusted.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EnvelopeError {
     /// Longer than [`MAX_ENVELOPE_LEN`], or than what it is part of permits.
     #[error("envelope of {len} bytes is too large: at most {max}")]
@@ -287,9 +288,8 @@ pub enum EnvelopeError {
     },
 }
 
-impl EnvelopeError {
-    /// What kind of failure this is.
-    pub fn failure(&self) -> Failure {
+impl Fails for EnvelopeError {
+    fn failure(&self) -> Failure {
         match self {
             Self::Signatures { .. } => Failure::Untrusted,
             _ => Failure::Input,

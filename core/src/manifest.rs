@@ -179,6 +179,7 @@ fn check_artifacts(artifacts: &[ArtifactEntry]) -> Result<(), ManifestError> {
 
 /// Why a manifest makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ManifestError {
     /// No artifacts, or too many.
     #[error("{0} artifacts: a manifest lists 1 to {MAX_ARTIFACTS}")]
@@ -284,7 +285,7 @@ mod tests {
         );
         assert_eq!(
             change(|m| {
-                let hash = crate::HashAlgorithm::Blake3;
+                let hash = crate::cid::HashAlgorithm::Blake3;
                 m.artifacts[0].cid = Cid::new(Codec::Raw, hash, hash.digest(b"chunk"));
             }),
             Err(ManifestError::NotAnIndex(name("vmlinuz")))

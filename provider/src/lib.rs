@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use phase_core::Failure;
 use phase_core::store::{FileStore, ProviderLock, StoreError};
+use phase_core::{Fails, Failure};
 use phase_node::bootstrap::{BootstrapPeer, BootstrapSource, RememberedPeers};
 use phase_node::{CONTACT_INTERVAL, DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, PeerId};
 use phase_transfer::catalog::Catalog;
@@ -217,13 +217,21 @@ pub enum ProviderError {
     Worker(String),
 }
 
-impl ProviderError {
-    /// The kind of failure, for exit codes.
-    pub fn failure(&self) -> Failure {
+impl Fails for ProviderError {
+    fn failure(&self) -> Failure {
         match self {
             Self::Store(error) => error.failure(),
             Self::Node(_) | Self::Http { .. } => Failure::Network,
             Self::Worker(_) => Failure::Other,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(StoreError::ProviderRunning { .. }) => {
+                Some("one provider serves a store; stop the other one, or give this one another store")
+            }
+            _ => None,
         }
     }
 }

@@ -9,9 +9,8 @@ mod pointer;
 use std::time::Duration;
 
 use clap::Subcommand;
-use phase_cli::{self as cli, Fault, NodeArgs, Signals};
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, Signals};
 use phase_client::Client;
-use phase_core::failure::EXIT_CODES;
 use phase_core::{DhtKey, Failure};
 use phase_node::{NodeHandle, PeerId, QueryError};
 use serde_json::json;

@@ -11,8 +11,7 @@ mod stats;
 mod values;
 
 use clap::Subcommand;
-use phase_cli::{Fault, NodeArgs};
-use phase_core::failure::EXIT_CODES;
+use phase_cli::{EXIT_CODES, Fault, NodeArgs};
 use phase_core::{DhtKey, DhtKeyError};
 use phase_node::PeerId;
 

@@ -5,8 +5,7 @@ mod show;
 
 use std::path::{Path, PathBuf};
 
-use phase_cli::Fault;
-use phase_core::failure::EXIT_CODES;
+use phase_cli::{EXIT_CODES, Fault};
 use phase_core::store::{FileStore, Store};
 use phase_core::{Cid, Codec, Failure};
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use phase_cli::{self as cli, Fault};
 use phase_core::envelope::Envelope;
 use phase_core::manifest::Manifest;
-use phase_core::trust::TrustedTime;
+use phase_core::time::TrustedTime;
 use phase_core::{Label, Name};
 use serde_json::{Value, json};
 

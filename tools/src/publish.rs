@@ -6,14 +6,14 @@
 
 use std::path::PathBuf;
 
-use phase_cli::{self as cli, Bytes, Fault, Rate};
+use phase_cli::{self as cli, Bytes, EXIT_CODES, Fault, Rate};
 use phase_core::codec::V1;
+use phase_core::dht::Pointer;
 use phase_core::envelope::Envelope;
-use phase_core::failure::EXIT_CODES;
 use phase_core::manifest::Manifest;
-use phase_core::pointer::Pointer;
 use phase_core::store::{FileStore, Store};
-use phase_core::trust::{TrustRoot, TrustedTime};
+use phase_core::time::TrustedTime;
+use phase_core::trust::TrustRoot;
 use phase_core::{Cid, Failure, Label, Name, SigningKey};
 use serde_json::json;
 

@@ -150,7 +150,7 @@ impl Plan {
     /// Imports every file.
     pub(crate) fn import(self, store: &dyn Store, output: &Output) -> Result<Imported, Fault> {
         let began = crate::progress::now();
-        let options = ImportOptions { mode: self.mode, ..ImportOptions::default() };
+        let options = ImportOptions::default().with_mode(self.mode);
         let imported = import::import(store, &self.sources, &options, output)?;
         let entry = |(source, artifact): (Source, Arc<dyn Artifact>)| ArtifactEntry {
             role: source.role,

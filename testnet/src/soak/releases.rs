@@ -90,7 +90,7 @@ impl Releases {
         for (position, bytes) in self.files[number].iter().enumerate() {
             std::fs::write(&source, bytes).map_err(SoakError::Folder)?;
             let chunker = if number == 1 { SMALL_CHUNKS } else { ChunkerParams::default() };
-            let artifact = store.import(&source, &ImportOptions { chunker, ..Default::default() }, &mut |_| {})?;
+            let artifact = store.import(&source, &ImportOptions::default().with_chunker(chunker), &mut |_| {})?;
             entries.push(entry(position.to_string().parse().expect("digits"), artifact.as_ref()));
             let sha256 = HashAlgorithm::Sha2_256.digest(bytes);
             contents.push(Content { cid: artifact.cid(), index: artifact.index().clone(), sha256 });

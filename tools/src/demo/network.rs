@@ -8,11 +8,12 @@ use std::time::Duration;
 use phase_cli as cli;
 use phase_client::{Client, StartError, Trust};
 use phase_core::codec::V1;
+use phase_core::dht::Pointer;
 use phase_core::envelope::{Envelope, EnvelopeError};
 use phase_core::manifest::{ArtifactEntry, Manifest, Role};
-use phase_core::pointer::Pointer;
 use phase_core::store::{FileStore, Store, StoreError};
-use phase_core::trust::{ChannelRole, RootRole, TrustError, TrustRoot, TrustedTime};
+use phase_core::time::TrustedTime;
+use phase_core::trust::{ChannelRole, RootRole, TrustError, TrustRoot};
 use phase_core::{ImportMode, ImportOptions, Name, SigningKey};
 use phase_node::bootstrap::BootstrapPeer;
 use phase_node::{Multiaddr, NodeConfig, PeerId};
@@ -180,7 +181,7 @@ impl Publisher {
     /// Imports the files in place, signs a manifest of them, and sets the name.
     fn publish(&self, files: &[super::files::Source], store: &Path) -> Result<(), NetworkError> {
         let store = FileStore::open(store)?;
-        let options = ImportOptions { mode: ImportMode::Reference, ..ImportOptions::default() };
+        let options = ImportOptions::default().with_mode(ImportMode::Reference);
         let mut artifacts = Vec::new();
         for file in files {
             let artifact = store.import(&file.path, &options, &mut |_| {})?;

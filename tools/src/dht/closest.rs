@@ -2,8 +2,7 @@
 
 use std::str::FromStr;
 
-use phase_cli::{Fault, NodeArgs, printable};
-use phase_core::failure::EXIT_CODES;
+use phase_cli::{EXIT_CODES, Fault, NodeArgs, printable};
 use phase_core::{DhtKey, Failure};
 use phase_node::{FoundProvider, PeerId};
 use serde_json::{Value, json};

@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use phase_cli::{self as cli, Fault, NodeArgs, printable};
-use phase_core::failure::EXIT_CODES;
-use phase_core::trust::TrustedTime;
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, printable};
+use phase_core::time::TrustedTime;
 use phase_core::{DhtKey, Failure};
 use phase_node::{FoundValue, NodeHandle, QueryError, QueryReport};
 use serde_json::{Value as Json, json};

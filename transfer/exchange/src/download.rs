@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId};
 use phase_core::store::StoreError;
-use phase_core::{ArtifactIndex, Cid, Failure};
+use phase_core::{ArtifactIndex, Cid, Fails, Failure};
 use phase_node::{ConnectError, NodeHandle};
 use phase_protocol::scheduler::{self, Order};
 use tokio::sync::{mpsc, watch};
@@ -166,9 +166,8 @@ pub enum DownloadError {
     Worker(String),
 }
 
-impl DownloadError {
-    /// The kind of failure, for exit codes.
-    pub fn failure(&self) -> Failure {
+impl Fails for DownloadError {
+    fn failure(&self) -> Failure {
         match self {
             Self::Store(error) => error.failure(),
             Self::Stalled { .. } => Failure::Network,

@@ -107,7 +107,7 @@ pub(crate) fn manifest(artifacts: Vec<ArtifactEntry>) -> Manifest {
 /// Imports files, in small chunks so that small files have many.
 pub(crate) fn import(store: &FileStore, folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> Vec<ArtifactEntry> {
     let chunker = ChunkerParams::new(4 << 10, 16 << 10, 64 << 10).unwrap();
-    let options = ImportOptions { chunker, ..ImportOptions::default() };
+    let options = ImportOptions::default().with_chunker(chunker);
     let source = folder.join("source");
     let entries = files.iter().map(|(filename, bytes)| {
         std::fs::write(&source, bytes).unwrap();

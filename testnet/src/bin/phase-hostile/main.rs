@@ -8,9 +8,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use phase_cli as cli;
-use phase_cli::{Fault, NodeArgs, Signals};
+use phase_cli::{EXIT_CODES, Fault, NodeArgs, Signals};
 use phase_core::Failure;
-use phase_core::failure::EXIT_CODES;
 use phase_node::Multiaddr;
 use phase_testnet::docker::scenario::Harm;
 

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::key::DhtKey;
+use super::record::{self, DhtRecord, MAX_RECORD_LEN};
 use crate::cid::{Cid, Codec};
 use crate::codec::V1;
-use crate::dht_key::DhtKey;
 use crate::envelope::{Envelope, EnvelopeError, Payload};
 use crate::name::Name;
-use crate::record::{self, DhtRecord, MAX_RECORD_LEN};
 
 /// The most bytes of an encoded pointer with its signatures.
 pub const MAX_POINTER_LEN: usize = MAX_RECORD_LEN;
@@ -91,6 +91,7 @@ impl DhtRecord for Pointer {
 
 /// Why a pointer record makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PointerError {
     /// It expires before it begins.
     #[error("it expires before it is issued")]
