@@ -94,6 +94,21 @@ impl Envelope {
         Ok(Self { payload, signatures: Vec::new() })
     }
 
+    /// An envelope that each of `keys` has signed.
+    ///
+    /// # Errors
+    /// As [`Envelope::unsigned`] and [`Envelope::sign`].
+    pub fn signed<'a, P: Payload>(
+        payload: &P,
+        keys: impl IntoIterator<Item = &'a SigningKey>,
+    ) -> Result<Self, EnvelopeError> {
+        let mut envelope = Self::unsigned(payload)?;
+        for key in keys {
+            envelope.sign::<P>(key)?;
+        }
+        Ok(envelope)
+    }
+
     /// Signs with one key, in place of an earlier signature by it.
     ///
     /// # Errors

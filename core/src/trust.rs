@@ -58,6 +58,27 @@ pub struct TrustRoot {
 }
 
 impl TrustRoot {
+    /// The first root of a publisher with one key, which alone signs manifests and pointers of `channels` and the next
+    /// root.
+    pub fn of_one_key(
+        key: PublicKey,
+        channels: impl IntoIterator<Item = Label>,
+        issued_at: u64,
+        expires_at: u64,
+    ) -> Self {
+        let keys = BTreeSet::from([key.id()]);
+        let role = ChannelRole { keys: keys.clone(), threshold: 1, pointer_keys: keys.clone() };
+        Self {
+            v: V1,
+            version: 1,
+            issued_at,
+            expires_at,
+            keys: BTreeMap::from([(key.id(), key)]),
+            root: RootRole { keys, threshold: 1 },
+            channels: channels.into_iter().map(|channel| (channel, role.clone())).collect(),
+        }
+    }
+
     /// Reads the root that the operator hands to a client. That it is the right one, the operator vouches
     /// for; its own signatures are checked, so that a damaged or half signed one is noticed.
     ///

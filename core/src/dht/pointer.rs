@@ -7,6 +7,7 @@ use super::record::{self, DhtRecord, MAX_RECORD_LEN};
 use crate::cid::{Cid, Codec};
 use crate::codec::V1;
 use crate::envelope::{Envelope, EnvelopeError, Payload};
+use crate::manifest::Manifest;
 use crate::name::Name;
 
 /// The most bytes of an encoded pointer with its signatures.
@@ -38,6 +39,20 @@ pub struct Pointer {
 }
 
 impl Pointer {
+    /// A pointer to the manifest with this CID, without urls. It expires with the manifest, not earlier: providers renew
+    /// the record in the DHT without a key.
+    pub fn to(manifest: &Manifest, cid: Cid, issued_at: u64) -> Self {
+        Self {
+            v: V1,
+            name: manifest.name(),
+            manifest: Some(cid),
+            version: manifest.version,
+            issued_at,
+            expires_at: manifest.expires_at,
+            urls: Vec::new(),
+        }
+    }
+
     /// Reads the envelope of a pointer as it comes from the DHT or a peer.
     ///
     /// # Errors

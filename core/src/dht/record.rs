@@ -41,9 +41,7 @@ pub trait DhtRecord: Payload {
         if let Some(expected) = self.dht_key().owner().filter(|owner| *owner != key.id()) {
             return Err(RecordError::Signer { found: key.id(), expected });
         }
-        let mut envelope = Envelope::unsigned(self)?;
-        envelope.sign::<Self>(key)?;
-        let bytes = envelope.encode();
+        let bytes = Envelope::signed(self, [key])?.encode();
         if bytes.len() > MAX_RECORD_LEN {
             return Err(EnvelopeError::TooLarge { len: bytes.len(), max: MAX_RECORD_LEN }.into());
         }
