@@ -35,7 +35,7 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use phase_client::{FetchError, ResolveError, StartError};
-use phase_core::StoreError;
+use phase_core::{PublishError, StoreError};
 use phase_node::{Multiaddr, TransportConfig};
 use phase_provider::ProviderError;
 use tokio::sync::watch;
@@ -133,6 +133,9 @@ pub enum SoakError {
     /// A store.
     #[error("cannot publish")]
     Store(#[from] StoreError),
+    /// What is published.
+    #[error("cannot publish")]
+    Publish(#[from] PublishError),
     /// A provider.
     #[error("a provider does not start")]
     Provider(#[from] ProviderError),

@@ -6,7 +6,6 @@ mod dht;
 mod envelopes;
 mod fetch;
 mod files;
-mod import;
 mod inspect;
 mod key;
 mod manifest;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use phase_core::{Cid, Digest, FileStore, ImportOptions, Name, SigningKey, Store, StoreError};
+use phase_core::{Cid, Digest, FileStore, ImportOptions, Name, PublishError, SigningKey, Store, StoreError};
 
 use super::record::ArtifactRecord;
 use super::scenario::{Artifact, Kind};
@@ -45,6 +45,9 @@ pub enum ReleaseError {
     /// The store.
     #[error("cannot publish")]
     Store(#[from] StoreError),
+    /// The release.
+    #[error("cannot publish")]
+    Publish(#[from] PublishError),
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> ReleaseError {
