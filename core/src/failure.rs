@@ -5,7 +5,7 @@ use std::error::Error;
 /// What kind of thing went wrong, as far as the caller's next step depends on it.
 ///
 /// Every error enum of an operation says its kind with [`Fails::failure`]. The command lines give each kind an exit
-/// code of its own.
+/// code, so matches on it are exhaustive: a new kind is a change for each of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// Anything that has no kind of its own.
