@@ -10,10 +10,14 @@
 //! machines over libp2p streams, the simulator drives them in virtual time.
 
 mod have_interval;
+mod have_update;
 mod peer;
+mod request_id;
 pub mod scheduler;
 pub mod upload;
 pub mod wire;
 
 pub use have_interval::{MAX_HAVE_INTERVAL, MIN_HAVE_INTERVAL, have_interval};
+pub use have_update::HaveUpdate;
 pub use peer::PeerKey;
+pub use request_id::RequestId;

@@ -1,21 +1,23 @@
 //! The loop around the scheduler: actions, events, timer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::PeerId;
-use phase_core::ChunkRange;
 use phase_core::store::{Partial, StoreError};
-use phase_protocol::PeerKey;
-use phase_protocol::scheduler::{Action, ArtifactSlot, ChunkResult, Event, HaveUpdate, RequestId, Scheduler};
+use phase_core::{ChunkIndex, ChunkRange, Cid};
+use phase_protocol::scheduler::{Action, Arrival, ArtifactSlot, ChunkResult, End, Event, Scheduler};
+use phase_protocol::{HaveUpdate, PeerKey, RequestId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::buffers::Buffer;
 use crate::catalog::Catalog;
 use crate::download::jobs::{self, Known, Opened, Outcome, Received, Written};
-use crate::download::peers::{End, Peers};
+use crate::download::peers::Peers;
 use crate::download::report::{PeerReport, Progress, Report, Verdict};
 use crate::download::stage::Stage;
 use crate::download::{Config, DownloadError, Inputs, Wanted};
@@ -33,6 +35,8 @@ pub(super) struct Driver {
     catalog: Arc<Catalog>,
     config: Config,
     wanted: Arc<Vec<Wanted>>,
+    /// The position of each artifact in `wanted`.
+    slots: BTreeMap<Cid, ArtifactSlot>,
     /// Chunks that are in the store already.
     known: Arc<Known>,
     stages: Vec<Stage>,
@@ -76,6 +80,7 @@ impl Driver {
         Self {
             catalog,
             stages: wanted.iter().map(|_| Stage::Waiting).collect(),
+            slots: wanted.iter().enumerate().map(|(position, wanted)| (wanted.cid, slot_of(position))).collect(),
             wanted: Arc::new(wanted),
             known: Arc::default(),
             next: 0,
@@ -156,7 +161,7 @@ impl Driver {
         while let Some(action) = self.scheduler.poll_action(Instant::now().into_std()) {
             match action {
                 Action::Request { id, peer, slot, ranges } => self.request(id, peer, slot, ranges),
-                Action::Cancel { id, peer } => self.peers.cancel(peer, id),
+                Action::Cancel { id, peer } => self.cancel(peer, id),
                 Action::Drop { peer } => {
                     self.drop_peer(peer, Verdict::Lost("not needed: others are better".to_owned()))
                 }
@@ -177,8 +182,17 @@ impl Driver {
 
     fn request(&mut self, id: RequestId, peer: PeerKey, slot: ArtifactSlot, ranges: Vec<ChunkRange>) {
         let artifact = self.wanted[slot.0 as usize].cid;
-        if let Err(error) = self.peers.request(peer, id, slot, artifact, ranges) {
+        let sent = self.peers.link(peer).map_or(Err(LinkError::Ended), |link| link.request(id, artifact, ranges));
+        if let Err(error) = sent {
             self.drop_peer(peer, Verdict::of(&error));
+        }
+    }
+
+    /// Tells a peer that nothing further of a request is wanted. The request still ends.
+    fn cancel(&self, peer: PeerKey, id: RequestId) {
+        if let Some(link) = self.peers.link(peer) {
+            // A link that cannot take it is dead and says so itself.
+            let _ = link.cancel(id);
         }
     }
 
@@ -305,31 +319,24 @@ impl Driver {
     }
 
     fn handle_batch(&mut self, batch: &mut Vec<(PeerId, LinkEvent)>) {
+        let now = Instant::now().into_std();
         let mut chunks = Vec::new();
         for (peer, event) in batch.drain(..) {
             let Some(key) = self.peers.key_of(&peer) else { continue };
             match event {
-                LinkEvent::Chunk { request, slot, index, bytes } => {
-                    if let Stage::Active { partial, .. } = &self.stages[slot.0 as usize] {
-                        let partial = partial.clone();
-                        self.peers.note_arrival(key, request);
-                        chunks.push(Received { peer: key, request, slot, index, bytes, partial });
-                    } else {
-                        self.report.duplicate_bytes += bytes.len() as u64;
-                    }
-                }
-                LinkEvent::Done { request } => self.handle_end(key, request, End::Done),
-                LinkEvent::Refused { request, refusal } => self.handle_end(key, request, End::Refused(refusal)),
-                LinkEvent::Have { slot, update } => {
-                    if let Stage::Active { .. } = &self.stages[slot.0 as usize] {
+                LinkEvent::Chunk { id, index, bytes } => chunks.extend(self.handle_arrival(key, id, index, bytes)),
+                LinkEvent::Done { id } => self.scheduler.handle_end(now, id, End::Done),
+                LinkEvent::Refused { id, refusal } => self.scheduler.handle_end(now, id, End::Refused(refusal)),
+                LinkEvent::Have { artifact, update } => {
+                    if let Some(slot) = self.active_slot(&artifact) {
                         if let HaveUpdate::Add(_) = update {
                             self.peers.note_told(key, slot);
                         }
                         self.scheduler.handle_have(key, slot, update);
                     }
                 }
-                LinkEvent::HaveNoMore { slot } => {
-                    if let Stage::Active { .. } = &self.stages[slot.0 as usize] {
+                LinkEvent::HaveNoMore { artifact } => {
+                    if let Some(slot) = self.active_slot(&artifact) {
                         self.peers.note_quiet(key, slot, Instant::now());
                     }
                 }
@@ -342,20 +349,31 @@ impl Driver {
         }
     }
 
-    fn handle_end(&mut self, peer: PeerKey, request: RequestId, end: End) {
-        self.peers.note_end(peer, request, end);
-        self.tell_end(peer, request);
+    /// A chunk has come: to be verified and written, unless it is of no use. A peer that did not owe it is cut off.
+    fn handle_arrival(&mut self, peer: PeerKey, id: RequestId, index: ChunkIndex, bytes: Buffer) -> Option<Received> {
+        let slot = match self.scheduler.handle_arrival(peer, id, index) {
+            Arrival::Owed(slot) => slot,
+            Arrival::Late => {
+                self.report.duplicate_bytes += bytes.len() as u64;
+                return None;
+            }
+            Arrival::NotOwed => {
+                self.drop_peer(peer, Verdict::of(&LinkError::Unexpected));
+                return None;
+            }
+        };
+        if let Stage::Active { partial, .. } = &self.stages[slot.0 as usize] {
+            return Some(Received { peer, request: id, slot, index, bytes, partial: partial.clone() });
+        }
+        self.report.duplicate_bytes += bytes.len() as u64;
+        self.scheduler.handle_chunk(Instant::now().into_std(), id, slot, index, ChunkResult::Unneeded);
+        None
     }
 
-    /// Tells the scheduler of the end of a request once all that arrived for it has been looked at.
-    fn tell_end(&mut self, peer: PeerKey, request: RequestId) {
-        match self.peers.take_end(peer, request) {
-            Some(End::Done) => self.scheduler.handle_done(Instant::now().into_std(), request),
-            Some(End::Refused(refusal)) => {
-                self.scheduler.handle_refused(Instant::now().into_std(), request, refusal);
-            }
-            None => {}
-        }
+    /// The slot of an artifact that is being fetched.
+    fn active_slot(&self, artifact: &Cid) -> Option<ArtifactSlot> {
+        let slot = *self.slots.get(artifact)?;
+        matches!(self.stages[slot.0 as usize], Stage::Active { .. }).then_some(slot)
     }
 
     fn handle_written(&mut self, written: Written) -> Result<(), DownloadError> {
@@ -365,18 +383,12 @@ impl Driver {
             Ok(true) => ChunkResult::Verified,
             Ok(false) => ChunkResult::Corrupt,
             // Its artifact was finished by another copy meanwhile.
-            Err(StoreError::Finished(_)) => {
-                self.peers.note_looked_at(peer, request);
-                self.tell_end(peer, request);
-                return Ok(());
-            }
+            Err(StoreError::Finished(_)) => ChunkResult::Unneeded,
             Err(error) => return Err(error.into()),
         };
         let fresh = self.scheduler.handle_chunk(now.into_std(), request, slot, index, result);
-        self.peers.note_looked_at(peer, request);
-        self.tell_end(peer, request);
         if !fresh {
-            self.report.duplicate_bytes += if result == ChunkResult::Verified { len } else { 0 };
+            self.report.duplicate_bytes += if result == ChunkResult::Corrupt { 0 } else { len };
             return Ok(());
         }
         if let Stage::Active { changed, dirty, .. } = &mut self.stages[slot.0 as usize] {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use phase_core::store::{Artifact, Partial, Store, StoreError};
 use phase_core::{ChunkIndex, Cid, Digest};
-use phase_protocol::PeerKey;
-use phase_protocol::scheduler::{ArtifactSlot, RequestId};
+use phase_protocol::scheduler::ArtifactSlot;
+use phase_protocol::{PeerKey, RequestId};
 
 use crate::buffers::Buffer;
 use crate::catalog::Catalog;
