@@ -4,6 +4,7 @@ use phase_core::index::IndexError;
 use phase_core::store::StoreError;
 use phase_core::{Cid, Fails, Failure};
 use phase_transfer::download::DownloadError;
+use tokio::task::JoinError;
 
 /// Why a fetch ended without everything.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +49,8 @@ pub enum FetchError {
     #[error("cannot store what was fetched")]
     Store(#[from] StoreError),
     /// A task panicked.
-    #[error("a worker failed: {0}")]
-    Worker(String),
+    #[error("a worker failed")]
+    Worker(#[source] JoinError),
 }
 
 impl Fails for FetchError {

@@ -178,7 +178,7 @@ struct Opened {
 impl Opened {
     async fn open(folder: PathBuf) -> Result<Self, ProviderError> {
         let opened = tokio::task::spawn_blocking(move || Self::read(&folder)).await;
-        Ok(opened.map_err(|error| ProviderError::Worker(error.to_string()))??)
+        Ok(opened.map_err(ProviderError::Worker)??)
     }
 
     fn read(folder: &Path) -> Result<Self, StoreError> {
@@ -213,8 +213,8 @@ pub enum ProviderError {
         source: io::Error,
     },
     /// A task panicked.
-    #[error("a worker failed: {0}")]
-    Worker(String),
+    #[error("a worker failed")]
+    Worker(#[source] tokio::task::JoinError),
 }
 
 impl Fails for ProviderError {
