@@ -292,8 +292,8 @@ fn a_request_ends_after_all_that_came_for_it_was_looked_at() {
 
 #[test]
 fn the_end_that_had_to_wait_makes_missing_what_did_not_come() {
-    let mut rig = Rig::with_peers(50, &[A]);
-    rig.run(&[(A, 50)], ms(500));
+    let mut rig = Rig::with_peers(1000, &[A]);
+    rig.run(&[(A, 200)], Duration::from_secs(1));
     let (id, (_, _, chunks)) = rig.asked.iter().find(|(_, (.., chunks))| chunks.len() > 1).unwrap();
     let (id, chunks) = (*id, chunks.clone());
     assert_eq!(rig.scheduler.handle_arrival(A, id, chunks[0]), Arrival::Owed(SLOT));
