@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use phase_core::{Fails, Failure};
 use phase_core::store::StoreError;
+use phase_core::{Fails, Failure};
 use tokio::task::JoinError;
 
 use crate::download::report::Report;
@@ -37,7 +37,6 @@ pub enum DownloadError {
 }
 
 impl Fails for DownloadError {
-
     fn failure(&self) -> Failure {
         match self {
             Self::Store(error) => error.failure(),
