@@ -9,7 +9,7 @@ use phase_core::dht::DhtRecord as _;
 use phase_core::{Authority, DhtKey, Name, SigningKey};
 use phase_node::bootstrap::BootstrapPeer;
 
-use super::{Announcement, Announcing, announce};
+use crate::advertise::announcement::{Announcement, Announcing, announce};
 use crate::network;
 use crate::output::Output;
 

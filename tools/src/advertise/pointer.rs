@@ -12,7 +12,7 @@ use phase_core::time::TrustedTime;
 use phase_core::trust::TrustRoot;
 use phase_core::{Cid, DhtKey, Failure, Name, SigningKey};
 
-use super::{Announcement, Announcing, announce};
+use crate::advertise::announcement::{Announcement, Announcing, announce};
 use crate::envelopes;
 use crate::output::Output;
 

@@ -8,7 +8,7 @@ use phase_node::{FoundProvider, PeerId};
 use serde_json::{Value, json};
 
 use super::distance::{Distance, Position};
-use super::{KEYS, parse_key};
+use super::key::{KEYS, parse_key};
 use crate::network;
 use crate::output::Output;
 

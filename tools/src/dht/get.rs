@@ -8,8 +8,8 @@ use phase_core::{DhtKey, Failure};
 use phase_node::{FoundValue, NodeHandle, QueryError, QueryReport};
 use serde_json::{Value as Json, json};
 
+use super::key::{KEYS, parse_key};
 use super::values::{self, Content, Value, Verdict};
-use super::{KEYS, parse_key};
 use crate::output::Output;
 use crate::{network, view};
 
