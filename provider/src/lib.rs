@@ -1,6 +1,27 @@
 //! A provider: serves a store to peers and announces what is in it.
 //!
 //! A provider without any release is a bootstrap node: it stores DHT records for others and tells nodes of each other.
+//!
+//! # Example
+//!
+//! ```
+//! use phase_node::{NodeConfig, Role};
+//! use phase_provider::{Provider, ProviderConfig};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! // A DHT server on any free port of this machine, without first peers: the first node of its network.
+//! let node = NodeConfig::in_dht(Role::Server, vec!["/ip4/127.0.0.1/tcp/0".parse()?], Vec::new());
+//! let provider = Provider::start(ProviderConfig::new(folder.path().join("store"), node)).await?;
+//! // Clients are given these addresses; what is published into the store from now on is announced.
+//! for address in provider.addresses().await {
+//!     println!("{address}");
+//! }
+//! provider.stop().await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod announce;
 mod contact;

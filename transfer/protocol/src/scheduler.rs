@@ -42,7 +42,7 @@ pub use config::Config;
 pub use message::{Action, Arrival, ArtifactSlot, BanReason, ChunkResult, End, Event, Stats};
 use peers::Peer;
 pub use policy::{Order, OrderError, Policy, Random, RarestFirst, Sequential};
-use requests::Requests;
+use requests::{GivenUp, Requests};
 use score::Scores;
 
 /// Decides what to ask of whom; see the [module](self).
@@ -373,7 +373,7 @@ impl Scheduler {
     /// Gives a request up; what it had in flight is missing, unless another request has it too. Returns how many
     /// chunks are missing because of that.
     fn take_back(&mut self, id: RequestId) -> u32 {
-        let Some((peer, slot, pending)) = self.requests.give_up(id) else { return 0 };
+        let Some(GivenUp { peer, slot, pending }) = self.requests.give_up(id) else { return 0 };
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.inflight -= pending.iter().map(|(_, len)| len).sum::<u64>();
         }

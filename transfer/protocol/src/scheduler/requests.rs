@@ -68,6 +68,14 @@ pub(super) struct Delivery {
     pub(super) first_after: Option<(Duration, u64)>,
 }
 
+/// What a request that was given up leaves.
+pub(super) struct GivenUp {
+    pub(super) peer: PeerKey,
+    pub(super) slot: ArtifactSlot,
+    /// Chunks that were pending, and their lengths.
+    pub(super) pending: Vec<(ChunkIndex, u64)>,
+}
+
 /// All requests by their id.
 pub(super) struct Requests {
     by_id: BTreeMap<RequestId, Request>,
@@ -206,19 +214,18 @@ impl Requests {
         Some((bytes, request.pending.is_empty()))
     }
 
-    /// Nothing is expected of a request any more, but its peer has not ended it. Returns its peer, its artifact and what was
-    /// pending; `None` if it is not open.
-    pub(super) fn give_up(&mut self, id: RequestId) -> Option<(PeerKey, ArtifactSlot, Vec<(ChunkIndex, u64)>)> {
+    /// Nothing is expected of a request any more, but its peer has not ended it. `None` if it is not open.
+    pub(super) fn give_up(&mut self, id: RequestId) -> Option<GivenUp> {
         let request = self.by_id.get_mut(&id).filter(|request| !request.is_given_up)?;
         request.is_given_up = true;
         self.inflight -= request.bytes();
-        let given_up = (request.peer, request.slot, std::mem::take(&mut request.pending));
+        let (peer, slot, pending) = (request.peer, request.slot, std::mem::take(&mut request.pending));
         self.given_up += 1;
         if self.given_up > MAX_GIVEN_UP {
             let oldest = self.by_id.iter().find(|(_, request)| request.is_given_up).map(|(id, _)| *id);
             oldest.into_iter().for_each(|id| self.forget(id));
         }
-        Some(given_up)
+        Some(GivenUp { peer, slot, pending })
     }
 
     /// Forgets a request that was given up: its peer has ended it, or has gone.
