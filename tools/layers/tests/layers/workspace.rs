@@ -46,3 +46,13 @@ fn no_files_of_a_crate_depend_on_each_other() {
         listed(&circles)
     );
 }
+
+/// Without it the first handshake of every process takes 80 ms of processor time: docs/design/transport.md.
+#[test]
+fn aws_lc_is_built_without_jitter_entropy() {
+    assert_eq!(
+        option_env!("AWS_LC_SYS_NO_JITTER_ENTROPY"),
+        Some("1"),
+        "the [env] of .cargo/config.toml is not in effect"
+    );
+}
