@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::arrows::{Arrows, Circle};
 use crate::error::LayersError;
-use crate::module_tree::{ModuleId, ModuleTree};
+use crate::module_tree::{ModuleId, ModuleTree, Tests};
 use crate::resolve::{Named, resolve};
 use crate::workspace::Workspace;
 
@@ -46,7 +46,7 @@ impl CrateArrows {
     ///
     /// If a source file cannot be read or parsed.
     pub fn read(root: &Path, base: &Path) -> Result<Self, LayersError> {
-        let tree = ModuleTree::read(root)?;
+        let tree = ModuleTree::read(root, Tests::LeftOut)?;
         let mut arrows = Self::default();
         for (from, module) in tree.iter() {
             let used = module.imports.iter().filter(|import| import.name.is_some() && !import.is_reexport);

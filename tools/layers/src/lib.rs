@@ -4,10 +4,12 @@
 //!   which, and a list of packages that must not be in a dependency tree.
 //! - [`files`]: no circle between the files of one crate. An arrow leads from file A to file B if A names an item that B
 //!   defines.
+//! - [`dependencies`]: no dependency that the code does not name.
 //!
-//! The tests of this package apply both to the workspace it is part of.
+//! The tests of this package apply all of it to the workspace it is part of.
 
 mod arrows;
+pub mod dependencies;
 mod error;
 pub mod files;
 mod module_tree;

@@ -12,9 +12,19 @@ use crate::names::{Import, imports, mentions};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ModuleId(usize);
 
-/// The modules of one crate, without those for tests.
+/// The modules of one crate.
 #[derive(Debug)]
-pub(crate) struct ModuleTree(Vec<Module>);
+pub(crate) struct ModuleTree {
+    modules: Vec<Module>,
+    tests: Tests,
+}
+
+/// What becomes of code under `#[cfg(test)]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tests {
+    Read,
+    LeftOut,
+}
 
 /// One module, in a file of its own or not.
 #[derive(Debug)]
@@ -40,19 +50,19 @@ impl ModuleTree {
     pub(crate) const ROOT: ModuleId = ModuleId(0);
 
     /// Reads the crate whose root is `root`, and every file that it declares as a module.
-    pub(crate) fn read(root: &Path) -> Result<Self, LayersError> {
-        let mut tree = Self(Vec::new());
+    pub(crate) fn read(root: &Path, tests: Tests) -> Result<Self, LayersError> {
+        let mut tree = Self { modules: Vec::new(), tests };
         let dir = root.parent().unwrap_or(Path::new("")).to_owned();
         tree.read_file(root.to_owned(), dir, None)?;
         Ok(tree)
     }
 
     pub(crate) fn get(&self, id: ModuleId) -> &Module {
-        &self.0[id.0]
+        &self.modules[id.0]
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ModuleId, &Module)> {
-        self.0.iter().enumerate().map(|(position, module)| (ModuleId(position), module))
+        self.modules.iter().enumerate().map(|(position, module)| (ModuleId(position), module))
     }
 
     /// The children of the closest common ancestor of `a` and `b` that they are in. `None` if one contains the other.
@@ -86,8 +96,8 @@ impl ModuleTree {
         parent: Option<ModuleId>,
         items: Vec<Item>,
     ) -> Result<ModuleId, LayersError> {
-        let id = ModuleId(self.0.len());
-        self.0.push(Module {
+        let id = ModuleId(self.modules.len());
+        self.modules.push(Module {
             file,
             parent,
             children: BTreeMap::new(),
@@ -103,17 +113,17 @@ impl ModuleTree {
     }
 
     fn add_item(&mut self, id: ModuleId, item: Item) -> Result<(), LayersError> {
-        if attributes(&item).iter().any(is_for_tests) {
+        if self.leaves_out(attributes(&item)) {
             return Ok(());
         }
         match item {
-            Item::Use(item) => self.0[id.0].imports.extend(imports(&item)),
+            Item::Use(item) => self.modules[id.0].imports.extend(imports(&item)),
             Item::Mod(item) => self.add_child(id, item)?,
             mut item => {
                 if let Item::Impl(block) = &mut item {
-                    block.items.retain(|item| !impl_attributes(item).iter().any(is_for_tests));
+                    block.items.retain(|item| !self.leaves_out(impl_attributes(item)));
                 }
-                let module = &mut self.0[id.0];
+                let module = &mut self.modules[id.0];
                 module.items.extend(name(&item));
                 let found = mentions(&item);
                 module.paths.extend(found.paths);
@@ -121,6 +131,10 @@ impl ModuleTree {
             }
         }
         Ok(())
+    }
+
+    fn leaves_out(&self, attributes: &[Attribute]) -> bool {
+        self.tests == Tests::LeftOut && attributes.iter().any(is_for_tests)
     }
 
     fn add_child(&mut self, id: ModuleId, item: ItemMod) -> Result<(), LayersError> {
@@ -133,7 +147,7 @@ impl ModuleTree {
                 self.read_file(file, children_dir, Some(id))?
             }
         };
-        self.0[id.0].children.insert(name, child);
+        self.modules[id.0].children.insert(name, child);
         Ok(())
     }
 

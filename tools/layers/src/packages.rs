@@ -21,7 +21,7 @@ pub fn circles(workspace: &Workspace) -> Vec<Circle> {
     let mut arrows = Arrows::default();
     for package in workspace.packages.values() {
         for (name, kind) in own_dependencies(workspace, package) {
-            arrows.add(&package.name, name, section(kind));
+            arrows.add(&package.name, name, kind.section());
         }
     }
     arrows.circles()
@@ -56,7 +56,7 @@ fn wrong_directions<'a>(
             "{} must not depend on {name} ([{}] in its Cargo.toml): move what it needs into a package below both, or \
              change the table of layers if the direction is meant",
             package.name,
-            section(kind)
+            kind.section()
         )
     })
 }
@@ -81,13 +81,4 @@ fn own_dependencies<'a>(
 ) -> impl Iterator<Item = (&'a str, DependencyKind)> {
     let own = package.dependencies.iter().filter(|dependency| workspace.packages.contains_key(&dependency.name));
     own.map(|dependency| (dependency.name.as_str(), dependency.kind))
-}
-
-/// The section of a `Cargo.toml` that declares dependencies of this kind.
-fn section(kind: DependencyKind) -> &'static str {
-    match kind {
-        DependencyKind::Normal => "dependencies",
-        DependencyKind::Dev => "dev-dependencies",
-        DependencyKind::Build => "build-dependencies",
-    }
 }

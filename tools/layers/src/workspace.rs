@@ -36,6 +36,8 @@ pub struct Package {
 pub struct Dependency {
     /// The name of the package depended on.
     pub name: String,
+    /// The name it has in the code, if that is another.
+    pub rename: Option<String>,
     /// What it is needed for.
     #[serde(default, deserialize_with = "kind")]
     pub kind: DependencyKind,
@@ -51,6 +53,17 @@ pub enum DependencyKind {
     Dev,
     /// For the build script.
     Build,
+}
+
+impl DependencyKind {
+    /// The section of a `Cargo.toml` that declares dependencies of this kind.
+    pub fn section(self) -> &'static str {
+        match self {
+            Self::Normal => "dependencies",
+            Self::Dev => "dev-dependencies",
+            Self::Build => "build-dependencies",
+        }
+    }
 }
 
 /// One crate of a package.

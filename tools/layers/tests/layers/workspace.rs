@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use phase_layers::{Circle, Workspace, files, packages};
+use phase_layers::{Circle, Workspace, dependencies, files, packages};
 
 use crate::layers::LAYERS;
 
@@ -45,6 +45,13 @@ fn no_files_of_a_crate_depend_on_each_other() {
         circles.len(),
         listed(&circles)
     );
+}
+
+#[test]
+#[ignore = "not before the layers are in place"]
+fn every_dependency_is_used() {
+    let unused = dependencies::unused(&workspace()).unwrap();
+    assert!(unused.is_empty(), "{}", unused.join("\n"));
 }
 
 /// Without it the first handshake of every process takes 80 ms of processor time: docs/design/transport.md.
