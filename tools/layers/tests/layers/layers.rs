@@ -19,7 +19,10 @@ pub(crate) const LAYERS: &[Layer] = &[
     library("phase-transfer", &["phase-core", "phase-protocol", "phase-node"]),
     library("phase-client", &["phase-core", "phase-protocol", "phase-node", "phase-transfer"]),
     library("phase-provider", &["phase-core", "phase-protocol", "phase-node", "phase-transfer"]),
-    program("phase-cli", &["phase-core", "phase-node", "phase-transfer"]),
+    program("phase-cli", &["phase-core", "phase-node", "phase-transfer", "phase-client"]),
+    // The three binaries. Nothing else uses phase-cli.
+    program("phase-client-bin", &["phase-core", "phase-node", "phase-client", "phase-cli"]),
+    program("phase-provider-bin", &["phase-core", "phase-node", "phase-provider", "phase-cli"]),
     program(
         "phase",
         &[
@@ -32,7 +35,24 @@ pub(crate) const LAYERS: &[Layer] = &[
             "phase-cli",
         ],
     ),
+    // What tries the others out.
     program("phase-test-support", &["phase-core"]),
+    program(
+        "phase-testnet",
+        &["phase-core", "phase-protocol", "phase-node", "phase-transfer", "phase-client", "phase-provider"],
+    ),
+    program(
+        "phase-benches",
+        &[
+            "phase-core",
+            "phase-protocol",
+            "phase-node",
+            "phase-transfer",
+            "phase-client",
+            "phase-provider",
+            "phase-testnet",
+        ],
+    ),
     program("phase-layers", &[]),
 ];
 

@@ -15,7 +15,6 @@ fn listed(circles: &[Circle]) -> String {
 }
 
 #[test]
-#[ignore = "not before the layers are in place"]
 fn no_packages_depend_on_each_other() {
     let circles = packages::circles(&workspace());
     assert!(
@@ -48,7 +47,6 @@ fn no_files_of_a_crate_depend_on_each_other() {
 }
 
 #[test]
-#[ignore = "not before the layers are in place"]
 fn every_dependency_is_used() {
     let unused = dependencies::unused(&workspace()).unwrap();
     assert!(unused.is_empty(), "{}", unused.join("\n"));
