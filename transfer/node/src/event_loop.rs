@@ -15,9 +15,9 @@ use tokio::time::Instant;
 use crate::address::{self, Scope, believable, scope, without_peer};
 use crate::behaviour::{Behaviour, BehaviourEvent, Shared};
 use crate::command::Command;
-use crate::discovery::bootstrap::schedule::FirstPeers;
+use crate::discovery::first_peers::dial_schedule::DialSchedule;
 use crate::error::{CONNECT_TIMEOUT, ConnectError, root_cause};
-use crate::peer_table::Source;
+use crate::peer::Source;
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -47,7 +47,7 @@ pub(crate) struct Listeners {
 pub(crate) struct EventLoop {
     swarm: Swarm<Behaviour>,
     commands: mpsc::Receiver<Command>,
-    first_peers: FirstPeers,
+    first_peers: DialSchedule,
     waiters: BTreeMap<PeerId, Vec<Waiter>>,
     shared: Shared,
     listeners: Listeners,
@@ -62,7 +62,7 @@ impl EventLoop {
         swarm: Swarm<Behaviour>,
         commands: mpsc::Receiver<Command>,
         listeners: Listeners,
-        first_peers: FirstPeers,
+        first_peers: DialSchedule,
         shared: Shared,
         is_private: bool,
     ) -> Self {

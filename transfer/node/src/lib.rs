@@ -12,7 +12,7 @@
     allow(dead_code, reason = "a full build still finds what nothing calls")
 )]
 
-pub mod discovery;
+mod discovery;
 
 mod address;
 mod behaviour;
@@ -24,24 +24,26 @@ mod handle;
 mod identity;
 mod metrics;
 mod node;
+mod peer;
 mod peer_table;
 mod streams;
 mod transport;
 
 pub use address::{Scope, believable, reachable_from, without_peer};
 pub use config::NodeConfig;
-pub use discovery::bootstrap;
-pub use discovery::dht_command::{DhtStats, FoundProvider, FoundValue, QueryError, QueryReport, RoutingPeer, Search};
-pub use discovery::dht_config::{Clock, DhtConfig, Limits, Rate, Role, StoreLimits};
+pub use discovery::dht::config::{Clock, DhtConfig, Limits, Rate, Role, StoreLimits};
+pub use discovery::dht::query::{FoundProvider, FoundValue, QueryError, QueryReport, RoutingPeer};
+pub use discovery::dht::search::Search;
+pub use discovery::first_peers as bootstrap;
 #[cfg(feature = "mdns")]
-pub use discovery::dns_sd;
-pub use discovery::local_network::Advert;
-pub use discovery::records::{CONTACT_INTERVAL, FoundRecord, RecordsError};
+pub use discovery::local_network::dns_sd;
+pub use discovery::local_network::releases::Advert;
 pub use error::{ConnectError, NodeError};
-pub use handle::NodeHandle;
+pub use handle::{CONTACT_INTERVAL, FoundRecord, NodeHandle, RecordsError};
 pub use identity::{Identity, public_key_of};
 pub use libp2p::{Multiaddr, PeerId, StreamProtocol};
+pub use metrics::DhtStats;
 pub use node::Node;
-pub use peer_table::{PeerEvent, PeerInfo, PeerState, Source};
+pub use peer::{PeerEvent, PeerInfo, PeerState, Source};
 pub use streams::{IncomingStreams, Stream};
 pub use transport::{Connections, TransportConfig, connections};

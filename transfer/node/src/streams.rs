@@ -31,7 +31,7 @@ use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{ConnectError, root_cause};
-use crate::peer_table::{Peers, Transferring};
+use crate::peer_table::{PeerTable, Transferring};
 
 /// The protocol of transfer streams.
 pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/phase/transfer/1.0.0");
@@ -80,7 +80,7 @@ impl Acceptor {
 /// Streams of one protocol.
 pub(crate) struct Behaviour {
     protocol: StreamProtocol,
-    peers: Arc<Peers>,
+    peers: Arc<PeerTable>,
     acceptor: Acceptor,
     /// The connections of each peer, the newest last.
     connections: BTreeMap<PeerId, Vec<ConnectionId>>,
@@ -89,7 +89,7 @@ pub(crate) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(crate) fn new(protocol: StreamProtocol, peers: Arc<Peers>) -> Self {
+    pub(crate) fn new(protocol: StreamProtocol, peers: Arc<PeerTable>) -> Self {
         let acceptor = Acceptor::default();
         Self { protocol, peers, acceptor, connections: BTreeMap::new(), wanted: VecDeque::new() }
     }
@@ -176,7 +176,7 @@ impl NetworkBehaviour for Behaviour {
 /// The streams of one connection.
 pub(crate) struct Handler {
     peer: PeerId,
-    peers: Arc<Peers>,
+    peers: Arc<PeerTable>,
     protocol: StreamProtocol,
     acceptor: Acceptor,
     wanted: VecDeque<StreamReply>,
