@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use phase_core::DhtKey;
 use tokio::time::Instant;
 
 /// Keys that are announced: half as many as a node's own part of the DHT holds, where the other half may still be waiting to be
@@ -19,9 +20,6 @@ const MAX_RUNNING: usize = 8;
 const RETRY_MIN: Duration = Duration::from_secs(2);
 /// The longest wait after failed announcements.
 const RETRY_MAX: Duration = Duration::from_secs(120);
-
-/// A key of the DHT.
-pub(super) type Key = Vec<u8>;
 
 /// What is said about a key. Whatever has a value is said first: without names nobody looks for the rest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,11 +65,11 @@ struct Entry {
 
 /// What is to be announced.
 pub(super) struct Queue {
-    entries: BTreeMap<Key, Entry>,
+    entries: BTreeMap<DhtKey, Entry>,
     /// Entries that wait, in the order in which they go out.
-    waiting: BTreeSet<(Instant, u8, Key)>,
+    waiting: BTreeSet<(Instant, u8, DhtKey)>,
     /// Withdrawals that wait: they go out when nothing else is due.
-    leaving: BTreeSet<(Instant, u8, Key)>,
+    leaving: BTreeSet<(Instant, u8, DhtKey)>,
     running: usize,
     wanted: usize,
     done: usize,
@@ -92,19 +90,19 @@ impl Queue {
     }
 
     /// Everything that is announced, names first, and being withdrawn, which is told by `true`.
-    pub(super) fn keys(&self) -> Vec<(Key, bool)> {
+    pub(super) fn keys(&self) -> Vec<(DhtKey, bool)> {
         let mut keys: Vec<_> = self.entries.iter().collect();
         keys.sort_by_key(|(_, entry)| entry.statement.urgency());
         keys.into_iter().map(|(key, entry)| (key.clone(), entry.statement == Statement::Withdraw)).collect()
     }
 
     /// Where an entry with this statement waits.
-    fn line(&mut self, statement: &Statement) -> &mut BTreeSet<(Instant, u8, Key)> {
+    fn line(&mut self, statement: &Statement) -> &mut BTreeSet<(Instant, u8, DhtKey)> {
         if *statement == Statement::Withdraw { &mut self.leaving } else { &mut self.waiting }
     }
 
     /// Takes over what is to be announced from now on; what no longer is is withdrawn.
-    pub(super) fn plan(&mut self, now: Instant, mut wanted: BTreeMap<Key, Statement>) {
+    pub(super) fn plan(&mut self, now: Instant, mut wanted: BTreeMap<DhtKey, Statement>) {
         if wanted.len() > MAX_KEYS {
             // Names stay: they lead to providers of the rest.
             let mut room = MAX_KEYS.saturating_sub(wanted.values().filter(|s| s.urgency() == 0).count());
@@ -130,7 +128,7 @@ impl Queue {
     }
 
     /// From now on this is to be said about a key.
-    fn state(&mut self, now: Instant, key: Key, statement: Statement) {
+    fn state(&mut self, now: Instant, key: DhtKey, statement: Statement) {
         match self.entries.get_mut(&key) {
             Some(held) if held.statement == statement => {}
             Some(held) if held.due.is_none() => {
@@ -156,14 +154,14 @@ impl Queue {
     }
 
     /// The next announcement, if there is one to make now.
-    pub(super) fn next(&mut self, now: Instant) -> Option<(Key, Statement)> {
+    pub(super) fn next(&mut self, now: Instant) -> Option<(DhtKey, Statement)> {
         let passed = now.saturating_duration_since(self.filled_at).as_secs_f64();
         self.tokens = (self.tokens + passed * PER_SECOND).min(BURST);
         self.filled_at = now;
         if self.running >= MAX_RUNNING || self.tokens < 1.0 {
             return None;
         }
-        let is_due = |line: &&mut BTreeSet<(Instant, u8, Key)>| line.first().is_some_and(|(due, ..)| *due <= now);
+        let is_due = |line: &&mut BTreeSet<(Instant, u8, DhtKey)>| line.first().is_some_and(|(due, ..)| *due <= now);
         let (_, _, key) = [&mut self.waiting, &mut self.leaving].into_iter().find(is_due)?.pop_first()?;
         let entry = self.entries.get_mut(&key)?;
         (entry.due, entry.again, entry.said) = (None, false, true);
@@ -173,7 +171,7 @@ impl Queue {
     }
 
     /// An announcement has ended.
-    pub(super) fn finished(&mut self, now: Instant, key: &Key, is_announced: bool) {
+    pub(super) fn finished(&mut self, now: Instant, key: &DhtKey, is_announced: bool) {
         self.running -= 1;
         let Some(entry) = self.entries.get_mut(key) else { return };
         self.done -= usize::from(std::mem::take(&mut entry.done));
@@ -211,13 +209,13 @@ impl Queue {
         Some((*due).max(filled))
     }
 
-    fn insert(&mut self, now: Instant, key: Key, statement: Statement, said: bool) {
+    fn insert(&mut self, now: Instant, key: DhtKey, statement: Statement, said: bool) {
         self.line(&statement).insert((now, statement.urgency(), key.clone()));
         let entry = Entry { statement, due: Some(now), retry: RETRY_MIN, done: false, said, again: false };
         self.entries.insert(key, entry);
     }
 
-    fn remove(&mut self, key: &Key) -> Option<Entry> {
+    fn remove(&mut self, key: &DhtKey) -> Option<Entry> {
         let entry = self.entries.remove(key)?;
         self.done -= usize::from(entry.done);
         if let Some(due) = entry.due {
@@ -229,12 +227,18 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use phase_core::Cid;
+
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn artifacts(count: usize) -> BTreeMap<Key, Statement> {
-        (0..count).map(|n| (n.to_be_bytes().to_vec(), Statement::Provide)).collect()
+    fn name() -> DhtKey {
+        DhtKey::Name("stable/x86_64".parse().unwrap())
+    }
+
+    fn artifacts(count: usize) -> BTreeMap<DhtKey, Statement> {
+        (0..count).map(|n| (DhtKey::Content(Cid::of_block(&n.to_be_bytes())), Statement::Provide)).collect()
     }
 
     /// Lets every announcement succeed at once until `until`; returns when each went out.
@@ -271,9 +275,11 @@ mod tests {
         let start = Instant::now();
         let mut queue = Queue::new(start, HOUR);
         let mut wanted = artifacts(10);
-        wanted.insert(b"zzz".to_vec(), Statement::Point(vec![1]));
+        // Of a kind that comes after content.
+        let key = DhtKey::Contact("12D3KooW".parse().unwrap());
+        wanted.insert(key.clone(), Statement::Point(vec![1]));
         queue.plan(start, wanted);
-        assert_eq!(queue.next(start).unwrap().0, b"zzz");
+        assert_eq!(queue.next(start).unwrap().0, key);
     }
 
     #[test]
@@ -299,7 +305,7 @@ mod tests {
     fn what_changes_while_it_is_announced_is_announced_again() {
         let start = Instant::now();
         let mut queue = Queue::new(start, HOUR);
-        let plan = |value| BTreeMap::from([(b"name".to_vec(), Statement::Point(vec![value]))]);
+        let plan = |value| BTreeMap::from([(name(), Statement::Point(vec![value]))]);
         queue.plan(start, plan(1));
         let (key, _) = queue.next(start).unwrap();
         queue.plan(start, plan(2));
@@ -342,8 +348,8 @@ mod tests {
         queue.plan(now, BTreeMap::new());
         assert_eq!(queue.next(now).unwrap().1, Statement::Withdraw);
         let later = now + Duration::from_secs(2);
-        queue.plan(later, BTreeMap::from([(b"name".to_vec(), Statement::Point(vec![1]))]));
-        assert_eq!(queue.next(later).unwrap().0, b"name");
+        queue.plan(later, BTreeMap::from([(name(), Statement::Point(vec![1]))]));
+        assert_eq!(queue.next(later).unwrap().0, name());
         assert_eq!(queue.next(later).unwrap().1, Statement::Withdraw);
     }
 

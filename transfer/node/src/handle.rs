@@ -13,14 +13,14 @@ use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use crate::address::{Scope, believable, without_peer};
 use crate::command::Command;
 use crate::discovery::local_network::releases::{Advert, LocalReleases};
-use crate::error::ConnectError;
+use crate::error::{ConnectError, StreamError};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::peer::{PeerEvent, PeerInfo, Source};
 use crate::peer_table::PeerTable;
 use crate::streams::{Acceptor, IncomingStreams, Stream};
 
-pub use records::{CONTACT_INTERVAL, FoundRecord, RecordsError};
+pub use records::{CONTACT_INTERVAL, FoundRecord, RecordsError, RefusedRecord};
 
 /// Commands that may wait for the event loop.
 pub(crate) const COMMAND_QUEUE: usize = 256;
@@ -160,8 +160,8 @@ impl NodeHandle {
         let opened = self.ask(|reply| Command::OpenStream { peer, reply });
         match tokio::time::timeout(OPEN_TIMEOUT, opened).await {
             Ok(Some(opened)) => opened,
-            Ok(None) => Err(ConnectError::Stream("not connected".to_owned())),
-            Err(_) => Err(ConnectError::Stream("timed out".to_owned())),
+            Ok(None) => Err(ConnectError::Stream(StreamError::NotConnected)),
+            Err(_) => Err(ConnectError::Stream(StreamError::Timeout)),
         }
     }
 

@@ -32,14 +32,16 @@ mod transport;
 pub use address::{Scope, believable, reachable_from, without_peer};
 pub use config::NodeConfig;
 pub use discovery::dht::config::{Clock, DhtConfig, Limits, Rate, Role, StoreLimits};
-pub use discovery::dht::query::{FoundProvider, FoundValue, QueryError, QueryReport, RoutingPeer};
+pub use discovery::dht::query::{
+    DhtTarget, FoundProvider, FoundValue, QueryError, QueryReport, RecordStoreError, RoutingPeer,
+};
 pub use discovery::dht::search::Search;
 pub use discovery::first_peers as bootstrap;
 #[cfg(feature = "mdns")]
 pub use discovery::local_network::dns_sd;
 pub use discovery::local_network::releases::Advert;
-pub use error::{ConnectError, NodeError};
-pub use handle::{CONTACT_INTERVAL, FoundRecord, NodeHandle, RecordsError};
+pub use error::{ConnectError, DialFailure, ListenError, NodeError, SecurityError, StreamError};
+pub use handle::{CONTACT_INTERVAL, FoundRecord, NodeHandle, RecordsError, RefusedRecord};
 pub use identity::{Identity, public_key_of};
 pub use libp2p::{Multiaddr, PeerId, StreamProtocol};
 pub use metrics::DhtStats;

@@ -21,7 +21,7 @@ use crate::discovery::first_peers::{PeersUrl, list_fetcher};
 use crate::discovery::local_network::releases::LocalReleases;
 #[cfg(feature = "mdns")]
 use crate::discovery::local_network::task::{Host, LocalNetwork};
-use crate::error::{NodeError, root_cause};
+use crate::error::{ListenError, NodeError};
 use crate::event_loop::{EventLoop, Listeners};
 use crate::handle::{COMMAND_QUEUE, MAX_QUERIES, NodeHandle};
 use crate::metrics::Metrics;
@@ -138,20 +138,20 @@ async fn listen(swarm: &mut libp2p::Swarm<Behaviour>, addresses: &[Multiaddr]) -
     use libp2p::swarm::SwarmEvent;
     let mut ids = Vec::new();
     for address in addresses {
-        let failed = |reason: String| NodeError::Listen { address: address.clone(), reason };
+        let failed = |source| NodeError::Listen { address: address.clone(), source };
         // libp2p lets several sockets share a TCP port, so it would not notice another program on it.
         if let Some(socket) = tcp_socket(address) {
-            drop(std::net::TcpListener::bind(socket).map_err(|error| failed(error.to_string()))?);
+            drop(std::net::TcpListener::bind(socket).map_err(|error| failed(ListenError::Io(error)))?);
         }
-        let listener = swarm.listen_on(address.clone()).map_err(|error| failed(root_cause(&error)))?;
+        let listener = swarm.listen_on(address.clone()).map_err(|error| failed(error.into()))?;
         loop {
             match swarm.select_next_some().await {
                 SwarmEvent::NewListenAddr { listener_id, .. } if listener_id == listener => break,
                 SwarmEvent::ListenerClosed { listener_id, reason, .. } if listener_id == listener => {
-                    return Err(failed(reason.err().map_or_else(|| "closed".to_owned(), |error| root_cause(&error))));
+                    return Err(failed(reason.err().map_or(ListenError::Closed, ListenError::Io)));
                 }
                 SwarmEvent::ListenerError { listener_id, error } if listener_id == listener => {
-                    return Err(failed(root_cause(&error)));
+                    return Err(failed(ListenError::Io(error)));
                 }
                 _ => {}
             }

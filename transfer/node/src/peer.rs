@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 /// Where a peer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum PeerState {
     /// Somebody has told us of it.
     Discovered,
@@ -24,6 +25,7 @@ pub enum PeerState {
 
 /// Who has told us of a peer first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Source {
     /// We were started with its address, to ask it directly.
     Given,

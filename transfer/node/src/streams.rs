@@ -30,7 +30,7 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::error::{ConnectError, root_cause};
+use crate::error::{ConnectError, StreamError};
 use crate::peer_table::{PeerTable, Transferring};
 
 /// The protocol of transfer streams.
@@ -231,19 +231,19 @@ impl ConnectionHandler for Handler {
                 let _ = reply.send(Ok(self.stream(stream)));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { error, info: reply }) => {
-                let _ = reply.send(Err(ConnectError::Stream(reason(&error))));
+                let _ = reply.send(Err(ConnectError::Stream(stream_error(error))));
             }
             _ => {}
         }
     }
 }
 
-fn reason(error: &StreamUpgradeError<Infallible>) -> String {
+fn stream_error(error: StreamUpgradeError<Infallible>) -> StreamError {
     match error {
-        StreamUpgradeError::NegotiationFailed => "the peer does not serve".to_owned(),
-        StreamUpgradeError::Timeout => "timed out".to_owned(),
-        StreamUpgradeError::Apply(error) => match *error {},
-        StreamUpgradeError::Io(error) => root_cause(error),
+        StreamUpgradeError::NegotiationFailed => StreamError::NotServed,
+        StreamUpgradeError::Timeout => StreamError::Timeout,
+        StreamUpgradeError::Apply(error) => match error {},
+        StreamUpgradeError::Io(error) => StreamError::Io(Arc::new(error)),
     }
 }
 

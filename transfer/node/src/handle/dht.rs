@@ -1,29 +1,30 @@
 //! What a node asks of the DHT.
 
+use phase_core::DhtKey;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::command::Command;
 use crate::discovery::dht::command::{DhtCommand, DhtQuery};
-use crate::discovery::dht::query::{FoundProvider, FoundValue, QueryError, QueryReport, RoutingPeer};
+use crate::discovery::dht::query::{DhtTarget, FoundProvider, FoundValue, QueryError, QueryReport, RoutingPeer};
 use crate::discovery::dht::search::{QueryReply, Search, SearchSender, search};
 use crate::handle::NodeHandle;
 use crate::metrics::DhtStats;
 
 impl NodeHandle {
     /// Providers of `key` as the DHT names them. Each of the first ones is being dialled when it is returned here.
-    pub async fn find_providers(&self, key: &[u8]) -> Search<FoundProvider> {
-        self.search(|search| DhtQuery::FindProviders { key: key.to_vec(), search }).await
+    pub async fn find_providers(&self, key: &DhtKey) -> Search<FoundProvider> {
+        self.search(|search| DhtQuery::FindProviders { key: key.clone(), search }).await
     }
 
     /// Values that DHT nodes hold under `key`, unverified.
-    pub async fn find_values(&self, key: &[u8]) -> Search<FoundValue> {
-        self.search(|search| DhtQuery::FindValues { key: key.to_vec(), search }).await
+    pub async fn find_values(&self, key: &DhtKey) -> Search<FoundValue> {
+        self.search(|search| DhtQuery::FindValues { key: key.clone(), search }).await
     }
 
-    /// The DHT servers closest to `key`, at most 20, the closest first by the XOR metric. They come all at once, when the
+    /// The DHT servers closest to `target`, at most 20, the closest first by the XOR metric. They come all at once, when the
     /// search has ended.
-    pub async fn find_closest(&self, key: &[u8]) -> Search<FoundProvider> {
-        self.search(|search| DhtQuery::FindClosest { key: key.to_vec(), search }).await
+    pub async fn find_closest(&self, target: impl Into<DhtTarget>) -> Search<FoundProvider> {
+        self.search(|search| DhtQuery::FindClosest { target: target.into(), search }).await
     }
 
     /// Stores a value at the nodes closest to `key`. An acknowledgement does not mean that they keep it: each judges for
@@ -31,16 +32,16 @@ impl NodeHandle {
     ///
     /// # Errors
     /// If none of them acknowledged it.
-    pub async fn put(&self, key: &[u8], value: Vec<u8>) -> Result<QueryReport, QueryError> {
-        self.ask_dht(|reply| DhtQuery::Put { key: key.to_vec(), value, reply }).await
+    pub async fn put(&self, key: &DhtKey, value: Vec<u8>) -> Result<QueryReport, QueryError> {
+        self.ask_dht(|reply| DhtQuery::Put { key: key.clone(), value, reply }).await
     }
 
     /// Tells the nodes closest to `key` that we provide it. They do not acknowledge it, see [`settle`](Self::settle).
     ///
     /// # Errors
     /// If they could not be found in time.
-    pub async fn provide(&self, key: &[u8]) -> Result<QueryReport, QueryError> {
-        self.ask_dht(|reply| DhtQuery::Provide { key: key.to_vec(), reply }).await
+    pub async fn provide(&self, key: &DhtKey) -> Result<QueryReport, QueryError> {
+        self.ask_dht(|reply| DhtQuery::Provide { key: key.clone(), reply }).await
     }
 
     /// Stops providing `key`, tells the nodes closest to it, and forgets our own value there; others keep the value until
@@ -48,7 +49,7 @@ impl NodeHandle {
     ///
     /// # Errors
     /// If they could not be found in time.
-    pub async fn withdraw(&self, key: &[u8]) -> Result<QueryReport, QueryError> {
+    pub async fn withdraw(&self, key: &DhtKey) -> Result<QueryReport, QueryError> {
         self.stop_providing(key, false).await
     }
 
@@ -56,17 +57,17 @@ impl NodeHandle {
     ///
     /// # Errors
     /// As of [`withdraw`](Self::withdraw).
-    pub async fn withdraw_provided(&self, key: &[u8]) -> Result<QueryReport, QueryError> {
+    pub async fn withdraw_provided(&self, key: &DhtKey) -> Result<QueryReport, QueryError> {
         self.stop_providing(key, true).await
     }
 
-    async fn stop_providing(&self, key: &[u8], only_provided: bool) -> Result<QueryReport, QueryError> {
-        self.ask_dht(|reply| DhtQuery::Withdraw { key: key.to_vec(), only_provided, reply }).await
+    async fn stop_providing(&self, key: &DhtKey, only_provided: bool) -> Result<QueryReport, QueryError> {
+        self.ask_dht(|reply| DhtQuery::Withdraw { key: key.clone(), only_provided, reply }).await
     }
 
     /// Waits until what was announced for `key` has arrived: asks the nodes closest to it for something else and awaits
     /// their answers. Whoever announces and then leaves without this may not be heard.
-    pub async fn settle(&self, key: &[u8]) {
+    pub async fn settle(&self, key: &DhtKey) {
         // It is about the answers alone.
         let _ = self.find_values(key).await.finish().await;
     }

@@ -2,6 +2,7 @@
 //!
 //! Each is verified when it is found; of several the one with the highest version counts.
 
+use std::fmt;
 use std::time::Duration;
 
 use libp2p::PeerId;
@@ -44,7 +45,7 @@ impl NodeHandle {
     /// If `key` cannot sign it, or no node takes it.
     pub async fn put_record<R: DhtRecord>(&self, record: &R, key: &SigningKey) -> Result<QueryReport, RecordsError> {
         let value = record.seal(key)?;
-        Ok(self.put(&record.dht_key().to_bytes(), value).await?)
+        Ok(self.put(&record.dht_key(), value).await?)
     }
 
     /// Says where we are, signed by our identity, valid for two hours. `now`: Unix time in seconds, which also is the
@@ -119,7 +120,7 @@ impl NodeHandle {
         key: &DhtKey,
         open: impl Fn(&[u8]) -> Result<R, RecordError>,
     ) -> Result<FoundRecord<R>, RecordsError> {
-        let (values, outcome) = self.find_values(&key.to_bytes()).await.collect().await;
+        let (values, outcome) = self.find_values(key).await.collect().await;
         let (mut best, mut holders, mut refused) = (None::<R>, 0, Vec::new());
         for found in values {
             match open(&found.value) {
@@ -130,8 +131,7 @@ impl NodeHandle {
                     }
                 }
                 Err(error) if refused.len() < MAX_REFUSED => {
-                    let holder = found.holder.map_or_else(|| "this node".to_owned(), |peer| peer.to_string());
-                    refused.push(format!("{holder}: {error}"));
+                    refused.push(RefusedRecord { holder: found.holder, error });
                 }
                 Err(_) => {}
             }
@@ -152,8 +152,31 @@ fn peer_text(peer: &PeerId) -> PeerText {
     peer.to_string().parse().expect("a peer id of an Ed25519 key is written in base58, shorter than 64 characters")
 }
 
+/// A record that does not verify, and who holds it.
+#[derive(Debug)]
+pub struct RefusedRecord {
+    /// Who holds it; `None` is ourselves.
+    pub holder: Option<PeerId>,
+    /// What is wrong with it.
+    pub error: RecordError,
+}
+
+impl fmt::Display for RefusedRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.holder {
+            Some(peer) => write!(f, "{peer}: {}", self.error),
+            None => write!(f, "this node: {}", self.error),
+        }
+    }
+}
+
+fn joined(refused: &[RefusedRecord]) -> String {
+    refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// Why a record was not put or found.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RecordsError {
     /// It cannot be made.
     #[error(transparent)]
@@ -170,12 +193,12 @@ pub enum RecordsError {
         report: Box<QueryReport>,
     },
     /// What is there does not verify.
-    #[error("what the DHT holds under {key} does not verify: {}", refused.join("; "))]
+    #[error("what the DHT holds under {key} does not verify: {}", joined(refused))]
     NoneValid {
         /// What was looked for.
         key: Box<DhtKey>,
         /// Who answered what.
-        refused: Vec<String>,
+        refused: Vec<RefusedRecord>,
     },
     /// Nothing to tell.
     #[error("this node has no address that others could dial: listen on one")]

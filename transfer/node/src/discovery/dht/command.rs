@@ -1,9 +1,10 @@
 //! What the DHT can be asked. Without the DHT in the binary, or with it switched off, every question is answered with
 //! [`QueryError::Off`].
 
+use phase_core::DhtKey;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::discovery::dht::query::{FoundProvider, FoundValue, QueryError, RoutingPeer};
+use crate::discovery::dht::query::{DhtTarget, FoundProvider, FoundValue, QueryError, RoutingPeer};
 use crate::discovery::dht::search::{QueryReply, SearchSender};
 use crate::metrics::DhtStats;
 
@@ -20,30 +21,30 @@ pub(crate) enum DhtCommand {
 /// What other nodes of the DHT are asked.
 pub(crate) enum DhtQuery {
     FindProviders {
-        key: Vec<u8>,
+        key: DhtKey,
         search: SearchSender<FoundProvider>,
     },
     FindValues {
-        key: Vec<u8>,
+        key: DhtKey,
         search: SearchSender<FoundValue>,
     },
     FindClosest {
-        key: Vec<u8>,
+        target: DhtTarget,
         search: SearchSender<FoundProvider>,
     },
     Put {
-        key: Vec<u8>,
+        key: DhtKey,
         value: Vec<u8>,
         reply: QueryReply,
     },
     Provide {
-        key: Vec<u8>,
+        key: DhtKey,
         reply: QueryReply,
     },
     /// Stops providing, and forgets our own value. That we no longer provide it is announced, without addresses, which
     /// Phase nodes take as a withdrawal.
     Withdraw {
-        key: Vec<u8>,
+        key: DhtKey,
         /// Says nothing about what is not provided.
         only_provided: bool,
         reply: QueryReply,

@@ -4,12 +4,43 @@ use std::fmt;
 use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId};
-use phase_core::{Fails, Failure};
+use phase_core::{DhtKey, Fails, Failure};
 
 /// Peers named in a report; a query rarely asks more.
 pub(crate) const MAX_REPORTED: usize = 32;
 /// Peers that a report shows of each kind.
 const SHOWN: usize = 5;
+
+/// A place in the DHT that nodes are close to or far from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DhtTarget {
+    /// That of a key, where the records under it are kept.
+    Key(DhtKey),
+    /// That of a node.
+    Peer(PeerId),
+}
+
+impl DhtTarget {
+    /// The bytes whose SHA-256 is the position, as libp2p's specification of Kademlia says.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Key(key) => key.to_bytes(),
+            Self::Peer(peer) => peer.to_bytes(),
+        }
+    }
+}
+
+impl From<DhtKey> for DhtTarget {
+    fn from(key: DhtKey) -> Self {
+        Self::Key(key)
+    }
+}
+
+impl From<PeerId> for DhtTarget {
+    fn from(peer: PeerId) -> Self {
+        Self::Peer(peer)
+    }
+}
 
 /// A peer that somebody says provides a key, or that is close to one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,8 +109,24 @@ impl fmt::Display for QueryReport {
     }
 }
 
+/// Why our own part of the DHT does not take a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordStoreError {
+    /// There is no room for more values.
+    #[error("the store cannot contain any more records")]
+    Values,
+    /// There is no room for more provider records.
+    #[error("the store cannot contain any more provider records")]
+    Providers,
+    /// The value is longer than any may be.
+    #[error("the value is too large to be stored")]
+    TooLong,
+}
+
 /// Why a DHT query failed.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum QueryError {
     /// Not finished in time.
     #[error("DHT query timeout after {} s ({report})", timeout.as_secs_f32())]
@@ -97,7 +144,7 @@ pub enum QueryError {
     },
     /// Our own store is full, or the value is too long for any.
     #[error("the local record store does not take it: {0}")]
-    Full(String),
+    Full(#[source] RecordStoreError),
     /// There is no DHT.
     #[error("the DHT is switched off: start without --no-dht, with a binary that has the feature dht")]
     Off,

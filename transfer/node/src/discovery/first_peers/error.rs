@@ -9,6 +9,7 @@ use crate::discovery::first_peers::url::{PeersUrl, UrlError};
 
 /// Why a source of first peers cannot be used, or good peers not be remembered.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BootstrapError {
     /// The text is no multiaddr.
     #[error("{text:?} is not a multiaddr: expected for instance /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…")]

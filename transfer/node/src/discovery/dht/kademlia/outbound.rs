@@ -9,6 +9,7 @@ use libp2p::kad::{self, QueryId, QueryStats, Quorum, Record, RecordKey};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, NetworkBehaviour as _};
 use libp2p::{Multiaddr, PeerId};
+use phase_core::DhtKey;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -17,7 +18,7 @@ use crate::discovery::dht::config::DhtConfig;
 use crate::discovery::dht::kademlia::connections::Connections;
 use crate::discovery::dht::kademlia::queries::{Ended, Finished, Queries, Sink};
 use crate::discovery::dht::kademlia::store::Kademlia;
-use crate::discovery::dht::query::{FoundProvider, FoundValue, QueryError, QueryReport};
+use crate::discovery::dht::query::{FoundProvider, FoundValue, QueryError, QueryReport, RecordStoreError};
 use crate::discovery::dht::search::QueryReply;
 use crate::metrics::{Metrics, QueryKind, QueryOutcome};
 use crate::peer::Source;
@@ -67,24 +68,24 @@ impl Outbound {
     pub(crate) fn ask(&mut self, now: Instant, kad: &mut Kademlia, query: DhtQuery, permit: OwnedSemaphorePermit) {
         match query {
             DhtQuery::FindProviders { key, search } => {
-                let id = kad.get_providers(RecordKey::new(&key));
+                let id = kad.get_providers(record_key(&key));
                 self.queries.insert(now, id, Sink::Providers(search), permit);
             }
             DhtQuery::FindValues { key, search } => {
-                let id = kad.get_record(RecordKey::new(&key));
+                let id = kad.get_record(record_key(&key));
                 self.queries.insert(now, id, Sink::Values(search), permit);
             }
-            DhtQuery::FindClosest { key, search } => {
-                let id = kad.get_closest_peers(key);
+            DhtQuery::FindClosest { target, search } => {
+                let id = kad.get_closest_peers(target.to_bytes());
                 self.queries.insert(now, id, Sink::Closest(search), permit);
             }
-            DhtQuery::Put { key, value, reply } => self.put(now, kad, key, value, reply, permit),
+            DhtQuery::Put { key, value, reply } => self.put(now, kad, &key, value, reply, permit),
             DhtQuery::Provide { key, reply } => {
-                let started = kad.start_providing(RecordKey::new(&key));
+                let started = kad.start_providing(record_key(&key));
                 self.provide(now, started, reply, permit);
             }
             DhtQuery::Withdraw { key, only_provided, reply } => {
-                let key = RecordKey::new(&key);
+                let key = record_key(&key);
                 let was_provided = forget(kad, &key);
                 if was_provided || !only_provided {
                     self.withdraw(now, kad, &key, reply, permit);
@@ -100,17 +101,17 @@ impl Outbound {
         &mut self,
         now: Instant,
         kad: &mut Kademlia,
-        key: Vec<u8>,
+        key: &DhtKey,
         value: Vec<u8>,
         reply: QueryReply,
         permit: OwnedSemaphorePermit,
     ) {
-        let record = Record { publisher: Some(self.local), ..Record::new(RecordKey::new(&key), value) };
+        let record = Record { publisher: Some(self.local), ..Record::new(record_key(key), value) };
         if let Err(error) = kad.store_mut().put(record.clone()) {
-            let _ = reply.send(Err(QueryError::Full(error.to_string())));
+            let _ = reply.send(Err(QueryError::Full(store_error(&error))));
             return;
         }
-        let id = kad.get_closest_peers(key);
+        let id = kad.get_closest_peers(key.to_bytes());
         self.queries.insert(now, id, Sink::PutSearch(record, reply), permit);
     }
 
@@ -124,7 +125,7 @@ impl Outbound {
         match started {
             Ok(id) => self.queries.insert(now, id, Sink::Provide(reply), permit),
             Err(error) => {
-                let _ = reply.send(Err(QueryError::Full(error.to_string())));
+                let _ = reply.send(Err(QueryError::Full(store_error(&error))));
             }
         }
     }
@@ -250,6 +251,18 @@ impl Outbound {
         self.metrics.query_ended(ended.kind, ended.outcome, ended.took);
         ended.tell();
     }
+}
+
+fn store_error(error: &kad::store::Error) -> RecordStoreError {
+    match error {
+        kad::store::Error::MaxRecords => RecordStoreError::Values,
+        kad::store::Error::MaxProvidedKeys => RecordStoreError::Providers,
+        kad::store::Error::ValueTooLarge => RecordStoreError::TooLong,
+    }
+}
+
+fn record_key(key: &DhtKey) -> RecordKey {
+    RecordKey::from(key.to_bytes())
 }
 
 /// Forgets what is our own under a key; returns whether we provided it.

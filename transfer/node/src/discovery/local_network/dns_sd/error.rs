@@ -5,6 +5,7 @@ pub const MAX_ADVERTS: usize = 64;
 
 /// Why DNS-SD does not work.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DnsSdError {
     /// No address of any interface could be joined.
     #[error("no mDNS: UDP port 5353 is held by a program that does not share it, or no network interface is up")]
