@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phase_core::{Cid, DhtKey};
-use phase_node::{Multiaddr, NodeHandle, PeerId};
+use phase_node::{Backoff, Multiaddr, NodeHandle, PeerId};
 use phase_transfer::PeerLink;
 use phase_transfer::download::LinkOpener;
 use tokio::task::JoinSet;
@@ -74,15 +74,14 @@ pub(crate) async fn run(node: NodeHandle, opener: LinkOpener, pool: Arc<Pool>, m
         asking: JoinSet::new(),
         asked: BTreeSet::new(),
     };
-    let mut wait = ROUND_MIN;
+    let mut round = Backoff::new(ROUND_MIN, ROUND_MAX);
     loop {
         // Again and again: nobody else may ever name them, for instance without a DHT.
         for peer in &quarry.peers {
             discovery.attempt(*peer, Vec::new());
         }
         discovery.ask_everybody(&node, &quarry).await;
-        discovery.settle_for(wait).await;
-        wait = (wait * 2).min(ROUND_MAX);
+        discovery.settle_for(round.next_wait()).await;
         // Another artifact is asked about in the next round.
         if !quarry.artifacts.is_empty() {
             quarry.artifacts.rotate_left(1);

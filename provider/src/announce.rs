@@ -64,7 +64,7 @@ impl Announcer {
         let (told, keys) = watch::channel(Vec::new());
         let stop = CancellationToken::new();
         let now = Instant::now();
-        let queue = Queue::new(now, config.interval);
+        let queue = Queue::new(config.interval);
         let alone_at = config.alone_after.map(|wait| now + wait);
         let (running, refs) = (JoinSet::new(), Vec::new());
         let work = Work { node, catalog, config, alone_at, queue, running, refs, failed_plans: 0, progress, told };
@@ -86,7 +86,7 @@ impl Announcer {
                 // Of what was leaving already nobody may have heard yet, and of the rest some has never been announced.
                 let withdrawn = if is_leaving { node.withdraw(&key).await } else { node.withdraw_provided(&key).await };
                 if withdrawn.is_ok() {
-                    node.settle(&key).await;
+                    node.wait_until_announced(&key).await;
                 }
             })
             .buffer_unordered(WITHDRAWALS)
@@ -251,7 +251,7 @@ async fn announce(node: &NodeHandle, key: &DhtKey, statement: Statement) -> Resu
     let put = node.put(key, value).await;
     reached(node.provide(key).await)?;
     // Whoever reads that all is announced may look for the name at once.
-    node.settle(key).await;
+    node.wait_until_announced(key).await;
     put.map(drop)
 }
 

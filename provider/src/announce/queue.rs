@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use phase_core::DhtKey;
+use phase_core::{DhtKey, TokenBucket};
+use phase_node::Backoff;
 use tokio::time::Instant;
 
 /// Keys that are announced: half as many as a node's own part of the DHT holds, where the other half may still be waiting to be
 /// withdrawn. What is beyond is not announced, and said.
 pub(super) const MAX_KEYS: usize = 64 * 1024;
 /// Announcements that go out at once, before they are paced: a release of usual size.
-const BURST: f64 = 64.0;
+const BURST: u64 = 64;
 /// Announcements a second after that: a provider of a thousand artifacts needs half a minute. Each asks some twenty nodes,
 /// and each of those twice: that is within what a peer may ask by default.
-const PER_SECOND: f64 = 40.0;
+const PER_SECOND: u64 = 40;
 /// Announcements under way at a time.
 const MAX_RUNNING: usize = 8;
 /// How long to wait after a failed announcement; doubles up to the maximum.
@@ -55,7 +56,7 @@ struct Entry {
     statement: Statement,
     /// `None` while it is being announced.
     due: Option<Instant>,
-    retry: Duration,
+    retry: Backoff,
     done: bool,
     /// Others may have heard of it.
     said: bool,
@@ -74,15 +75,15 @@ pub(super) struct Queue {
     wanted: usize,
     done: usize,
     interval: Duration,
-    tokens: f64,
-    filled_at: Instant,
+    pace: TokenBucket,
 }
 
 impl Queue {
     /// `interval`: between two announcements of the same thing.
-    pub(super) fn new(now: Instant, interval: Duration) -> Self {
+    pub(super) fn new(interval: Duration) -> Self {
         let (entries, waiting, leaving) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { entries, waiting, leaving, running: 0, wanted: 0, done: 0, interval, tokens: BURST, filled_at: now }
+        let pace = TokenBucket::new(PER_SECOND, BURST);
+        Self { entries, waiting, leaving, running: 0, wanted: 0, done: 0, interval, pace }
     }
 
     pub(super) fn announced(&self) -> Announced {
@@ -132,7 +133,8 @@ impl Queue {
         match self.entries.get_mut(&key) {
             Some(held) if held.statement == statement => {}
             Some(held) if held.due.is_none() => {
-                (held.statement, held.again, held.retry) = (statement, true, RETRY_MIN);
+                (held.statement, held.again) = (statement, true);
+                held.retry.reset();
                 self.done -= usize::from(std::mem::take(&mut held.done));
             }
             _ => {
@@ -155,17 +157,14 @@ impl Queue {
 
     /// The next announcement, if there is one to make now.
     pub(super) fn next(&mut self, now: Instant) -> Option<(DhtKey, Statement)> {
-        let passed = now.saturating_duration_since(self.filled_at).as_secs_f64();
-        self.tokens = (self.tokens + passed * PER_SECOND).min(BURST);
-        self.filled_at = now;
-        if self.running >= MAX_RUNNING || self.tokens < 1.0 {
+        if self.running >= MAX_RUNNING || !self.pace.has(now.into_std(), 1) {
             return None;
         }
         let is_due = |line: &&mut BTreeSet<(Instant, u8, DhtKey)>| line.first().is_some_and(|(due, ..)| *due <= now);
         let (_, _, key) = [&mut self.waiting, &mut self.leaving].into_iter().find(is_due)?.pop_first()?;
         let entry = self.entries.get_mut(&key)?;
         (entry.due, entry.again, entry.said) = (None, false, true);
-        self.tokens -= 1.0;
+        self.pace.take(now.into_std(), 1);
         self.running += 1;
         Some((key, entry.statement.clone()))
     }
@@ -179,20 +178,17 @@ impl Queue {
         let due = match () {
             () if entry.again => now,
             // Whoever could not be told for so long forgets it when its time is over.
-            () if is_withdrawal && (is_announced || entry.retry >= RETRY_MAX) => {
+            () if is_withdrawal && (is_announced || entry.retry.is_longest()) => {
                 self.entries.remove(key);
                 return;
             }
             () if is_announced => {
-                (entry.done, entry.retry) = (true, RETRY_MIN);
+                entry.done = true;
+                entry.retry.reset();
                 self.done += 1;
                 now + self.interval
             }
-            () => {
-                let retry = entry.retry;
-                entry.retry = (retry * 2).min(RETRY_MAX);
-                now + retry
-            }
+            () => now + entry.retry.next_wait(),
         };
         entry.due = Some(due);
         let statement = entry.statement.clone();
@@ -205,13 +201,14 @@ impl Queue {
         if self.running >= MAX_RUNNING {
             return None;
         }
-        let filled = now + Duration::from_secs_f64(((1.0 - self.tokens) / PER_SECOND).max(0.0));
+        let filled = Instant::from_std(self.pace.ready_at(now.into_std(), 1));
         Some((*due).max(filled))
     }
 
     fn insert(&mut self, now: Instant, key: DhtKey, statement: Statement, said: bool) {
         self.line(&statement).insert((now, statement.urgency(), key.clone()));
-        let entry = Entry { statement, due: Some(now), retry: RETRY_MIN, done: false, said, again: false };
+        let retry = Backoff::new(RETRY_MIN, RETRY_MAX);
+        let entry = Entry { statement, due: Some(now), retry, done: false, said, again: false };
         self.entries.insert(key, entry);
     }
 
@@ -259,7 +256,7 @@ mod tests {
     #[test]
     fn a_thousand_artifacts_are_spread_over_time_and_again_at_the_next_turn() {
         let start = Instant::now();
-        let mut queue = Queue::new(start, HOUR);
+        let mut queue = Queue::new(HOUR);
         queue.plan(start, artifacts(1000));
         let sent = run(&mut queue, start, start + 3 * HOUR / 2);
         assert_eq!(queue.announced(), Announced { wanted: 1000, done: 1000 });
@@ -273,7 +270,7 @@ mod tests {
     #[test]
     fn names_go_first() {
         let start = Instant::now();
-        let mut queue = Queue::new(start, HOUR);
+        let mut queue = Queue::new(HOUR);
         let mut wanted = artifacts(10);
         // Of a kind that comes after content.
         let key = DhtKey::Contact("12D3KooW".parse().unwrap());
@@ -285,11 +282,11 @@ mod tests {
     #[test]
     fn few_run_at_a_time_and_failures_are_tried_again_later_and_later() {
         let start = Instant::now();
-        let mut queue = Queue::new(start, HOUR);
+        let mut queue = Queue::new(HOUR);
         queue.plan(start, artifacts(20));
         let running: Vec<_> = std::iter::from_fn(|| queue.next(start)).collect();
         assert_eq!((running.len(), queue.wake_at(start)), (MAX_RUNNING, None));
-        let mut queue = Queue::new(start, HOUR);
+        let mut queue = Queue::new(HOUR);
         queue.plan(start, artifacts(1));
         let mut now = start;
         for wait in [2, 4, 8, 16, 32, 64, 120, 120] {
@@ -304,7 +301,7 @@ mod tests {
     #[test]
     fn what_changes_while_it_is_announced_is_announced_again() {
         let start = Instant::now();
-        let mut queue = Queue::new(start, HOUR);
+        let mut queue = Queue::new(HOUR);
         let plan = |value| BTreeMap::from([(name(), Statement::Point(vec![value]))]);
         queue.plan(start, plan(1));
         let (key, _) = queue.next(start).unwrap();
@@ -321,7 +318,7 @@ mod tests {
     #[test]
     fn what_is_dropped_is_withdrawn_until_somebody_hears_it() {
         let start = Instant::now();
-        let mut queue = Queue::new(start, HOUR);
+        let mut queue = Queue::new(HOUR);
         queue.plan(start, artifacts(2));
         let (said, _) = queue.next(start).unwrap();
         queue.finished(start, &said, true);
@@ -341,7 +338,7 @@ mod tests {
     #[test]
     fn a_new_release_does_not_wait_for_the_withdrawals_of_an_old_one() {
         let start = Instant::now();
-        let mut queue = Queue::new(start, HOUR);
+        let mut queue = Queue::new(HOUR);
         queue.plan(start, artifacts(1000));
         assert_eq!(run(&mut queue, start, start + HOUR / 2).len(), 1000);
         let now = start + HOUR / 2;
@@ -356,7 +353,7 @@ mod tests {
     #[test]
     fn a_withdrawal_that_nobody_hears_is_given_up_and_one_that_comes_too_early_is_taken_back() {
         let start = Instant::now();
-        let mut queue = Queue::new(start, HOUR);
+        let mut queue = Queue::new(HOUR);
         queue.plan(start, artifacts(1));
         let (key, _) = queue.next(start).unwrap();
         queue.finished(start, &key, true);
@@ -377,7 +374,7 @@ mod tests {
     #[test]
     fn all_can_be_made_due() {
         let start = Instant::now();
-        let mut queue = Queue::new(start, HOUR);
+        let mut queue = Queue::new(HOUR);
         queue.plan(start, artifacts(5));
         assert_eq!(run(&mut queue, start, start + HOUR / 2).len(), 5);
         queue.make_all_due(start);

@@ -5,6 +5,39 @@
 //! ```
 //!
 //! Invariant: the event loop neither hashes nor touches a disk; bytes, hashing and disk have tasks of their own.
+//!
+//! # Example
+//!
+//! Two nodes, one of which dials the other:
+//!
+//! ```
+//! use phase_node::{Node, NodeConfig};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let listen = vec!["/ip4/127.0.0.1/tcp/0".parse()?];
+//! let server = Node::start(NodeConfig { listen, ..NodeConfig::default() }).await?;
+//! let addresses = server.handle().listen_addresses().await;
+//!
+//! let client = Node::start(NodeConfig::default()).await?;
+//! client.handle().connect(server.handle().peer_id(), addresses).await?;
+//! for info in client.handle().peers() {
+//!     println!("{} is {}, {:?}", info.peer, info.state.as_str(), info.addresses);
+//! }
+//! assert!(client.handle().peers()[0].is_connected());
+//!
+//! client.stop().await;
+//! server.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! - `dht`: Kademlia. Without it [`NodeHandle`] answers every question about the DHT with [`QueryError::Off`].
+//! - `dns`: names in addresses.
+//! - `mdns`: peers and releases of the local network.
+//! - `memory`: addresses within one process, for tests and benches.
 
 // What only the DHT or mDNS would call stays where it is in a build without them.
 #![cfg_attr(
@@ -15,6 +48,7 @@
 mod discovery;
 
 mod address;
+mod backoff;
 mod behaviour;
 mod command;
 mod config;
@@ -30,6 +64,7 @@ mod streams;
 mod transport;
 
 pub use address::{Scope, believable, reachable_from, without_peer};
+pub use backoff::Backoff;
 pub use config::NodeConfig;
 pub use discovery::dht::config::{Clock, DhtConfig, Limits, Rate, Role, StoreLimits};
 pub use discovery::dht::query::{

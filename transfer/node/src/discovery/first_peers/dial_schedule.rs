@@ -5,6 +5,7 @@ use std::time::Duration;
 use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::discovery::first_peers::source::BootstrapPeer;
 use crate::peer::Source;
 
@@ -19,12 +20,12 @@ const MAX_PEERS: usize = 128;
 pub(crate) struct DialSchedule {
     peers: Vec<(BootstrapPeer, Source)>,
     due_at: Instant,
-    wait: Duration,
+    backoff: Backoff,
 }
 
 impl DialSchedule {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { peers: Vec::new(), due_at: now, wait: WAIT_MIN }
+        Self { peers: Vec::new(), due_at: now, backoff: Backoff::new(WAIT_MIN, WAIT_MAX) }
     }
 
     /// Adds some, for what `source` says; they are due at once, and the others with them.
@@ -53,8 +54,7 @@ impl DialSchedule {
         if now < self.due_at {
             return Vec::new();
         }
-        self.due_at = now + self.wait;
-        self.wait = (self.wait * 2).min(WAIT_MAX);
+        self.due_at = now + self.backoff.next_wait();
         self.peers.iter().map(|(peer, _)| (peer.peer, peer.address.clone())).collect()
     }
 
@@ -65,7 +65,7 @@ impl DialSchedule {
 
     /// Somebody answered: when he is gone, the waits begin anew.
     pub(crate) fn joined(&mut self) {
-        self.wait = WAIT_MIN;
+        self.backoff.reset();
     }
 }
 

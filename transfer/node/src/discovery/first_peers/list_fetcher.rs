@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::backoff::Backoff;
 use crate::discovery::first_peers::peer_list::fetch_list;
 use crate::discovery::first_peers::source::{BootstrapPeer, BootstrapSource};
 use crate::discovery::first_peers::url::PeersUrl;
@@ -32,7 +33,7 @@ pub(crate) async fn run<F: Future<Output = ()>>(
     mut routing: watch::Receiver<usize>,
     found: impl Fn(Vec<BootstrapPeer>) -> F,
 ) {
-    let mut wait = WAIT_MIN;
+    let mut backoff = Backoff::new(WAIT_MIN, WAIT_MAX);
     loop {
         match fetch_list(&url).await {
             Ok(peers) => {
@@ -41,10 +42,9 @@ pub(crate) async fn run<F: Future<Output = ()>>(
             }
             Err(error) => tracing::warn!(%error, "no first peers from there yet"),
         }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(WAIT_MAX);
+        tokio::time::sleep(backoff.next_wait()).await;
         if *routing.borrow_and_update() > 0 {
-            wait = WAIT_MIN;
+            backoff.reset();
             if routing.wait_for(|peers| *peers == 0).await.is_err() {
                 return;
             }

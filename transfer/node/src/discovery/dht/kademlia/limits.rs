@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use libp2p::PeerId;
+use phase_core::TokenBucket;
 use tokio::time::Instant;
 
-use crate::discovery::dht::config::Limits;
+use crate::discovery::dht::config::{Limits, Rate};
 
 /// Peers that are remembered: as many as can be connected, twice.
 const MAX_PEERS: usize = 4096;
@@ -36,9 +37,22 @@ pub(crate) enum Admission {
 
 struct Share {
     /// What is left, by [`Request`].
-    tokens: [f64; 3],
+    buckets: [TokenBucket; 3],
+    /// When it last asked within its share, or beyond it.
     at: Instant,
     ignored_until: Option<Instant>,
+}
+
+impl Share {
+    fn full(now: Instant, limits: &Limits) -> Self {
+        let bucket = |rate: Rate| TokenBucket::fractional(rate.per_second, rate.burst.into());
+        let buckets = [limits.puts, limits.provides, limits.queries].map(bucket);
+        Self { buckets, at: now, ignored_until: None }
+    }
+
+    fn is_ignored(&self, now: Instant) -> bool {
+        self.ignored_until.is_some_and(|until| now < until)
+    }
 }
 
 /// The shares that peers have left.
@@ -57,35 +71,26 @@ impl Limiter {
         if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&peer) {
             self.forget_longest_silent();
         }
-        let rates = [self.limits.puts, self.limits.provides, self.limits.queries];
-        let full = rates.map(|rate| f64::from(rate.burst));
-        let share = self.peers.entry(peer).or_insert(Share { tokens: full, at: now, ignored_until: None });
-        if share.ignored_until.is_some_and(|until| now < until) {
+        let share = self.peers.entry(peer).or_insert_with(|| Share::full(now, &self.limits));
+        if share.is_ignored(now) {
             return Admission::Ignored;
         }
-        let passed = now.saturating_duration_since(share.at).as_secs_f64();
-        for (tokens, rate) in share.tokens.iter_mut().zip(rates) {
-            *tokens = (*tokens + passed * rate.per_second).min(f64::from(rate.burst));
+        (share.at, share.ignored_until) = (now, None);
+        if share.buckets[request as usize].take(now.into_std(), 1) {
+            return Admission::Accepted;
         }
-        share.at = now;
-        share.ignored_until = None;
-        let tokens = &mut share.tokens[request as usize];
-        if *tokens < 1.0 {
-            share.ignored_until = Some(now + self.limits.ignore_for);
-            return Admission::Exceeded;
-        }
-        *tokens -= 1.0;
-        Admission::Accepted
+        share.ignored_until = Some(now + self.limits.ignore_for);
+        Admission::Exceeded
     }
 
     /// Whether a peer is being ignored.
     pub(crate) fn is_ignored(&self, now: Instant, peer: &PeerId) -> bool {
-        self.peers.get(peer).is_some_and(|share| share.ignored_until.is_some_and(|until| now < until))
+        self.peers.get(peer).is_some_and(|share| share.is_ignored(now))
     }
 
     /// Peers that are being ignored.
     pub(crate) fn ignored(&self, now: Instant) -> usize {
-        self.peers.values().filter(|share| share.ignored_until.is_some_and(|until| now < until)).count()
+        self.peers.values().filter(|share| share.is_ignored(now)).count()
     }
 
     /// Makes room. One that is ignored goes last: it must not come back by having others push it out.
@@ -103,7 +108,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::discovery::dht::config::Rate;
 
     fn limiter() -> Limiter {
         let few = Rate { burst: 2, per_second: 1.0 };
