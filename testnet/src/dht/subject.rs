@@ -79,7 +79,7 @@ impl Network {
 async fn announce(node: &NodeHandle, key: DhtKey, pointer: &[u8]) -> Result<(), QueryError> {
     patiently(|| node.put(&key, pointer.to_vec())).await?;
     patiently(|| node.provide(&key)).await?;
-    node.settle(&key).await;
+    node.wait_until_announced(&key).await;
     Ok(())
 }
 

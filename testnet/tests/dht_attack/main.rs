@@ -88,7 +88,7 @@ async fn announce_another(node: &NodeHandle, publisher: &Publisher, release: &Re
     for key in DhtKey::Name(other.name()).copies() {
         node.put(&key, pointer.clone()).await.unwrap();
         node.provide(&key).await.unwrap();
-        node.settle(&key).await;
+        node.wait_until_announced(&key).await;
     }
     (other.name(), pointer)
 }

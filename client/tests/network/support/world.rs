@@ -112,7 +112,7 @@ pub(crate) async fn announce(node: &NodeHandle, release: &Release) {
     node.put(&key, release.pointer.encode()).await.unwrap();
     node.provide(&key).await.unwrap();
     node.provide(&DhtKey::Content(release.cid())).await.unwrap();
-    node.settle(&key).await;
+    node.wait_until_announced(&key).await;
 }
 
 /// A node of the DHT that has joined it.

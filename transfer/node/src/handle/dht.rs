@@ -36,7 +36,8 @@ impl NodeHandle {
         self.ask_dht(|reply| DhtQuery::Put { key: key.clone(), value, reply }).await
     }
 
-    /// Tells the nodes closest to `key` that we provide it. They do not acknowledge it, see [`settle`](Self::settle).
+    /// Tells the nodes closest to `key` that we provide it. They do not acknowledge it, see
+    /// [`wait_until_announced`](Self::wait_until_announced).
     ///
     /// # Errors
     /// If they could not be found in time.
@@ -45,7 +46,7 @@ impl NodeHandle {
     }
 
     /// Stops providing `key`, tells the nodes closest to it, and forgets our own value there; others keep the value until
-    /// its time is over. They do not acknowledge it, see [`settle`](Self::settle).
+    /// its time is over. They do not acknowledge it, see [`wait_until_announced`](Self::wait_until_announced).
     ///
     /// # Errors
     /// If they could not be found in time.
@@ -67,7 +68,7 @@ impl NodeHandle {
 
     /// Waits until what was announced for `key` has arrived: asks the nodes closest to it for something else and awaits
     /// their answers. Whoever announces and then leaves without this may not be heard.
-    pub async fn settle(&self, key: &DhtKey) {
+    pub async fn wait_until_announced(&self, key: &DhtKey) {
         // It is about the answers alone.
         let _ = self.find_values(key).await.finish().await;
     }

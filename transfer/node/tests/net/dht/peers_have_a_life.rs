@@ -24,7 +24,7 @@ async fn a_life_of_a_peer_is_told_in_order() {
         let provider = start(Role::Server, &bootstrap).await;
         let mut streams = provider.handle().accept_streams().unwrap();
         provider.handle().provide(&CONTENT).await.unwrap();
-        provider.handle().settle(&CONTENT).await;
+        provider.handle().wait_until_announced(&CONTENT).await;
         // A client that has only just come: what it looks for tells it of the provider.
         let seeker = start(Role::Client, &bootstrap).await;
         let (seeker, peer) = (seeker.handle(), provider.handle().peer_id());

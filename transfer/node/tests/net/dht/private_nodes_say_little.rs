@@ -19,7 +19,7 @@ async fn in_private_nothing_tells_where_a_node_listens() {
         let node = start_node(private(bootstrap)).await;
         let (peer, at) = (node.handle().peer_id(), address(node.handle()).await);
         node.handle().provide(&CONTENT).await.unwrap();
-        node.handle().settle(&CONTENT).await;
+        node.handle().wait_until_announced(&CONTENT).await;
         assert_eq!(node.handle().external_addresses().await, []);
         // Who keeps provider records has none.
         assert_eq!(first.handle().dht_stats().await.unwrap().providers, 0);
@@ -58,7 +58,7 @@ async fn without_the_dht_every_question_is_answered_at_once() {
         is_off(&node.find_closest(KEY.clone()).await.finish().await.unwrap_err());
         let contact = node.find_contact(node.peer_id(), TrustedTime(0)).await.unwrap_err();
         assert!(matches!(contact, RecordsError::Query(QueryError::Off)), "{contact:?}");
-        node.settle(&KEY).await;
+        node.wait_until_announced(&KEY).await;
         assert_eq!((node.dht_stats().await, node.routing_table().await), (None, Vec::new()));
         assert_eq!(*node.routing_peers().borrow(), 0);
     })

@@ -33,7 +33,7 @@ async fn what_is_not_announced_again_is_collected_without_being_read() {
         let announced = async || {
             publisher.handle().put(&KEY, pointer("stable/x86_64", 1)).await.unwrap();
             publisher.handle().provide(&CONTENT).await.unwrap();
-            publisher.handle().settle(&CONTENT).await;
+            publisher.handle().wait_until_announced(&CONTENT).await;
             holds(1, 1).await
         };
         until("both are held", announced).await;
@@ -56,7 +56,7 @@ async fn what_is_announced_again_stays() {
         publisher.provide(&CONTENT).await.unwrap();
         let begun = Instant::now();
         publisher.provide(&OTHER).await.unwrap();
-        publisher.settle(&OTHER).await;
+        publisher.wait_until_announced(&OTHER).await;
         // Of the three, the last is not announced again. When it is gone, the others have outlived their time.
         let outlived = async || {
             let stats = stats(holder.handle()).await;
@@ -66,7 +66,7 @@ async fn what_is_announced_again_stays() {
             }
             publisher.put(&KEY, pointer("stable/x86_64", 1)).await.unwrap();
             publisher.provide(&CONTENT).await.unwrap();
-            publisher.settle(&CONTENT).await;
+            publisher.wait_until_announced(&CONTENT).await;
             false
         };
         until("one of them is gone", outlived).await;

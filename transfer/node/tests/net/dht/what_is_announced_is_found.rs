@@ -12,7 +12,7 @@ async fn a_provider_is_found_and_reached_by_somebody_who_knows_only_the_first_no
         let (_first, bootstrap) = network().await;
         let provider = start(Role::Server, &bootstrap).await;
         provider.handle().provide(&CONTENT).await.unwrap();
-        provider.handle().settle(&CONTENT).await;
+        provider.handle().wait_until_announced(&CONTENT).await;
         let seeker = start(Role::Client, &bootstrap).await;
         assert_eq!(providers(seeker.handle(), &CONTENT).await, [provider.handle().peer_id()]);
         seeker.handle().connect(provider.handle().peer_id(), Vec::new()).await.unwrap();
@@ -29,24 +29,24 @@ async fn what_is_withdrawn_is_not_found_any_more() {
         let staying = start(Role::Server, &bootstrap).await;
         for node in [&leaving, &staying] {
             node.handle().provide(&CONTENT).await.unwrap();
-            node.handle().settle(&CONTENT).await;
+            node.handle().wait_until_announced(&CONTENT).await;
         }
         let seeker = start(Role::Client, &bootstrap).await;
         assert_eq!(providers(seeker.handle(), &CONTENT).await.len(), 2);
         leaving.handle().withdraw(&CONTENT).await.unwrap();
-        leaving.handle().settle(&CONTENT).await;
+        leaving.handle().wait_until_announced(&CONTENT).await;
         assert_eq!(providers(seeker.handle(), &CONTENT).await, [staying.handle().peer_id()]);
         // Whoever does not know whether that was heard can say so again.
         assert!(leaving.handle().withdraw(&CONTENT).await.unwrap().answered > 0);
         assert_eq!(leaving.handle().withdraw_provided(&CONTENT).await.unwrap().requests, 0);
         // It may come back.
         leaving.handle().provide(&CONTENT).await.unwrap();
-        leaving.handle().settle(&CONTENT).await;
+        leaving.handle().wait_until_announced(&CONTENT).await;
         assert_eq!(providers(seeker.handle(), &CONTENT).await.len(), 2);
         // In a hurry it says so of everything at once, before others hear of each.
         leaving.handle().hide_addresses().await;
         leaving.handle().withdraw(&CONTENT).await.unwrap();
-        leaving.handle().settle(&CONTENT).await;
+        leaving.handle().wait_until_announced(&CONTENT).await;
         leaving.stop().await;
         assert_eq!(providers(seeker.handle(), &CONTENT).await, [staying.handle().peer_id()]);
     })
@@ -84,7 +84,7 @@ async fn what_a_search_finds_is_enough_to_dial_the_provider() {
         let (_first, bootstrap) = network().await;
         let provider = start(Role::Server, &bootstrap).await;
         provider.handle().provide(&CONTENT).await.unwrap();
-        provider.handle().settle(&CONTENT).await;
+        provider.handle().wait_until_announced(&CONTENT).await;
         let seeker = start(Role::Client, &bootstrap).await;
         let (found, _) = seeker.handle().find_providers(&CONTENT).await.collect().await;
         assert_eq!(found[0].addresses, provider.handle().listen_addresses().await);
