@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use phase_core::Cid;
-use phase_node::{Multiaddr, NodeHandle, PeerId};
+use phase_core::{Cid, DhtKey};
+use phase_node::{Backoff, Multiaddr, NodeHandle, PeerId};
 use phase_transfer::PeerLink;
 use phase_transfer::download::LinkOpener;
 use tokio::task::JoinSet;
@@ -35,7 +35,7 @@ pub(crate) struct Quarry {
     /// Peers known to have it.
     pub(crate) peers: Vec<PeerId>,
     /// DHT keys whose providers have some of it: name, manifest.
-    pub(crate) keys: Vec<Vec<u8>>,
+    pub(crate) keys: Vec<DhtKey>,
     /// Artifacts, most important first.
     pub(crate) artifacts: Vec<Cid>,
 }
@@ -74,15 +74,14 @@ pub(crate) async fn run(node: NodeHandle, opener: LinkOpener, pool: Arc<Pool>, m
         asking: JoinSet::new(),
         asked: BTreeSet::new(),
     };
-    let mut wait = ROUND_MIN;
+    let mut round = Backoff::new(ROUND_MIN, ROUND_MAX);
     loop {
         // Again and again: nobody else may ever name them, for instance without a DHT.
         for peer in &quarry.peers {
             discovery.attempt(*peer, Vec::new());
         }
         discovery.ask_everybody(&node, &quarry).await;
-        discovery.settle_for(wait).await;
-        wait = (wait * 2).min(ROUND_MAX);
+        discovery.settle_for(round.next_wait()).await;
         // Another artifact is asked about in the next round.
         if !quarry.artifacts.is_empty() {
             quarry.artifacts.rotate_left(1);
@@ -93,7 +92,7 @@ pub(crate) async fn run(node: NodeHandle, opener: LinkOpener, pool: Arc<Pool>, m
 impl Discovery {
     /// One round of questions: the DHT for each key, some peers for others.
     async fn ask_everybody(&mut self, node: &NodeHandle, quarry: &Quarry) {
-        let keys = quarry.keys.iter().cloned().chain(quarry.artifacts.iter().map(|cid| cid.to_bytes()));
+        let keys = quarry.keys.iter().cloned().chain(quarry.artifacts.iter().copied().map(DhtKey::Content));
         for key in keys {
             let mut providers = node.find_providers(&key).await;
             loop {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use phase_core::DhtKey;
 use phase_core::manifest::{ArtifactEntry, Manifest};
 use phase_core::store::{Store, StoreError};
 use phase_transfer::catalog::Catalog;
@@ -173,7 +174,7 @@ fn quarry(resolved: &Resolved, entries: &[ArtifactEntry]) -> Quarry {
     by_size.sort_by_key(|entry| std::cmp::Reverse(entry.size));
     Quarry {
         peers: resolved.providers.clone(),
-        keys: vec![resolved.name.key().into_bytes(), resolved.manifest_cid.to_bytes()],
+        keys: vec![DhtKey::Name(resolved.name.clone()), DhtKey::Content(resolved.manifest_cid)],
         artifacts: by_size.iter().map(|entry| entry.cid).collect(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phase_core::{Cid, Name};
+use phase_core::{Cid, DhtKey, Name};
 use phase_node::{FoundProvider, NodeHandle, PeerState, QueryError, QueryReport, Source};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -42,9 +42,9 @@ impl Sources {
     pub(crate) fn start(node: &NodeHandle, name: &Name) -> Self {
         let (sender, findings) = mpsc::channel(QUEUE);
         let mut sources = Self { node: node.clone(), findings, sender, tasks: JoinSet::new(), started: 0 };
-        for key in name.keys() {
-            sources.find_values(key.clone().into_bytes());
-            sources.find_providers(key.into_bytes());
+        for key in DhtKey::Name(name.clone()).copies() {
+            sources.find_values(key.clone());
+            sources.find_providers(key);
         }
         sources.watch_peers(name.clone());
         sources
@@ -52,7 +52,7 @@ impl Sources {
 
     /// Asks for those who have a manifest: they know its name too, even if the name's own records are stale.
     pub(crate) fn find_providers_of(&mut self, manifest: &Cid) {
-        self.find_providers(manifest.to_bytes());
+        self.find_providers(DhtKey::Content(*manifest));
     }
 
     /// The next finding; `None` when every source has ended.
@@ -69,7 +69,7 @@ impl Sources {
         }
     }
 
-    fn find_values(&mut self, key: Vec<u8>) {
+    fn find_values(&mut self, key: DhtKey) {
         let (node, sender) = (self.node.clone(), self.sender.clone());
         self.tasks.spawn(async move {
             let mut search = node.find_values(&key).await;
@@ -83,7 +83,7 @@ impl Sources {
         });
     }
 
-    fn find_providers(&mut self, key: Vec<u8>) {
+    fn find_providers(&mut self, key: DhtKey) {
         let (node, sender, source) = (self.node.clone(), self.sender.clone(), self.next_source());
         self.tasks.spawn(async move {
             let mut search = node.find_providers(&key).await;

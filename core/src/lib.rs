@@ -59,6 +59,7 @@ pub mod name;
 pub mod publish;
 pub mod store;
 pub mod time;
+pub mod token_bucket;
 pub mod trust;
 
 pub use chunker::{Chunker, ChunkerParams, MAX_CHUNK_LEN, Segment};
@@ -81,4 +82,5 @@ pub use name::{Label, Name, NameError};
 pub use publish::{Draft, PublishError, Publisher, ReleaseFile};
 pub use store::{Artifact, FileStore, MemStore, Partial, Store, StoreError};
 pub use time::TrustedTime;
+pub use token_bucket::TokenBucket;
 pub use trust::{ChannelRole, RootRole, TrustError, TrustRoot};

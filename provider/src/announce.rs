@@ -15,7 +15,7 @@ use phase_core::dht::Pointer;
 use phase_core::envelope::Envelope;
 use phase_core::manifest::Manifest;
 use phase_core::store::StoreError;
-use phase_core::{Cid, Name};
+use phase_core::{Cid, DhtKey, Name};
 use phase_node::{Advert, NodeHandle, PeerId, QueryError, QueryReport};
 use phase_transfer::catalog::Catalog;
 use tokio::sync::watch;
@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use queue::Announced;
-use queue::{Key, MAX_KEYS, Queue, Statement};
+use queue::{MAX_KEYS, Queue, Statement};
 
 /// How often the refs are looked at.
 const POLL: Duration = Duration::from_secs(1);
@@ -54,7 +54,7 @@ pub(crate) struct AnnouncerConfig {
 /// The task that announces.
 pub(crate) struct Announcer {
     announced: watch::Receiver<Announced>,
-    keys: watch::Receiver<Vec<(Key, bool)>>,
+    keys: watch::Receiver<Vec<(DhtKey, bool)>>,
     _stop: DropGuard,
 }
 
@@ -64,7 +64,7 @@ impl Announcer {
         let (told, keys) = watch::channel(Vec::new());
         let stop = CancellationToken::new();
         let now = Instant::now();
-        let queue = Queue::new(now, config.interval);
+        let queue = Queue::new(config.interval);
         let alone_at = config.alone_after.map(|wait| now + wait);
         let (running, refs) = (JoinSet::new(), Vec::new());
         let work = Work { node, catalog, config, alone_at, queue, running, refs, failed_plans: 0, progress, told };
@@ -86,7 +86,7 @@ impl Announcer {
                 // Of what was leaving already nobody may have heard yet, and of the rest some has never been announced.
                 let withdrawn = if is_leaving { node.withdraw(&key).await } else { node.withdraw_provided(&key).await };
                 if withdrawn.is_ok() {
-                    node.settle(&key).await;
+                    node.wait_until_announced(&key).await;
                 }
             })
             .buffer_unordered(WITHDRAWALS)
@@ -104,14 +104,14 @@ struct Work {
     /// From when on having told nobody counts as having told everybody.
     alone_at: Option<Instant>,
     queue: Queue,
-    running: JoinSet<(Key, Result<(), QueryError>)>,
+    running: JoinSet<(DhtKey, Result<(), QueryError>)>,
     /// The refs as last seen.
     refs: Vec<(Name, Vec<u8>)>,
     /// Plans since the last one for which everything could be read.
     failed_plans: u32,
     progress: watch::Sender<Announced>,
     /// What was planned last: everything that is to be announced, and what was to be withdrawn.
-    told: watch::Sender<Vec<(Key, bool)>>,
+    told: watch::Sender<Vec<(DhtKey, bool)>>,
 }
 
 impl Work {
@@ -219,11 +219,11 @@ impl Work {
         }
     }
 
-    fn handle_announced(&mut self, key: &Key, result: Result<(), QueryError>) {
+    fn handle_announced(&mut self, key: &DhtKey, result: Result<(), QueryError>) {
         let now = Instant::now();
         let is_alone = self.has_nobody() && self.may_be_alone(now);
         if let Err(error) = &result {
-            tracing::debug!(key = %String::from_utf8_lossy(key), %error, "announcement failed");
+            tracing::debug!(%key, %error, "announcement failed");
         }
         self.queue.finished(now, key, result.is_ok() || is_alone);
     }
@@ -241,7 +241,7 @@ async fn sleep_until(wake: Option<Instant>) {
     }
 }
 
-async fn announce(node: &NodeHandle, key: &[u8], statement: Statement) -> Result<(), QueryError> {
+async fn announce(node: &NodeHandle, key: &DhtKey, statement: Statement) -> Result<(), QueryError> {
     let value = match statement {
         Statement::Point(value) => value,
         Statement::Provide => return reached(node.provide(key).await),
@@ -251,7 +251,7 @@ async fn announce(node: &NodeHandle, key: &[u8], statement: Statement) -> Result
     let put = node.put(key, value).await;
     reached(node.provide(key).await)?;
     // Whoever reads that all is announced may look for the name at once.
-    node.settle(key).await;
+    node.wait_until_announced(key).await;
     put.map(drop)
 }
 
@@ -288,7 +288,7 @@ fn adverts(refs: &[(Name, Vec<u8>)], http_port: Option<u16>) -> Vec<Advert> {
 }
 
 /// All that the store can serve, by DHT key; `None` if something cannot be read that may be there, and `is_patient`.
-fn statements(catalog: &Catalog, refs: &[(Name, Vec<u8>)], is_patient: bool) -> Option<BTreeMap<Vec<u8>, Statement>> {
+fn statements(catalog: &Catalog, refs: &[(Name, Vec<u8>)], is_patient: bool) -> Option<BTreeMap<DhtKey, Statement>> {
     // A failure is reported by the catalog; what is damaged is gone.
     let is_gone = |error: &StoreError| !is_patient || !matches!(error, StoreError::Io { .. });
     let mut all = BTreeMap::new();
@@ -301,11 +301,12 @@ fn statements(catalog: &Catalog, refs: &[(Name, Vec<u8>)], is_patient: bool) -> 
                 continue;
             }
         };
-        all.extend(name.keys().into_iter().map(|key| (key.into_bytes(), Statement::Point(pointer.clone()))));
-        all.insert(cid.to_bytes(), Statement::Provide);
+        let keys = DhtKey::Name(name.clone()).copies();
+        all.extend(keys.into_iter().map(|key| (key, Statement::Point(pointer.clone()))));
+        all.insert(DhtKey::Content(cid), Statement::Provide);
         for entry in &manifest.artifacts {
             match catalog.content(&entry.cid) {
-                Ok(Some(_)) => drop(all.insert(entry.cid.to_bytes(), Statement::Provide)),
+                Ok(Some(_)) => drop(all.insert(DhtKey::Content(entry.cid), Statement::Provide)),
                 Err(error) if !is_gone(&error) => return None,
                 _ => {}
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phase_node::{Clock, NodeHandle};
+use phase_node::{Backoff, Clock, NodeHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How long to wait after a failure; doubles up to the maximum, or to the interval if that is shorter.
@@ -27,19 +27,19 @@ impl Contact {
 /// Never ends by itself.
 async fn advertise(node: NodeHandle, clock: Clock, interval: Duration) {
     let mut joined = node.routing_peers();
-    let mut retry = RETRY_MIN;
+    let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
     loop {
         joined.mark_unchanged();
         match node.advertise_contact(clock()).await {
             Ok(report) => {
                 tracing::debug!(%report, "contact record is out");
-                retry = RETRY_MIN;
+                backoff.reset();
                 tokio::time::sleep(interval).await;
             }
             Err(error) => {
                 tracing::debug!(%error, "contact record is not out yet");
                 tokio::select! {
-                    () = tokio::time::sleep(retry.min(interval)) => retry = (retry * 2).min(RETRY_MAX),
+                    () = tokio::time::sleep(backoff.wait().min(interval)) => drop(backoff.next_wait()),
                     Ok(()) = joined.changed() => {}
                 }
             }

@@ -26,7 +26,6 @@
 mod announce;
 mod contact;
 mod http;
-mod memory;
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,7 +35,7 @@ use std::time::Duration;
 
 use phase_core::store::{FileStore, ProviderLock, StoreError};
 use phase_core::{Fails, Failure};
-use phase_node::bootstrap::{BootstrapPeer, BootstrapSource, RememberedPeers};
+use phase_node::bootstrap::{BootstrapPeer, BootstrapSource, RememberedPeers, RememberedPeersKeeper};
 use phase_node::{CONTACT_INTERVAL, DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, PeerId};
 use phase_transfer::catalog::Catalog;
 use phase_transfer::server::{self, Server};
@@ -45,7 +44,6 @@ pub use announce::Announced;
 use announce::{Announcer, AnnouncerConfig};
 use contact::Contact;
 use http::{HttpPort, HttpServer};
-use memory::Memory;
 
 /// How often good peers are saved: what a crash can lose.
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(60);
@@ -100,7 +98,7 @@ pub struct Provider {
     catalog: Arc<Catalog>,
     announcer: Announcer,
     contact: Option<Contact>,
-    memory: Option<Memory>,
+    keeper: Option<RememberedPeersKeeper>,
     http: Option<HttpServer>,
     _server: Server,
     _lock: ProviderLock,
@@ -136,10 +134,13 @@ impl Provider {
         let announcing = AnnouncerConfig { interval: config.announce_interval, alone_after, http_port };
         let announcer = Announcer::start(handle.clone(), catalog.clone(), announcing);
         let contact = clock.map(|clock| Contact::start(handle.clone(), clock, config.contact_interval));
-        let remember = || Memory::start(handle.clone(), opened.file, &opened.remembered, config.remember_interval);
-        let memory = in_dht.then(remember);
+        let keeper = in_dht.then(|| {
+            let (own, node) = (handle.peer_id(), handle.clone());
+            let good = move || node.good_peers();
+            RememberedPeersKeeper::start(opened.file, &opened.remembered, config.remember_interval, own, good)
+        });
         let http = port.map(|port| HttpServer::start(port, handle.clone()));
-        Ok(Self { node, catalog, announcer, contact, memory, http, _server: server, _lock: opened.lock })
+        Ok(Self { node, catalog, announcer, contact, keeper, http, _server: server, _lock: opened.lock })
     }
 
     /// The provider's peer id.
@@ -179,8 +180,8 @@ impl Provider {
         if let Some(http) = self.http {
             http.stop().await;
         }
-        if let Some(memory) = self.memory {
-            memory.stop().await;
+        if let Some(keeper) = self.keeper {
+            keeper.stop().await;
         }
         self.announcer.withdraw(self.node.handle()).await;
         self.node.stop().await;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use phase_cli::{self as cli, Fault, NodeArgs, Signals};
 use phase_client::Client;
-use phase_core::name::NAME_COPIES;
 use phase_core::store::{MemStore, Store};
 use phase_core::{DhtKey, Failure};
 use phase_node::{NodeHandle, PeerId, QueryError, QueryReport, RecordsError, Role};
@@ -67,17 +66,6 @@ pub(crate) async fn join_dht(node: &NodeArgs) -> Result<Client, Fault> {
     let known: Vec<_> = client.node().peers().iter().map(|info| info.peer.to_string()).collect();
     let message = format!("none of the peers that answer is a server of the DHT: {}", known.join(", "));
     Err(Fault::new(Failure::Network, message).hint("give the address of a provider with --bootstrap"))
-}
-
-/// The keys under which the same stands: those of a name, or the key itself.
-pub(crate) fn copies(key: &DhtKey) -> Vec<DhtKey> {
-    match key {
-        DhtKey::Name(name) => {
-            let copies = (2..=NAME_COPIES).map(|copy| DhtKey::NameCopy(name.clone(), copy));
-            std::iter::once(key.clone()).chain(copies).collect()
-        }
-        other => vec![other.clone()],
-    }
 }
 
 /// A failed query, and whom it asked.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, Signals, printable};
 use phase_client::StartError;
 use phase_core::Failure;
-use phase_node::bootstrap::{BootstrapError, BootstrapPeer, PeersUrl, fetch_list};
+use phase_node::bootstrap::{BootstrapPeer, PeersUrl, UrlError, fetch_list};
 use phase_node::{Node, NodeConfig, NodeHandle, PeerEvent, PeerInfo, Role};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
@@ -42,7 +42,7 @@ pub(crate) struct Args {
 }
 
 /// `http://host:port` means its list of peers.
-fn parse_list_url(text: &str) -> Result<PeersUrl, BootstrapError> {
+fn parse_list_url(text: &str) -> Result<PeersUrl, UrlError> {
     let host = text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
     match host {
         Some(host) if !host.is_empty() && !host.contains('/') => format!("http://{host}{LIST}").parse(),

@@ -106,8 +106,8 @@ async fn look(node: &NodeHandle, key: &DhtKey) -> (Vec<Found>, Result<QueryRepor
     let (mut seen, mut trying) = (BTreeSet::new(), JoinSet::new());
     let (mut reports, mut failed) = (Vec::new(), None);
     let mut searches = Vec::new();
-    for key in network::copies(key) {
-        searches.push(node.find_providers(&key.to_bytes()).await);
+    for key in key.copies() {
+        searches.push(node.find_providers(&key).await);
     }
     for mut providers in searches {
         while let Some(found) = providers.recv().await {

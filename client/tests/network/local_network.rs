@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use phase_client::{Client, FetchOptions, ResolveOptions, Resolved};
-use phase_core::MemStore;
+use phase_core::{DhtKey, MemStore};
 use phase_node::{Advert, DhtConfig, Node, NodeConfig, Role, Source};
 use phase_test_support::in_time;
 use phase_test_support::netns;
@@ -64,9 +64,9 @@ fn a_peer_of_the_local_network_leads_into_the_dht() {
             let table = client.node().routing_table().await;
             assert_eq!(table.iter().map(|entry| entry.peer).collect::<Vec<_>>(), [provider.handle().peer_id()]);
             // And can be asked for whatever it keeps.
-            let key = b"/phase/a/b/manifest";
-            provider.handle().provide(key).await.unwrap();
-            let (found, _) = client.node().find_providers(key).await.collect().await;
+            let key = DhtKey::Name("a/b".parse().unwrap());
+            provider.handle().provide(&key).await.unwrap();
+            let (found, _) = client.node().find_providers(&key).await.collect().await;
             assert_eq!(found.iter().map(|found| found.peer).collect::<Vec<_>>(), [provider.handle().peer_id()]);
         })
         .await;

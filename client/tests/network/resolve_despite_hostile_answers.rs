@@ -2,7 +2,7 @@
 //! count is named with the reason.
 
 use phase_client::{ResolveError, Resolved};
-use phase_core::{Envelope, Manifest, Pointer, SigningKey};
+use phase_core::{DhtKey, Envelope, Manifest, Pointer, SigningKey};
 use phase_test_support::in_time;
 
 use crate::support::hostile::{Hostile, Trick};
@@ -145,7 +145,7 @@ async fn a_pointer_for_clients_without_the_dht_does_not_count() {
         .await;
         // Last, so that it displaces the true one everywhere, also where it was announced from.
         for node in [answering.handle(), honest.handle()] {
-            node.put(name().key().as_bytes(), without.encode()).await.unwrap();
+            node.put(&DhtKey::Name(name()), without.encode()).await.unwrap();
         }
         let client = world.client("client").await;
         let resolved = world.resolve(&client, EVERYBODY).await;
@@ -166,7 +166,7 @@ async fn a_forged_pointer_record_does_not_hide_a_release() {
         (pointer.version, pointer.issued_at, pointer.expires_at) = (u64::MAX, EXPIRES, u64::MAX);
         let mut forged = Envelope::unsigned(&pointer).unwrap();
         forged.sign::<Pointer>(&SigningKey::from_secret_bytes(&[9; 32])).unwrap();
-        honest.handle().put(name().key().as_bytes(), forged.encode()).await.unwrap();
+        honest.handle().put(&DhtKey::Name(name()), forged.encode()).await.unwrap();
         let client = world.client("client").await;
         let resolved = world.resolve(&client, EVERYBODY).await;
         assert_eq!((resolved.pointer_in_dht, resolved.providers), (false, vec![honest.peer]));

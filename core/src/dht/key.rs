@@ -73,6 +73,17 @@ impl DhtKey {
         }
     }
 
+    /// The keys under which the same stands: those of a name, [`Name`](Self::Name) first, or the key itself.
+    pub fn copies(&self) -> Vec<Self> {
+        match self {
+            Self::Name(name) => {
+                let copies = (2..=NAME_COPIES).map(|copy| Self::NameCopy(name.clone(), copy));
+                std::iter::once(self.clone()).chain(copies).collect()
+            }
+            other => vec![other.clone()],
+        }
+    }
+
     /// Reads what [`to_bytes`](Self::to_bytes) wrote, and nothing else.
     ///
     /// # Errors

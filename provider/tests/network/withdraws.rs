@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use phase_core::{Cid, FileStore, Name, Pointer, Store as _};
+use phase_core::{Cid, DhtKey, FileStore, Name, Pointer, Store as _};
 use phase_node::{Node, NodeConfig, NodeHandle, PeerId, Role};
 use tempfile::tempdir;
 
 use super::support::{in_time, joined, publish, publish_version, source, start, until};
 
-async fn providers(node: &NodeHandle, key: &[u8]) -> Vec<PeerId> {
-    let mut search = node.find_providers(key).await;
+async fn providers(node: &NodeHandle, cid: Cid) -> Vec<PeerId> {
+    let mut search = node.find_providers(&DhtKey::Content(cid)).await;
     let mut found = Vec::new();
     while let Some(provider) = search.recv().await {
         found.push(provider.peer);
@@ -40,19 +40,19 @@ async fn an_older_release_is_withdrawn_when_a_newer_one_comes_and_that_when_the_
         let seeker = NodeConfig { bootstrap, ..NodeConfig::in_dht(Role::Client, Vec::new(), Vec::new()) };
         let seeker = Node::start(seeker).await.unwrap();
         joined(seeker.handle()).await;
-        until(async || providers(seeker.handle(), &older.to_bytes()).await == this_provider).await;
+        until(async || providers(seeker.handle(), older).await == this_provider).await;
 
         let keys = publish_version(&store, 2, 2);
         let newer = manifest(&store, &name);
         provider.announced().wait_for(|announced| announced.done == keys).await.unwrap();
-        until(async || providers(seeker.handle(), &older.to_bytes()).await.is_empty()).await;
-        until(async || providers(seeker.handle(), &newer.to_bytes()).await == this_provider).await;
+        until(async || providers(seeker.handle(), older).await.is_empty()).await;
+        until(async || providers(seeker.handle(), newer).await == this_provider).await;
         let kept = async || first.node().dht_stats().await.unwrap().providers;
         until(async || kept().await == keys).await;
 
         provider.stop().await;
         until(async || kept().await == 0).await;
-        assert_eq!(providers(seeker.handle(), &newer.to_bytes()).await, []);
+        assert_eq!(providers(seeker.handle(), newer).await, []);
     })
     .await;
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
+use phase_core::DhtKey;
 use phase_node::{NodeHandle, QueryError, QueryReport, Search};
 use tokio::time::Instant;
 
@@ -42,27 +43,27 @@ impl Network {
         stream::iter(searches).buffer_unordered(at_once).collect().await
     }
 
-    fn choose(&mut self, number: usize) -> (Kind, NodeHandle, String, Subject) {
+    fn choose(&mut self, number: usize) -> (Kind, NodeHandle, DhtKey, Subject) {
         let kind = if number.is_multiple_of(2) { Kind::Value } else { Kind::Provider };
         let subject = self.subjects[self.random.usize(..self.subjects.len())].clone();
         let from = if self.random.bool() && !self.clients.is_empty() { &self.clients } else { &self.servers };
         let others: Vec<_> = from.iter().filter(|member| member.handle().peer_id() != subject.announcer).collect();
         let node = others[self.random.usize(..others.len())].handle().clone();
-        let keys = subject.name.keys();
+        let keys = DhtKey::Name(subject.name.clone()).copies();
         let key = keys[self.random.usize(..keys.len())].clone();
         (kind, node, key, subject)
     }
 }
 
-async fn look(kind: Kind, node: NodeHandle, key: String, subject: Subject) -> Lookup {
+async fn look(kind: Kind, node: NodeHandle, key: DhtKey, subject: Subject) -> Lookup {
     let started = Instant::now();
     let (found_after, outcome) = match kind {
         Kind::Value => {
-            let search = node.find_values(key.as_bytes()).await;
+            let search = node.find_values(&key).await;
             watch(search, started, |found| found.value == subject.pointer).await
         }
         Kind::Provider => {
-            let search = node.find_providers(key.as_bytes()).await;
+            let search = node.find_providers(&key).await;
             watch(search, started, |found| found.peer == subject.announcer).await
         }
     };

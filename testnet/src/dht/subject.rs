@@ -3,7 +3,7 @@
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use phase_core::codec::V1;
 use phase_core::dht::DhtRecord as _;
-use phase_core::{Cid, Codec, Digest, HashAlgorithm, Name, Pointer, SigningKey};
+use phase_core::{Cid, Codec, DhtKey, Digest, HashAlgorithm, Name, Pointer, SigningKey};
 use phase_node::{NodeHandle, PeerId, QueryError};
 
 use super::{Network, NetworkError};
@@ -55,7 +55,12 @@ impl Network {
     async fn tell(&self) -> Result<(), NetworkError> {
         let announcements = self.subjects.iter().filter_map(|subject| {
             let node = self.server(&subject.announcer)?;
-            Some(subject.name.keys().into_iter().map(move |key| announce(node, key, &subject.pointer)))
+            Some(
+                DhtKey::Name(subject.name.clone())
+                    .copies()
+                    .into_iter()
+                    .map(move |key| announce(node, key, &subject.pointer)),
+            )
         });
         let running = stream::iter(announcements.flatten()).buffer_unordered(ANNOUNCING);
         Ok(running.try_collect::<()>().await?)
@@ -71,11 +76,10 @@ impl Network {
     }
 }
 
-async fn announce(node: &NodeHandle, key: String, pointer: &[u8]) -> Result<(), QueryError> {
-    let key = key.as_bytes();
-    patiently(|| node.put(key, pointer.to_vec())).await?;
-    patiently(|| node.provide(key)).await?;
-    node.settle(key).await;
+async fn announce(node: &NodeHandle, key: DhtKey, pointer: &[u8]) -> Result<(), QueryError> {
+    patiently(|| node.put(&key, pointer.to_vec())).await?;
+    patiently(|| node.provide(&key)).await?;
+    node.wait_until_announced(&key).await;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use phase_client::{Client, ResolveOptions};
-use phase_core::{FileStore, Name};
+use phase_core::{DhtKey, FileStore, Name};
 use phase_node::bootstrap::BootstrapPeer;
 use phase_node::{DhtConfig, Limits, NodeConfig, NodeHandle, Rate, Role, StoreLimits};
 use phase_provider::{Provider, ProviderConfig};
@@ -85,10 +85,10 @@ async fn announce_another(node: &NodeHandle, publisher: &Publisher, release: &Re
     let mut other = release.manifest.clone();
     other.arch = "aarch64".parse().unwrap();
     let pointer = publisher.point(&other, release.envelope.clone()).pointer.encode();
-    for key in other.name().keys() {
-        node.put(key.as_bytes(), pointer.clone()).await.unwrap();
-        node.provide(key.as_bytes()).await.unwrap();
-        node.settle(key.as_bytes()).await;
+    for key in DhtKey::Name(other.name()).copies() {
+        node.put(&key, pointer.clone()).await.unwrap();
+        node.provide(&key).await.unwrap();
+        node.wait_until_announced(&key).await;
     }
     (other.name(), pointer)
 }
@@ -96,10 +96,10 @@ async fn announce_another(node: &NodeHandle, publisher: &Publisher, release: &Re
 /// Whether a provider and a valid pointer of a name are found under any of its keys.
 async fn finds(node: &NodeHandle, name: &Name, pointer: &[u8], provider: &NodeHandle) -> (bool, bool) {
     let (mut has_value, mut has_provider) = (false, false);
-    for key in name.keys() {
-        let (values, _) = node.find_values(key.as_bytes()).await.collect().await;
+    for key in DhtKey::Name(name.clone()).copies() {
+        let (values, _) = node.find_values(&key).await.collect().await;
         has_value |= values.iter().any(|found| found.value == pointer);
-        let (providers, _) = node.find_providers(key.as_bytes()).await.collect().await;
+        let (providers, _) = node.find_providers(&key).await.collect().await;
         has_provider |= providers.iter().any(|found| found.peer == provider.peer_id());
     }
     (has_value, has_provider)

@@ -97,8 +97,8 @@ async fn refresh(node: &NodeHandle, announcement: &Announcement<'_>, output: &Ou
 async fn put(node: &NodeHandle, announcement: &Announcement<'_>) -> Result<Round, Fault> {
     let value = (announcement.sign)(cli::now())?;
     let (mut reports, mut failed) = (Vec::new(), Vec::new());
-    for key in network::copies(&announcement.key) {
-        match node.put(&key.to_bytes(), value.clone()).await {
+    for key in announcement.key.copies() {
+        match node.put(&key, value.clone()).await {
             Ok(report) => reports.push(report),
             Err(error) => failed.push((key, error)),
         }

@@ -1,10 +1,8 @@
 //! `phase dht closest`: the nodes that keep what stands under a key.
 
-use std::str::FromStr;
-
 use phase_cli::{EXIT_CODES, Fault, NodeArgs, printable};
-use phase_core::{DhtKey, Failure};
-use phase_node::{FoundProvider, PeerId};
+use phase_core::Failure;
+use phase_node::{DhtTarget, FoundProvider};
 use serde_json::{Value, json};
 
 use super::distance::{Distance, Position};
@@ -16,45 +14,26 @@ use crate::output::Output;
 #[command(after_help = KEYS, after_long_help = format!("{KEYS}\n\n{EXIT_CODES}"))]
 pub(crate) struct Args {
     /// What they are to be close to: a key, or a peer id. Of a name it is the first of its three keys
-    #[arg(value_name = "KEY|PEER")]
-    target: Target,
+    #[arg(value_name = "KEY|PEER", value_parser = parse_target)]
+    target: DhtTarget,
     #[command(flatten)]
     node: NodeArgs,
 }
 
-/// A place in the DHT.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Target {
-    Key(DhtKey),
-    Peer(PeerId),
-}
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        text.parse().map(Self::Peer).or_else(|_| parse_key(text).map(Self::Key))
-    }
-}
-
-impl Target {
-    fn bytes(&self) -> Vec<u8> {
-        match self {
-            Self::Key(key) => key.to_bytes(),
-            Self::Peer(peer) => peer.to_bytes(),
-        }
-    }
+/// A peer id or a key, for clap.
+fn parse_target(text: &str) -> Result<DhtTarget, String> {
+    text.parse().map(DhtTarget::Peer).or_else(|_| parse_key(text).map(DhtTarget::Key))
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
-    let bytes = args.target.bytes();
+    let target = args.target.clone();
     let (found, outcome) =
-        network::ask_dht(&args.node, async |node| Ok(node.find_closest(&bytes).await.collect().await))?;
+        network::ask_dht(&args.node, async |node| Ok(node.find_closest(target.clone()).await.collect().await))?;
     if found.is_empty() {
         let report = outcome.map_err(network::query_fault)?;
         return Err(Fault::new(Failure::Network, format!("no node of the DHT answers ({report})")));
     }
-    let position = Position::of_key(&bytes);
+    let position = Position::of_key(&target.to_bytes());
     let with_distance = |node: FoundProvider| (position.distance(&Position::of_peer(&node.peer)), node);
     let mut nodes: Vec<_> = found.into_iter().map(with_distance).collect();
     nodes.sort_by_key(|(distance, _)| *distance);
@@ -78,13 +57,15 @@ fn text((distance, node): &(Distance, FoundProvider)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use phase_node::PeerId;
+
     use super::*;
 
     #[test]
     fn a_target_is_a_key_or_a_peer() {
         let peer = PeerId::random();
-        assert_eq!(peer.to_string().parse(), Ok(Target::Peer(peer)));
-        assert_eq!("stable/x86_64".parse(), Ok(Target::Key("stable/x86_64".parse().unwrap())));
-        assert!("stable".parse::<Target>().is_err());
+        assert_eq!(parse_target(&peer.to_string()), Ok(DhtTarget::Peer(peer)));
+        assert_eq!(parse_target("stable/x86_64"), Ok(DhtTarget::Key("stable/x86_64".parse().unwrap())));
+        assert!(parse_target("stable").is_err());
     }
 }

@@ -63,8 +63,8 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
 
 async fn search(node: &NodeHandle, key: &DhtKey) -> Search {
     let mut searches = Vec::new();
-    for key in network::copies(key) {
-        let search = node.find_values(&key.to_bytes()).await;
+    for key in key.copies() {
+        let search = node.find_values(&key).await;
         searches.push((key, search));
     }
     let (mut found, mut outcomes) = (Vec::new(), Vec::new());

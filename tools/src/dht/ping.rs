@@ -141,7 +141,7 @@ async fn find(node: &NodeHandle, peer: PeerId) -> Result<(), String> {
         },
         Err(error) => error.to_string(),
     };
-    let (closest, _) = node.find_closest(&peer.to_bytes()).await.collect().await;
+    let (closest, _) = node.find_closest(peer).await.collect().await;
     let addresses: Vec<Multiaddr> =
         closest.into_iter().filter(|found| found.peer == peer).flat_map(|found| found.addresses).collect();
     match node.connect(peer, addresses).await {

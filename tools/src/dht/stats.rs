@@ -43,15 +43,15 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
 
 async fn measure(node: &NodeHandle) -> Result<Stats, Fault> {
     // The id of a peer that nobody is: a random key.
-    let key = Identity::ephemeral().peer_id().to_bytes();
-    let (found, outcome) = node.find_closest(&key).await.collect().await;
+    let nobody = Identity::ephemeral().peer_id();
+    let (found, outcome) = node.find_closest(nobody).await.collect().await;
     let lookup = outcome.map_err(network::query_fault)?;
-    let position = Position::of_key(&key);
+    let position = Position::of_peer(&nobody);
     let mut distances: Vec<_> = found.iter().map(|node| position.distance(&Position::of_peer(&node.peer))).collect();
     distances.sort();
     let size = if found.len() < K { Some(found.len() as f64) } else { network_size(&distances) };
-    let nobody = || Fault::new(Failure::Network, format!("no node of the DHT answers ({lookup})"));
-    let size = size.filter(|size| *size > 0.0).ok_or_else(nobody)?;
+    let silence = || Fault::new(Failure::Network, format!("no node of the DHT answers ({lookup})"));
+    let size = size.filter(|size| *size > 0.0).ok_or_else(silence)?;
     let stats = node.dht_stats().await.unwrap_or_default();
     Ok(Stats { node: stats, closest: found.len(), size, lookup })
 }

@@ -13,11 +13,11 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::NodeConfig;
+use crate::discovery::dht::command::DhtCommand;
 #[cfg(feature = "dht")]
-use crate::discovery::dht;
-use crate::discovery::dht_command::DhtCommand;
+use crate::discovery::dht::kademlia;
 use crate::metrics::Metrics;
-use crate::peer_table::Peers;
+use crate::peer_table::PeerTable;
 use crate::streams;
 
 /// What identify says we speak.
@@ -39,14 +39,14 @@ pub(crate) struct Behaviour {
     pub(crate) ping: ping::Behaviour,
     pub(crate) streams: streams::Behaviour,
     #[cfg(feature = "dht")]
-    pub(crate) dht: Toggle<dht::Behaviour>,
+    pub(crate) dht: Toggle<kademlia::Behaviour>,
     #[cfg(feature = "mdns")]
     pub(crate) mdns: Toggle<libp2p::mdns::tokio::Behaviour>,
 }
 
 /// What behaviours share with the rest of the node.
 pub(crate) struct Shared {
-    pub(crate) peers: Arc<Peers>,
+    pub(crate) peers: Arc<PeerTable>,
     pub(crate) metrics: Arc<Metrics>,
     /// The number of connected DHT servers.
     pub(crate) routing: watch::Sender<usize>,
@@ -69,7 +69,7 @@ impl Behaviour {
             dht: Toggle::from(config.dht.as_ref().map(|dht| {
                 let (peers, metrics) = (shared.peers.clone(), shared.metrics.clone());
                 let peer = key.public().to_peer_id();
-                let mut dht = dht::Behaviour::new(peer, dht, peers, metrics, shared.routing.clone());
+                let mut dht = kademlia::Behaviour::new(peer, dht, peers, metrics, shared.routing.clone());
                 if config.is_private {
                     dht.hide();
                 }
@@ -93,7 +93,7 @@ impl Behaviour {
     /// Whether a DHT server is connected; `None` without a DHT.
     pub(crate) fn is_in_dht(&self) -> Option<bool> {
         #[cfg(feature = "dht")]
-        return self.dht.as_ref().map(dht::Behaviour::is_joined);
+        return self.dht.as_ref().map(kademlia::Behaviour::is_joined);
         #[cfg(not(feature = "dht"))]
         None
     }

@@ -1,12 +1,12 @@
-//! What passes between a [`NodeHandle`](super::NodeHandle) and the event loop.
+//! What passes between a [`NodeHandle`](crate::NodeHandle) and the event loop.
 
 use libp2p::{Multiaddr, PeerId};
 use tokio::sync::oneshot;
 
-use crate::discovery::bootstrap::BootstrapPeer;
-use crate::discovery::dht_command::DhtCommand;
+use crate::discovery::dht::command::DhtCommand;
+use crate::discovery::first_peers::BootstrapPeer;
 use crate::error::ConnectError;
-use crate::peer_table::Source;
+use crate::peer::Source;
 use crate::streams::StreamReply;
 
 /// What the event loop can be asked to do.

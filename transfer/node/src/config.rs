@@ -2,8 +2,8 @@
 
 use libp2p::Multiaddr;
 
-use crate::discovery::bootstrap::{BootstrapPeer, BootstrapSource};
-use crate::discovery::dht_config::{DhtConfig, Role};
+use crate::discovery::dht::config::{DhtConfig, Role};
+use crate::discovery::first_peers::{BootstrapPeer, BootstrapSource};
 use crate::identity::Identity;
 use crate::transport::TransportConfig;
 

@@ -15,9 +15,9 @@ use tokio::time::Instant;
 use crate::address::{self, Scope, believable, scope, without_peer};
 use crate::behaviour::{Behaviour, BehaviourEvent, Shared};
 use crate::command::Command;
-use crate::discovery::bootstrap::schedule::FirstPeers;
-use crate::error::{CONNECT_TIMEOUT, ConnectError, root_cause};
-use crate::peer_table::Source;
+use crate::discovery::first_peers::dial_schedule::DialSchedule;
+use crate::error::{CONNECT_TIMEOUT, ConnectError};
+use crate::peer::Source;
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -47,7 +47,7 @@ pub(crate) struct Listeners {
 pub(crate) struct EventLoop {
     swarm: Swarm<Behaviour>,
     commands: mpsc::Receiver<Command>,
-    first_peers: FirstPeers,
+    first_peers: DialSchedule,
     waiters: BTreeMap<PeerId, Vec<Waiter>>,
     shared: Shared,
     listeners: Listeners,
@@ -62,7 +62,7 @@ impl EventLoop {
         swarm: Swarm<Behaviour>,
         commands: mpsc::Receiver<Command>,
         listeners: Listeners,
-        first_peers: FirstPeers,
+        first_peers: DialSchedule,
         shared: Shared,
         is_private: bool,
     ) -> Self {
@@ -200,7 +200,7 @@ impl EventLoop {
                     self.first_peers.hurry(now);
                 }
             }
-            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => self.handle_dial_error(peer_id, &error),
+            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => self.handle_dial_error(peer_id, error),
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listener failed"),
             SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
                 tracing::warn!(?addresses, %error, "no longer listening");
@@ -245,20 +245,13 @@ impl EventLoop {
         }
     }
 
-    fn handle_dial_error(&mut self, peer: Option<PeerId>, error: &DialError) {
+    fn handle_dial_error(&mut self, peer: Option<PeerId>, error: DialError) {
         tracing::debug!(?peer, %error, "dial failed");
         let Some(peer) = peer else { return };
         if self.swarm.is_connected(&peer) {
             return;
         }
-        let reason = match error {
-            DialError::NoAddresses => ConnectError::NoAddress,
-            DialError::Transport(tried) => {
-                let tried = tried.iter().map(|(address, error)| format!("{address}: {}", root_cause(error)));
-                ConnectError::Unreachable(tried.collect::<Vec<_>>().join("; "))
-            }
-            other => ConnectError::Unreachable(other.to_string()),
-        };
+        let reason = ConnectError::of_dial(error);
         self.swarm.behaviour_mut().handle_unreachable(peer, &reason.to_string());
         for waiter in self.waiters.remove(&peer).unwrap_or_default() {
             let _ = waiter.reply.send(Err(reason.clone()));
@@ -315,7 +308,7 @@ impl EventLoop {
             .build();
         match self.swarm.dial(options) {
             Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => {}
-            Err(error) => self.handle_dial_error(Some(peer), &error),
+            Err(error) => self.handle_dial_error(Some(peer), error),
         }
     }
 

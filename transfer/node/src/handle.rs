@@ -1,23 +1,26 @@
 //! What the rest of the program can ask of a node.
 
+mod dht;
+mod records;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId};
 use phase_core::Name;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 
 use crate::address::{Scope, believable, without_peer};
 use crate::command::Command;
-use crate::discovery::dht_command::{
-    DhtCommand, DhtStats, FoundProvider, FoundValue, QueryError, QueryReply, QueryReport, RoutingPeer, Search, search,
-};
-use crate::discovery::local_network::{Advert, LocalNetwork};
-use crate::error::ConnectError;
+use crate::discovery::local_network::releases::{Advert, LocalReleases};
+use crate::error::{ConnectError, StreamError};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
-use crate::peer_table::{PeerEvent, PeerInfo, Peers, Source};
+use crate::peer::{PeerEvent, PeerInfo, Source};
+use crate::peer_table::PeerTable;
 use crate::streams::{Acceptor, IncomingStreams, Stream};
+
+pub use records::{CONTACT_INTERVAL, FoundRecord, RecordsError, RefusedRecord};
 
 /// Commands that may wait for the event loop.
 pub(crate) const COMMAND_QUEUE: usize = 256;
@@ -34,9 +37,9 @@ pub struct NodeHandle {
     pub(crate) acceptor: Acceptor,
     pub(crate) routing: watch::Receiver<usize>,
     pub(crate) queries: Arc<Semaphore>,
-    pub(crate) peers: Arc<Peers>,
+    pub(crate) peers: Arc<PeerTable>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) local: LocalNetwork,
+    pub(crate) local: LocalReleases,
     pub(crate) has_dht: bool,
     pub(crate) looks_around: bool,
 }
@@ -144,93 +147,9 @@ impl NodeHandle {
         self.send(Command::Discovered { peer, addresses, source }).await;
     }
 
-    /// Providers of `key` as the DHT names them. Each of the first ones is being dialled when it is returned here.
-    pub async fn find_providers(&self, key: &[u8]) -> Search<FoundProvider> {
-        let (sender, found) = search();
-        let permit = self.query_permit().await;
-        // A stopped node drops the sender, which ends the search.
-        self.dht(DhtCommand::FindProviders { key: key.to_vec(), search: sender, permit }).await;
-        found
-    }
-
-    /// Values that DHT nodes hold under `key`, unverified.
-    pub async fn find_values(&self, key: &[u8]) -> Search<FoundValue> {
-        let (sender, found) = search();
-        let permit = self.query_permit().await;
-        self.dht(DhtCommand::FindValues { key: key.to_vec(), search: sender, permit }).await;
-        found
-    }
-
-    /// The DHT servers closest to `key`, at most 20, the closest first by the XOR metric. They come all at once, when the
-    /// search has ended.
-    pub async fn find_closest(&self, key: &[u8]) -> Search<FoundProvider> {
-        let (sender, found) = search();
-        let permit = self.query_permit().await;
-        self.dht(DhtCommand::FindClosest { key: key.to_vec(), search: sender, permit }).await;
-        found
-    }
-
-    /// Stores a value at the nodes closest to `key`. An acknowledgement does not mean that they keep it: each judges for
-    /// itself.
-    ///
-    /// # Errors
-    /// If none of them acknowledged it.
-    pub async fn put(&self, key: &[u8], value: Vec<u8>) -> Result<QueryReport, QueryError> {
-        let permit = self.query_permit().await;
-        self.query(|reply| DhtCommand::Put { key: key.to_vec(), value, reply, permit }).await
-    }
-
-    /// Tells the nodes closest to `key` that we provide it. They do not acknowledge it, see [`settle`](Self::settle).
-    ///
-    /// # Errors
-    /// If they could not be found in time.
-    pub async fn provide(&self, key: &[u8]) -> Result<QueryReport, QueryError> {
-        let permit = self.query_permit().await;
-        self.query(|reply| DhtCommand::Provide { key: key.to_vec(), reply, permit }).await
-    }
-
-    /// Stops providing `key`, tells the nodes closest to it, and forgets our own value there; others keep the value until
-    /// its time is over. They do not acknowledge it, see [`settle`](Self::settle).
-    ///
-    /// # Errors
-    /// If they could not be found in time.
-    pub async fn withdraw(&self, key: &[u8]) -> Result<QueryReport, QueryError> {
-        self.stop_providing(key, false).await
-    }
-
-    /// The same, but about what is not provided nothing is said.
-    ///
-    /// # Errors
-    /// As of [`withdraw`](Self::withdraw).
-    pub async fn withdraw_provided(&self, key: &[u8]) -> Result<QueryReport, QueryError> {
-        self.stop_providing(key, true).await
-    }
-
-    async fn stop_providing(&self, key: &[u8], only_provided: bool) -> Result<QueryReport, QueryError> {
-        let permit = self.query_permit().await;
-        self.query(|reply| DhtCommand::Withdraw { key: key.to_vec(), only_provided, reply, permit }).await
-    }
-
-    /// Waits until what was announced for `key` has arrived: asks the nodes closest to it for something else and awaits
-    /// their answers. Whoever announces and then leaves without this may not be heard.
-    pub async fn settle(&self, key: &[u8]) {
-        // It is about the answers alone.
-        let _ = self.find_values(key).await.finish().await;
-    }
-
     /// From now on nobody is told where we are or what we provide: we are about to leave.
     pub async fn hide_addresses(&self) {
         let _ = self.ask(|reply| Command::HideAddresses { reply }).await;
-    }
-
-    /// The peers in our routing table; none without a DHT.
-    pub async fn routing_table(&self) -> Vec<RoutingPeer> {
-        self.ask(|reply| Command::Dht(DhtCommand::Routing { reply })).await.unwrap_or_default()
-    }
-
-    /// Figures about our part of the DHT; `None` without one.
-    pub async fn dht_stats(&self) -> Option<DhtStats> {
-        self.ask(|reply| Command::Dht(DhtCommand::Stats { reply })).await
     }
 
     /// Opens a raw transfer stream to a connected peer; [`PeerLink`](super::PeerLink) is what speaks on one.
@@ -241,8 +160,8 @@ impl NodeHandle {
         let opened = self.ask(|reply| Command::OpenStream { peer, reply });
         match tokio::time::timeout(OPEN_TIMEOUT, opened).await {
             Ok(Some(opened)) => opened,
-            Ok(None) => Err(ConnectError::Stream("not connected".to_owned())),
-            Err(_) => Err(ConnectError::Stream("timed out".to_owned())),
+            Ok(None) => Err(ConnectError::Stream(StreamError::NotConnected)),
+            Err(_) => Err(ConnectError::Stream(StreamError::Timeout)),
         }
     }
 
@@ -250,18 +169,6 @@ impl NodeHandle {
     /// somebody else accepts them already.
     pub fn accept_streams(&self) -> Option<IncomingStreams> {
         self.acceptor.accept()
-    }
-
-    async fn query_permit(&self) -> OwnedSemaphorePermit {
-        self.queries.clone().acquire_owned().await.expect("the semaphore is never closed")
-    }
-
-    async fn query(&self, command: impl FnOnce(QueryReply) -> DhtCommand) -> Result<QueryReport, QueryError> {
-        self.ask(|reply| Command::Dht(command(reply))).await.unwrap_or(Err(QueryError::Stopped))
-    }
-
-    async fn dht(&self, command: DhtCommand) {
-        self.send(Command::Dht(command)).await;
     }
 
     /// Sends a command; a node that has stopped drops it.

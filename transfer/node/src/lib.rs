@@ -5,6 +5,39 @@
 //! ```
 //!
 //! Invariant: the event loop neither hashes nor touches a disk; bytes, hashing and disk have tasks of their own.
+//!
+//! # Example
+//!
+//! Two nodes, one of which dials the other:
+//!
+//! ```
+//! use phase_node::{Node, NodeConfig};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let listen = vec!["/ip4/127.0.0.1/tcp/0".parse()?];
+//! let server = Node::start(NodeConfig { listen, ..NodeConfig::default() }).await?;
+//! let addresses = server.handle().listen_addresses().await;
+//!
+//! let client = Node::start(NodeConfig::default()).await?;
+//! client.handle().connect(server.handle().peer_id(), addresses).await?;
+//! for info in client.handle().peers() {
+//!     println!("{} is {}, {:?}", info.peer, info.state.as_str(), info.addresses);
+//! }
+//! assert!(client.handle().peers()[0].is_connected());
+//!
+//! client.stop().await;
+//! server.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! - `dht`: Kademlia. Without it [`NodeHandle`] answers every question about the DHT with [`QueryError::Off`].
+//! - `dns`: names in addresses.
+//! - `mdns`: peers and releases of the local network.
+//! - `memory`: addresses within one process, for tests and benches.
 
 // What only the DHT or mDNS would call stays where it is in a build without them.
 #![cfg_attr(
@@ -12,9 +45,10 @@
     allow(dead_code, reason = "a full build still finds what nothing calls")
 )]
 
-pub mod discovery;
+mod discovery;
 
 mod address;
+mod backoff;
 mod behaviour;
 mod command;
 mod config;
@@ -24,24 +58,29 @@ mod handle;
 mod identity;
 mod metrics;
 mod node;
+mod peer;
 mod peer_table;
 mod streams;
 mod transport;
 
 pub use address::{Scope, believable, reachable_from, without_peer};
+pub use backoff::Backoff;
 pub use config::NodeConfig;
-pub use discovery::bootstrap;
-pub use discovery::dht_command::{DhtStats, FoundProvider, FoundValue, QueryError, QueryReport, RoutingPeer, Search};
-pub use discovery::dht_config::{Clock, DhtConfig, Limits, Rate, Role, StoreLimits};
+pub use discovery::dht::config::{Clock, DhtConfig, Limits, Rate, Role, StoreLimits};
+pub use discovery::dht::query::{
+    DhtTarget, FoundProvider, FoundValue, QueryError, QueryReport, RecordStoreError, RoutingPeer,
+};
+pub use discovery::dht::search::Search;
+pub use discovery::first_peers as bootstrap;
 #[cfg(feature = "mdns")]
-pub use discovery::dns_sd;
-pub use discovery::local_network::Advert;
-pub use discovery::records::{CONTACT_INTERVAL, FoundRecord, RecordsError};
-pub use error::{ConnectError, NodeError};
-pub use handle::NodeHandle;
+pub use discovery::local_network::dns_sd;
+pub use discovery::local_network::releases::Advert;
+pub use error::{ConnectError, DialFailure, ListenError, NodeError, SecurityError, StreamError};
+pub use handle::{CONTACT_INTERVAL, FoundRecord, NodeHandle, RecordsError, RefusedRecord};
 pub use identity::{Identity, public_key_of};
 pub use libp2p::{Multiaddr, PeerId, StreamProtocol};
+pub use metrics::DhtStats;
 pub use node::Node;
-pub use peer_table::{PeerEvent, PeerInfo, PeerState, Source};
+pub use peer::{PeerEvent, PeerInfo, PeerState, Source};
 pub use streams::{IncomingStreams, Stream};
 pub use transport::{Connections, TransportConfig, connections};

@@ -10,8 +10,32 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::discovery::dht_command::DhtStats;
-use crate::peer_table::PeerState;
+use crate::peer::PeerState;
+
+/// Figures about our part of the DHT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DhtStats {
+    /// Whether we keep records for others.
+    pub is_server: bool,
+    /// Peers in our routing table.
+    pub routing_peers: usize,
+    /// Connected peers that are DHT servers.
+    pub connected_peers: usize,
+    /// Our own values.
+    pub own_values: usize,
+    /// Keys we provide.
+    pub own_provided: usize,
+    /// Values kept for others.
+    pub values: usize,
+    /// Provider records kept for others.
+    pub providers: usize,
+    /// Records of others that were refused, for whatever reason.
+    pub refused: u64,
+    /// Peers that are ignored at present because they asked too much.
+    pub ignored_peers: usize,
+    /// Queries of ours under way, also those that refresh the routing table.
+    pub queries: usize,
+}
 
 /// What a query is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -177,7 +201,7 @@ impl Metrics {
         self.refused.get_or_create(&Reason { reason }).inc();
     }
 
-    /// How many were refused, for whatever reason.
+    /// The present figures of our part of the DHT.
     pub(crate) fn set_dht(&self, stats: &DhtStats) {
         let gauge = |gauge: &Gauge, value: usize| gauge.set(value.try_into().unwrap_or(i64::MAX));
         gauge(&self.routing, stats.routing_peers);

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use libp2p::Multiaddr;
+#[cfg(feature = "mdns")]
+use libp2p::PeerId;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
@@ -14,14 +16,17 @@ use crate::address::is_unspecified;
 use crate::behaviour::{Behaviour, Shared};
 use crate::command::Command;
 use crate::config::NodeConfig;
-use crate::discovery::bootstrap::lists;
-use crate::discovery::bootstrap::schedule::FirstPeers;
-use crate::discovery::local_network::{self, LocalNetwork};
-use crate::error::{NodeError, root_cause};
+use crate::discovery::first_peers::dial_schedule::DialSchedule;
+use crate::discovery::first_peers::{PeersUrl, list_fetcher};
+use crate::discovery::local_network::releases::LocalReleases;
+#[cfg(feature = "mdns")]
+use crate::discovery::local_network::task::{Host, LocalNetwork};
+use crate::error::{ListenError, NodeError};
 use crate::event_loop::{EventLoop, Listeners};
 use crate::handle::{COMMAND_QUEUE, MAX_QUERIES, NodeHandle};
 use crate::metrics::Metrics;
-use crate::peer_table::{Peers, Source};
+use crate::peer::Source;
+use crate::peer_table::PeerTable;
 use crate::transport::build_swarm;
 
 /// A running node. Dropping it ends the event loop and closes every connection.
@@ -42,7 +47,7 @@ impl Node {
     /// [`NodeError::Listen`] if an address cannot be bound, for instance because its port is in use.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let metrics = Arc::new(Metrics::new());
-        let peers = Arc::new(Peers::new(metrics.clone()));
+        let peers = Arc::new(PeerTable::new(metrics.clone()));
         let (routing, routing_seen) = watch::channel(0);
         let shared = Shared { peers: peers.clone(), metrics: metrics.clone(), routing };
         let keypair = config.identity.0.clone();
@@ -51,9 +56,9 @@ impl Node {
         let listeners = listen(&mut swarm, &config.listen).await?;
         let acceptor = swarm.behaviour().streams.acceptor();
         let (commands, receiver) = mpsc::channel(COMMAND_QUEUE);
-        let (urls, bootstrap) = lists::split(config.bootstrap);
+        let (urls, bootstrap) = list_fetcher::split(config.bootstrap);
         let now = Instant::now();
-        let mut first_peers = FirstPeers::new(now);
+        let mut first_peers = DialSchedule::new(now);
         first_peers.add(now, Source::Given, config.peers);
         first_peers.add(now, Source::Bootstrap, bootstrap);
         let event_loop = EventLoop::new(swarm, receiver, listeners, first_peers, shared, config.is_private);
@@ -67,17 +72,14 @@ impl Node {
             queries: Arc::new(Semaphore::new(MAX_QUERIES)),
             peers,
             metrics,
-            local: LocalNetwork::default(),
+            local: LocalReleases::default(),
             has_dht,
             looks_around,
         };
-        let lists = urls.into_iter().map(|url| lists::ask(handle.clone(), url)).collect();
+        let lists = urls.into_iter().map(|url| fetch_list(handle.clone(), url)).collect();
         let event_loop = AbortOnDropHandle::new(tokio::spawn(event_loop.run()));
         let stop = CancellationToken::new();
-        let local = looks_around.then(|| {
-            let local = handle.local.clone();
-            tokio::spawn(local_network::run(handle.clone(), local, config.is_private, stop.clone()))
-        });
+        let local = looks_around.then(|| tokio::spawn(talk_locally(handle.clone(), config.is_private, stop.clone())));
         Ok(Self { handle, event_loop, local, _lists: lists, stop: stop.drop_guard() })
     }
 
@@ -100,25 +102,56 @@ impl Node {
     }
 }
 
+/// Adds the peers of a list to the first peers whenever there is nobody to ask.
+async fn fetch_list(node: NodeHandle, url: PeersUrl) {
+    let found = |peers| node.send(Command::Bootstrap { peers });
+    list_fetcher::run(url, node.routing_peers(), found).await;
+}
+
+#[cfg(feature = "mdns")]
+impl Host for NodeHandle {
+    fn peer_id(&self) -> PeerId {
+        NodeHandle::peer_id(self)
+    }
+
+    async fn listening(&self) -> Vec<Multiaddr> {
+        self.listen_addresses().await
+    }
+
+    async fn handle_discovered(&self, peer: PeerId, addresses: Vec<Multiaddr>) {
+        self.discovered(peer, addresses, Source::LocalNetwork).await;
+    }
+}
+
+/// Listens to the local network, and tells it what we serve, until `stop`; then says goodbye.
+#[cfg(feature = "mdns")]
+async fn talk_locally(node: NodeHandle, is_private: bool, stop: CancellationToken) {
+    LocalNetwork { releases: node.local.clone(), host: node, is_private }.run(stop).await;
+}
+
+/// Without feature `mdns` there is nobody to hear.
+#[cfg(not(feature = "mdns"))]
+async fn talk_locally(_: NodeHandle, _: bool, _: CancellationToken) {}
+
 /// Binds every address and waits until each is bound, so that a port in use is an error of the start.
 async fn listen(swarm: &mut libp2p::Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<Listeners, NodeError> {
     use libp2p::swarm::SwarmEvent;
     let mut ids = Vec::new();
     for address in addresses {
-        let failed = |reason: String| NodeError::Listen { address: address.clone(), reason };
+        let failed = |source| NodeError::Listen { address: address.clone(), source };
         // libp2p lets several sockets share a TCP port, so it would not notice another program on it.
         if let Some(socket) = tcp_socket(address) {
-            drop(std::net::TcpListener::bind(socket).map_err(|error| failed(error.to_string()))?);
+            drop(std::net::TcpListener::bind(socket).map_err(|error| failed(ListenError::Io(error)))?);
         }
-        let listener = swarm.listen_on(address.clone()).map_err(|error| failed(root_cause(&error)))?;
+        let listener = swarm.listen_on(address.clone()).map_err(|error| failed(error.into()))?;
         loop {
             match swarm.select_next_some().await {
                 SwarmEvent::NewListenAddr { listener_id, .. } if listener_id == listener => break,
                 SwarmEvent::ListenerClosed { listener_id, reason, .. } if listener_id == listener => {
-                    return Err(failed(reason.err().map_or_else(|| "closed".to_owned(), |error| root_cause(&error))));
+                    return Err(failed(reason.err().map_or(ListenError::Closed, ListenError::Io)));
                 }
                 SwarmEvent::ListenerError { listener_id, error } if listener_id == listener => {
-                    return Err(failed(root_cause(&error)));
+                    return Err(failed(ListenError::Io(error)));
                 }
                 _ => {}
             }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::address::{self, MAX_ADDRESSES, Scope};
 use crate::metrics::Metrics;
+use crate::peer::{PeerEvent, PeerInfo, PeerState, Source};
 
 /// Peers that are remembered: twice as many as can be connected.
 const MAX_PEERS: usize = 4096;
@@ -26,72 +27,6 @@ const FORGET_AFTER: Duration = Duration::from_secs(600);
 const EVENT_QUEUE: usize = 256;
 /// The longest part that is kept of what a peer says its program is, in characters.
 const MAX_AGENT_LEN: usize = 64;
-
-/// Where a peer stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PeerState {
-    /// Somebody has told us of it.
-    Discovered,
-    /// There is a connection.
-    Connected,
-    /// It has said who and what it is.
-    Identified,
-    /// A transfer stream is open.
-    Transferring,
-    /// The last connection has ended.
-    Disconnected,
-    /// It is forgotten.
-    Expired,
-}
-
-/// Who has told us of a peer first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
-    /// We were started with its address, to ask it directly.
-    Given,
-    /// We were started with its address, to join the network.
-    Bootstrap,
-    /// The DHT.
-    Dht,
-    /// mDNS or DNS-SD on the local network.
-    LocalNetwork,
-    /// Another peer, on a transfer stream.
-    Peer,
-    /// Itself, by dialling us.
-    Inbound,
-}
-
-/// Something that happened to a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerEvent {
-    /// Which.
-    pub peer: PeerId,
-    /// What it is now.
-    pub state: PeerState,
-    /// Who told us of it first.
-    pub source: Source,
-}
-
-/// What is known about a peer.
-#[derive(Clone, Debug)]
-pub struct PeerInfo {
-    /// Who.
-    pub peer: PeerId,
-    /// Where it stands.
-    pub state: PeerState,
-    /// Who told us of it first.
-    pub source: Source,
-    /// Where it can be dialled, the best first.
-    pub addresses: Vec<Multiaddr>,
-    /// What it says its program is; at most 64 characters.
-    pub agent: Option<String>,
-    /// Whether it is a DHT server.
-    pub is_dht_server: bool,
-    /// The last time a ping took to it and back.
-    pub round_trip: Option<Duration>,
-    /// Since when it is in this state.
-    pub since: Instant,
-}
 
 #[derive(Default)]
 struct Book {
@@ -103,13 +38,13 @@ struct Book {
 }
 
 /// The one owner of what is known about peers. The event loop and the guards of streams tell it what happens.
-pub(crate) struct Peers {
+pub(crate) struct PeerTable {
     book: Mutex<Book>,
     events: broadcast::Sender<PeerEvent>,
     metrics: Arc<Metrics>,
 }
 
-impl Peers {
+impl PeerTable {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         Self { book: Mutex::default(), events: broadcast::Sender::new(EVENT_QUEUE), metrics }
     }
@@ -297,45 +232,10 @@ impl Book {
     }
 }
 
-impl PeerInfo {
-    /// Whether there is a connection.
-    pub fn is_connected(&self) -> bool {
-        matches!(self.state, PeerState::Connected | PeerState::Identified | PeerState::Transferring)
-    }
-}
-
-impl PeerState {
-    /// In small letters, as it is shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Discovered => "discovered",
-            Self::Connected => "connected",
-            Self::Identified => "identified",
-            Self::Transferring => "transferring",
-            Self::Disconnected => "disconnected",
-            Self::Expired => "expired",
-        }
-    }
-}
-
-impl Source {
-    /// In small letters, as it is shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Given => "given",
-            Self::Bootstrap => "bootstrap",
-            Self::Dht => "dht",
-            Self::LocalNetwork => "local network",
-            Self::Peer => "peer",
-            Self::Inbound => "inbound",
-        }
-    }
-}
-
 /// A transfer stream is open as long as this lives.
 pub(crate) struct Transferring {
     peer: PeerId,
-    peers: Arc<Peers>,
+    peers: Arc<PeerTable>,
 }
 
 impl Drop for Transferring {
@@ -348,8 +248,8 @@ impl Drop for Transferring {
 mod tests {
     use super::*;
 
-    fn peers() -> (Arc<Peers>, broadcast::Receiver<PeerEvent>) {
-        let peers = Arc::new(Peers::new(Arc::new(Metrics::new())));
+    fn peers() -> (Arc<PeerTable>, broadcast::Receiver<PeerEvent>) {
+        let peers = Arc::new(PeerTable::new(Arc::new(Metrics::new())));
         let events = peers.subscribe();
         (peers, events)
     }

@@ -30,8 +30,8 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::error::{ConnectError, root_cause};
-use crate::peer_table::{Peers, Transferring};
+use crate::error::{ConnectError, StreamError};
+use crate::peer_table::{PeerTable, Transferring};
 
 /// The protocol of transfer streams.
 pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/phase/transfer/1.0.0");
@@ -80,7 +80,7 @@ impl Acceptor {
 /// Streams of one protocol.
 pub(crate) struct Behaviour {
     protocol: StreamProtocol,
-    peers: Arc<Peers>,
+    peers: Arc<PeerTable>,
     acceptor: Acceptor,
     /// The connections of each peer, the newest last.
     connections: BTreeMap<PeerId, Vec<ConnectionId>>,
@@ -89,7 +89,7 @@ pub(crate) struct Behaviour {
 }
 
 impl Behaviour {
-    pub(crate) fn new(protocol: StreamProtocol, peers: Arc<Peers>) -> Self {
+    pub(crate) fn new(protocol: StreamProtocol, peers: Arc<PeerTable>) -> Self {
         let acceptor = Acceptor::default();
         Self { protocol, peers, acceptor, connections: BTreeMap::new(), wanted: VecDeque::new() }
     }
@@ -176,7 +176,7 @@ impl NetworkBehaviour for Behaviour {
 /// The streams of one connection.
 pub(crate) struct Handler {
     peer: PeerId,
-    peers: Arc<Peers>,
+    peers: Arc<PeerTable>,
     protocol: StreamProtocol,
     acceptor: Acceptor,
     wanted: VecDeque<StreamReply>,
@@ -231,19 +231,19 @@ impl ConnectionHandler for Handler {
                 let _ = reply.send(Ok(self.stream(stream)));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { error, info: reply }) => {
-                let _ = reply.send(Err(ConnectError::Stream(reason(&error))));
+                let _ = reply.send(Err(ConnectError::Stream(stream_error(error))));
             }
             _ => {}
         }
     }
 }
 
-fn reason(error: &StreamUpgradeError<Infallible>) -> String {
+fn stream_error(error: StreamUpgradeError<Infallible>) -> StreamError {
     match error {
-        StreamUpgradeError::NegotiationFailed => "the peer does not serve".to_owned(),
-        StreamUpgradeError::Timeout => "timed out".to_owned(),
-        StreamUpgradeError::Apply(error) => match *error {},
-        StreamUpgradeError::Io(error) => root_cause(error),
+        StreamUpgradeError::NegotiationFailed => StreamError::NotServed,
+        StreamUpgradeError::Timeout => StreamError::Timeout,
+        StreamUpgradeError::Apply(error) => match error {},
+        StreamUpgradeError::Io(error) => StreamError::Io(Arc::new(error)),
     }
 }
 

@@ -27,7 +27,6 @@
 //! - the job with `last` set is the last one of its transfer;
 //! - a peer is in line exactly while it has something waiting and may have a further job.
 
-mod bucket;
 mod config;
 mod jobs;
 mod line;
@@ -41,11 +40,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phase_core::{ArtifactIndex, ChunkRange};
+use phase_core::{ArtifactIndex, ChunkRange, TokenBucket};
 
 use crate::peer::PeerKey;
 use crate::wire::{MAX_RETRY_AFTER_MS, Refusal};
-use bucket::Bucket;
 pub use config::Config;
 pub use jobs::{Eviction, Job, JobId, TransferKey};
 use jobs::{Jobs, UnderWay};
@@ -98,7 +96,7 @@ pub struct UploadQueue {
     slots: usize,
     /// What waits, of each peer at most a turn.
     waiting_bytes: u64,
-    cap: Option<Bucket>,
+    cap: Option<TokenBucket>,
     meter: Meter,
     sent: Sent,
     /// For transfers and places in line.
@@ -108,7 +106,7 @@ pub struct UploadQueue {
 impl UploadQueue {
     /// An empty queue.
     pub fn new(config: Config) -> Self {
-        let cap = config.max_rate.map(|rate| Bucket::new(rate, config.burst(rate)));
+        let cap = config.max_rate.map(|rate| TokenBucket::new(rate, config.burst(rate)));
         Self {
             config,
             transfers: BTreeMap::new(),
@@ -288,7 +286,7 @@ impl UploadQueue {
 
     /// Bytes per second, if they are known.
     fn rate(&self) -> Option<u64> {
-        let cap = self.cap.as_ref().map(Bucket::rate);
+        let cap = self.cap.as_ref().map(TokenBucket::rate);
         self.meter.rate().into_iter().chain(cap).min()
     }
 

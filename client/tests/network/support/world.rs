@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phase_client::{Client, FetchOptions, ResolveOptions, Resolved, Selection};
-use phase_core::{FileStore, Store};
+use phase_core::{DhtKey, FileStore, Store};
 use phase_node::bootstrap::BootstrapPeer;
 use phase_node::{Multiaddr, Node, NodeConfig, NodeHandle, PeerId, Role};
 use phase_test_support::gate::{Gate, GatedStore};
@@ -108,11 +108,11 @@ impl Provider {
 
 /// Tells the DHT of a release.
 pub(crate) async fn announce(node: &NodeHandle, release: &Release) {
-    let key = release.manifest.name().key();
-    node.put(key.as_bytes(), release.pointer.encode()).await.unwrap();
-    node.provide(key.as_bytes()).await.unwrap();
-    node.provide(&release.cid().to_bytes()).await.unwrap();
-    node.settle(key.as_bytes()).await;
+    let key = DhtKey::Name(release.manifest.name());
+    node.put(&key, release.pointer.encode()).await.unwrap();
+    node.provide(&key).await.unwrap();
+    node.provide(&DhtKey::Content(release.cid())).await.unwrap();
+    node.wait_until_announced(&key).await;
 }
 
 /// A node of the DHT that has joined it.

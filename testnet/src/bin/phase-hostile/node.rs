@@ -7,7 +7,7 @@ use std::time::Duration;
 use phase_cli as cli;
 use phase_cli::Fault;
 use phase_core::store::{FileStore, Store};
-use phase_core::{Envelope, Failure, Manifest, Pointer};
+use phase_core::{DhtKey, Envelope, Failure, Manifest, Pointer};
 use phase_node::{Identity, Node, NodeConfig, NodeHandle, Role};
 use phase_transfer::catalog::Catalog;
 use serde_json::json;
@@ -56,22 +56,22 @@ pub(crate) async fn run(args: &Cli) -> Result<(), Fault> {
 }
 
 /// What a provider of the store announces: names, manifests, artifacts.
-fn keys(store: &dyn Store) -> Result<Vec<Vec<u8>>, Fault> {
+fn keys(store: &dyn Store) -> Result<Vec<DhtKey>, Fault> {
     let mut keys = Vec::new();
     for name in store.names()? {
-        keys.push(name.key().into_bytes());
+        keys.push(DhtKey::Name(name.clone()));
         let Some(pointer) = store.pointer(&name)? else { continue };
         let pointer: Pointer = pointer.payload_unverified()?;
         let Some(cid) = pointer.manifest else { continue };
-        keys.push(cid.to_bytes());
+        keys.push(DhtKey::Content(cid));
         let Some(block) = store.block(&cid)? else { continue };
         let manifest: Manifest = Envelope::decode(&block)?.payload_unverified()?;
-        keys.extend(manifest.artifacts.iter().map(|entry| entry.cid.to_bytes()));
+        keys.extend(manifest.artifacts.iter().map(|entry| DhtKey::Content(entry.cid)));
     }
     Ok(keys)
 }
 
-async fn announce(node: NodeHandle, keys: Vec<Vec<u8>>) {
+async fn announce(node: NodeHandle, keys: Vec<DhtKey>) {
     let mut is_told = false;
     loop {
         let mut done = 0;

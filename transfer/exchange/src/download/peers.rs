@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use libp2p::PeerId;
 use phase_core::Cid;
+use phase_node::Backoff;
 use phase_protocol::scheduler::ArtifactSlot;
 use phase_protocol::{PeerKey, RequestId};
 use tokio::time::Instant;
@@ -23,7 +24,7 @@ const ASK_AGAIN_MAX: Duration = Duration::from_secs(30);
 struct Quiet {
     /// When to ask again; `None` while an answer is awaited.
     again_at: Option<Instant>,
-    wait: Duration,
+    backoff: Backoff,
 }
 
 /// A peer with a link.
@@ -122,9 +123,9 @@ impl Peers {
     /// The peer tells no more of an artifact: it will be asked again.
     pub(super) fn note_quiet(&mut self, key: PeerKey, slot: ArtifactSlot, now: Instant) {
         let Some(connected) = self.connected.get_mut(&key) else { return };
-        let waited = connected.quiet.get(&slot).map(|quiet| quiet.wait);
-        let wait = waited.map_or(ASK_AGAIN_MIN, |wait| (wait * 2).min(ASK_AGAIN_MAX));
-        connected.quiet.insert(slot, Quiet { again_at: Some(now + wait), wait });
+        let new = || Quiet { again_at: None, backoff: Backoff::new(ASK_AGAIN_MIN, ASK_AGAIN_MAX) };
+        let quiet = connected.quiet.entry(slot).or_insert_with(new);
+        quiet.again_at = Some(now + quiet.backoff.next_wait());
     }
 
     /// The peer tells what it has of an artifact: should it fall quiet again, that is a new beginning.

@@ -10,7 +10,7 @@ use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::{Transport as _, dns};
 
 use crate::error::root_cause;
-use crate::transport::Connections;
+use crate::transport::config::Connections;
 
 /// How long dialling a name may take. The addresses behind it are dialled one after the other, so this is room for two
 /// dead ones before one that answers, and for looking them up.
@@ -73,8 +73,9 @@ mod tests {
     use libp2p::core::transport::{DialOpts, PortUse};
     use libp2p::identity::Keypair;
 
-    use super::super::{TransportConfig, sockets};
     use super::*;
+    use crate::transport::config::TransportConfig;
+    use crate::transport::stack::sockets;
 
     #[tokio::test]
     async fn without_a_server_numbers_are_dialled_and_names_fail_with_a_cause() {

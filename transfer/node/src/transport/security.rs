@@ -6,7 +6,7 @@ use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade,
 use libp2p::identity::Keypair;
 use libp2p::{PeerId, noise};
 
-use crate::error::NodeError;
+use crate::error::{NodeError, SecurityError};
 use crate::transport::batched::WriteBehind;
 use crate::transport::tls::Tls;
 
@@ -18,7 +18,7 @@ const HELD_BY_NOISE: usize = 256 << 10;
 /// Both, negotiated by name; without `tls` Noise alone. TLS is faster for bulk and comes first; whoever speaks only Noise
 /// is served as well.
 pub(crate) fn tls_or_noise(key: &Keypair, tls: bool) -> Result<Security<SelectUpgrade<Tls, noise::Config>>, NodeError> {
-    let noise = noise::Config::new(key).map_err(|error| NodeError::Transport(error.to_string()))?;
+    let noise = noise::Config::new(key).map_err(|error| NodeError::Transport(SecurityError::Noise(error)))?;
     let without = if tls { None } else { Some(Tls::NAME) };
     Ok(Security { upgrades: SelectUpgrade::new(Tls::new(key)?, noise), without })
 }

@@ -2,8 +2,9 @@
 
 use futures::StreamExt as _;
 use libp2p::core::upgrade::UpgradeInfo as _;
+use libp2p::identity::Keypair;
 use libp2p::swarm::{DialError, SwarmEvent, dummy};
-use libp2p::{Multiaddr, PeerId};
+use libp2p::{Multiaddr, PeerId, Swarm};
 
 use crate::transport::*;
 

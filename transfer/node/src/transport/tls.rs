@@ -21,7 +21,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedCipherSuite};
 
-use crate::error::NodeError;
+use crate::error::{NodeError, SecurityError};
 
 /// With instructions for AES: here, where it has those on vectors, four times as fast as ChaCha20.
 const AES_FIRST: [SupportedCipherSuite; 3] =
@@ -46,7 +46,7 @@ impl Tls {
     /// # Errors
     /// [`NodeError::Transport`], if no certificate can be made.
     pub(crate) fn new(key: &Keypair) -> Result<Self, NodeError> {
-        let failed = |error: certificate::GenError| NodeError::Transport(error.to_string());
+        let failed = |error| NodeError::Transport(SecurityError::Tls(error));
         let accept = tls::Config::new(key).map_err(failed)?;
         let libp2p = tls::make_client_config(key, None).map_err(failed)?;
         let cipher_suites = if has_aes() { AES_FIRST } else { AES_LAST }.to_vec();

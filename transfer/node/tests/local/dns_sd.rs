@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use mdns_sd::{ServiceDaemon, ServiceInfo, TxtProperty};
-use phase_node::discovery::dns_sd::{DnsSd, DnsSdError, Interfaces, LocalRelease, MAX_ADVERTS, SERVICE_TYPE};
+use phase_node::dns_sd::{DnsSd, DnsSdError, Interfaces, LocalRelease, MAX_ADVERTS, SERVICE_TYPE};
 use phase_node::{Advert, Multiaddr, PeerId};
 use phase_test_support::netns;
 use tokio::sync::mpsc::Receiver;

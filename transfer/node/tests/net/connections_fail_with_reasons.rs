@@ -69,9 +69,9 @@ async fn a_stopped_node_says_so_and_frees_its_port() {
         let handle = node.handle().clone();
         let listen = handle.listen_addresses().await;
         node.stop().await;
-        assert!(matches!(handle.put(KEY, Vec::new()).await, Err(QueryError::Stopped)));
+        assert!(matches!(handle.put(&KEY, Vec::new()).await, Err(QueryError::Stopped)));
         assert!(matches!(handle.connect(PeerId::random(), Vec::new()).await, Err(ConnectError::Stopped)));
-        assert_eq!(providers(&handle, CONTENT).await, []);
+        assert_eq!(providers(&handle, &CONTENT).await, []);
         let config = NodeConfig::in_dht(Role::Server, listen, Vec::new());
         Node::start(config).await.unwrap();
     })

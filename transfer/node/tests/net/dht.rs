@@ -10,17 +10,24 @@ mod queries_end;
 mod records_have_an_end;
 mod what_is_announced_is_found;
 
+use std::sync::LazyLock;
+
 use phase_core::codec::V1;
-use phase_core::{Cid, Envelope, Pointer, SigningKey};
+use phase_core::{Cid, DhtKey, Envelope, Pointer, SigningKey};
 use phase_node::bootstrap::BootstrapPeer;
 use phase_node::{Node, NodeHandle, PeerId, Role};
 
 use crate::nodes::{address, start};
 
-pub(crate) const KEY: &[u8] = b"/phase/stable/x86_64/manifest";
+pub(crate) static KEY: LazyLock<DhtKey> = LazyLock::new(|| name("stable/x86_64"));
 /// Keys under which there can be providers.
-pub(crate) const CONTENT: &[u8] = b"/phase/a/b/manifest";
-const OTHER: &[u8] = b"/phase/a/c/manifest";
+pub(crate) static CONTENT: LazyLock<DhtKey> = LazyLock::new(|| name("a/b"));
+static OTHER: LazyLock<DhtKey> = LazyLock::new(|| name("a/c"));
+
+/// The key of a name.
+fn name(name: &str) -> DhtKey {
+    DhtKey::Name(name.parse().unwrap())
+}
 
 fn pointer(name: &str, version: u64) -> Vec<u8> {
     let pointer = Pointer {
@@ -44,7 +51,7 @@ pub(crate) async fn network() -> (Node, Vec<BootstrapPeer>) {
     (first, bootstrap)
 }
 
-pub(crate) async fn providers(node: &NodeHandle, key: &[u8]) -> Vec<PeerId> {
+pub(crate) async fn providers(node: &NodeHandle, key: &DhtKey) -> Vec<PeerId> {
     let (found, _) = node.find_providers(key).await.collect().await;
     let mut all: Vec<_> = found.into_iter().map(|found| found.peer).collect();
     all.sort();
@@ -52,7 +59,7 @@ pub(crate) async fn providers(node: &NodeHandle, key: &[u8]) -> Vec<PeerId> {
     all
 }
 
-async fn values(node: &NodeHandle, key: &[u8]) -> Vec<Vec<u8>> {
+async fn values(node: &NodeHandle, key: &DhtKey) -> Vec<Vec<u8>> {
     let (found, _) = node.find_values(key).await.collect().await;
     let mut all: Vec<_> = found.into_iter().map(|found| found.value).collect();
     all.dedup();

@@ -6,6 +6,7 @@ use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol, SwarmBuilder, identify, noise, tcp, yamux};
+use phase_core::DhtKey;
 use phase_node::bootstrap::BootstrapPeer;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -111,13 +112,13 @@ impl Stranger {
 }
 
 /// Asks for the nodes closest to `key`.
-pub(crate) fn find_node(key: &[u8]) -> Vec<u8> {
-    message(4, key, &[])
+pub(crate) fn find_node(key: &DhtKey) -> Vec<u8> {
+    message(4, &key.to_bytes(), &[])
 }
 
 /// Asks for the providers of `key`.
-pub(crate) fn get_providers(key: &[u8]) -> Vec<u8> {
-    message(3, key, &[])
+pub(crate) fn get_providers(key: &DhtKey) -> Vec<u8> {
+    message(3, &key.to_bytes(), &[])
 }
 
 /// Says that `peer` provides `key`.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use phase_core::DhtKey;
 use phase_node::bootstrap::BootstrapPeer;
-use phase_node::{DhtConfig, Identity, Node, NodeConfig, NodeHandle, PeerId, Role, StreamProtocol};
+use phase_node::{DhtConfig, DhtTarget, Identity, Node, NodeConfig, NodeHandle, PeerId, Role, StreamProtocol};
 use phase_test_support::{in_time, until};
 use sha2::{Digest as _, Sha256};
 
-use super::{CONTENT, KEY, network, pointer, values};
+use super::{CONTENT, KEY, name, network, pointer, values};
 use crate::nodes::{address, counted, loopback, start, start_in_dht, start_node};
 use crate::stranger::Stranger;
 
@@ -18,15 +19,15 @@ fn hash(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// How far a peer is from a key, computed apart from libp2p.
-fn distance(peer: &PeerId, key: &[u8]) -> [u8; 32] {
-    let (peer, key) = (hash(&peer.to_bytes()), hash(key));
-    std::array::from_fn(|n| peer[n] ^ key[n])
+/// How far a peer is from a place, computed apart from libp2p.
+fn distance(peer: &PeerId, place: impl Into<DhtTarget>) -> [u8; 32] {
+    let (peer, place) = (hash(&peer.to_bytes()), hash(&place.into().to_bytes()));
+    std::array::from_fn(|n| peer[n] ^ place[n])
 }
 
 /// An identity in the farthest bucket of `of`: the one that half of all peers are in.
 fn far_from(of: PeerId) -> Identity {
-    let is_far = |one: &Identity| distance(&one.peer_id(), &of.to_bytes())[0] >= 0x80;
+    let is_far = |one: &Identity| distance(&one.peer_id(), of)[0] >= 0x80;
     std::iter::repeat_with(Identity::ephemeral).find(is_far).unwrap()
 }
 
@@ -57,16 +58,16 @@ async fn crowd() -> Vec<Node> {
     all.extend(others);
     // Each has looked for itself, and so is known to those around it.
     for node in &all[1..] {
-        let own = node.handle().peer_id().to_bytes();
-        node.handle().find_closest(&own).await.finish().await.unwrap();
+        let own = node.handle().peer_id();
+        node.handle().find_closest(own).await.finish().await.unwrap();
     }
     all
 }
 
 /// The `K` of `nodes` that are closest to a key.
-fn closest(nodes: &[Node], key: &[u8]) -> Vec<PeerId> {
+fn closest(nodes: &[Node], key: &DhtKey) -> Vec<PeerId> {
     let mut peers: Vec<_> = nodes.iter().map(|node| node.handle().peer_id()).collect();
-    peers.sort_by_key(|peer| distance(peer, key));
+    peers.sort_by_key(|peer| distance(peer, key.clone()));
     peers.truncate(K);
     peers
 }
@@ -104,7 +105,7 @@ async fn a_value_is_kept_by_the_twenty_closest_and_a_bucket_holds_twenty() {
     in_time(async {
         let nodes = crowd().await;
         let client = start_in_dht(patient(Role::Client), &[address(nodes[0].handle()).await]).await;
-        let report = client.handle().put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
+        let report = client.handle().put(&KEY, pointer("stable/x86_64", 1)).await.unwrap();
         let mut keepers = Vec::new();
         let mut fullest = 0;
         for node in &nodes {
@@ -115,11 +116,11 @@ async fn a_value_is_kept_by_the_twenty_closest_and_a_bucket_holds_twenty() {
             node.handle().routing_table().await.iter().for_each(|known| buckets[known.bucket as usize] += 1);
             fullest = fullest.max(*buckets.iter().max().unwrap());
         }
-        keepers.sort_by_key(|peer| distance(peer, KEY));
+        keepers.sort_by_key(|peer| distance(peer, KEY.clone()));
         let mut stored = report.stored_at;
-        stored.sort_by_key(|peer| distance(peer, KEY));
+        stored.sort_by_key(|peer| distance(peer, KEY.clone()));
         assert_eq!(keepers, stored);
-        assert_eq!(keepers, closest(&nodes, KEY));
+        assert_eq!(keepers, closest(&nodes, &KEY));
         // The first node has met 24 that belong into one bucket.
         assert_eq!(fullest, K);
     })
@@ -132,8 +133,8 @@ async fn the_closest_peers_come_sorted_and_complete() {
         let nodes = crowd().await;
         let client = start_in_dht(patient(Role::Client), &[address(nodes[0].handle()).await]).await;
         for n in 0..4 {
-            let key = format!("/phase/stable/board-{n}/manifest").into_bytes();
-            let (found, outcome) = client.handle().find_closest(&key).await.collect().await;
+            let key = name(&format!("stable/board-{n}"));
+            let (found, outcome) = client.handle().find_closest(key.clone()).await.collect().await;
             outcome.unwrap();
             let found: Vec<_> = found.into_iter().map(|found| found.peer).collect();
             assert_eq!(found, closest(&nodes, &key), "{n}");
@@ -151,23 +152,23 @@ async fn a_client_is_in_nobodys_routing_table_and_keeps_nothing() {
         let client = start(Role::Client, &bootstrap).await;
         let peer = client.handle().peer_id();
         // It asks, puts and is known to both, with an address on which it listens.
-        client.handle().put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
-        client.handle().find_closest(&peer.to_bytes()).await.finish().await.unwrap();
-        assert_eq!(values(second.handle(), KEY).await.len(), 1);
+        client.handle().put(&KEY, pointer("stable/x86_64", 1)).await.unwrap();
+        client.handle().find_closest(peer).await.finish().await.unwrap();
+        assert_eq!(values(second.handle(), &KEY).await.len(), 1);
         for server in [&first, &second] {
             let is_identified = async || server.handle().peer(&peer).is_some_and(|info| info.agent.is_some());
             until("the client is identified", is_identified).await;
             assert!(!knows(server.handle(), peer).await);
             let stats = server.handle().dht_stats().await.unwrap();
             assert!(stats.is_server && stats.values == 1, "{stats:?}");
-            let (found, _) = server.handle().find_closest(&peer.to_bytes()).await.collect().await;
+            let (found, _) = server.handle().find_closest(peer).await.collect().await;
             assert!(found.iter().all(|found| found.peer != peer), "{found:?}");
         }
         let stats = client.handle().dht_stats().await.unwrap();
         assert!(!stats.is_server && stats.values == 0 && stats.providers == 0, "{stats:?}");
         // Somebody who asks it all the same gets no answer.
         let stranger = Stranger::start(&address(client.handle()).await).await;
-        assert!(stranger.ask(peer, &crate::stranger::find_node(CONTENT)).await.is_none());
+        assert!(stranger.ask(peer, &crate::stranger::find_node(&CONTENT)).await.is_none());
     })
     .await;
 }
@@ -234,7 +235,7 @@ async fn a_peer_that_answers_when_asked_whether_it_is_there_stays() {
         let newcomer = newcomer.handle().peer_id();
         until("the newcomer was met", async || node.handle().peer(&newcomer).is_some_and(|info| info.is_dht_server))
             .await;
-        node.handle().find_closest(CONTENT).await.finish().await.unwrap();
+        node.handle().find_closest(CONTENT.clone()).await.finish().await.unwrap();
         assert!(!knows(node.handle(), newcomer).await);
     })
     .await;

@@ -38,21 +38,21 @@ async fn of_a_hundred_addresses_eight_are_kept_that_can_be_true() {
             ["/ip4/0.0.0.0/tcp/1", "/dns4/victim.test/tcp/1", "/ip4/127.0.0.1/tcp/0", "/memory/1", "/ip4/127.0.0.2"];
         let good = (1..100).map(|port| format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap());
         let all: Vec<Multiaddr> = bad.iter().map(|text| text.parse().unwrap()).chain(good).collect();
-        announce(&stranger, first.handle().peer_id(), &add_provider(CONTENT, stranger.peer, &all)).await;
+        announce(&stranger, first.handle().peer_id(), &add_provider(&CONTENT.to_bytes(), stranger.peer, &all)).await;
         until("it is kept", async || provided(&first).await == 1).await;
         // It is told as it was kept: the message names each address once.
         let other = Stranger::start(&bootstrap[0]).await;
-        let answer = other.ask(first.handle().peer_id(), &get_providers(CONTENT)).await.unwrap();
+        let answer = other.ask(first.handle().peer_id(), &get_providers(&CONTENT)).await.unwrap();
         let told = |address: &Multiaddr| answer.windows(address.len()).any(|part| part == address.as_ref());
         assert_eq!(all[..5].iter().filter(|address| told(address)).count(), 0);
         let kept: Vec<_> = all[5..].iter().filter(|address| told(address)).collect();
         assert_eq!(kept, all[5..13].iter().collect::<Vec<_>>());
         let seeker = start(Role::Client, &bootstrap).await;
-        let (found, _) = seeker.handle().find_providers(CONTENT).await.collect().await;
+        let (found, _) = seeker.handle().find_providers(&CONTENT).await.collect().await;
         assert!(found[0].addresses.len() == 8 && found[0].addresses.iter().all(|one| all[5..13].contains(one)));
 
         // Nothing that can be true is left of these.
-        announce(&stranger, first.handle().peer_id(), &add_provider(OTHER, stranger.peer, &all[..5])).await;
+        announce(&stranger, first.handle().peer_id(), &add_provider(&OTHER.to_bytes(), stranger.peer, &all[..5])).await;
         until("it is refused", async || refused(first.handle(), "no_address") == 1).await;
         announce(&stranger, first.handle().peer_id(), &add_provider(b"/phase/x", stranger.peer, &all)).await;
         until("it is refused", async || refused(first.handle(), "namespace") == 1).await;
@@ -67,22 +67,22 @@ async fn nobody_announces_or_withdraws_for_somebody_else() {
         let (first, bootstrap) = network().await;
         let hub = first.handle().peer_id();
         let honest = start(Role::Server, &bootstrap).await;
-        honest.handle().provide(CONTENT).await.unwrap();
+        honest.handle().provide(&CONTENT).await.unwrap();
         until("it is kept", async || provided(&first).await == 1).await;
         let stranger = Stranger::start(&bootstrap[0]).await;
         let other = honest.handle().peer_id();
         let address = [stranger.address.clone()];
-        announce(&stranger, hub, &add_provider(CONTENT, other, &[])).await;
-        announce(&stranger, hub, &add_provider(OTHER, other, &address)).await;
-        announce(&stranger, hub, &add_provider(OTHER, stranger.peer, &address)).await;
+        announce(&stranger, hub, &add_provider(&CONTENT.to_bytes(), other, &[])).await;
+        announce(&stranger, hub, &add_provider(&OTHER.to_bytes(), other, &address)).await;
+        announce(&stranger, hub, &add_provider(&OTHER.to_bytes(), stranger.peer, &address)).await;
         until("its own is kept", async || provided(&first).await == 2).await;
         let seeker = start(Role::Client, &bootstrap).await;
-        assert_eq!(providers(seeker.handle(), CONTENT).await, [other]);
-        assert_eq!(providers(seeker.handle(), OTHER).await, [stranger.peer]);
+        assert_eq!(providers(seeker.handle(), &CONTENT).await, [other]);
+        assert_eq!(providers(seeker.handle(), &OTHER).await, [stranger.peer]);
         // Its own it can withdraw.
-        announce(&stranger, hub, &add_provider(OTHER, stranger.peer, &[])).await;
+        announce(&stranger, hub, &add_provider(&OTHER.to_bytes(), stranger.peer, &[])).await;
         until("its own is withdrawn", async || provided(&first).await == 1).await;
-        assert_eq!(providers(seeker.handle(), CONTENT).await, [other]);
+        assert_eq!(providers(seeker.handle(), &CONTENT).await, [other]);
     })
     .await;
 }
@@ -129,12 +129,12 @@ async fn assert_ignored_for_a_while(low: &str, message: impl Fn(PeerId) -> Vec<u
     let (hub, bootstrap) = (node.handle().peer_id(), [address(node.handle()).await]);
     let honest = start(Role::Client, &bootstrap).await;
     let stranger = Stranger::start(&bootstrap[0]).await;
-    assert!(stranger.ask(hub, &find_node(KEY)).await.is_some());
+    assert!(stranger.ask(hub, &find_node(&KEY)).await.is_some());
     flood(&stranger, &node, low, &message(stranger.peer)).await;
     until("it is ignored", async || ignored(&node).await == 1).await;
     let metric = "phase_dht_ignored_peers";
     until("it is counted", async || crate::nodes::counted(node.handle(), metric) == 1).await;
-    for question in [find_node(KEY), get_providers(KEY), put_value(KEY, &pointer("stable/x86_64", 1))] {
+    for question in [find_node(&KEY), get_providers(&KEY), put_value(&KEY.to_bytes(), &pointer("stable/x86_64", 1))] {
         // None, or none yet.
         assert!(!matches!(timeout(MOMENT, stranger.ask(hub, &question)).await, Ok(Some(_))), "{low}");
     }
@@ -143,7 +143,7 @@ async fn assert_ignored_for_a_while(low: &str, message: impl Fn(PeerId) -> Vec<u
     let stats = node.handle().dht_stats().await.unwrap();
     // Only what it said before.
     assert!(stats.ignored_peers == 1 && stats.values == 0, "{low} {stats:?}");
-    let report = honest.handle().find_closest(KEY).await.finish().await.unwrap();
+    let report = honest.handle().find_closest(KEY.clone()).await.finish().await.unwrap();
     assert_eq!((report.answered, report.failed), (1, 0), "{low}");
 
     let node = strict(low, Duration::from_secs(1)).await;
@@ -152,25 +152,25 @@ async fn assert_ignored_for_a_while(low: &str, message: impl Fn(PeerId) -> Vec<u
     flood(&stranger, &node, low, &message(stranger.peer)).await;
     until("it is forgiven", async || ignored(&node).await == 0).await;
     // On the same connection, whose streams had all been waiting.
-    let answered = async || matches!(timeout(MOMENT, stranger.ask(hub, &find_node(KEY))).await, Ok(Some(_)));
+    let answered = async || matches!(timeout(MOMENT, stranger.ask(hub, &find_node(&KEY))).await, Ok(Some(_)));
     until("it is answered again", answered).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_puts_too_much_is_ignored_for_a_while() {
-    in_time(assert_ignored_for_a_while("puts", |_| put_value(KEY, b"junk"))).await;
+    in_time(assert_ignored_for_a_while("puts", |_| put_value(&KEY.to_bytes(), b"junk"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_provides_too_much_is_ignored_for_a_while() {
     let address: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
-    let message = |peer| add_provider(CONTENT, peer, std::slice::from_ref(&address));
+    let message = |peer| add_provider(&CONTENT.to_bytes(), peer, std::slice::from_ref(&address));
     in_time(assert_ignored_for_a_while("provides", message)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_too_much_is_ignored_for_a_while() {
-    in_time(assert_ignored_for_a_while("queries", |_| find_node(KEY))).await;
+    in_time(assert_ignored_for_a_while("queries", |_| find_node(&KEY))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,14 +206,14 @@ async fn no_answer_is_kept_from_the_honest_while_others_flood() {
 }
 
 /// The question that strangers ask.
-static FIND: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| find_node(KEY));
+static FIND: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| find_node(&KEY));
 
 /// Asks the one server that there is, which has to answer.
 async fn ask_all(node: &Node, n: usize) {
     let report = match n % 3 {
-        0 => node.handle().find_closest(CONTENT).await.finish().await,
-        1 => node.handle().find_values(CONTENT).await.finish().await,
-        _ => node.handle().find_providers(CONTENT).await.finish().await,
+        0 => node.handle().find_closest(CONTENT.clone()).await.finish().await,
+        1 => node.handle().find_values(&CONTENT).await.finish().await,
+        _ => node.handle().find_providers(&CONTENT).await.finish().await,
     };
     let report = report.unwrap();
     assert_eq!((report.requests, report.answered, report.failed), (1, 1, 0));

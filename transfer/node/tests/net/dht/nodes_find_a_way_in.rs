@@ -48,7 +48,7 @@ async fn a_network_goes_on_without_its_first_nodes() {
         let gone = [first.handle().peer_id(), second.handle().peer_id()];
         // They have met.
         until("they know one another", async || {
-            seeker.handle().find_closest(CONTENT).await.finish().await.unwrap();
+            seeker.handle().find_closest(CONTENT.clone()).await.finish().await.unwrap();
             let peer = provider.handle().peer_id();
             seeker.handle().peer(&peer).is_some_and(|info| info.is_dht_server)
         })
@@ -59,8 +59,9 @@ async fn a_network_goes_on_without_its_first_nodes() {
             let are_away = async || gone.iter().all(|peer| node.handle().peer(peer).is_none_or(|i| !i.is_connected()));
             until("the first nodes are away", are_away).await;
         }
-        provider.handle().provide(CONTENT).await.unwrap();
-        until("it is found", async || providers(seeker.handle(), CONTENT).await == [provider.handle().peer_id()]).await;
+        provider.handle().provide(&CONTENT).await.unwrap();
+        until("it is found", async || providers(seeker.handle(), &CONTENT).await == [provider.handle().peer_id()])
+            .await;
     })
     .await;
 }

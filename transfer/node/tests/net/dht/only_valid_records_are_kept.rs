@@ -11,8 +11,9 @@ use phase_node::bootstrap::BootstrapPeer;
 use phase_node::{DhtConfig, Identity, Node, NodeConfig, NodeHandle, RecordsError, Role};
 use phase_test_support::in_time;
 
-use super::{KEY, values};
+use super::{KEY, name, values};
 use crate::nodes::{address, loopback, refused, start, start_in_dht, start_node};
+use crate::stranger::{Stranger, put_value};
 
 /// The time it is for all of these tests.
 const NOW: u64 = 1_000_000;
@@ -85,18 +86,18 @@ async fn judge(roots: Vec<TrustRoot>) -> (Node, Vec<BootstrapPeer>, Node) {
 }
 
 /// Puts a value and asserts that it is refused for `reason` alone.
-async fn assert_refused(judge: &NodeHandle, putter: &NodeHandle, key: &[u8], value: Vec<u8>, reason: &str) {
+async fn assert_refused(judge: &NodeHandle, putter: &NodeHandle, key: &DhtKey, value: Vec<u8>, reason: &str) {
     let before = (refused(judge, reason), judge.dht_stats().await.unwrap());
     putter.put(key, value).await.unwrap();
     let after = judge.dht_stats().await.unwrap();
-    assert_eq!(refused(judge, reason), before.0 + 1, "{reason}: {}", String::from_utf8_lossy(key));
+    assert_eq!(refused(judge, reason), before.0 + 1, "{reason}: {}", key);
     assert_eq!((after.refused, after.values), (before.1.refused + 1, before.1.values), "{reason}");
 }
 
-async fn assert_kept(judge: &NodeHandle, putter: &NodeHandle, key: &[u8], value: Vec<u8>) {
+async fn assert_kept(judge: &NodeHandle, putter: &NodeHandle, key: &DhtKey, value: Vec<u8>) {
     let before = judge.dht_stats().await.unwrap().refused;
     putter.put(key, value.clone()).await.unwrap();
-    assert_eq!(judge.dht_stats().await.unwrap().refused, before, "{}", String::from_utf8_lossy(key));
+    assert_eq!(judge.dht_stats().await.unwrap().refused, before, "{}", key);
     assert!(values(judge, key).await.contains(&value));
 }
 
@@ -105,16 +106,16 @@ async fn a_pointer_must_be_signed_and_in_time_and_about_its_name() {
     in_time(async {
         let (judge, _, putter) = judge(Vec::new()).await;
         let (judge, putter, key) = (judge.handle(), putter.handle(), signer(1));
-        assert_refused(judge, putter, KEY, b"junk".to_vec(), "malformed").await;
-        assert_refused(judge, putter, KEY, Vec::new(), "malformed").await;
-        assert_refused(judge, putter, KEY, pointer("edge/x86_64", 1, 2 * NOW, Some(&key)), "malformed").await;
-        assert_refused(judge, putter, KEY, pointer("stable/x86_64", 1, NOW, Some(&key)), "expired").await;
-        assert_refused(judge, putter, KEY, pointer("stable/x86_64", 1, 2 * NOW, None), "unsigned").await;
-        assert_kept(judge, putter, KEY, pointer("stable/x86_64", 5, NOW + 1, Some(&key))).await;
-        assert_refused(judge, putter, KEY, pointer("stable/x86_64", 4, 2 * NOW, Some(&key)), "older").await;
-        assert_kept(judge, putter, KEY, pointer("stable/x86_64", 6, 2 * NOW, Some(&key))).await;
-        let copy = b"/phase/stable/x86_64/manifest/2";
-        assert_kept(judge, putter, copy, pointer("stable/x86_64", 6, 2 * NOW, Some(&key))).await;
+        assert_refused(judge, putter, &KEY, b"junk".to_vec(), "malformed").await;
+        assert_refused(judge, putter, &KEY, Vec::new(), "malformed").await;
+        assert_refused(judge, putter, &KEY, pointer("edge/x86_64", 1, 2 * NOW, Some(&key)), "malformed").await;
+        assert_refused(judge, putter, &KEY, pointer("stable/x86_64", 1, NOW, Some(&key)), "expired").await;
+        assert_refused(judge, putter, &KEY, pointer("stable/x86_64", 1, 2 * NOW, None), "unsigned").await;
+        assert_kept(judge, putter, &KEY, pointer("stable/x86_64", 5, NOW + 1, Some(&key))).await;
+        assert_refused(judge, putter, &KEY, pointer("stable/x86_64", 4, 2 * NOW, Some(&key)), "older").await;
+        assert_kept(judge, putter, &KEY, pointer("stable/x86_64", 6, 2 * NOW, Some(&key))).await;
+        let copy = DhtKey::NameCopy("stable/x86_64".parse().unwrap(), 2);
+        assert_kept(judge, putter, &copy, pointer("stable/x86_64", 6, 2 * NOW, Some(&key))).await;
     })
     .await;
 }
@@ -124,11 +125,11 @@ async fn with_a_trust_root_only_pointers_of_its_keys_are_kept() {
     in_time(async {
         let (judge, _, putter) = judge(vec![root(&signer(1))]).await;
         let (judge, putter) = (judge.handle(), putter.handle());
-        assert_refused(judge, putter, KEY, pointer("stable/x86_64", 9, 2 * NOW, Some(&signer(2))), "unsigned").await;
-        assert_kept(judge, putter, KEY, pointer("stable/x86_64", 1, 2 * NOW, Some(&signer(1)))).await;
+        assert_refused(judge, putter, &KEY, pointer("stable/x86_64", 9, 2 * NOW, Some(&signer(2))), "unsigned").await;
+        assert_kept(judge, putter, &KEY, pointer("stable/x86_64", 1, 2 * NOW, Some(&signer(1)))).await;
         // Of a channel that it does not know, anybody's.
-        let edge = b"/phase/edge/x86_64/manifest";
-        assert_kept(judge, putter, edge, pointer("edge/x86_64", 1, 2 * NOW, Some(&signer(2)))).await;
+        let edge = name("edge/x86_64");
+        assert_kept(judge, putter, &edge, pointer("edge/x86_64", 1, 2 * NOW, Some(&signer(2)))).await;
     })
     .await;
 }
@@ -136,12 +137,16 @@ async fn with_a_trust_root_only_pointers_of_its_keys_are_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn under_other_keys_there_is_nothing() {
     in_time(async {
-        let (judge, _, putter) = judge(Vec::new()).await;
+        let (judge, bootstrap, _) = judge(Vec::new()).await;
+        let (judge, stranger) = (judge.handle(), Stranger::start(&bootstrap[0]).await);
         let content = DhtKey::Content(Cid::of_block(b"x")).to_bytes();
-        for key in [&b"anything"[..], b"/phase/x", b"/phase/contact/xyz", b"/phase/stable/x86_64/manifest/9", &content]
-        {
+        let keys = [&b"anything"[..], b"/phase/x", b"/phase/contact/xyz", b"/phase/stable/x86_64/manifest/9", &content];
+        for (number, key) in (1..).zip(keys) {
             let value = pointer("stable/x86_64", 1, 2 * NOW, Some(&signer(1)));
-            assert_refused(judge.handle(), putter.handle(), key, value, "namespace").await;
+            stranger.ask(judge.peer_id(), &put_value(key, &value)).await.unwrap();
+            let stats = judge.dht_stats().await.unwrap();
+            assert_eq!(refused(judge, "namespace"), number, "{}", String::from_utf8_lossy(key));
+            assert_eq!((stats.refused, stats.values), (number, 0));
         }
     })
     .await;
@@ -154,7 +159,7 @@ async fn a_contact_is_its_peers_own_and_leads_to_it() {
         let (judge, putter) = (judge.handle(), putter.handle());
         let key = signer(7);
         let identity = Identity::from_key(&key);
-        let at = contact(&identity, 1, 2 * NOW).dht_key().to_bytes();
+        let at = contact(&identity, 1, 2 * NOW).dht_key();
         assert_refused(judge, putter, &at, contact(&identity, 1, 2 * NOW).seal(&signer(8)).unwrap(), "unsigned").await;
         assert_refused(judge, putter, &at, contact(&identity, 1, NOW).seal(&key).unwrap(), "expired").await;
         let other = contact(&Identity::ephemeral(), 1, 2 * NOW).seal(&key).unwrap();
@@ -187,7 +192,7 @@ async fn an_authority_is_signed_by_the_key_it_is_about() {
         let (judge, bootstrap, putter) = judge(Vec::new()).await;
         let (judge, putter, key) = (judge.handle(), putter.handle(), signer(3));
         let made = |version, expires_at| authority(&key, version, expires_at);
-        let at = made(1, 2 * NOW).dht_key().to_bytes();
+        let at = made(1, 2 * NOW).dht_key();
         assert_refused(judge, putter, &at, signed_by(&made(1, 2 * NOW), &signer(4)), "unsigned").await;
         assert_refused(judge, putter, &at, made(1, NOW).seal(&key).unwrap(), "expired").await;
         putter.put_record(&made(2, 2 * NOW), &key).await.unwrap();
@@ -205,7 +210,7 @@ async fn a_record_is_signed_by_its_owner() {
         let (judge, bootstrap, putter) = judge(Vec::new()).await;
         let (judge, putter, key) = (judge.handle(), putter.handle(), signer(5));
         let made = |version, expires_at| record(&key, b"hello", version, expires_at);
-        let at = made(1, 2 * NOW).dht_key().to_bytes();
+        let at = made(1, 2 * NOW).dht_key();
         assert_refused(judge, putter, &at, signed_by(&made(1, 2 * NOW), &signer(6)), "unsigned").await;
         // Signed well, but by the owner of another key of the DHT.
         let others = record(&signer(6), b"hello", 1, 2 * NOW).seal(&signer(6)).unwrap();

@@ -23,14 +23,14 @@ async fn a_life_of_a_peer_is_told_in_order() {
         let (_first, bootstrap) = network().await;
         let provider = start(Role::Server, &bootstrap).await;
         let mut streams = provider.handle().accept_streams().unwrap();
-        provider.handle().provide(CONTENT).await.unwrap();
-        provider.handle().settle(CONTENT).await;
+        provider.handle().provide(&CONTENT).await.unwrap();
+        provider.handle().wait_until_announced(&CONTENT).await;
         // A client that has only just come: what it looks for tells it of the provider.
         let seeker = start(Role::Client, &bootstrap).await;
         let (seeker, peer) = (seeker.handle(), provider.handle().peer_id());
         let mut events = seeker.peer_events();
         let is_known = seeker.peer(&peer).map(|info| info.state);
-        seeker.find_providers(CONTENT).await.finish().await.unwrap();
+        seeker.find_providers(&CONTENT).await.finish().await.unwrap();
         // Kademlia may have met it first, on its own.
         if is_known.is_none() {
             let first = next(&mut events, peer).await;

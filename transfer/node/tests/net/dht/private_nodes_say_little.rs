@@ -18,12 +18,12 @@ async fn in_private_nothing_tells_where_a_node_listens() {
         let (first, bootstrap) = network().await;
         let node = start_node(private(bootstrap)).await;
         let (peer, at) = (node.handle().peer_id(), address(node.handle()).await);
-        node.handle().provide(CONTENT).await.unwrap();
-        node.handle().settle(CONTENT).await;
+        node.handle().provide(&CONTENT).await.unwrap();
+        node.handle().wait_until_announced(&CONTENT).await;
         assert_eq!(node.handle().external_addresses().await, []);
         // Who keeps provider records has none.
         assert_eq!(first.handle().dht_stats().await.unwrap().providers, 0);
-        assert_eq!(providers(first.handle(), CONTENT).await, []);
+        assert_eq!(providers(first.handle(), &CONTENT).await, []);
         let is_identified = async || first.handle().peer(&peer).is_some_and(|info| info.agent.is_some());
         until("the first node has been told who it is", is_identified).await;
         let info = first.handle().peer(&peer).unwrap();
@@ -32,7 +32,7 @@ async fn in_private_nothing_tells_where_a_node_listens() {
         let stranger = Stranger::start(&at).await;
         let told = stranger.first_met();
         assert_eq!((told.agent_version.as_str(), told.listen_addrs), ("phase", Vec::new()));
-        let answer = stranger.ask(peer, &get_providers(CONTENT)).await.unwrap();
+        let answer = stranger.ask(peer, &get_providers(&CONTENT)).await.unwrap();
         let address = at.address.to_vec();
         assert!(!answer.windows(address.len()).any(|part| part == address));
         let contact = node.handle().advertise_contact(1).await;
@@ -50,15 +50,15 @@ async fn without_the_dht_every_question_is_answered_at_once() {
         let node = node.handle();
         assert!(!node.has_dht());
         let is_off = |error: &QueryError| assert!(matches!(error, QueryError::Off), "{error:?}");
-        is_off(&node.put(KEY, Vec::new()).await.unwrap_err());
-        is_off(&node.provide(CONTENT).await.unwrap_err());
-        is_off(&node.withdraw(CONTENT).await.unwrap_err());
-        is_off(&node.find_providers(CONTENT).await.finish().await.unwrap_err());
-        is_off(&node.find_values(KEY).await.finish().await.unwrap_err());
-        is_off(&node.find_closest(KEY).await.finish().await.unwrap_err());
+        is_off(&node.put(&KEY, Vec::new()).await.unwrap_err());
+        is_off(&node.provide(&CONTENT).await.unwrap_err());
+        is_off(&node.withdraw(&CONTENT).await.unwrap_err());
+        is_off(&node.find_providers(&CONTENT).await.finish().await.unwrap_err());
+        is_off(&node.find_values(&KEY).await.finish().await.unwrap_err());
+        is_off(&node.find_closest(KEY.clone()).await.finish().await.unwrap_err());
         let contact = node.find_contact(node.peer_id(), TrustedTime(0)).await.unwrap_err();
         assert!(matches!(contact, RecordsError::Query(QueryError::Off)), "{contact:?}");
-        node.settle(KEY).await;
+        node.wait_until_announced(&KEY).await;
         assert_eq!((node.dht_stats().await, node.routing_table().await), (None, Vec::new()));
         assert_eq!(*node.routing_peers().borrow(), 0);
     })

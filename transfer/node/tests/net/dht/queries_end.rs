@@ -14,18 +14,18 @@ async fn a_query_that_nobody_answers_ends_and_says_so() {
     in_time(async {
         let alone = start(Role::Server, &[]).await;
         assert!(matches!(
-            alone.handle().put(KEY, pointer("stable/x86_64", 1)).await,
+            alone.handle().put(&KEY, pointer("stable/x86_64", 1)).await,
             Err(QueryError::NotStored { .. })
         ));
-        assert_eq!(providers(alone.handle(), CONTENT).await, []);
+        assert_eq!(providers(alone.handle(), &CONTENT).await, []);
 
         let (first, bootstrap) = network().await;
         let left = start(Role::Client, &bootstrap).await;
         first.stop().await;
-        let put = left.handle().put(KEY, pointer("stable/x86_64", 1)).await;
+        let put = left.handle().put(&KEY, pointer("stable/x86_64", 1)).await;
         assert!(matches!(put, Err(QueryError::NotStored { .. } | QueryError::Timeout { .. })), "{put:?}");
-        assert_eq!(providers(left.handle(), CONTENT).await, []);
-        assert_eq!(values(left.handle(), CONTENT).await, Vec::<Vec<u8>>::new());
+        assert_eq!(providers(left.handle(), &CONTENT).await, []);
+        assert_eq!(values(left.handle(), &CONTENT).await, Vec::<Vec<u8>>::new());
     })
     .await;
 }
@@ -50,7 +50,7 @@ async fn a_query_that_waits_for_a_dial_ends_in_time_and_names_the_peer() {
         let node = start_in_dht(impatient(), &bootstrap).await;
         let knows = async || {
             // By what the first node says, as soon as it knows it itself.
-            let _ = node.handle().find_closest(CONTENT).await.finish().await;
+            let _ = node.handle().find_closest(CONTENT.clone()).await.finish().await;
             node.handle().routing_table().await.iter().any(|known| known.peer == gone)
         };
         until("the peer is known", knows).await;
@@ -61,9 +61,9 @@ async fn a_query_that_waits_for_a_dial_ends_in_time_and_names_the_peer() {
         // Now somebody is there who takes connections and never speaks.
         let port = at.to_string().rsplit('/').next().unwrap().parse::<u16>().unwrap();
         let tarpit = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let error = node.handle().find_providers(CONTENT).await.finish().await.unwrap_err();
+        let error = node.handle().find_providers(&CONTENT).await.finish().await.unwrap_err();
         assert_timeout(&error, &gone.to_string());
-        let error = node.handle().provide(CONTENT).await;
+        let error = node.handle().provide(&CONTENT).await;
         // Whom it announces to is known without the one that does not answer, or it is a timeout too.
         assert!(error.as_ref().err().is_none_or(|error| matches!(error, QueryError::Timeout { .. })), "{error:?}");
         assert!(counted(node.handle(), "phase_dht_query_timeouts_total") >= 1, "{}", node.handle().metrics());
@@ -78,10 +78,10 @@ async fn a_query_that_waits_for_an_answer_ends_in_time_and_names_the_peer() {
         let node = start_in_dht(DhtConfig { role: Role::Server, ..impatient() }, &[]).await;
         let silent = Stranger::start_silent_server(&address(node.handle()).await).await;
         node.handle().routing_peers().wait_for(|peers| *peers > 0).await.unwrap();
-        let error = node.handle().find_providers(CONTENT).await.finish().await.unwrap_err();
+        let error = node.handle().find_providers(&CONTENT).await.finish().await.unwrap_err();
         assert_timeout(&error, &silent.peer.to_string());
         assert_eq!(counted(node.handle(), "phase_dht_queries_total{kind=\"get_providers\",result=\"timeout\"}"), 1);
-        let error = node.handle().put(KEY, pointer("stable/x86_64", 1)).await.unwrap_err();
+        let error = node.handle().put(&KEY, pointer("stable/x86_64", 1)).await.unwrap_err();
         assert_timeout(&error, &silent.peer.to_string());
     })
     .await;
@@ -95,11 +95,11 @@ async fn a_value_that_somebody_keeps_is_put_although_another_does_not_answer() {
         let node = start_in_dht(patience, &bootstrap).await;
         let silent = Stranger::start_silent_server(&address(node.handle()).await).await;
         node.handle().routing_peers().wait_for(|peers| *peers > 1).await.unwrap();
-        let report = node.handle().put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
+        let report = node.handle().put(&KEY, pointer("stable/x86_64", 1)).await.unwrap();
         assert_eq!(report.stored_at, [holder.handle().peer_id()]);
         assert!(report.unreachable.iter().any(|(peer, _)| *peer == silent.peer), "{report:?}");
         let seeker = start(Role::Client, &bootstrap).await;
-        assert_eq!(values(seeker.handle(), KEY).await, [pointer("stable/x86_64", 1)]);
+        assert_eq!(values(seeker.handle(), &KEY).await, [pointer("stable/x86_64", 1)]);
     })
     .await;
 }

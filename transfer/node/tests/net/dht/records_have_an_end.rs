@@ -31,16 +31,16 @@ async fn what_is_not_announced_again_is_collected_without_being_read() {
             (stats.values, stats.providers) == (values, providers)
         };
         let announced = async || {
-            publisher.handle().put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
-            publisher.handle().provide(CONTENT).await.unwrap();
-            publisher.handle().settle(CONTENT).await;
+            publisher.handle().put(&KEY, pointer("stable/x86_64", 1)).await.unwrap();
+            publisher.handle().provide(&CONTENT).await.unwrap();
+            publisher.handle().wait_until_announced(&CONTENT).await;
             holds(1, 1).await
         };
         until("both are held", announced).await;
         until("both are collected", async || holds(0, 0).await).await;
         let seeker = start(Role::Client, &bootstrap).await;
-        assert_eq!(providers(seeker.handle(), CONTENT).await, []);
-        assert!(values(seeker.handle(), KEY).await.is_empty());
+        assert_eq!(providers(seeker.handle(), &CONTENT).await, []);
+        assert!(values(seeker.handle(), &KEY).await.is_empty());
     })
     .await;
 }
@@ -52,11 +52,11 @@ async fn what_is_announced_again_stays() {
         let bootstrap = [address(holder.handle()).await];
         let [publisher, seeker] = [start(Role::Client, &bootstrap).await, start(Role::Client, &bootstrap).await];
         let publisher = publisher.handle();
-        publisher.put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
-        publisher.provide(CONTENT).await.unwrap();
+        publisher.put(&KEY, pointer("stable/x86_64", 1)).await.unwrap();
+        publisher.provide(&CONTENT).await.unwrap();
         let begun = Instant::now();
-        publisher.provide(OTHER).await.unwrap();
-        publisher.settle(OTHER).await;
+        publisher.provide(&OTHER).await.unwrap();
+        publisher.wait_until_announced(&OTHER).await;
         // Of the three, the last is not announced again. When it is gone, the others have outlived their time.
         let outlived = async || {
             let stats = stats(holder.handle()).await;
@@ -64,15 +64,15 @@ async fn what_is_announced_again_stays() {
                 assert_eq!(stats.values, 1);
                 return true;
             }
-            publisher.put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
-            publisher.provide(CONTENT).await.unwrap();
-            publisher.settle(CONTENT).await;
+            publisher.put(&KEY, pointer("stable/x86_64", 1)).await.unwrap();
+            publisher.provide(&CONTENT).await.unwrap();
+            publisher.wait_until_announced(&CONTENT).await;
             false
         };
         until("one of them is gone", outlived).await;
         assert!(begun.elapsed() >= Duration::from_secs(6), "it was gone too early");
-        assert_eq!(providers(seeker.handle(), CONTENT).await, [publisher.peer_id()]);
-        assert_eq!(providers(seeker.handle(), OTHER).await, []);
+        assert_eq!(providers(seeker.handle(), &CONTENT).await, [publisher.peer_id()]);
+        assert_eq!(providers(seeker.handle(), &OTHER).await, []);
     })
     .await;
 }
@@ -82,8 +82,8 @@ async fn half_a_day_is_possible() {
     in_time(async {
         let holder = start_in_dht(forgetful(Duration::from_secs(12 * 60 * 60)), &[]).await;
         let publisher = start(Role::Client, &[address(holder.handle()).await]).await;
-        publisher.handle().put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
-        publisher.handle().provide(CONTENT).await.unwrap();
+        publisher.handle().put(&KEY, pointer("stable/x86_64", 1)).await.unwrap();
+        publisher.handle().provide(&CONTENT).await.unwrap();
         until("both are held", async || stats(holder.handle()).await.providers == 1).await;
         assert_eq!(stats(holder.handle()).await.values, 1);
     })
@@ -99,12 +99,12 @@ async fn our_own_announcements_have_room_although_strangers_filled_the_store() {
         let config = DhtConfig { role: Role::Server, store: few, limits, ..DhtConfig::default() };
         let node = start_in_dht(config, &[]).await;
         let bootstrap = [address(node.handle()).await];
-        let key = |n: u8| DhtKey::Content(Cid::of_block(&[n])).to_bytes();
+        let key = |n: u8| DhtKey::Content(Cid::of_block(&[n]));
         let name = |n: u8| format!("stable/board-{n}");
         let stranger = start(Role::Client, &bootstrap).await;
         for n in 0..5 {
-            let at = format!("/phase/{}/manifest", name(n));
-            stranger.handle().put(at.as_bytes(), pointer(&name(n), 1)).await.unwrap();
+            let at = super::name(&name(n));
+            stranger.handle().put(&at, pointer(&name(n), 1)).await.unwrap();
             stranger.handle().provide(&key(n)).await.unwrap();
         }
         until("the store is full", async || {
@@ -116,8 +116,8 @@ async fn our_own_announcements_have_room_although_strangers_filled_the_store() {
         let _other = start(Role::Server, &bootstrap).await;
         node.handle().routing_peers().wait_for(|peers| *peers > 0).await.unwrap();
         for n in 10..13 {
-            let at = format!("/phase/{}/manifest", name(n));
-            node.handle().put(at.as_bytes(), pointer(&name(n), 1)).await.unwrap();
+            let at = super::name(&name(n));
+            node.handle().put(&at, pointer(&name(n), 1)).await.unwrap();
             node.handle().provide(&key(n)).await.unwrap();
             assert_eq!(providers(stranger.handle(), &key(n)).await, [node.handle().peer_id()]);
         }

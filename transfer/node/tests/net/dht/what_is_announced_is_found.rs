@@ -11,12 +11,12 @@ async fn a_provider_is_found_and_reached_by_somebody_who_knows_only_the_first_no
     in_time(async {
         let (_first, bootstrap) = network().await;
         let provider = start(Role::Server, &bootstrap).await;
-        provider.handle().provide(CONTENT).await.unwrap();
-        provider.handle().settle(CONTENT).await;
+        provider.handle().provide(&CONTENT).await.unwrap();
+        provider.handle().wait_until_announced(&CONTENT).await;
         let seeker = start(Role::Client, &bootstrap).await;
-        assert_eq!(providers(seeker.handle(), CONTENT).await, [provider.handle().peer_id()]);
+        assert_eq!(providers(seeker.handle(), &CONTENT).await, [provider.handle().peer_id()]);
         seeker.handle().connect(provider.handle().peer_id(), Vec::new()).await.unwrap();
-        assert_eq!(providers(seeker.handle(), OTHER).await, []);
+        assert_eq!(providers(seeker.handle(), &OTHER).await, []);
     })
     .await;
 }
@@ -28,27 +28,27 @@ async fn what_is_withdrawn_is_not_found_any_more() {
         let leaving = start(Role::Server, &bootstrap).await;
         let staying = start(Role::Server, &bootstrap).await;
         for node in [&leaving, &staying] {
-            node.handle().provide(CONTENT).await.unwrap();
-            node.handle().settle(CONTENT).await;
+            node.handle().provide(&CONTENT).await.unwrap();
+            node.handle().wait_until_announced(&CONTENT).await;
         }
         let seeker = start(Role::Client, &bootstrap).await;
-        assert_eq!(providers(seeker.handle(), CONTENT).await.len(), 2);
-        leaving.handle().withdraw(CONTENT).await.unwrap();
-        leaving.handle().settle(CONTENT).await;
-        assert_eq!(providers(seeker.handle(), CONTENT).await, [staying.handle().peer_id()]);
+        assert_eq!(providers(seeker.handle(), &CONTENT).await.len(), 2);
+        leaving.handle().withdraw(&CONTENT).await.unwrap();
+        leaving.handle().wait_until_announced(&CONTENT).await;
+        assert_eq!(providers(seeker.handle(), &CONTENT).await, [staying.handle().peer_id()]);
         // Whoever does not know whether that was heard can say so again.
-        assert!(leaving.handle().withdraw(CONTENT).await.unwrap().answered > 0);
-        assert_eq!(leaving.handle().withdraw_provided(CONTENT).await.unwrap().requests, 0);
+        assert!(leaving.handle().withdraw(&CONTENT).await.unwrap().answered > 0);
+        assert_eq!(leaving.handle().withdraw_provided(&CONTENT).await.unwrap().requests, 0);
         // It may come back.
-        leaving.handle().provide(CONTENT).await.unwrap();
-        leaving.handle().settle(CONTENT).await;
-        assert_eq!(providers(seeker.handle(), CONTENT).await.len(), 2);
+        leaving.handle().provide(&CONTENT).await.unwrap();
+        leaving.handle().wait_until_announced(&CONTENT).await;
+        assert_eq!(providers(seeker.handle(), &CONTENT).await.len(), 2);
         // In a hurry it says so of everything at once, before others hear of each.
         leaving.handle().hide_addresses().await;
-        leaving.handle().withdraw(CONTENT).await.unwrap();
-        leaving.handle().settle(CONTENT).await;
+        leaving.handle().withdraw(&CONTENT).await.unwrap();
+        leaving.handle().wait_until_announced(&CONTENT).await;
         leaving.stop().await;
-        assert_eq!(providers(seeker.handle(), CONTENT).await, [staying.handle().peer_id()]);
+        assert_eq!(providers(seeker.handle(), &CONTENT).await, [staying.handle().peer_id()]);
     })
     .await;
 }
@@ -61,19 +61,19 @@ async fn a_pointer_is_kept_and_never_replaced_by_an_older_one_or_by_junk() {
         let publisher = start(Role::Client, &bootstrap).await;
         let seeker = start(Role::Client, &bootstrap).await;
         let newest = pointer("stable/x86_64", 5);
-        publisher.handle().put(KEY, pointer("stable/x86_64", 4)).await.unwrap();
-        publisher.handle().put(KEY, newest.clone()).await.unwrap();
-        assert_eq!(values(seeker.handle(), KEY).await, [&newest[..]]);
+        publisher.handle().put(&KEY, pointer("stable/x86_64", 4)).await.unwrap();
+        publisher.handle().put(&KEY, newest.clone()).await.unwrap();
+        assert_eq!(values(seeker.handle(), &KEY).await, [&newest[..]]);
         let others = [pointer("stable/x86_64", 4), pointer("edge/x86_64", 9), b"junk".to_vec(), Vec::new()];
         for (turn, other) in others.into_iter().enumerate() {
             let node = start(Role::Client, &bootstrap).await;
             // Whether it was kept, nobody says.
-            node.handle().put(KEY, other).await.unwrap();
-            assert_eq!(values(seeker.handle(), KEY).await, [&newest[..]], "put {turn}");
+            node.handle().put(&KEY, other).await.unwrap();
+            assert_eq!(values(seeker.handle(), &KEY).await, [&newest[..]], "put {turn}");
         }
         let stray = start(Role::Client, &bootstrap).await;
-        stray.handle().put(CONTENT, newest).await.unwrap();
-        assert_eq!(values(seeker.handle(), CONTENT).await, Vec::<Vec<u8>>::new());
+        stray.handle().put(&CONTENT, newest).await.unwrap();
+        assert_eq!(values(seeker.handle(), &CONTENT).await, Vec::<Vec<u8>>::new());
     })
     .await;
 }
@@ -83,10 +83,10 @@ async fn what_a_search_finds_is_enough_to_dial_the_provider() {
     in_time(async {
         let (_first, bootstrap) = network().await;
         let provider = start(Role::Server, &bootstrap).await;
-        provider.handle().provide(CONTENT).await.unwrap();
-        provider.handle().settle(CONTENT).await;
+        provider.handle().provide(&CONTENT).await.unwrap();
+        provider.handle().wait_until_announced(&CONTENT).await;
         let seeker = start(Role::Client, &bootstrap).await;
-        let (found, _) = seeker.handle().find_providers(CONTENT).await.collect().await;
+        let (found, _) = seeker.handle().find_providers(&CONTENT).await.collect().await;
         assert_eq!(found[0].addresses, provider.handle().listen_addresses().await);
         // This one knows nobody, and is in no DHT that could help it.
         let outsider = start_node(NodeConfig { listen: loopback(), ..NodeConfig::default() }).await;
@@ -100,12 +100,12 @@ async fn a_value_that_is_withdrawn_is_forgotten_here() {
     in_time(async {
         let (_first, bootstrap) = network().await;
         let node = start(Role::Server, &bootstrap).await;
-        node.handle().put(KEY, pointer("stable/x86_64", 1)).await.unwrap();
-        node.handle().provide(CONTENT).await.unwrap();
+        node.handle().put(&KEY, pointer("stable/x86_64", 1)).await.unwrap();
+        node.handle().provide(&CONTENT).await.unwrap();
         let stats = node.handle().dht_stats().await.unwrap();
         assert_eq!((stats.own_values, stats.own_provided), (1, 1));
-        node.handle().withdraw(KEY).await.unwrap();
-        node.handle().withdraw(CONTENT).await.unwrap();
+        node.handle().withdraw(&KEY).await.unwrap();
+        node.handle().withdraw(&CONTENT).await.unwrap();
         let stats = node.handle().dht_stats().await.unwrap();
         assert_eq!((stats.own_values, stats.own_provided), (0, 0));
     })

@@ -1,0 +1,128 @@
+//! Something that leads to first peers: an address to dial, or the address of a list.
+
+use std::fmt;
+use std::str::FromStr;
+
+use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
+
+use crate::discovery::first_peers::error::BootstrapError;
+use crate::discovery::first_peers::url::PeersUrl;
+
+/// Something that leads to first peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BootstrapSource {
+    /// A peer to dial.
+    Peer(BootstrapPeer),
+    /// A list to ask for, see [`fetch_list`](super::fetch_list).
+    Url(PeersUrl),
+}
+
+impl FromStr for BootstrapSource {
+    type Err = BootstrapError;
+
+    /// Parses a multiaddr as [`BootstrapPeer`] does, or a URL as [`PeersUrl`] does.
+    fn from_str(text: &str) -> Result<Self, BootstrapError> {
+        if text.contains("://") { Ok(Self::Url(text.parse()?)) } else { text.parse().map(Self::Peer) }
+    }
+}
+
+impl fmt::Display for BootstrapSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(peer) => peer.fmt(f),
+            Self::Url(url) => url.fmt(f),
+        }
+    }
+}
+
+impl From<BootstrapPeer> for BootstrapSource {
+    fn from(peer: BootstrapPeer) -> Self {
+        Self::Peer(peer)
+    }
+}
+
+/// A first peer to dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootstrapPeer {
+    /// Who must answer there; `None` accepts whoever does.
+    pub peer: Option<PeerId>,
+    /// Where, without `/p2p`.
+    pub address: Multiaddr,
+}
+
+impl FromStr for BootstrapPeer {
+    type Err = BootstrapError;
+
+    /// Parses a multiaddr, with or without `/p2p/<peer id>` at its end. `/dnsaddr/<name>` needs no transport: its TXT
+    /// records name that.
+    fn from_str(text: &str) -> Result<Self, BootstrapError> {
+        let mut address: Multiaddr =
+            text.parse().map_err(|source| BootstrapError::Address { text: text.to_owned(), source })?;
+        let peer = match address.iter().last() {
+            Some(Protocol::P2p(peer)) => {
+                address.pop();
+                Some(peer)
+            }
+            _ => None,
+        };
+        let leads_somewhere = address.iter().any(|part| {
+            matches!(part, Protocol::Tcp(_) | Protocol::Udp(_) | Protocol::Dnsaddr(_) | Protocol::Memory(_))
+        });
+        if !leads_somewhere {
+            return Err(BootstrapError::NoTransport(text.to_owned()));
+        }
+        Ok(Self { peer, address })
+    }
+}
+
+impl fmt::Display for BootstrapPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.peer {
+            Some(peer) => write!(f, "{}/p2p/{peer}", self.address),
+            None => write!(f, "{}", self.address),
+        }
+    }
+}
+
+/// An address of `peer` that says of itself where it leads, or `None` where its `/p2p` names somebody else.
+pub(crate) fn peer_at(peer: PeerId, parsed: BootstrapPeer) -> Option<BootstrapPeer> {
+    let is_other = parsed.peer.is_some_and(|other| other != peer);
+    (!is_other).then_some(BootstrapPeer { peer: Some(peer), ..parsed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: &str = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
+
+    #[test]
+    fn addresses_with_names_are_accepted_with_and_without_a_peer() {
+        for address in [
+            "/ip4/127.0.0.1/tcp/1",
+            "/ip6/::1/udp/1/quic-v1",
+            "/dns/seed.test/tcp/1",
+            "/dns4/seed.test/udp/1/quic-v1",
+            "/dns6/seed.test/tcp/1",
+            "/dnsaddr/seed.test",
+            "/memory/1",
+        ] {
+            let anybody: BootstrapPeer = address.parse().unwrap();
+            assert_eq!((anybody.peer, anybody.to_string()), (None, address.to_owned()));
+            let known: BootstrapPeer = format!("{address}/p2p/{PEER}").parse().unwrap();
+            assert_eq!(known, BootstrapPeer { peer: Some(PEER.parse().unwrap()), address: anybody.address });
+            assert_eq!(known.to_string(), format!("{address}/p2p/{PEER}"));
+        }
+    }
+
+    #[test]
+    fn an_address_without_a_way_to_dial_it_is_refused() {
+        for address in [&format!("/p2p/{PEER}"), "/ip4/127.0.0.1", "/dns4/seed.test", ""] {
+            let error = address.parse::<BootstrapSource>().unwrap_err();
+            assert!(matches!(error, BootstrapError::NoTransport(_)), "{address}: {error}");
+        }
+        let error = "seed.test:4001".parse::<BootstrapSource>().unwrap_err();
+        assert!(matches!(error, BootstrapError::Address { .. }), "{error}");
+    }
+}
