@@ -13,7 +13,7 @@ use crate::envelope::Envelope;
 use crate::name::Name;
 
 /// Checks that `pointer` is one for `name`, and returns the manifest it points at.
-pub(crate) fn check(name: &Name, pointer: &Envelope) -> Result<Cid, RefProblem> {
+fn check(name: &Name, pointer: &Envelope) -> Result<Cid, RefProblem> {
     let pointer = Pointer::decode_envelope(&pointer.encode())
         .and_then(|envelope| envelope.payload_unverified::<Pointer>())
         .map_err(RefProblem::Envelope)?;
@@ -41,11 +41,13 @@ pub(crate) fn set(backend: &dyn Backend, layout: &Layout, name: &Name, pointer: 
 pub(crate) fn read(backend: &dyn Backend, layout: &Layout, name: &Name) -> Result<Option<Envelope>, StoreError> {
     let path = layout.ref_file(name);
     let Some(bytes) = temp::read_small(backend, &path, MAX_POINTER_LEN)? else { return Ok(None) };
-    let name = || name.clone();
-    let envelope = Pointer::decode_envelope(&bytes)
-        .map_err(|error| StoreError::damaged(&path, Damage::RefBytes { name: name(), error }))?;
-    check(&name(), &envelope).map_err(|problem| StoreError::damaged(&path, Damage::Ref { name: name(), problem }))?;
-    Ok(Some(envelope))
+    let damaged = |damage| StoreError::damaged(&path, damage);
+    let envelope =
+        Pointer::decode_envelope(&bytes).map_err(|error| damaged(Damage::RefBytes { name: name.clone(), error }))?;
+    match check(name, &envelope) {
+        Ok(_) => Ok(Some(envelope)),
+        Err(problem) => Err(damaged(Damage::Ref { name: name.clone(), problem })),
+    }
 }
 
 /// The names that have a ref, sorted. Names of files that are not names of releases are skipped.
