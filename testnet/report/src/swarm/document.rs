@@ -1,0 +1,81 @@
+//! Many runs as JSON. The same runs give the same bytes.
+
+use serde::Serialize;
+
+use super::outcome::{Outcome, ScenarioOutcome, Variant};
+use super::report::Report;
+
+/// Grows when a reader of the last version would misunderstand the next. New keys do not count.
+const VERSION: u32 = 1;
+
+/// The form of reports for machines.
+#[derive(Debug, Serialize)]
+pub struct Document<'a, P> {
+    version: u32,
+    held: bool,
+    scenarios: Vec<Scenario<'a, P>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Scenario<'a, P> {
+    name: &'a str,
+    about: &'a str,
+    file: Option<String>,
+    promised: &'a P,
+    runs: Vec<Entry<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry<'a> {
+    label: &'a str,
+    rng_seed: u64,
+    held: bool,
+    broken: &'a [String],
+    report: Option<&'a Report>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    honest: Option<&'a Report>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undisturbed: Option<&'a Report>,
+}
+
+impl<'a, P: Serialize> Document<'a, P> {
+    /// A document of all runs.
+    pub fn new(scenarios: &'a [ScenarioOutcome<P>]) -> Self {
+        Self {
+            version: VERSION,
+            held: scenarios.iter().all(ScenarioOutcome::held),
+            scenarios: scenarios.iter().map(Scenario::new).collect(),
+        }
+    }
+
+    /// Its text.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("figures and text have a JSON form")
+    }
+}
+
+impl<'a, P> Scenario<'a, P> {
+    fn new(outcome: &'a ScenarioOutcome<P>) -> Self {
+        Self {
+            name: &outcome.name,
+            about: &outcome.about,
+            file: outcome.path.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            promised: &outcome.hold,
+            runs: outcome.outcomes.iter().map(Entry::new).collect(),
+        }
+    }
+}
+
+impl<'a> Entry<'a> {
+    fn new(outcome: &'a Outcome) -> Self {
+        Self {
+            label: &outcome.run.label,
+            rng_seed: outcome.run.seed,
+            held: outcome.held(),
+            broken: &outcome.broken,
+            report: outcome.run.result.as_ref().ok(),
+            honest: outcome.other(Variant::Honest),
+            undisturbed: outcome.other(Variant::Undisturbed),
+        }
+    }
+}
