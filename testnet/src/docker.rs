@@ -11,8 +11,6 @@
 //!
 //! Invariant: whatever is made has the label of its run, and nothing without that label is ever touched.
 
-pub mod pages;
-pub mod record;
 pub mod scenario;
 
 mod console;
@@ -31,6 +29,7 @@ pub use console::{Console, Interrupted};
 pub use engine::CommandError;
 pub use experiment::{ExperimentError, Options, run, up};
 pub use lab::LabError;
+pub use phase_report::lab::{self as pages, record};
 pub use release::ReleaseError;
 pub use stage::StageError;
 

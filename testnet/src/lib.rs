@@ -19,7 +19,6 @@ pub mod docker;
 #[cfg(feature = "soak")]
 pub mod soak;
 
-mod draw;
 mod node;
 mod publisher;
 mod queue;
@@ -28,7 +27,7 @@ mod scenario;
 mod swarm;
 mod uplink;
 
-pub use report::{Document, Outcome, PlotError, Report, Run, Sample, ScenarioOutcome, Table, Variant, plot};
+pub use report::{Document, Outcome, Promises, Report, Run, RunTable, Sample, ScenarioOutcome, Variant, plot};
 pub use scenario::{
     Case, Change, Churn, Field, FileError, Hold, Hostile, NodeEvent, NodeRef, Rate, Scenario, ScenarioError,
     ScenarioFile, Size, When,

@@ -1,108 +1,12 @@
-//! What a run showed.
+//! What the simulator's runs showed, held against what scenario files promise.
 
-mod document;
-mod outcome;
-mod plot;
-mod table;
+pub(crate) use phase_report::swarm::percentile;
+pub use phase_report::swarm::{Document, Outcome, Promises, Report, Run, RunTable, Sample, Variant, plot};
 
-use std::fmt;
+use crate::scenario::Hold;
 
-use serde::Serialize;
-
-pub use document::Document;
-pub use outcome::{Outcome, Run, ScenarioOutcome, Variant};
-pub use plot::{PlotError, plot};
-pub use table::Table;
-
-/// The outcome of one run. Times are in seconds of virtual time.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
-    /// The seed that replays it.
-    pub seed: u64,
-    /// Clients that were to finish: those that did not get lost.
-    pub clients: u32,
-    /// Clients that did.
-    pub finished: u32,
-    /// The size of the artifact in bytes.
-    pub size: u64,
-    /// Its chunks.
-    pub chunks: u32,
-    /// The shortest time in which any scheme could finish.
-    pub t_min: f64,
-    /// When half of the clients had finished.
-    pub p50: Option<f64>,
-    /// When 99 % had.
-    pub p99: Option<f64>,
-    /// When all had.
-    pub last: Option<f64>,
-    /// Bytes that seeds sent, as copies of the artifact.
-    pub seed_copies: f64,
-    /// Chunks that came twice, as part of all that were needed.
-    pub duplicates: f64,
-    /// Chunks that were taken from one peer and given to another.
-    pub reassigned: u64,
-    /// Chunks of these that were taken from a slow peer by one with nothing to do.
-    pub stolen: u64,
-    /// Times that a peer counted as stalled.
-    pub stalls: u64,
-    /// Times that a client banned a peer.
-    pub bans: u64,
-    /// Events that were simulated.
-    pub events: u64,
-    /// When each client that did had finished, sorted.
-    pub finish_times: Vec<f64>,
-    /// What clients had in the course of time: about a hundred points.
-    pub samples: Vec<Sample>,
-}
-
-/// What clients had verified at a point of time, as parts of the artifact.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Sample {
-    /// When.
-    pub at: f64,
-    /// What the client with the least had.
-    pub least: f64,
-    /// What they had on average.
-    pub mean: f64,
-    /// What the client with the most had.
-    pub most: f64,
-}
-
-impl Report {
-    /// Whether every client has everything.
-    pub fn is_complete(&self) -> bool {
-        self.finished == self.clients
-    }
-
-    /// When the last client had finished, as a multiple of the shortest possible time.
-    pub fn ratio(&self) -> Option<f64> {
-        self.last.map(|last| last / self.t_min)
-    }
-}
-
-/// The time by which a part of all has finished, if so many have. `times` are sorted.
-pub(crate) fn percentile(times: &[f64], of: u32, part: f64) -> Option<f64> {
-    let rank = (f64::from(of) * part).ceil().max(1.0) as usize;
-    times.get(rank - 1).copied()
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = |time: Option<f64>| match time {
-            Some(time) => format!("{time:8.3} s   {:5.2} x T_min", time / self.t_min),
-            None => "       —".to_owned(),
-        };
-        let Self { seed, clients, finished, size, chunks, .. } = self;
-        writeln!(f, "seed {seed}: {finished} of {clients} clients have all {chunks} chunks of {size} bytes")?;
-        writeln!(f, "  T_min       {:8.3} s", self.t_min)?;
-        writeln!(f, "  p50         {}", time(self.p50))?;
-        writeln!(f, "  p99         {}", time(self.p99))?;
-        writeln!(f, "  last        {}", time(self.last))?;
-        writeln!(f, "  seeds sent  {:8.2} copies", self.seed_copies)?;
-        writeln!(f, "  duplicates  {:8.2} %", self.duplicates * 100.0)?;
-        write!(f, "  reassigned  {:8} chunks, {} stalls, {} bans", self.reassigned, self.stalls, self.bans)
-    }
-}
+/// The runs of one scenario file, or of a scenario from the command line.
+pub type ScenarioOutcome = phase_report::swarm::ScenarioOutcome<Hold>;
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -110,42 +14,19 @@ pub(crate) mod tests {
 
     /// 100 clients, T_min 10 s: p50 1.1, p99 1.3, last 1.5 x T_min, 2 % duplicates, 1.8 seed copies.
     pub(crate) fn report() -> Report {
-        let finish_times: Vec<f64> = (0..100u32)
-            .map(|client| match client {
-                0..50 => 11.0,
-                50..99 => 13.0,
-                _ => 15.0,
-            })
-            .collect();
-        let sample = |at: f64| Sample { at, least: at / 20.0, mean: at / 15.0, most: (at / 11.0).min(1.0) };
+        let finish_times: Vec<_> = [(50, 11.0), (49, 13.0), (1, 15.0)].map(|(count, at)| vec![at; count]).concat();
+        let time = |part| percentile(&finish_times, 100, part);
         Report {
-            seed: 7,
             clients: 100,
             finished: 100,
-            size: 64 << 20,
-            chunks: 512,
             t_min: 10.0,
-            p50: Some(11.0),
-            p99: Some(13.0),
-            last: Some(15.0),
+            p50: time(0.5),
+            p99: time(0.99),
+            last: time(1.0),
             seed_copies: 1.8,
             duplicates: 0.02,
-            reassigned: 3,
-            stolen: 1,
-            stalls: 2,
-            bans: 0,
-            events: 51_234,
             finish_times,
-            samples: (0..=15).map(|at| sample(f64::from(at))).collect(),
+            ..Report::default()
         }
-    }
-
-    #[test]
-    fn percentiles_count_those_that_never_finish() {
-        let times: Vec<f64> = (1..=99).map(f64::from).collect();
-        assert_eq!(percentile(&times, 100, 0.5), Some(50.0));
-        assert_eq!(percentile(&times, 100, 0.99), Some(99.0));
-        assert_eq!(percentile(&times, 100, 1.0), None);
-        assert_eq!(percentile(&times[..1], 1, 0.5), Some(1.0));
     }
 }

@@ -21,6 +21,8 @@ pub use file::{Case, FileError, ScenarioFile};
 pub use hold::Hold;
 pub use units::{Rate, Size};
 
+use crate::report::Variant;
+
 /// One artifact, some seeds that have it, clients that all start at once, and others who do harm.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -185,6 +187,15 @@ impl Scenario {
     /// The same without anything that happens to nodes.
     pub fn undisturbed(&self) -> Self {
         Self { churn: None, events: Vec::new(), ..self.clone() }
+    }
+
+    /// What of it is run.
+    pub fn variant(&self, variant: Variant) -> Self {
+        match variant {
+            Variant::Whole => self.clone(),
+            Variant::Honest => self.honest(),
+            Variant::Undisturbed => self.undisturbed(),
+        }
     }
 
     /// The artifact: chunks of random lengths with the chunker's average. Their content is never looked at.

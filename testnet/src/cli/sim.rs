@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use phase_testnet::{Checks, Document, Outcome, ScenarioOutcome, Table, plot};
+use phase_testnet::{Checks, Document, Outcome, Promises, RunTable, ScenarioOutcome, plot};
 
 use options::SwarmOptions;
 use plan::Plan;
@@ -95,7 +95,8 @@ impl Sim {
             };
             write("report.json", &(Document::new(&outcomes).to_json() + "\n"))?;
             for scenario in &outcomes {
-                write(&format!("{}.svg", scenario.name), &plot(scenario).map_err(|error| error.to_string())?)?;
+                let (deadlines, comparisons) = (scenario.hold.deadlines(), scenario.hold.comparisons());
+                write(&format!("{}.svg", scenario.name), &plot(scenario, &Promises { deadlines, comparisons }))?;
             }
         }
         self.tell_failures(&plans, &outcomes);
@@ -113,7 +114,7 @@ impl Sim {
     /// Runs everything, and prints runs as they are over, in order.
     fn run_plans(&self, plans: &[Plan]) -> Result<Vec<ScenarioOutcome>, String> {
         let jobs: Vec<_> = plans.iter().flat_map(Plan::jobs).collect();
-        let table = Table::new(jobs.iter().map(|job| job.label.as_str()));
+        let table = RunTable::new(jobs.iter().map(|job| job.label.as_str()));
         let mut printed = if self.has_table() { super::print(&table.header()) } else { Ok(()) };
         let mut outcomes: Vec<_> = plans.iter().map(Plan::outcome).collect();
         let cases = |(number, plan): (usize, &'_ Plan)| {
@@ -130,7 +131,9 @@ impl Sim {
             }
             let compared = runs.split_off(1);
             if let (Some(run), Some((plan, hold))) = (runs.pop(), due.next()) {
-                let outcome = Outcome::new(run, compared, &hold);
+                let outcome = Outcome::new(run, compared, |report, outcome| {
+                    hold.broken(report, |variant| outcome.other(variant))
+                });
                 if let (true, Some(text)) = (printed.is_ok(), self.described(&outcome, &table)) {
                     printed = super::print(&text);
                 }
@@ -144,7 +147,7 @@ impl Sim {
         !self.json && !self.files.is_empty()
     }
 
-    fn described(&self, outcome: &Outcome, table: &Table) -> Option<String> {
+    fn described(&self, outcome: &Outcome, table: &RunTable) -> Option<String> {
         match (&outcome.run.result, self.json, self.files.is_empty()) {
             (_, true, _) => None,
             (Ok(report), false, true) => Some(report.to_string()),

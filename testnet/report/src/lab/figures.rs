@@ -1,8 +1,6 @@
 //! What pages say of a run in words and figures.
 
-use phase_units::{
-    MISSING, bytes, nominal, percent, rate, ratio, seconds, seconds_and_times as took, times,
-};
+use phase_units::{MISSING, bytes, nominal, percent, rate, ratio, seconds, seconds_and_times as took, times};
 
 use super::record::{ClientRecord, Host, Outcome, Record, Run, Setup};
 use crate::table::{Cell, Column, Table};

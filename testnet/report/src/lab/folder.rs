@@ -49,7 +49,9 @@ pub enum FolderError {
     #[error("{0} is no report ({1}): run the scenario again, or remove its directory")]
     NotAReport(PathBuf, #[source] serde_json::Error),
     /// A report is of another version.
-    #[error("{0} has version {1}, and only version {VERSION} is understood: run the scenario again, or remove its directory")]
+    #[error(
+        "{0} has version {1}, and only version {VERSION} is understood: run the scenario again, or remove its directory"
+    )]
     Version(PathBuf, u64),
 }
 

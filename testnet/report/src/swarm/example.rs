@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-
-use super::outcome::{Promise, Run, Variant};
+use super::outcome::{Run, Variant};
 use super::report::{Report, Sample};
 
 /// 100 clients, T_min 10 s: p50 1.1, p99 1.3, last 1.5 x T_min, 2 % duplicates, 1.8 seed copies.
@@ -36,28 +34,6 @@ pub(super) fn report() -> Report {
         events: 51_234,
         finish_times,
         samples: (0..=15).map(|at| sample(f64::from(at))).collect(),
-    }
-}
-
-/// Promises that each break with a word if they are below what was measured.
-#[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Promised {
-    pub(super) p50: Option<f64>,
-    pub(super) versus_honest: Option<f64>,
-}
-
-impl Promise for Promised {
-    fn deadlines(&self) -> Vec<(&'static str, f64, f64)> {
-        self.p50.map(|most| ("p50", 0.5, most)).into_iter().collect()
-    }
-
-    fn comparisons(&self) -> Vec<(Variant, f64)> {
-        self.versus_honest.map(|most| (Variant::Honest, most)).into_iter().collect()
-    }
-
-    fn broken<'a>(&self, report: &Report, _: impl Fn(Variant) -> Option<&'a Report>) -> Vec<String> {
-        let most = self.p50.zip(report.p50).filter(|(most, half)| half / report.t_min > *most);
-        most.map(|_| "p50 is late".to_owned()).into_iter().collect()
     }
 }
 

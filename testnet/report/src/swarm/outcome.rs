@@ -6,19 +6,6 @@ use std::time::Duration;
 
 use super::report::Report;
 
-/// What a scenario promises of its runs.
-pub trait Promise {
-    /// What is promised as a time in T_min, with the share of the clients that must have finished by then:
-    /// `("p50", 0.5, 1.15)`.
-    fn deadlines(&self) -> Vec<(&'static str, f64, f64)>;
-
-    /// What is promised of the last client's time, as a multiple of that in another run.
-    fn comparisons(&self) -> Vec<(Variant, f64)>;
-
-    /// What did not hold, one sentence each. `other` gives the runs to compare with.
-    fn broken<'a>(&self, report: &Report, other: impl Fn(Variant) -> Option<&'a Report>) -> Vec<String>;
-}
-
 /// The runs of one scenario file, or of a scenario from the command line.
 #[derive(Clone, Debug)]
 pub struct ScenarioOutcome<P> {
@@ -72,17 +59,14 @@ pub enum Variant {
 }
 
 impl Outcome {
-    /// Holds a run against what was promised.
-    pub fn new(run: Run, compared: Vec<Run>, hold: &impl Promise) -> Self {
-        let other = |variant| report_of(&compared, variant);
-        let mut broken = Vec::new();
-        if let Ok(report) = &run.result {
-            broken.extend(hold.broken(report, other));
-        }
-        for run in std::iter::once(&run).chain(&compared) {
-            broken.extend(run.result.as_ref().err().map(|words| format!("the simulation broke off: {words}")));
-        }
-        Self { run, compared, broken }
+    /// Compares a run with what was promised: `judge` says what did not hold, one sentence each.
+    pub fn new(run: Run, compared: Vec<Run>, judge: impl FnOnce(&Report, &Self) -> Vec<String>) -> Self {
+        let outcome = Self { run, compared, broken: Vec::new() };
+        let mut broken = outcome.run.result.as_ref().map_or(Vec::new(), |report| judge(report, &outcome));
+        let failures =
+            std::iter::once(&outcome.run).chain(&outcome.compared).filter_map(|run| run.result.as_ref().err());
+        broken.extend(failures.map(|words| format!("the simulation broke off: {words}")));
+        Self { broken, ..outcome }
     }
 
     /// Whether all did hold.
@@ -91,13 +75,9 @@ impl Outcome {
     }
 
     /// The report of a run that it is compared with.
-    pub(super) fn other(&self, variant: Variant) -> Option<&Report> {
-        report_of(&self.compared, variant)
+    pub fn other(&self, variant: Variant) -> Option<&Report> {
+        self.compared.iter().find(|run| run.variant == variant)?.result.as_ref().ok()
     }
-}
-
-fn report_of(runs: &[Run], variant: Variant) -> Option<&Report> {
-    runs.iter().find(|run| run.variant == variant)?.result.as_ref().ok()
 }
 
 impl<P> ScenarioOutcome<P> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::outcome::{Outcome, Promise, Run, ScenarioOutcome, Variant};
+use super::outcome::{Outcome, Run, ScenarioOutcome, Variant};
 use super::report::Report;
 use crate::chart::{Axis, COLOURS, Chart, INK, Item, Key, Legend, Mark, PROMISE, Row, Rows, Sheet, Stroke};
 use crate::points::{Point, steps};
@@ -15,6 +15,15 @@ const BOUND: Stroke = Stroke::dotted(INK);
 /// The least width of a chart, as a part of where it is: rounding errors would show as steps.
 const LEAST_WIDTH: f64 = 1e-4;
 
+/// What was promised as a time.
+#[derive(Clone, Debug, Default)]
+pub struct Promises {
+    /// The name, the share of the clients that must have finished, and the time in T_min: `("p50", 0.5, 1.15)`.
+    pub deadlines: Vec<(&'static str, f64, f64)>,
+    /// The time of the last client, as a multiple of that in another variant.
+    pub comparisons: Vec<(Variant, f64)>,
+}
+
 /// One run.
 struct Curve<'a> {
     label: String,
@@ -24,8 +33,8 @@ struct Curve<'a> {
 
 /// Draws the runs of a scenario as SVG. To the left all of the time, with what clients had verified on average; to the right
 /// the time in which clients finished.
-pub fn plot<P: Promise>(scenario: &ScenarioOutcome<P>) -> String {
-    let (curves, deadlines) = (curves(&scenario.outcomes), deadlines(scenario));
+pub fn plot<P>(scenario: &ScenarioOutcome<P>, promises: &Promises) -> String {
+    let (curves, deadlines) = (curves(&scenario.outcomes), deadlines(&scenario.outcomes, promises));
     let [all, finish] = times(&curves, &deadlines);
     let charts = vec![
         (0.5, chart("all of the time", all, true, &curves, &deadlines)),
@@ -60,15 +69,15 @@ fn curves<'a>(outcomes: &'a [Outcome]) -> Vec<Curve<'a>> {
 }
 
 /// What was promised in multiples of T_min; and against other runs, if there is one pair of runs to compare.
-fn deadlines<P: Promise>(scenario: &ScenarioOutcome<P>) -> Vec<Mark> {
+fn deadlines(outcomes: &[Outcome], promises: &Promises) -> Vec<Mark> {
     let mark = |at, part: f64, words| Mark { at, words, stroke: DEADLINE, down_to: Some(part * 100.0) };
-    let own = scenario.hold.deadlines().into_iter();
-    let mut marks: Vec<_> = own.map(|(name, part, at)| mark(at, part, format!("{name} ≤ {at}"))).collect();
-    if let [outcome] = scenario.outcomes.as_slice()
+    let own = promises.deadlines.iter();
+    let mut marks: Vec<_> = own.map(|(name, part, at)| mark(*at, *part, format!("{name} ≤ {at}"))).collect();
+    if let [outcome] = outcomes
         && let Ok(report) = &outcome.run.result
     {
-        for (variant, times) in scenario.hold.comparisons() {
-            let last = outcome.other(variant).and_then(|other| other.last);
+        for (variant, times) in &promises.comparisons {
+            let last = outcome.other(*variant).and_then(|other| other.last);
             let words = format!("last ≤ {times} x {variant}");
             marks.extend(last.map(|last| mark(times * last / report.t_min, 1.0, words)));
         }
@@ -180,15 +189,16 @@ fn seconds(time: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::example::{Promised, report, run};
+    use super::super::example::{report, run};
     use super::*;
 
-    fn scenario(results: Vec<Result<Report, String>>) -> ScenarioOutcome<Promised> {
-        let hold = Promised { p50: Some(1.2), versus_honest: Some(2.0) };
+    fn outcomes(results: Vec<Result<Report, String>>) -> Vec<Outcome> {
         let compared = || vec![run(Variant::Honest, Ok(report()))];
-        let outcome = |result| Outcome::new(run(Variant::Whole, result), compared(), &hold);
-        let outcomes = results.into_iter().map(outcome).collect();
-        ScenarioOutcome { name: "crowd".to_owned(), about: String::new(), path: None, hold, outcomes }
+        results.into_iter().map(|it| Outcome::new(run(Variant::Whole, it), compared(), |_, _| Vec::new())).collect()
+    }
+
+    fn promises() -> Promises {
+        Promises { deadlines: vec![("p50", 0.5, 1.2)], comparisons: vec![(Variant::Honest, 2.0)] }
     }
 
     #[test]
@@ -203,7 +213,8 @@ mod tests {
         for runs in
             [vec![Ok(short)], vec![Ok(none)], vec![Ok(crowd), Ok(report())], vec![Err("a bug".to_owned())], vec![]]
         {
-            let svg = plot(&scenario(runs));
+            let (name, about, outcomes) = ("crowd".to_owned(), String::new(), outcomes(runs));
+            let svg = plot(&ScenarioOutcome { name, about, path: None, hold: (), outcomes }, &promises());
             assert!(svg.contains("T_min") && svg.contains("p50 ≤ 1.2") && !svg.contains("NaN"), "{svg}");
             assert!(svg.len() < 200_000, "{} bytes", svg.len());
         }
@@ -211,8 +222,8 @@ mod tests {
 
     #[test]
     fn the_picture_shows_when_clients_finished() {
-        let one = scenario(vec![Ok(report())]);
-        let curves = curves(&one.outcomes);
+        let one = outcomes(vec![Ok(report())]);
+        let curves = curves(&one);
         let points = curves[0].finished(2.0);
         // Half of the clients at 1.1 x T_min, nearly all at 1.3, the last at 1.5.
         for point in [(0.0, 0.0), (1.1, 50.0), (1.3, 99.0), (1.5, 100.0), (2.0, 100.0)] {
@@ -222,21 +233,24 @@ mod tests {
         assert!(finish.start > 1.0 && finish.start < 1.1 && finish.end > 1.5 && finish.end < 1.6, "{finish:?}");
         assert!(all.start == 0.0);
         // The promise of one run is that against the other too.
-        let marks: Vec<_> = deadlines(&one).into_iter().map(|mark| (mark.words, mark.at)).collect();
+        let marks: Vec<_> = deadlines(&one, &promises()).into_iter().map(|mark| (mark.words, mark.at)).collect();
         assert_eq!(marks, [("p50 ≤ 1.2".to_owned(), 1.2), ("last ≤ 2 x without hostile members".to_owned(), 3.0)]);
-        assert_eq!(deadlines(&scenario(vec![Ok(report()), Ok(report())])).len(), 1);
+        assert_eq!(deadlines(&outcomes(vec![Ok(report()), Ok(report())]), &promises()).len(), 1);
     }
 
     #[test]
     fn runs_of_one_label_share_an_entry() {
         let texts = |runs| {
-            let scenario = scenario(runs);
-            let entries = legend(&curves(&scenario.outcomes), false);
+            let outcomes = outcomes(runs);
+            let entries = legend(&curves(&outcomes), false);
             entries.into_iter().map(|(_, text)| text).take(2).collect::<Vec<_>>()
         };
         assert_eq!(texts(vec![Ok(report())]), ["crowd-100", "crowd-100 without hostile members"]);
         let slow = Report { t_min: 20.0, ..report() };
-        let expected = ["crowd-100 (2 runs, T_min 10.000 s to 20.000 s)", "crowd-100 without hostile members (2 runs, T_min 10.000 s)"];
+        let expected = [
+            "crowd-100 (2 runs, T_min 10.000 s to 20.000 s)",
+            "crowd-100 without hostile members (2 runs, T_min 10.000 s)",
+        ];
         assert_eq!(texts(vec![Ok(report()), Ok(slow)]), expected);
     }
 }

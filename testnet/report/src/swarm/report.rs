@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 /// The outcome of one run. Times are in seconds of virtual time.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Report {
     /// The seed that replays it.
     pub seed: u64,

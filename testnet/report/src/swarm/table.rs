@@ -83,14 +83,14 @@ fn short(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::example::{Promised, report, run};
+    use super::super::example::{report, run};
     use super::*;
 
     #[test]
     fn columns_stand_under_their_names() {
         let table = RunTable::new(["crowd-100", "a-longer-label-than-any-other"].into_iter());
         let compared = vec![run(Variant::Honest, Ok(report()))];
-        let outcome = Outcome::new(run(Variant::Whole, Ok(report())), compared, &Promised::default());
+        let outcome = Outcome::new(run(Variant::Whole, Ok(report())), compared, |_, _| Vec::new());
         let header = "run                              seed clients   T_min s    p50    p99   last  copies  dup % stalls  \
                       bans  events  wall s";
         let rows = "crowd-100                           7     100    10.000  1.100  1.300  1.500    1.80   2.00      2     \
@@ -103,11 +103,11 @@ mod tests {
     #[test]
     fn a_run_that_failed_says_why() {
         let table = RunTable::new(["crowd-100"].into_iter());
-        let hold = Promised { p50: Some(1.0), ..Promised::default() };
-        let rows = table.rows(&Outcome::new(run(Variant::Whole, Ok(report())), Vec::new(), &hold));
+        let judge = |_: &Report, _: &Outcome| vec!["p50 is late".to_owned()];
+        let rows = table.rows(&Outcome::new(run(Variant::Whole, Ok(report())), Vec::new(), judge));
         assert!(rows.ends_with("FAILED: p50 is late"), "{rows}");
         let broken_off = run(Variant::Whole, Err("chunk 3 in two states".to_owned()));
-        let rows = table.rows(&Outcome::new(broken_off, Vec::new(), &hold));
+        let rows = table.rows(&Outcome::new(broken_off, Vec::new(), judge));
         assert!(rows.ends_with("  7  FAILED: the simulation broke off: chunk 3 in two states"), "{rows}");
     }
 

@@ -38,7 +38,7 @@ impl Plan {
             std::iter::once(Variant::Whole).chain(compared).map(|variant| Job {
                 label: case.label.clone(),
                 variant,
-                scenario: variant.of(&case.scenario),
+                scenario: case.scenario.variant(variant),
             })
         })
     }

@@ -10,16 +10,8 @@ use crate::escape::clipped;
 use crate::lab::record::{ClientRecord, Run};
 
 /// The colours of seeds, one each as far as they go; clients and hostile nodes have other colours.
-const SEEDS: [Colour; 8] = [
-    COLOURS[0],
-    COLOURS[4],
-    COLOURS[2],
-    COLOURS[3],
-    COLOURS[5],
-    COLOURS[1],
-    Colour(0xf0e442),
-    Colour(0x6a4c93),
-];
+const SEEDS: [Colour; 8] =
+    [COLOURS[0], COLOURS[4], COLOURS[2], COLOURS[3], COLOURS[5], COLOURS[1], Colour(0xf0e442), Colour(0x6a4c93)];
 const CLIENTS: Colour = Colour(0xa8aeb4);
 const OTHERS: Colour = Colour(0x404040);
 const MAX_LETTERS: usize = 40;
@@ -134,7 +126,8 @@ mod tests {
         for (number, (key, text)) in legend.iter().enumerate() {
             assert!(text.starts_with(&format!("seed {number}: ")), "{text}");
             let Key::Box(colour) = key else { panic!("{text} has no box") };
-            let spans = rows[0].charts[0].1.items.iter().filter(|item| matches!(item, Item::Span(.., c) if c == colour));
+            let spans =
+                rows[0].charts[0].1.items.iter().filter(|item| matches!(item, Item::Span(.., c) if c == colour));
             assert_eq!((*colour, spans.count()), (SEEDS[number], 1));
         }
         let sums = sums(&seeds(&run.phase.clients), &run.phase.clients);
