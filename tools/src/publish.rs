@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use phase_cli::{self as cli, Bytes, Fault, Rate};
+use phase_cli::{self as cli, ByteRate, Bytes, Fault};
 use phase_core::codec::V1;
 use phase_core::envelope::Envelope;
 use phase_core::failure::EXIT_CODES;
@@ -220,7 +220,7 @@ fn tell(release: &Release, root: &Cid, imported: Option<&Imported>, output: &Out
         || {
             let head = format!("published {} version {}", release.name, manifest.version);
             let speed = imported.map(|Imported { bytes, elapsed, .. }| {
-                let rate = Rate::of(*bytes, *elapsed);
+                let rate = ByteRate::of(*bytes, *elapsed);
                 format!("\nimported   {} in {:.2} s, {rate}", Bytes(*bytes), elapsed.as_secs_f64())
             });
             format!(

@@ -11,8 +11,7 @@ use std::sync::Arc;
 use clap::Parser;
 use phase_benches::measure::{Stopwatch, Taken};
 use phase_benches::release::{self, NAME, NOW};
-use phase_benches::size::ByteSize;
-use phase_benches::stats::{Table, median, range};
+use phase_benches::stats::{median, range};
 use phase_benches::{Result, chain, input};
 use phase_client::{Client, FetchOptions, ResolveOptions, Trust};
 use phase_core::store::{FileStore, Store};
@@ -20,6 +19,8 @@ use phase_core::trust::{TrustRoot, TrustedTime};
 use phase_node::bootstrap::BootstrapPeer;
 use phase_node::{NodeConfig, Role};
 use phase_provider::{Provider, ProviderConfig};
+use phase_report::table::Table;
+use phase_units::{Size, parse_size};
 use tempfile::TempDir;
 
 /// Fetches one artifact and as much in many, in turn, and prints the ratio of the times.
@@ -33,8 +34,8 @@ struct Options {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     artifacts: u32,
     /// The size of each. The large one has the size of all together, rounded up to a power of two.
-    #[arg(long, default_value = "64KiB")]
-    size: ByteSize,
+    #[arg(long, default_value = "64KiB", value_parser = parse_size)]
+    size: Size,
     /// Where the files and stores are kept: three times the size of all. A tmpfs, or the disk decides.
     #[arg(long, default_value = "/dev/shm")]
     dir: PathBuf,
@@ -64,7 +65,7 @@ async fn run(options: &Options) -> Result<()> {
             runs.push(taken);
         }
     }
-    let mut table = Table::new(["median of rounds", "seconds", "least..most", "CPU user+sys"]);
+    let mut table = Table::of(["median of rounds", "seconds", "least..most", "CPU user+sys"]);
     let seconds = runs.each_ref().map(|runs| median(runs.iter().map(|taken| taken.seconds)));
     for (position, name) in ["one artifact", "many artifacts"].into_iter().enumerate() {
         let runs = &runs[position];

@@ -68,12 +68,15 @@ fn draw_chart(canvas: &mut Canvas, chart: &Chart, area: Area) {
     let mut frame = Frame { area: plane, x: chart.x.range.clone(), y };
     let shown: Vec<_> = chart.marks.iter().filter(|mark| frame.x.contains(&mark.at)).cloned().collect();
     let (marks, lanes) = placed(&shown, |at| frame.x(at), area.left + area.width);
-    let lanes_top = area.top + CAPTION;
+    let lanes_top = area.top + if chart.caption.is_empty() { 8.0 } else { CAPTION };
     frame.area.top = lanes_top + lanes as f64 * WORDS + 4.0;
     frame.area.height = area.top + area.height - BELOW - frame.area.top;
     canvas.text((area.left + area.width / 2.0, area.top + 13.0), 17, Anchor::Middle, INK, &chart.caption);
     draw_axes(canvas, chart, &frame);
-    canvas.clipped(frame.area, |canvas| draw_items(canvas, &chart.items, &frame));
+    // A line along an edge is as wide as others.
+    let (left, top) = (frame.area.left - 2.0, frame.area.top - 2.0);
+    let inside = Area { left, top, width: frame.area.width + 4.0, height: frame.area.height + 4.0 };
+    canvas.clipped(inside, |canvas| draw_items(canvas, &chart.items, &frame));
     if let Rows::Lanes(lanes) = &chart.y {
         name_lanes(canvas, lanes, &chart.items, &frame);
     }
@@ -83,7 +86,7 @@ fn draw_chart(canvas: &mut Canvas, chart: &Chart, area: Area) {
 fn draw_axes(canvas: &mut Canvas, chart: &Chart, frame: &Frame) {
     let (left, right, top, bottom) = (frame.area.left, frame.right(), frame.area.top, frame.bottom());
     let grid = Stroke::solid(PALE, 1);
-    for (value, number) in ticks(&frame.x, (frame.area.width / 80.0) as u32) {
+    for (value, number) in ticks(&frame.x, (frame.area.width / 60.0) as u32) {
         let x = frame.x(value);
         canvas.line([(x, top), (x, bottom)], grid);
         canvas.text((x, bottom + 14.0), 15, Anchor::Middle, INK, &number);

@@ -112,6 +112,13 @@ impl Table {
         Self { columns: columns.into(), rows: Vec::new() }
     }
 
+    /// A table without rows, whose first column has words and whose others have figures.
+    pub fn of<const N: usize>(names: [&'static str; N]) -> Self {
+        let mut columns = names.map(Column::figure);
+        columns[0].kind = Kind::Word;
+        Self::new(columns)
+    }
+
     /// Adds a row: a cell for each column.
     pub fn row(&mut self, cells: impl IntoIterator<Item = impl Into<Cell>>) {
         self.rows.push(cells.into_iter().map(Into::into).collect());

@@ -1,7 +1,6 @@
 //! The figures of a network of a given size, as the command line prints them.
 
-use std::fmt;
-
+use phase_report::table::{Column, Table};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -93,27 +92,42 @@ pub async fn measure(measurement: Measurement, tell: &(dyn Fn(&str) + Sync)) -> 
 }
 
 impl Figures {
-    /// What stands above the columns.
-    pub const HEADER: &'static str = "\
-nodes    join  table  messages  p95  log2 N  latency    p95   found  -20 %  announced again  KiB/node";
-}
+    /// The columns of a table of networks.
+    pub fn table() -> Table {
+        let columns = [
+            ("nodes", 5),
+            ("join", 7),
+            ("table", 6),
+            ("messages", 9),
+            ("p95", 4),
+            ("log2 N", 7),
+            ("latency", 8),
+            ("p95", 6),
+            ("found", 7),
+            ("-20 %", 6),
+            ("announced again", 16),
+            ("KiB/node", 9),
+        ];
+        Table::new(columns.map(|(name, width)| Column::figure(name).width(width)))
+    }
 
-/// One line below [`Figures::HEADER`].
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = |share: f64| share * 100.0;
-        write!(
-            f,
-            "{:5} {:5.1} s {:6.1} {:9.1} {:4}",
-            self.nodes, self.join_seconds, self.routing_peers, self.messages_mean, self.messages_p95
-        )?;
-        write!(f, " {:7.1} {:5.1} ms {:3.0} ms", self.log2_nodes, self.latency_mean_ms, self.latency_p95_ms)?;
-        let shares = [self.found, self.found_after_loss, self.found_after_republish].map(percent);
-        write!(f, " {:5.1} % {:4.1} % {:14.1} %", shares[0], shares[1], shares[2])?;
-        match self.kib_per_node {
-            Some(kib) => write!(f, " {kib:9.0}"),
-            None => write!(f, " {:>9}", "-"),
-        }
+    /// A cell for each column.
+    pub fn row(&self) -> [String; 12] {
+        let percent = |share: f64| format!("{:.1} %", share * 100.0);
+        [
+            self.nodes.to_string(),
+            format!("{:.1} s", self.join_seconds),
+            format!("{:.1}", self.routing_peers),
+            format!("{:.1}", self.messages_mean),
+            self.messages_p95.to_string(),
+            format!("{:.1}", self.log2_nodes),
+            format!("{:.1} ms", self.latency_mean_ms),
+            format!("{:.0} ms", self.latency_p95_ms),
+            percent(self.found),
+            percent(self.found_after_loss),
+            percent(self.found_after_republish),
+            self.kib_per_node.map_or("-".to_owned(), |kib| format!("{kib:.0}")),
+        ]
     }
 }
 

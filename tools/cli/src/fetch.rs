@@ -14,13 +14,13 @@ use phase_core::trust::TrustedTime;
 use phase_core::{Failure, Name};
 use phase_node::{Multiaddr, NodeConfig, PeerId, Role};
 use phase_transfer::download::DownloadError;
+use phase_units::parse_duration;
 
 use crate::fault::Fault;
 use crate::network::read_root;
 use crate::node::NodeArgs;
 use crate::process::{Signals, now};
 use crate::ram_profile::RamProfile;
-use crate::text::parse_duration;
 use crate::upload::UploadArgs;
 
 /// How often an observer is told about progress.

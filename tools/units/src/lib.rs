@@ -2,7 +2,7 @@
 //!
 //! | kind | written by a person | printed exactly | printed for a glance |
 //! |---|---|---|---|
-//! | bytes | [`Size`] | [`Size`] | [`Bytes`], [`bytes`] |
+//! | bytes | [`Size`], [`parse_size`] | [`Size`] | [`Bytes`], [`bytes`] |
 //! | bytes per second | [`Rate`], [`parse_rate`] | [`Rate`] | [`ByteRate`], [`rate`] |
 //! | time | [`Time`], [`parse_duration`] | | [`seconds`], [`date`] |
 //!
@@ -16,5 +16,5 @@ mod unit;
 
 pub use figure::{MISSING, nominal, percent, ratio, significant, times};
 pub use rate::{ByteRate, Rate, parse_rate, rate, rate_unit};
-pub use size::{Bytes, Size, byte_unit, bytes};
+pub use size::{Bytes, Size, byte_unit, bytes, parse_size};
 pub use time::{Time, date, parse_duration, seconds, seconds_and_times};

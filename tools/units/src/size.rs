@@ -40,6 +40,14 @@ pub fn byte_unit(most: f64) -> (&'static str, f64) {
     unit::suiting(most, &BINARY)
 }
 
+/// A size on a command line, where a number without a unit is bytes.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_size(text: &str) -> Result<Size, String> {
+    text.parse().map(Size).or_else(|_| text.parse())
+}
+
 impl FromStr for Size {
     type Err = String;
 
@@ -87,6 +95,8 @@ mod tests {
         for text in ["", "64", "MiB", "64Mib", "-1MiB", "1e3MiB", "infMiB", "99999999GiB", "1 2MiB", "1..2B"] {
             assert!(text.parse::<Size>().is_err(), "{text:?} parsed");
         }
+        assert_eq!((parse_size("65537"), parse_size("3 GiB")), (Ok(Size(65537)), Ok(Size(3 << 30))));
+        assert!(parse_size("-1").is_err());
         for (bytes, text) in [(64 << 20, "64 MiB"), (1000, "1000 B"), (0, "0 B"), (3 << 30, "3 GiB")] {
             assert_eq!(Size(bytes).to_string(), text);
         }

@@ -44,7 +44,7 @@ pub struct Host {
 }
 
 /// One run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// The scenario's name, with the number of seeds or clients where the file has several.
     pub label: String,

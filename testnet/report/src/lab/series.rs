@@ -44,7 +44,7 @@ pub(super) fn end_of_run(run: &Run) -> f64 {
 /// Bytes per second that all clients verified together, as an average over each part of the time; and how long a part is.
 pub(super) fn throughput(outcome: &Outcome, size: u64) -> (Vec<Point>, f64) {
     let end = end(outcome);
-    let clients: Vec<_> = outcome.clients.iter().map(|client| verified(client, size)).collect();
+    let clients: Vec<_> = outcome.clients.iter().map(|client| gained(&verified(client, size))).collect();
     let most = clients.iter().map(Vec::len).max().unwrap_or(0);
     if end <= 0.0 || most < 2 {
         return (Vec::new(), 0.0);
@@ -52,34 +52,35 @@ pub(super) fn throughput(outcome: &Outcome, size: u64) -> (Vec<Point>, f64) {
     // At least as long as the time between two looks at a client: shorter parts would show the looks.
     let parts = (most as f64 * 0.7).clamp(PARTS.0, PARTS.1).floor();
     let width = end / parts;
-    let mut sums = vec![0.0; parts as usize];
-    for pair in clients.iter().flat_map(|client| client.windows(2)) {
-        spread(pair[0], pair[1], width, &mut sums);
-    }
-    let mut points = Vec::new();
-    for (number, sum) in sums.iter().enumerate() {
-        let rate = sum / width;
-        points.extend([(number as f64 * width, rate), ((number + 1) as f64 * width, rate)]);
+    let total = |at| clients.iter().map(|client| value(client, at)).sum::<f64>();
+    let (mut points, mut before) = (Vec::new(), total(0.0));
+    for number in 0..parts as u32 {
+        let (starts, ends) = (f64::from(number) * width, f64::from(number + 1) * width);
+        let after = total(if ends < end { ends } else { f64::INFINITY });
+        points.extend([(starts, (after - before) / width), (ends, (after - before) / width)]);
+        before = after;
     }
     points.push((end, 0.0));
     (points, width)
 }
 
-/// Adds what a client got between two points of time to the parts of the time between. Bytes that it lost, as by a restart,
-/// do not count: it gets them again.
-fn spread(from: Point, to: Point, width: f64, sums: &mut [f64]) {
-    let gained = (to.1 - from.1).max(0.0);
-    let last = sums.len() - 1;
-    let part = |at: f64| ((at / width).max(0.0) as usize).min(last);
-    let took = to.0 - from.0;
-    if took <= 0.0 {
-        sums[part(to.0)] += gained;
-        return;
-    }
-    for (number, sum) in sums.iter_mut().enumerate().take(part(to.0) + 1).skip(part(from.0)) {
-        let (starts, ends) = (number as f64 * width, (number + 1) as f64 * width);
-        let ends = if number == last { ends.max(to.0) } else { ends };
-        *sum += gained * (ends.min(to.0) - starts.max(from.0)).max(0.0) / took;
+/// A curve that never falls: bytes that a client lost, as by a restart, do not count, for it gets them again.
+fn gained(points: &[Point]) -> Vec<Point> {
+    let (mut sum, mut before) = (0.0, 0.0);
+    let gained = points.iter().map(|(at, bytes)| {
+        sum += (bytes - before).max(0.0);
+        before = *bytes;
+        (*at, sum)
+    });
+    gained.collect()
+}
+
+/// The value of a curve at a time.
+fn value(points: &[Point], time: f64) -> f64 {
+    match points.split_at(points.partition_point(|(at, _)| *at <= time)) {
+        ([], _) => 0.0,
+        ([.., (_, value)], []) => *value,
+        ([.., (from, low)], [(to, high), ..]) => low + (high - low) * (time - from) / (to - from),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::chart::Mark;
 
 /// The width of a letter of 14 pixels: an upper estimate, for there may be no font to measure.
-pub(super) const LETTER: f64 = 7.0;
+pub(super) const LETTER: f64 = 7.6;
 /// The most lanes. Words that find no place are left out of the picture; the summary has them.
 const MAX_LANES: usize = 6;
 
