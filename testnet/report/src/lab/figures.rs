@@ -3,26 +3,30 @@
 use phase_units::{MISSING, bytes, nominal, percent, rate, ratio, seconds, seconds_and_times as took, times};
 
 use super::record::{ClientRecord, Host, Outcome, Record, Run, Setup};
-use crate::table::{Cell, Column, Table};
+use crate::table::{Column, Table};
 
-/// The columns of the table of runs.
-const COLUMNS: [Column; 15] = [
-    Column::word("scenario"),
-    Column::word("run"),
-    Column::sentence("setup"),
-    Column::figure("T_min"),
-    Column::figure("p50"),
-    Column::figure("p95"),
-    Column::figure("p99"),
-    Column::figure("last"),
-    Column::figure("last ÷ T_min"),
-    Column::figure("sooner than HTTP"),
-    Column::figure("÷ undisturbed"),
-    Column::figure("simulator"),
-    Column::figure("seeds sent ÷ F"),
-    Column::figure("duplicates"),
-    Column::sentence("promises"),
+/// What the columns of the table of runs are.
+const COLUMNS: [&str; 15] = [
+    "scenario",
+    "run",
+    "setup",
+    "T_min",
+    "p50",
+    "p95",
+    "p99",
+    "last",
+    "last ÷ T_min",
+    "sooner than HTTP",
+    "÷ undisturbed",
+    "simulator",
+    "seeds sent ÷ F",
+    "duplicates",
+    "promises",
 ];
+/// The columns that are figures. The others are words.
+const FIGURES: std::ops::Range<usize> = 3..VERDICT;
+/// The column that says whether all held.
+const VERDICT: usize = 14;
 
 /// What the columns mean.
 pub(super) const MEANING: &str = "T_min is the shortest time in which any scheme could finish: \
@@ -34,18 +38,12 @@ pub(super) const MEANING: &str = "T_min is the shortest time in which any scheme
     nobody does harm. The simulator's p50 and last are those of the same scenario in virtual time. What seeds sent counts all headers. \
     Duplicates are bytes that came twice, as a part of all that was fetched and verified.";
 
-/// All runs of some scenarios, one row each. Each scenario may have a place that its name links to.
-pub(super) fn runs<'a>(records: impl IntoIterator<Item = (&'a Record, Option<String>)>) -> Table {
-    let mut table = Table::new(COLUMNS);
-    for (record, link) in records {
-        for run in &record.runs {
-            let mut cells = cells(record, run).map(Cell::from);
-            if let Some(link) = &link {
-                cells[0] = cells[0].clone().to(link.clone());
-            }
-            cells[14] = cells[14].clone().promise(run.held());
-            table.row(cells);
-        }
+/// All runs of some scenarios, one row each.
+pub(super) fn runs<'a>(records: impl IntoIterator<Item = &'a Record>) -> Table {
+    let column = |(number, name)| if FIGURES.contains(&number) { Column::figure(name) } else { Column::word(name) };
+    let mut table = Table::new(COLUMNS.into_iter().enumerate().map(column).collect::<Vec<_>>());
+    for record in records {
+        record.runs.iter().for_each(|run| table.row(cells(record, run)));
     }
     table
 }
@@ -55,9 +53,9 @@ pub fn overview(record: &Record) -> String {
     let mut lines = Vec::new();
     for run in &record.runs {
         let cells = cells(record, run);
-        lines.push(format!("{}: {}", cells[1], cells[14]));
-        let shown = COLUMNS.iter().zip(&cells).take(14).skip(2).filter(|(_, cell)| *cell != MISSING);
-        lines.extend(shown.map(|(column, cell)| format!("  {:<18}{cell}", column.name())));
+        lines.push(format!("{}: {}", cells[1], cells[VERDICT]));
+        let shown = COLUMNS.iter().zip(&cells).take(VERDICT).skip(2).filter(|(_, cell)| *cell != MISSING);
+        lines.extend(shown.map(|(name, cell)| format!("  {name:<18}{cell}")));
     }
     lines.join("\n")
 }
@@ -111,12 +109,11 @@ fn given_up(run: &Run, http: &Outcome) -> String {
 
 /// What each container used.
 pub(super) fn containers(outcome: &Outcome) -> Table {
-    let figures = ["processor time", "peak memory", "sent", "received"].map(Column::figure);
-    let mut table = Table::new([vec![Column::word("container")], figures.to_vec()].concat());
+    let mut table = Table::of(["container", "processor time", "peak memory", "sent", "received"]);
     for node in &outcome.nodes {
         let received = node.samples.last().map_or(0, |usage| usage.received);
-        let sizes = [node.peak_memory(), node.sent(), received].map(|count| bytes(count as f64));
-        table.row([node.name.clone(), seconds(node.cpu())].into_iter().chain(sizes));
+        let [memory, sent, received] = [node.peak_memory(), node.sent(), received].map(|count| bytes(count as f64));
+        table.row([node.name.clone(), seconds(node.cpu()), memory, sent, received]);
     }
     table
 }
@@ -219,7 +216,7 @@ mod tests {
     fn a_row_says_how_the_run_went() {
         let record = example::crowd();
         let cells = cells(&record, &record.runs[0]);
-        let cell = |name| &cells[COLUMNS.iter().position(|column| column.name() == name).unwrap()];
+        let cell = |name| &cells[COLUMNS.iter().position(|column| *column == name).unwrap()];
         assert_eq!((cell("T_min").as_str(), cell("promises").as_str()), ("13.01 s", "held"));
         assert!(cell("p50").ends_with(" ×)") && cell("p50").contains(" s ("), "{cells:?}");
         assert!(cell("sooner than HTTP").contains("× (HTTP: 43"), "{cells:?}");

@@ -5,7 +5,8 @@ use phase_units::{date, seconds};
 use super::figures::{MEANING, containers, events, incidents, machine, runs, setup};
 use super::pictures::Picture;
 use super::record::{Record, Run};
-use crate::page::{Inline, Page};
+use crate::escape::address;
+use crate::page::Page;
 
 const TITLE: &str = "Phase on containers";
 /// The most lines that clients have to tell: more are in the report.
@@ -18,78 +19,70 @@ pub(super) fn summary(record: &Record, report: &str) -> String {
     let mut page = Page::default();
     let verdict = if record.held() { "all promises held" } else { "FAILED" };
     page.heading(1, &format!("{}: {verdict}", record.scenario));
-    if !record.about.is_empty() {
-        page.text([record.about.as_str().into()]);
-    }
-    page.text([taken(record).into(), ".".into()]);
-    page.table(runs([(record, None)]));
-    page.text([MEANING.into()]);
+    page.text(&record.about);
+    page.text(&format!("{}.", taken(record)));
+    page.table(&runs([record]));
+    page.text(MEANING);
     for (number, run) in record.runs.iter().enumerate() {
         page.heading(2, &run.label);
-        page.text([format!("{}.", setup(&run.setup)).into()]);
+        page.text(&format!("{}.", setup(&run.setup)));
+        page.list(3, "What did not hold", &run.broken);
         details(&mut page, run);
         page.heading(3, "Pictures");
         for picture in Picture::ALL {
-            page.picture(picture_file(record, number, picture), picture.caption().to_owned());
+            page.picture(&picture_file(record, number, picture), picture.caption());
         }
         for (title, outcome) in [("Containers", Some(&run.phase)), ("Containers of HTTP", run.http.as_ref())] {
             if let Some(outcome) = outcome.filter(|outcome| !outcome.nodes.is_empty()) {
                 page.heading(3, title);
-                page.table(containers(outcome));
+                page.table(&containers(outcome));
             }
         }
     }
     page.heading(2, "Scenario file");
     page.code(&record.definition);
-    page.text(["All that was measured is in ".into(), Inline::Link(report.to_owned(), "report.json"), ".".into()]);
+    page.links("All that was measured is in", &[(report, address(report))]);
     page.to_markdown()
 }
 
 /// What a run showed beside its row in the table.
 fn details(page: &mut Page, run: &Run) {
-    list(page, "What did not hold", &run.broken);
     if let Some(said) = &run.simulated {
         let [half, most, last] = [said.p50, said.p99, said.last].map(seconds);
-        page.text([format!("The simulator says: p50 {half}, p99 {most}, last {last}.").into()]);
+        page.text(&format!("The simulator says: p50 {half}, p99 {most}, last {last}."));
     }
     if !run.events.is_empty() {
         page.heading(3, "What happened to nodes");
-        page.table(events(run));
+        page.table(&events(run));
     }
     let mut told = incidents(&run.phase);
     told.extend(run.http.iter().flat_map(incidents).map(|text| format!("HTTP: {text}")));
     let more = told.len().saturating_sub(MAX_INCIDENTS);
     told.truncate(MAX_INCIDENTS);
     told.extend((more > 0).then(|| format!("and {more} more")));
-    list(page, "What clients tell", &told);
-}
-
-fn list(page: &mut Page, title: &str, items: &[String]) {
-    if !items.is_empty() {
-        page.heading(3, title);
-        page.list(items);
-    }
+    page.list(3, "What clients tell", &told);
 }
 
 /// The page of all scenarios as HTML. Each is in a directory, given relative to the page, which has a `summary` and a `report`.
 pub(super) fn index(scenarios: &[(String, &Record)], summary: &str, report: &str) -> String {
-    let all = || scenarios.iter().flat_map(|(_, record)| &record.runs);
-    let (total, failed) = (all().count(), all().filter(|run| !run.held()).count());
     let mut page = Page::default();
     page.heading(1, TITLE);
-    match failed {
-        0 => page.verdict(&format!("{total} of {total} runs held all promises."), true),
-        failed => page.verdict(&format!("{failed} of {total} runs FAILED."), false),
+    let all = || scenarios.iter().flat_map(|(_, record)| &record.runs);
+    match (all().count(), all().filter(|run| !run.held()).count()) {
+        (total, 0) => page.text(&format!("{total} of {total} runs held all promises.")),
+        (total, failed) => page.warning(&format!("{failed} of {total} runs FAILED.")),
     }
-    let linked = scenarios.iter().enumerate().map(|(number, (_, record))| (*record, Some(format!("#s{number}"))));
-    page.table(runs(linked));
-    page.text([MEANING.into()]);
+    let anchors = scenarios.iter().enumerate();
+    let anchors: Vec<_> = anchors.map(|(number, (_, record))| (&*record.scenario, format!("#s{number}"))).collect();
+    page.links("Scenarios:", &anchors);
+    page.table(&runs(scenarios.iter().map(|(_, record)| *record)));
+    page.text(MEANING);
     for (number, (dir, record)) in scenarios.iter().enumerate() {
-        page.anchored(2, &record.scenario, format!("s{number}"));
-        page.text([record.about.as_str().into()]);
-        let link = |file: &str, words| Inline::Link(format!("{dir}/{file}"), words);
-        let links = [link(summary, "Summary"), ", ".into(), link(report, "all that was measured"), ".".into()];
-        page.text([format!("{}. ", taken(record)).into()].into_iter().chain(links));
+        page.anchored(2, &record.scenario, &format!("s{number}"));
+        page.text(&record.about);
+        let file = |name: &str| address(&format!("{dir}/{name}"));
+        let links = [("Summary", file(summary)), ("all that was measured", file(report))];
+        page.links(&format!("{}.", taken(record)), &links);
         for number in 0..record.runs.len() {
             pictures(&mut page, dir, record, number);
         }
@@ -102,12 +95,14 @@ fn pictures(page: &mut Page, dir: &str, record: &Record, number: usize) {
     if record.runs.len() > 1 || run.label != record.scenario {
         page.heading(3, &run.label);
     }
-    page.text([format!("{}.", setup(&run.setup)).into()]);
-    page.verdict(if run.held() { "All promises held." } else { "What did not hold:" }, run.held());
-    page.list(&run.broken);
+    page.text(&format!("{}.", setup(&run.setup)));
+    match run.broken.as_slice() {
+        [] => page.text("All promises held."),
+        broken => broken.iter().for_each(|sentence| page.warning(&format!("FAILED: {sentence}"))),
+    }
     for picture in Picture::ALL {
         let file = format!("{dir}/{}", picture_file(record, number, picture));
-        page.picture(file, format!("{}: {}", run.label, picture.caption()));
+        page.picture(&file, &format!("{}: {}", run.label, picture.caption()));
     }
 }
 
@@ -154,7 +149,7 @@ mod tests {
             "8 processors, 32 GiB of memory, kernel 6.1.0, Docker 27.3.1",
             "Taken at 2026-11-22T",
             "The simulator says: p50 14.40 s",
-            "![clients that have everything, over time](completion.svg)",
+            "[![clients that have everything, over time](completion.svg)](completion.svg)",
             "| container | processor time | peak memory | sent | received |",
             "| client 31 |",
             "### Containers of HTTP",
@@ -175,15 +170,15 @@ mod tests {
             "<title>Phase on containers</title>",
             "2 of 2 runs held all promises",
             "<a href=\"#s1\">failover</a>",
-            "src=\"./crowd/completion.svg\"",
-            "src=\"./one/usage.svg\"",
-            "href=\"./crowd/summary.md\"",
+            "src=\"crowd/completion.svg\"",
+            "src=\"one/usage.svg\"",
+            "href=\"crowd/summary.md\"",
         ];
         assert_has(&html, &parts);
         assert_eq!(html.matches("<img ").count(), 10);
         assert!(!html.contains("<script") && !html.contains("http://") && !html.contains("https://"));
         let html = index_of(&[("a", example::trouble()), ("b", example::empty())]);
-        assert_has(&html, &["1 of 2 runs FAILED", "<li>client 1 did not finish</li>"]);
+        assert_has(&html, &["1 of 2 runs FAILED", "<strong>FAILED: client 1 did not finish</strong>"]);
         assert_has(&index_of(&[]), &["0 of 0 runs held"]);
     }
 
@@ -195,7 +190,7 @@ mod tests {
         for page in [&html, text] {
             assert!(!page.contains("<script") && !page.contains("<img src=x") && !page.contains('\u{1b}'), "{page}");
         }
-        let address = "href=\"./a%20%22b%22%3Cc%3E%3F%23%25/report.json\"";
+        let address = "href=\"a%20%22b%22%3Cc%3E%3F%23%25/report.json\"";
         assert_has(&html, &["&lt;script&gt;alert(1)&lt;/script&gt;", address]);
         assert!(definition.contains("````toml\n"), "the fence is longer than any in the file: {definition}");
         // Whatever is in a cell, each row has as many cells as its table has columns.
