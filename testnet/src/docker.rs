@@ -11,8 +11,6 @@
 //!
 //! Invariant: whatever is made has the label of its run, and nothing without that label is ever touched.
 
-pub mod scenario;
-
 mod console;
 mod engine;
 mod experiment;
@@ -20,6 +18,7 @@ mod lab;
 mod link;
 mod node;
 mod observe;
+mod promises;
 mod relay;
 mod release;
 mod stage;
@@ -37,8 +36,8 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use phase_scenario::{Artifact, Kind, Size};
 use release::Release;
-use scenario::{Artifact, Kind};
 
 /// Waits until nobody writes to `lifeline` any more, then removes what is left of a run.
 ///
@@ -66,7 +65,7 @@ pub fn publish(size: u64, now: u64, root: &Path, stores: &[PathBuf]) -> Result<(
     let first = stores.first().map_or(Path::new("."), PathBuf::as_path);
     // Beside the stores: there is room.
     let folder = first.join("release");
-    let release = Release::publish(&folder, &[Artifact { size, kind: Kind::Noise }], now, now)?;
+    let release = Release::publish(&folder, &[Artifact { size: Size(size), kind: Kind::Noise }], now, now)?;
     stores.iter().try_for_each(|store| release.copy_store(store))?;
     // Last: whoever finds it finds all the rest.
     fs::copy(release.root(), root).map_err(|source| failed(root, source))?;

@@ -15,8 +15,8 @@ mod report;
 mod table;
 
 pub use document::Document;
-pub use outcome::{Outcome, Run, ScenarioOutcome, Variant};
-pub use picture::{Promises, plot};
+pub use outcome::{Outcome, Run, ScenarioOutcome};
+pub use picture::plot;
 pub use report::{Report, Sample};
 pub use table::RunTable;
 

@@ -78,7 +78,12 @@ impl Table {
         let rule = |column: &Column| if column.is_figure { "---:" } else { "---" }.to_owned();
         let mut table = line(self.columns.iter().map(|column| column.name.to_owned()).collect());
         table += &line(self.columns.iter().map(rule).collect());
-        table + &self.rows.iter().map(|row| line(row.iter().map(|cell| escape::markdown(cell)).collect())).collect::<String>()
+        table
+            + &self
+                .rows
+                .iter()
+                .map(|row| line(row.iter().map(|cell| escape::markdown(cell)).collect()))
+                .collect::<String>()
     }
 }
 

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use phase_testnet::{Checks, Document, Outcome, Promises, RunTable, ScenarioOutcome, plot};
+use phase_report::swarm::{Document, Outcome, RunTable, ScenarioOutcome, plot};
+use phase_testnet::sim::{Checks, judge};
 
 use options::SwarmOptions;
 use plan::Plan;
@@ -95,8 +96,7 @@ impl Sim {
             };
             write("report.json", &(Document::new(&outcomes).to_json() + "\n"))?;
             for scenario in &outcomes {
-                let (deadlines, comparisons) = (scenario.hold.deadlines(), scenario.hold.comparisons());
-                write(&format!("{}.svg", scenario.name), &plot(scenario, &Promises { deadlines, comparisons }))?;
+                write(&format!("{}.svg", scenario.name), &plot(scenario))?;
             }
         }
         self.tell_failures(&plans, &outcomes);
@@ -117,9 +117,7 @@ impl Sim {
         let table = RunTable::new(jobs.iter().map(|job| job.label.as_str()));
         let mut printed = if self.has_table() { super::print(&table.header()) } else { Ok(()) };
         let mut outcomes: Vec<_> = plans.iter().map(Plan::outcome).collect();
-        let cases = |(number, plan): (usize, &'_ Plan)| {
-            plan.cases.iter().map(move |case| (number, case.hold)).collect::<Vec<_>>()
-        };
+        let cases = |(number, plan): (usize, &'_ Plan)| std::iter::repeat_n((number, plan.hold), plan.cases.len());
         let mut due = plans.iter().enumerate().flat_map(cases);
         // The jobs of a case follow one another, the case itself first.
         let mut runs = Vec::new();
@@ -131,9 +129,7 @@ impl Sim {
             }
             let compared = runs.split_off(1);
             if let (Some(run), Some((plan, hold))) = (runs.pop(), due.next()) {
-                let outcome = Outcome::new(run, compared, |report, outcome| {
-                    hold.broken(report, |variant| outcome.other(variant))
-                });
+                let outcome = Outcome::new(run, compared, |report, outcome| judge(&hold, report, outcome));
                 if let (true, Some(text)) = (printed.is_ok(), self.described(&outcome, &table)) {
                     printed = super::print(&text);
                 }

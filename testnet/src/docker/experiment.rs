@@ -3,13 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use phase_scenario::{Case, Change, Clients, Rate, Scenario, ScenarioFile, Variant};
+
 use super::engine::{CommandError, Engine, command};
 use super::lab::{Lab, LabError};
-use super::record::{Host, Record, Run, Setup, VERSION};
+use super::promises;
+use super::record::{Host, Prediction, Record, Run, Setup, VERSION};
 use super::release::{Release, ReleaseError};
-use super::scenario::{Change, Scenario, ScenarioFile};
 use super::stage::{Stage, StageError, Way};
 use super::{Console, Interrupted};
+use crate::sim::{self, Checks};
 
 /// HTTP is given up after so many times as long as Phase took, or so many seconds if that is more.
 const HTTP_PATIENCE: f64 = 4.0;
@@ -64,7 +67,7 @@ pub fn run(file: &ScenarioFile, options: &Options, now: u64, console: &Console) 
     check_means(file)?;
     let mut runs = Vec::new();
     let lab = Lab::open(&options.binaries, options.dir.as_deref(), false)?;
-    let done = file.cases.iter().try_for_each(|(label, scenario)| {
+    let done = file.cases.iter().try_for_each(|Case { label, scenario }| {
         let experiment = Experiment { lab: &lab, label, scenario, options, now, console };
         runs.push(experiment.run()?);
         Ok::<_, ExperimentError>(())
@@ -92,9 +95,10 @@ pub fn run(file: &ScenarioFile, options: &Options, now: u64, console: &Console) 
 /// As [`run`].
 pub fn up(file: &ScenarioFile, options: &Options, now: u64, console: &Console) -> Result<String, ExperimentError> {
     check_means(file)?;
-    let (_, scenario) = file.cases.first().expect("a file has at least one case");
+    let scenario = &file.cases.first().expect("a file has at least one case").scenario;
     // Nobody fetches until somebody says so.
-    let scenario = Scenario { clients: 0, events: Vec::new(), ..scenario.clone() };
+    let clients = Clients { count: 0, ..scenario.clients.clone() };
+    let scenario = Scenario { clients, events: Vec::new(), ..scenario.clone() };
     let lab = Lab::open(&options.binaries, options.dir.as_deref(), true)?;
     match bring_up(&lab, &scenario, now, console) {
         Ok(text) => Ok(text),
@@ -117,7 +121,7 @@ fn bring_up(lab: &Lab, scenario: &Scenario, now: u64, console: &Console) -> Resu
 /// Whether this machine has what a scenario needs. Better told at once than in the middle.
 fn check_means(file: &ScenarioFile) -> Result<(), ExperimentError> {
     Engine::version()?;
-    let all = || file.cases.iter().map(|(_, scenario)| scenario);
+    let all = || file.cases.iter().map(|case| &case.scenario);
     let is_limited = |scenario: &Scenario| scenario.nodes().any(|node| scenario.rates(node) != (None, None));
     let is_cut = |scenario: &Scenario| scenario.events.iter().any(|event| event.change == Change::Partition);
     let limited = all().any(is_limited);
@@ -152,7 +156,7 @@ impl Experiment<'_> {
         self.console.show(&format!("{}: publishing", self.label));
         let release = Release::publish(&folder, &self.scenario.artifacts, self.scenario.rng_seed, self.now)?;
         let mut phase = self.stage(&release, self.scenario, Way::Phase, "phase", None)?;
-        let calm = self.scenario.undisturbed();
+        let calm = self.scenario.variant(Variant::Undisturbed);
         let mut undisturbed = None;
         if self.scenario.is_disturbed() {
             let result = self.stage(&release, &calm, Way::Phase, "undisturbed", None)?;
@@ -168,12 +172,12 @@ impl Experiment<'_> {
         }
         fs::remove_dir_all(&folder).map_err(|source| ReleaseError::File { path: folder, source })?;
         self.console.show(&format!("{}: simulating the same", self.label));
-        let simulated = self.scenario.predict();
+        let simulated = predict(self.scenario);
         let artifacts = release.artifacts.iter().map(|artifact| artifact.record.clone()).collect();
         let mut run = Run {
             label: self.label.to_owned(),
             setup: self.setup(artifacts),
-            t_min: self.scenario.bound(),
+            t_min: self.scenario.t_min(),
             events: phase.events,
             phase: phase.outcome,
             undisturbed,
@@ -181,7 +185,7 @@ impl Experiment<'_> {
             simulated,
             broken: phase.broken,
         };
-        run.broken.extend(self.scenario.hold.broken(&run));
+        run.broken.extend(promises::broken(&self.scenario.hold, &run));
         Ok(run)
     }
 
@@ -202,16 +206,23 @@ impl Experiment<'_> {
 
     fn setup(&self, artifacts: Vec<super::record::ArtifactRecord>) -> Setup {
         let scenario = self.scenario;
+        let limit = |rate: Option<Rate>| rate.map(|rate| rate.0);
         Setup {
             artifacts,
-            seed_up: scenario.seeds.clone(),
-            clients: scenario.clients,
-            client_up: scenario.client_up,
-            client_down: scenario.client_down,
-            latency: scenario.latency.as_secs_f64(),
-            hostile: scenario.hostile.iter().map(ToString::to_string).collect(),
+            seed_up: scenario.seeds.iter().copied().map(limit).collect(),
+            clients: scenario.clients.count,
+            client_up: limit(scenario.clients.up),
+            client_down: limit(scenario.clients.down),
+            latency: scenario.network.latency.as_secs_f64(),
+            hostile: scenario.hostile.iter().map(|harm| harm.to_string()).collect(),
         }
     }
+}
+
+/// What the simulator says of a scenario. `None` if it cannot run it, or a client does not finish there.
+fn predict(scenario: &Scenario) -> Option<Prediction> {
+    let report = sim::run(&scenario.as_in_containers()?, Checks::Off).ok()?;
+    Some(Prediction { p50: report.p50?, p99: report.p99?, last: report.last? })
 }
 
 fn host(binaries: String) -> Result<Host, ExperimentError> {
@@ -226,4 +237,35 @@ fn host(binaries: String) -> Result<Host, ExperimentError> {
         docker: Engine::version()?,
         binaries,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use phase_scenario::{Artifact, Event, Kind, NodeName, Size, When};
+
+    use super::*;
+
+    fn limited() -> Scenario {
+        Scenario {
+            artifacts: vec![Artifact { size: Size(2 << 20), kind: Kind::Noise }; 2],
+            seeds: vec![Some(Rate(1e6)), Some(Rate(2e6))],
+            clients: Clients { count: 3, up: Some(Rate(3e6)), down: Some(Rate(4e6)), ..Clients::default() },
+            ..Scenario::default()
+        }
+    }
+
+    #[test]
+    fn a_prediction_is_in_order_and_always_the_same() {
+        let prediction = predict(&limited()).unwrap();
+        let Prediction { p50, p99, last } = prediction;
+        assert!(limited().t_min() <= p50 && p50 <= p99 && p99 <= last, "{prediction:?}");
+        assert_eq!(predict(&limited()), Some(prediction));
+    }
+
+    #[test]
+    fn the_simulator_is_not_asked_what_it_lacks() {
+        let restart = Event { nodes: vec![NodeName::Seed(0)], when: When::Progress(0.5), change: Change::Restart };
+        assert_eq!(predict(&Scenario { events: vec![restart], ..limited() }), None);
+        assert_eq!(predict(&Scenario { seeds: vec![Some(Rate(1e6)), None], ..limited() }), None);
+    }
 }

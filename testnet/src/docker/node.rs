@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use phase_scenario::{NodeName, Rate};
+
 use super::engine::{self, CommandError, Container};
 use super::lab::Lab;
 use super::link::Link;
 use super::observe::{Line, Tail, usage};
 use super::record::{NodeRecord, Usage};
 use super::relay::Relay;
-use super::scenario::NodeName;
 
 /// Where a node's own folder is in its container, and what all share.
 pub(crate) const OWN: &str = "/node";
@@ -29,7 +30,7 @@ pub(crate) struct Node {
     /// Its folder on this machine.
     pub(crate) folder: PathBuf,
     /// What its link carries, up and down, in bytes of payload per second.
-    pub(crate) rates: (Option<f64>, Option<f64>),
+    pub(crate) rates: (Option<Rate>, Option<Rate>),
     /// The part of the upward rate that is left.
     pub(crate) part: f64,
     pub(crate) peer_id: Option<String>,
@@ -135,7 +136,7 @@ impl Node {
             link.lead_through_relay(&lab.subnet(), lab.gateway(), self.address)?;
         }
         if let Some(down) = self.rates.1 {
-            link.limit_down(down)?;
+            link.limit_down(down.0)?;
         }
         self.limit_up(self.part)
     }
@@ -144,7 +145,7 @@ impl Node {
     pub(crate) fn limit_up(&mut self, part: f64) -> Result<(), CommandError> {
         self.part = part;
         match (self.link(), self.rates.0) {
-            (Some(link), Some(rate)) => link.limit_up(rate * part),
+            (Some(link), Some(rate)) => link.limit_up(rate.0 * part),
             _ => Ok(()),
         }
     }

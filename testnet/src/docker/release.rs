@@ -5,9 +5,9 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use phase_core::{Cid, Digest, FileStore, ImportOptions, Name, SigningKey, Store, StoreError};
+use phase_scenario::{Artifact, Kind};
 
 use super::record::ArtifactRecord;
-use super::scenario::{Artifact, Kind};
 use crate::publisher::{Publisher, entry};
 
 /// How long what is signed is valid, in seconds.
@@ -72,7 +72,7 @@ impl Release {
             make_up(&path, artifact, &mut rng).map_err(failed(&path))?;
             let imported = store.import(&path, &ImportOptions::default(), &mut |_| {})?;
             entries.push(entry(filename.parse().expect("it is a valid name"), imported.as_ref()));
-            let record = ArtifactRecord { filename, size: artifact.size, kind: artifact.kind.to_string() };
+            let record = ArtifactRecord { filename, size: artifact.size.0, kind: artifact.kind.to_string() };
             published.push(Published { record, cid: imported.cid(), sha256: imported.index().sha256() });
         }
         let key = SigningKey::generate().map_err(|error| failed(&release.folder)(io::Error::other(error)))?;
@@ -126,7 +126,7 @@ impl Release {
 
 fn make_up(path: &Path, artifact: &Artifact, rng: &mut fastrand::Rng) -> io::Result<()> {
     let mut file = File::create(path)?;
-    let (mut left, mut part, mut number) = (artifact.size, vec![0_u8; PART], 0_u64);
+    let (mut left, mut part, mut number) = (artifact.size.0, vec![0_u8; PART], 0_u64);
     while left > 0 {
         let len = left.min(PART as u64) as usize;
         match artifact.kind {
@@ -178,10 +178,13 @@ fn sha256(path: &Path) -> io::Result<Digest> {
 
 #[cfg(test)]
 mod tests {
+    use phase_scenario::Size;
+
     use super::*;
 
     fn release(folder: &Path) -> Release {
-        let artifacts = [Artifact { size: 300_000, kind: Kind::Noise }, Artifact { size: 3 << 20, kind: Kind::Sparse }];
+        let artifacts =
+            [(300_000, Kind::Noise), (3 << 20, Kind::Sparse)].map(|(size, kind)| Artifact { size: Size(size), kind });
         Release::publish(folder, &artifacts, 1, 1_000).unwrap()
     }
 

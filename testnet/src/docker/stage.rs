@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, io};
 
+use phase_scenario::{Change, Event, NodeName, Scenario};
+
 use super::engine::{self, CommandError};
 use super::lab::Lab;
 use super::node::{self, Node};
 use super::observe::complaints;
 use super::record::{EventRecord, Outcome};
 use super::release::{Release, ReleaseError};
-use super::scenario::{Change, Event, NodeName, Scenario};
 use super::timeline::{Moment, Timeline};
 use super::{Console, Interrupted};
 use clients::Client;
@@ -149,7 +150,7 @@ impl<'a> Stage<'a> {
         let mut node =
             Node::new(self.lab, &self.name, name, label.clone(), self.nodes.len()).map_err(failed(&folder))?;
         node.rates = self.scenario.rates(name);
-        node.latency = self.scenario.latency;
+        node.latency = self.scenario.network.latency;
         match name {
             NodeName::Seed(_) if self.way == Way::Http => {
                 let files = node.folder.join("files");
@@ -190,7 +191,7 @@ impl<'a> Stage<'a> {
 
     /// How long Phase may take, in seconds.
     pub(crate) fn patience(&self) -> f64 {
-        (PATIENCE * self.scenario.bound()).max(LEAST_PATIENCE)
+        (PATIENCE * self.scenario.t_min()).max(LEAST_PATIENCE)
     }
 
     /// Lets the clients go, and follows everything until the last has finished, or for `patience` seconds.
@@ -339,7 +340,7 @@ impl<'a> Stage<'a> {
 
     /// Whether a node is not there at first.
     fn starts_later(&self, node: NodeName) -> bool {
-        self.way == Way::Phase && self.scenario.first_change(node) == Some(Change::Start)
+        self.way == Way::Phase && self.scenario.starts_later(node)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which of a scenario's events are due.
 
-use super::scenario::{Event, When};
+use phase_scenario::{Event, When};
 
 /// Events that are still to come. Each takes place once.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::docker::scenario::{Change, NodeName};
+    use phase_scenario::{Change, NodeName};
 
     #[test]
     fn each_event_takes_place_once_when_it_is_due() {

@@ -1,8 +1,9 @@
 //! Many runs as JSON. The same runs give the same bytes.
 
+use phase_scenario::{Hold, Variant};
 use serde::Serialize;
 
-use super::outcome::{Outcome, ScenarioOutcome, Variant};
+use super::outcome::{Outcome, ScenarioOutcome};
 use super::report::Report;
 
 /// Grows when a reader of the last version would misunderstand the next. New keys do not count.
@@ -10,18 +11,18 @@ const VERSION: u32 = 1;
 
 /// The form of reports for machines.
 #[derive(Debug, Serialize)]
-pub struct Document<'a, P> {
+pub struct Document<'a> {
     version: u32,
     held: bool,
-    scenarios: Vec<Scenario<'a, P>>,
+    scenarios: Vec<Scenario<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Scenario<'a, P> {
+struct Scenario<'a> {
     name: &'a str,
     about: &'a str,
     file: Option<String>,
-    promised: &'a P,
+    promised: &'a Hold,
     runs: Vec<Entry<'a>>,
 }
 
@@ -38,9 +39,9 @@ struct Entry<'a> {
     undisturbed: Option<&'a Report>,
 }
 
-impl<'a, P: Serialize> Document<'a, P> {
+impl<'a> Document<'a> {
     /// A document of all runs.
-    pub fn new(scenarios: &'a [ScenarioOutcome<P>]) -> Self {
+    pub fn new(scenarios: &'a [ScenarioOutcome]) -> Self {
         Self {
             version: VERSION,
             held: scenarios.iter().all(ScenarioOutcome::held),
@@ -54,8 +55,8 @@ impl<'a, P: Serialize> Document<'a, P> {
     }
 }
 
-impl<'a, P> Scenario<'a, P> {
-    fn new(outcome: &'a ScenarioOutcome<P>) -> Self {
+impl<'a> Scenario<'a> {
+    fn new(outcome: &'a ScenarioOutcome) -> Self {
         Self {
             name: &outcome.name,
             about: &outcome.about,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::outcome::{Run, Variant};
+use phase_scenario::Variant;
+
+use super::outcome::Run;
 use super::report::{Report, Sample};
 
 /// 100 clients, T_min 10 s: p50 1.1, p99 1.3, last 1.5 x T_min, 2 % duplicates, 1.8 seed copies.

@@ -1,14 +1,15 @@
 //! Runs, and whether they did what was promised.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use phase_scenario::{Hold, Variant};
 
 use super::report::Report;
 
 /// The runs of one scenario file, or of a scenario from the command line.
 #[derive(Clone, Debug)]
-pub struct ScenarioOutcome<P> {
+pub struct ScenarioOutcome {
     /// Its name.
     pub name: String,
     /// One line for people; may be empty.
@@ -16,7 +17,7 @@ pub struct ScenarioOutcome<P> {
     /// The file, if it comes from one.
     pub path: Option<PathBuf>,
     /// What was promised.
-    pub hold: P,
+    pub hold: Hold,
     /// Its runs, in order.
     pub outcomes: Vec<Outcome>,
 }
@@ -47,17 +48,6 @@ pub struct Run {
     pub wall: Duration,
 }
 
-/// What of a scenario is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Variant {
-    /// All of it.
-    Whole,
-    /// All but the members who do harm.
-    Honest,
-    /// All but churn and events.
-    Undisturbed,
-}
-
 impl Outcome {
     /// Compares a run with what was promised: `judge` says what did not hold, one sentence each.
     pub fn new(run: Run, compared: Vec<Run>, judge: impl FnOnce(&Report, &Self) -> Vec<String>) -> Self {
@@ -80,19 +70,9 @@ impl Outcome {
     }
 }
 
-impl<P> ScenarioOutcome<P> {
+impl ScenarioOutcome {
     /// Whether all did hold in all runs.
     pub fn held(&self) -> bool {
         self.outcomes.iter().all(Outcome::held)
-    }
-}
-
-impl fmt::Display for Variant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Whole => "as it is",
-            Self::Honest => "without hostile members",
-            Self::Undisturbed => "undisturbed",
-        })
     }
 }

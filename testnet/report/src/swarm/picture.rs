@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::outcome::{Outcome, Run, ScenarioOutcome, Variant};
+use phase_scenario::{Hold, Variant};
+
+use super::outcome::{Outcome, Run, ScenarioOutcome};
 use super::report::Report;
 use crate::chart::{Axis, COLOURS, Chart, INK, Item, Key, Legend, Mark, PROMISE, Row, Rows, Sheet, Stroke};
 use crate::points::{Point, steps};
@@ -15,15 +17,6 @@ const BOUND: Stroke = Stroke::dotted(INK);
 /// The least width of a chart, as a part of where it is: rounding errors would show as steps.
 const LEAST_WIDTH: f64 = 1e-4;
 
-/// What was promised as a time.
-#[derive(Clone, Debug, Default)]
-pub struct Promises {
-    /// The name, the share of the clients that must have finished, and the time in T_min: `("p50", 0.5, 1.15)`.
-    pub deadlines: Vec<(&'static str, f64, f64)>,
-    /// The time of the last client, as a multiple of that in another variant.
-    pub comparisons: Vec<(Variant, f64)>,
-}
-
 /// One run.
 struct Curve<'a> {
     label: String,
@@ -33,8 +26,8 @@ struct Curve<'a> {
 
 /// Draws the runs of a scenario as SVG. To the left all of the time, with what clients had verified on average; to the right
 /// the time in which clients finished.
-pub fn plot<P>(scenario: &ScenarioOutcome<P>, promises: &Promises) -> String {
-    let (curves, deadlines) = (curves(&scenario.outcomes), deadlines(&scenario.outcomes, promises));
+pub fn plot(scenario: &ScenarioOutcome) -> String {
+    let (curves, deadlines) = (curves(&scenario.outcomes), deadlines(&scenario.outcomes, &scenario.hold));
     let [all, finish] = times(&curves, &deadlines);
     let charts = vec![
         (0.5, chart("all of the time", all, true, &curves, &deadlines)),
@@ -69,15 +62,15 @@ fn curves<'a>(outcomes: &'a [Outcome]) -> Vec<Curve<'a>> {
 }
 
 /// What was promised in multiples of T_min; and against other runs, if there is one pair of runs to compare.
-fn deadlines(outcomes: &[Outcome], promises: &Promises) -> Vec<Mark> {
+fn deadlines(outcomes: &[Outcome], hold: &Hold) -> Vec<Mark> {
     let mark = |at, part: f64, words| Mark { at, words, stroke: DEADLINE, down_to: Some(part * 100.0) };
-    let own = promises.deadlines.iter();
-    let mut marks: Vec<_> = own.map(|(name, part, at)| mark(*at, *part, format!("{name} ≤ {at}"))).collect();
+    let own = hold.deadlines().into_iter();
+    let mut marks: Vec<_> = own.map(|(name, part, at)| mark(at, part, format!("{name} ≤ {at}"))).collect();
     if let [outcome] = outcomes
         && let Ok(report) = &outcome.run.result
     {
-        for (variant, times) in &promises.comparisons {
-            let last = outcome.other(*variant).and_then(|other| other.last);
+        for (variant, times) in hold.comparisons() {
+            let last = outcome.other(variant).and_then(|other| other.last);
             let words = format!("last ≤ {times} x {variant}");
             marks.extend(last.map(|last| mark(times * last / report.t_min, 1.0, words)));
         }
@@ -197,8 +190,8 @@ mod tests {
         results.into_iter().map(|it| Outcome::new(run(Variant::Whole, it), compared(), |_, _| Vec::new())).collect()
     }
 
-    fn promises() -> Promises {
-        Promises { deadlines: vec![("p50", 0.5, 1.2)], comparisons: vec![(Variant::Honest, 2.0)] }
+    fn hold() -> Hold {
+        serde_json::from_str(r#"{"p50": 1.2, "versus_honest": 2.0}"#).unwrap()
     }
 
     #[test]
@@ -214,7 +207,7 @@ mod tests {
             [vec![Ok(short)], vec![Ok(none)], vec![Ok(crowd), Ok(report())], vec![Err("a bug".to_owned())], vec![]]
         {
             let (name, about, outcomes) = ("crowd".to_owned(), String::new(), outcomes(runs));
-            let svg = plot(&ScenarioOutcome { name, about, path: None, hold: (), outcomes }, &promises());
+            let svg = plot(&ScenarioOutcome { name, about, path: None, hold: hold(), outcomes });
             assert!(svg.contains("T_min") && svg.contains("p50 ≤ 1.2") && !svg.contains("NaN"), "{svg}");
             assert!(svg.len() < 200_000, "{} bytes", svg.len());
         }
@@ -233,9 +226,9 @@ mod tests {
         assert!(finish.start > 1.0 && finish.start < 1.1 && finish.end > 1.5 && finish.end < 1.6, "{finish:?}");
         assert!(all.start == 0.0);
         // The promise of one run is that against the other too.
-        let marks: Vec<_> = deadlines(&one, &promises()).into_iter().map(|mark| (mark.words, mark.at)).collect();
+        let marks: Vec<_> = deadlines(&one, &hold()).into_iter().map(|mark| (mark.words, mark.at)).collect();
         assert_eq!(marks, [("p50 ≤ 1.2".to_owned(), 1.2), ("last ≤ 2 x without hostile members".to_owned(), 3.0)]);
-        assert_eq!(deadlines(&outcomes(vec![Ok(report()), Ok(report())]), &promises()).len(), 1);
+        assert_eq!(deadlines(&outcomes(vec![Ok(report()), Ok(report())]), &hold()).len(), 1);
     }
 
     #[test]

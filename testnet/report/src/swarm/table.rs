@@ -1,6 +1,8 @@
 //! Runs as a table in a terminal, line by line, so that each run can be shown as soon as it is over.
 
-use super::outcome::{Outcome, Run, Variant};
+use phase_scenario::Variant;
+
+use super::outcome::{Outcome, Run};
 use super::report::Report;
 use crate::table::{Column, Table};
 

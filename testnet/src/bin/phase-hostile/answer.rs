@@ -13,7 +13,7 @@ use phase_node::Stream;
 use phase_protocol::wire::{
     self, MAX_PAYLOAD_LEN, Refusal, Reply, ReplyHeader, Request, RequestHeader, RequestId, WireError,
 };
-use phase_testnet::docker::scenario::Harm;
+use phase_scenario::Harm;
 use phase_transfer::catalog::{Catalog, Content};
 
 /// What drips at a time, and how often: enough that something always comes, too little to be of use.

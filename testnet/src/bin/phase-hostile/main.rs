@@ -12,7 +12,7 @@ use phase_cli::{Fault, NodeArgs, Signals};
 use phase_core::Failure;
 use phase_core::failure::EXIT_CODES;
 use phase_node::Multiaddr;
-use phase_testnet::docker::scenario::Harm;
+use phase_scenario::Harm;
 
 /// Serves a store with malice, to see what others do about it
 ///

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use phase_testnet::Size;
+use phase_scenario::Size;
 use phase_testnet::docker::publish;
 
 /// Publish a file of noise as testnet/any into stores, unless there is a trust root already

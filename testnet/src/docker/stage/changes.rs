@@ -1,8 +1,9 @@
 //! What happens to nodes.
 
+use phase_scenario::{Afterwards, Change, Event, Harm, NodeName};
+
 use super::{Stage, StageError};
 use crate::docker::record::EventRecord;
-use crate::docker::scenario::{Afterwards, Change, Event, Harm, NodeName};
 use crate::docker::{engine, node};
 
 impl Stage<'_> {
@@ -96,7 +97,7 @@ impl Stage<'_> {
 
     /// Clients that have just finished become providers, if that is what the scenario wants.
     pub(super) fn after_finish(&mut self) -> Result<(), StageError> {
-        if self.scenario.afterwards != Afterwards::Provide {
+        if self.scenario.clients.afterwards != Afterwards::Provide {
             return Ok(());
         }
         for number in 0..self.clients.len() {

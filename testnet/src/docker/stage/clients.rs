@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use phase_scenario::NodeName;
+
 use super::{Stage, Way};
 use crate::docker::observe::{Line, Peers};
 use crate::docker::record::{ClientRecord, Progress};
-use crate::docker::scenario::NodeName;
 
 /// The time between two points of a client's progress, in seconds.
 const PROGRESS_INTERVAL: f64 = 0.25;

@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use phase_scenario::{Afterwards, Harm, NodeName};
+
 use super::{Stage, StageError, Way, failed};
 use crate::docker::engine::LABEL;
 use crate::docker::node::{OWN, PORT, SHARED};
-use crate::docker::scenario::{Afterwards, Harm, NodeName};
 
 /// The gate of all who begin together.
 pub(super) const EVERYBODY: &str = "go";
@@ -42,7 +43,9 @@ impl Stage<'_> {
             (Way::Http, NodeName::Client(_)) => self.http_client(),
             (Way::Http, _) => words(&["/bin/phase-testnet-node", "http-serve", "--root", &format!("{OWN}/files")]),
             (Way::Phase, NodeName::Client(_)) => self.client(),
-            (Way::Phase, NodeName::Hostile(number)) => self.hostile(self.scenario.hostile[number as usize]),
+            (Way::Phase, NodeName::Hostile(number)) => {
+                self.hostile(self.scenario.hostile.iter().nth(number as usize).expect("it has a number"))
+            }
             (Way::Phase, _) => self.provider(),
         }
     }
@@ -52,10 +55,10 @@ impl Stage<'_> {
         command.push(self.release.name.to_string());
         command.extend(words(&["--root", &format!("{SHARED}/root.cbor"), "--store", &format!("{OWN}/store")]));
         command.extend(words(&["--listen", &listen(), "--events"]));
-        if self.scenario.afterwards != Afterwards::Leave {
+        if self.scenario.clients.afterwards != Afterwards::Leave {
             command.extend(words(&["--linger", FOR_EVER]));
         }
-        command.extend(self.first_peers(&self.scenario.first_peers));
+        command.extend(self.first_peers(&self.scenario.clients.first_peers));
         command
     }
 

@@ -1,33 +1,34 @@
 //! Who is there, and who is connected with whom.
 
 use phase_core::ChunkSet;
-use phase_protocol::scheduler::{HaveUpdate, Scheduler};
+use phase_protocol::scheduler::{self, HaveUpdate, Policy, Scheduler};
+use phase_scenario::{Harm, Order};
 
-use super::{Happening, Message, NOTICE, SLOT, Swarm, key, number};
-use crate::node::{Manner, Node};
-use crate::scenario::Rates;
-use crate::uplink::Uplink;
+use super::node::Node;
+use super::setting::{NEIGHBOURS, Rates, client_rates};
+use super::swarm::{Happening, Message, NOTICE, SLOT, Swarm, key, number};
+use super::uplink::Uplink;
 
 /// Clients that a seed serves: as many streams as a node serves.
 const MAX_OF_SEED: usize = 1024;
 
 impl Swarm<'_> {
     /// Adds a node that is not connected with anybody. Returns its number.
-    pub(super) fn add_node(&mut self, rates: Rates, manner: Manner, is_client: bool) -> u32 {
+    pub(crate) fn add_node(&mut self, rates: Rates, harm: Option<Harm>, is_client: bool) -> u32 {
         let number = u32::try_from(self.nodes.len()).expect("scenarios are bounded");
         let (len, is_seed) = (self.index.len(), self.nodes.len() < self.seeds());
         let have = if is_client { ChunkSet::new(len) } else { ChunkSet::full(len) };
         let scheduler = is_client.then(|| {
             let seed = self.rng.u64(..);
-            let policy = self.scenario.order.policy(seed);
-            let mut scheduler = Scheduler::with_policy(self.scenario.scheduler.clone(), seed, policy);
+            let policy = policy(self.scenario.clients.order, seed);
+            let mut scheduler = Scheduler::with_policy(scheduler::Config::default(), seed, policy);
             scheduler.handle_artifact(SLOT, self.index.clone(), &have, 0);
             scheduler
         });
         self.nodes.push(Node {
-            manner,
+            harm,
             alive: true,
-            is_open: !is_client || self.rng.f64() >= self.scenario.nat,
+            is_open: !is_client || self.rng.f64() >= self.scenario.clients.nat.0,
             scheduler,
             timer: None,
             fresh: ChunkSet::new(len),
@@ -46,7 +47,7 @@ impl Swarm<'_> {
     }
 
     /// Connects every client with the seeds, as far as these have room, and with some others.
-    pub(super) fn connect_all(&mut self) {
+    pub(crate) fn connect_all(&mut self) {
         let seeds = self.seeds();
         let mut clients: Vec<_> =
             (0..self.nodes.len() as u32).filter(|node| self.is_first_client(*node as usize)).collect();
@@ -57,9 +58,13 @@ impl Swarm<'_> {
             }
         }
         for client in clients {
-            self.connect_with_some(client, self.scenario.neighbours / 2);
+            self.connect_with_some(client, self.neighbours() / 2);
             self.drive(client);
         }
+    }
+
+    fn neighbours(&self) -> u32 {
+        self.scenario.network.neighbours.unwrap_or(NEIGHBOURS)
     }
 
     /// Connects a client with so many members, chosen at random among those that it can be connected with.
@@ -94,7 +99,7 @@ impl Swarm<'_> {
     }
 
     /// A node goes away without a word.
-    pub(super) fn lose(&mut self, node: u32) {
+    pub(crate) fn lose(&mut self, node: u32) {
         let lost = &mut self.nodes[node as usize];
         if !lost.alive {
             return;
@@ -113,7 +118,7 @@ impl Swarm<'_> {
     }
 
     /// A node notices that another one has gone. A client looks for somebody else.
-    pub(super) fn handle_gone(&mut self, node: u32, gone: u32) {
+    pub(crate) fn handle_gone(&mut self, node: u32, gone: u32) {
         let left = &mut self.nodes[node as usize];
         let was_connected = left.peers.remove(&key(gone));
         left.uplink.peer_lost(key(gone));
@@ -127,31 +132,41 @@ impl Swarm<'_> {
     }
 
     /// Some clients go, and as many come, as long as somebody of the first has not finished.
-    pub(super) fn replace_some(&mut self) {
+    pub(crate) fn replace_some(&mut self) {
         let Some(churn) = self.scenario.churn.filter(|_| self.unfinished_first > 0) else { return };
         let mut clients: Vec<_> =
             self.members.iter().copied().filter(|node| self.nodes[*node as usize].scheduler.is_some()).collect();
         self.rng.shuffle(&mut clients);
-        let count = (clients.len() as f64 * churn.share).round() as usize;
+        let count = (clients.len() as f64 * churn.share.0).round() as usize;
         for gone in clients.into_iter().take(count) {
             self.lose(gone);
             let mut rng = self.rng.fork();
-            let rates = self.scenario.newcomer_rates(&mut rng);
-            let newcomer = self.add_node(rates, Manner::Honest, true);
+            let rates = client_rates(self.scenario, &mut rng);
+            let newcomer = self.add_node(rates, None, true);
             self.unfinished += 1;
             for seed in 0..self.seeds() as u32 {
                 self.connect(newcomer, seed);
             }
-            self.connect_with_some(newcomer, self.scenario.neighbours);
+            self.connect_with_some(newcomer, self.neighbours());
             self.drive(newcomer);
         }
-        self.queue.add(self.now + self.t_min.mul_f64(churn.every), Happening::Churn);
+        self.queue.add(self.now + self.t_min.mul_f64(churn.every.0), Happening::Churn);
     }
 
     /// From now on a node sends at another rate.
-    pub(super) fn set_rate(&mut self, node: u32, rate: f64) {
+    pub(crate) fn set_rate(&mut self, node: u32, rate: f64) {
         let at = self.now;
         self.nodes[node as usize].uplink.set_rate(at, rate);
         self.schedule_uplink(node);
     }
+}
+
+/// The policy that asks for chunks in an order.
+fn policy(order: Order, seed: u64) -> Box<dyn Policy> {
+    let order = match order {
+        Order::Rarest => scheduler::Order::RarestFirst,
+        Order::Sequential => scheduler::Order::Sequential,
+        Order::Random => scheduler::Order::Random,
+    };
+    order.policy(seed)
 }

@@ -6,13 +6,13 @@ use phase_core::{ChunkIndex, ChunkRange, ChunkSet};
 use phase_protocol::have_interval;
 use phase_protocol::scheduler::{Action, ChunkResult, Event, HaveUpdate, RequestId};
 use phase_protocol::wire::{MAX_RANGES, Refusal};
+use phase_scenario::Harm;
 
-use super::{Checks, Happening, Message, SLOT, Swarm, key, number};
-use crate::node::Manner;
+use super::swarm::{Checks, Happening, Message, SLOT, Swarm, key, number};
 
 impl Swarm<'_> {
     /// The driver of a client's scheduler: actions, events, timer.
-    pub(super) fn drive(&mut self, node: u32) {
+    pub(crate) fn drive(&mut self, node: u32) {
         let now = self.instant();
         while let Some(action) =
             self.nodes[node as usize].scheduler.as_mut().and_then(|scheduler| scheduler.poll_action(now))
@@ -27,7 +27,7 @@ impl Swarm<'_> {
                 state.finished = Some(self.now);
                 self.unfinished -= 1;
                 // Not a closure: the node is borrowed.
-                let (seeds, first) = (self.scenario.seed_up.len(), self.scenario.nodes as usize);
+                let (seeds, first) = (self.scenario.seeds.len(), self.scenario.clients.count as usize);
                 self.unfinished_first -= usize::from((seeds..seeds + first).contains(&(node as usize)));
             }
         }
@@ -52,7 +52,7 @@ impl Swarm<'_> {
             Action::Drop { peer } => self.part(node, number(peer)),
             Action::Ban { peer, .. } => {
                 let banned = &self.nodes[number(peer) as usize];
-                assert_eq!(banned.manner, Manner::Corrupt, "only who sends garbage is banned");
+                assert_eq!(banned.harm, Some(Harm::Corrupt), "only nodes that send garbage are banned");
                 self.bans += 1;
                 self.part(node, number(peer));
             }
@@ -66,7 +66,7 @@ impl Swarm<'_> {
     }
 
     /// The scheduler wanted to be woken.
-    pub(super) fn wake(&mut self, node: u32) {
+    pub(crate) fn wake(&mut self, node: u32) {
         let now = self.instant();
         let woken = &mut self.nodes[node as usize];
         if woken.timer.is_none_or(|at| at > self.now) {
@@ -79,13 +79,13 @@ impl Swarm<'_> {
         }
     }
 
-    pub(super) fn handle_request(&mut self, node: u32, from: u32, id: RequestId, range: ChunkRange) {
+    pub(crate) fn handle_request(&mut self, node: u32, from: u32, id: RequestId, range: ChunkRange) {
         let now = self.instant();
         let asked = &mut self.nodes[node as usize];
-        let answer = match asked.manner {
-            Manner::Stalled => return,
-            Manner::Liar => Err(Refusal::Missing),
-            Manner::Honest | Manner::Corrupt => asked.uplink.request(now, key(from), id, vec![range]),
+        let answer = match asked.harm {
+            Some(Harm::Stall) => return,
+            Some(Harm::Lie) => Err(Refusal::Missing),
+            _ => asked.uplink.request(now, key(from), id, vec![range]),
         };
         if let Err(refusal) = answer {
             self.send(node, from, Message::Refused { request: id, refusal });
@@ -93,16 +93,16 @@ impl Swarm<'_> {
         self.schedule_uplink(node);
     }
 
-    pub(super) fn handle_cancel(&mut self, node: u32, from: u32, id: RequestId) {
+    pub(crate) fn handle_cancel(&mut self, node: u32, from: u32, id: RequestId) {
         if self.nodes[node as usize].uplink.cancel(key(from), id) {
             self.send(node, from, Message::Done { request: id });
         }
         self.schedule_uplink(node);
     }
 
-    pub(super) fn handle_answer(&mut self, node: u32, from: u32, answer: Message) {
+    pub(crate) fn handle_answer(&mut self, node: u32, from: u32, answer: Message) {
         let now = self.instant();
-        let is_corrupt = self.nodes[from as usize].manner == Manner::Corrupt;
+        let is_corrupt = self.nodes[from as usize].harm == Some(Harm::Corrupt);
         let state = &mut self.nodes[node as usize];
         let Some(scheduler) = &mut state.scheduler else { return };
         match answer {
@@ -138,7 +138,7 @@ impl Swarm<'_> {
     }
 
     /// Tells the neighbours that fetch what is new.
-    pub(super) fn tell(&mut self, node: u32) {
+    pub(crate) fn tell(&mut self, node: u32) {
         let state = &mut self.nodes[node as usize];
         if !state.alive {
             return;
@@ -155,7 +155,7 @@ impl Swarm<'_> {
     }
 
     /// Chunks that have left arrive when the receiver's downlink has taken them in, after what is there before them.
-    pub(super) fn serve(&mut self, node: u32) {
+    pub(crate) fn serve(&mut self, node: u32) {
         let now = self.instant();
         let uplink = &mut self.nodes[node as usize].uplink;
         if uplink.due.is_none_or(|due| due > self.now) {
@@ -181,7 +181,7 @@ impl Swarm<'_> {
     }
 
     /// Starts what can be sent, and wakes the uplink when something of it has left.
-    pub(super) fn schedule_uplink(&mut self, node: u32) {
+    pub(crate) fn schedule_uplink(&mut self, node: u32) {
         let (at, now) = (self.now, self.instant());
         let state = &mut self.nodes[node as usize];
         if !state.alive {

@@ -1,14 +1,26 @@
 //! Where in a file a key stands.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
-use super::FileError;
+/// A file that describes no scenario: which one, where in it, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct FileError {
+    /// The file.
+    pub path: PathBuf,
+    /// The line, from 1, if it can be told.
+    pub line: Option<usize>,
+    /// The key, with its section, if it can be told: `clients.spread`.
+    pub key: Option<String>,
+    /// What is wrong.
+    pub cause: String,
+}
 
 /// The keys of a TOML document with the bytes that they and their values take.
-pub(super) struct Places<'t> {
+pub(crate) struct Places<'t> {
     text: &'t str,
     /// In the order of the document's tables: what is inside of something comes after it.
     keys: Vec<(String, std::ops::Range<usize>)>,
@@ -17,7 +29,7 @@ pub(super) struct Places<'t> {
 impl<'t> Places<'t> {
     /// # Errors
     /// If the text is no TOML.
-    pub(super) fn of(text: &'t str) -> Result<Self, Error> {
+    pub(crate) fn of(text: &'t str) -> Result<Self, Error> {
         let mut places = Self { text, keys: Vec::new() };
         places.add_table("", DeTable::parse(text)?.get_ref());
         Ok(places)
@@ -42,8 +54,8 @@ impl<'t> Places<'t> {
         }
     }
 
-    /// The line of a key, or else of what it would be in.
-    pub(super) fn line_of(&self, key: &str) -> Option<usize> {
+    /// The line of a key, or else of the table or list that it would be in.
+    pub(crate) fn line_of(&self, key: &str) -> Option<usize> {
         let mut path = Some(key);
         while let Some(key) = path {
             if let Some((_, span)) = self.keys.iter().find(|(path, _)| path == key) {
@@ -55,7 +67,7 @@ impl<'t> Places<'t> {
     }
 
     /// An error in a document that is TOML.
-    pub(super) fn error(&self, path: &Path, error: &Error) -> FileError {
+    pub(crate) fn error(&self, path: &Path, error: &Error) -> FileError {
         let span = error.span().unwrap_or(0..0);
         // The innermost key around the place, which is the one that takes the fewest bytes, and of several the last.
         let around = self.keys.iter().rev().filter(|(_, taken)| taken.start <= span.start && span.end <= taken.end);
@@ -63,14 +75,34 @@ impl<'t> Places<'t> {
         let line = (!span.is_empty()).then(|| line_at(self.text, span.start));
         FileError { path: path.to_owned(), line, key, cause: error.message().to_owned() }
     }
+}
+
+impl FileError {
+    /// An error of a whole file.
+    pub(crate) fn whole(path: &Path, cause: String) -> Self {
+        Self { path: path.to_owned(), line: None, key: None, cause }
+    }
 
     /// An error in a text that is no TOML.
-    pub(super) fn syntax_error(path: &Path, text: &str, error: &Error) -> FileError {
+    pub(crate) fn syntax(path: &Path, text: &str, error: &Error) -> Self {
         let line = error.span().map(|span| line_at(text, span.start));
-        FileError { path: path.to_owned(), line, key: None, cause: error.message().to_owned() }
+        Self { line, ..Self::whole(path, error.message().to_owned()) }
     }
 }
 
 fn line_at(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        match &self.key {
+            Some(key) => write!(f, ": {key}: {}", self.cause),
+            None => write!(f, ": {}", self.cause),
+        }
+    }
 }

@@ -1,49 +1,18 @@
-//! What a run shows while it goes on, and in the end.
+//! What a simulation showed, while it goes on and in the end.
 
 use std::time::Duration;
 
 use phase_protocol::scheduler::Scheduler;
 
-use super::Swarm;
-use crate::report::{Report, Sample, percentile};
+use super::swarm::Swarm;
+use super::watch::Progress;
+use phase_report::swarm::{Report, Sample, percentile};
 
-/// Events between two calls of whoever looks on.
+/// Events between two reports of progress.
 const TELL_EVERY: u64 = 1 << 14;
-/// When there are more samples than this, every other one goes.
-const MAX_SAMPLES: usize = 200;
-
-/// How far a run is.
-#[derive(Clone, Copy, Debug)]
-pub struct Progress {
-    /// Virtual time.
-    pub now: Duration,
-    /// Clients that have everything.
-    pub finished: u32,
-    /// Clients that are to have it.
-    pub clients: u32,
-    /// Events that were simulated.
-    pub events: u64,
-}
-
-/// What is taken down.
-pub(super) struct Watch {
-    events: u64,
-    samples: Vec<Sample>,
-    every: Duration,
-}
-
-impl Watch {
-    pub(super) fn new(t_min: Duration) -> Self {
-        Self { events: 0, samples: Vec::new(), every: (t_min / 100).max(Duration::from_nanos(1)) }
-    }
-
-    fn next(&self) -> Duration {
-        self.every * u32::try_from(self.samples.len()).expect("samples are few")
-    }
-}
 
 impl Swarm<'_> {
-    pub(super) fn tell_progress(&mut self, watch: &mut dyn FnMut(Progress)) {
+    pub(crate) fn tell_progress(&mut self, watch: &mut dyn FnMut(Progress)) {
         self.watch.events += 1;
         if self.watch.events.is_multiple_of(TELL_EVERY) {
             let clients = self.clients_to_finish();
@@ -53,15 +22,10 @@ impl Swarm<'_> {
     }
 
     /// Takes the samples that are due before `at`.
-    pub(super) fn sample_until(&mut self, at: Duration) {
+    pub(crate) fn sample_until(&mut self, at: Duration) {
         while self.watch.next() <= at {
             let at = self.watch.next();
-            self.watch.samples.push(self.sample(at));
-            if self.watch.samples.len() >= MAX_SAMPLES {
-                let mut keep = [true, false].into_iter().cycle();
-                self.watch.samples.retain(|_| keep.next().unwrap_or(true));
-                self.watch.every *= 2;
-            }
+            self.watch.add(self.sample(at));
         }
     }
 
@@ -82,7 +46,7 @@ impl Swarm<'_> {
         u32::try_from(counted.count()).expect("scenarios are bounded")
     }
 
-    pub(super) fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         let clients: Vec<_> = self.nodes.iter().filter(|node| node.scheduler.is_some()).collect();
         let mut times: Vec<f64> = clients.iter().filter_map(|node| Some(node.finished?.as_secs_f64())).collect();
         times.sort_by(f64::total_cmp);
@@ -91,16 +55,16 @@ impl Swarm<'_> {
         let from_seeds: u64 = self.nodes[..self.seeds()].iter().map(|node| node.uplink.sent).sum();
         let duplicates: u64 = stats.iter().map(|stats| stats.duplicates).sum();
         Report {
-            seed: self.scenario.seed,
+            seed: self.scenario.rng_seed,
             clients: of,
             finished: times.len() as u32,
-            size: self.scenario.size,
+            size: self.scenario.size(),
             chunks: self.index.len(),
             t_min: self.t_min.as_secs_f64(),
             p50: percentile(&times, of, 0.5),
             p99: percentile(&times, of, 0.99),
             last: percentile(&times, of, 1.0),
-            seed_copies: from_seeds as f64 / self.scenario.size as f64,
+            seed_copies: from_seeds as f64 / self.scenario.size() as f64,
             duplicates: duplicates as f64 / self.verified.max(1) as f64,
             reassigned: stats.iter().map(|stats| stats.reassigned).sum(),
             stolen: stats.iter().map(|stats| stats.stolen).sum(),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use serde::de::{self, Deserializer, IntoDeserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -10,18 +11,18 @@ pub(crate) use phase_units::Time;
 pub use phase_units::{Rate, Size};
 
 /// A part of something, 0 to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Share(pub f64);
+
+/// How many times as large one figure is as another: a number above 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "f64")]
-pub(crate) struct Share(pub(crate) f64);
+pub struct Multiple(pub f64);
 
-/// A value, or a list of them.
+/// A value, or a list of values.
 #[derive(Clone, Debug)]
 pub(crate) struct OneOrMany<T>(pub(crate) Vec<T>);
-
-/// How many times something is as large as something else: a number above 0.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "f64")]
-pub(crate) struct Multiple(pub(crate) f64);
 
 impl TryFrom<f64> for Share {
     type Error = String;
@@ -43,7 +44,17 @@ impl TryFrom<f64> for Multiple {
     }
 }
 
-/// By hand: what serde makes for an untagged enum loses what is wrong with the value.
+/// Reads a time into a plain [`Duration`].
+pub(crate) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    Time::deserialize(deserializer).map(|time| time.0)
+}
+
+/// Reads one of the words that a type is written as.
+pub(crate) fn word<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, String> {
+    T::deserialize(text.into_deserializer()).map_err(|error: de::value::Error| error.to_string())
+}
+
+/// By hand: the error that serde makes for an untagged enum does not say what is wrong with the value.
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Values<T>(PhantomData<T>);

@@ -6,24 +6,14 @@ use std::time::Duration;
 use phase_core::ChunkSet;
 use phase_protocol::PeerKey;
 use phase_protocol::scheduler::Scheduler;
+use phase_scenario::Harm;
 
-use crate::uplink::Uplink;
-
-/// How a node serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Manner {
-    Honest,
-    /// Sends garbage.
-    Corrupt,
-    /// Takes requests, and sends nothing.
-    Stalled,
-    /// Says that it lacks what it said that it has.
-    Liar,
-}
+use super::uplink::Uplink;
 
 /// A member of the swarm.
 pub(crate) struct Node {
-    pub(crate) manner: Manner,
+    /// What it does to chunks, unless it is honest.
+    pub(crate) harm: Option<Harm>,
     pub(crate) alive: bool,
     /// It can be dialled.
     pub(crate) is_open: bool,
