@@ -4,11 +4,11 @@ mod canvas;
 mod frame;
 mod words;
 
-use crate::chart::{Chart, Colour, INK, Item, Key, Legend, Mark, PALE, Rows, Sheet, Stroke};
+use crate::chart::{Chart, Colour, INK, Item, Key, Legend, PALE, Rows, Sheet, Stroke};
 use crate::escape::clipped;
 use canvas::{Anchor, Area, Canvas};
 use frame::{Frame, ticks};
-use words::{LETTER, Place, placed};
+use words::{LETTER, Place, Placed, placed};
 
 const WIDTH: f64 = 1280.0;
 const MARGIN: f64 = 20.0;
@@ -147,17 +147,17 @@ fn name_lanes(canvas: &mut Canvas, lanes: &[(String, String)], items: &[Item], f
 }
 
 /// Lines first, then words on white: the lines of other marks may pass behind them.
-fn draw_marks(canvas: &mut Canvas, marks: &[(&Mark, f64, Option<Place>)], top: f64, frame: &Frame) {
-    for (mark, x, place) in marks {
-        let from = place.as_ref().map_or(frame.area.top, |place| top + place.lane as f64 * WORDS + 3.0);
+fn draw_marks(canvas: &mut Canvas, marks: &[Placed<'_>], top: f64, frame: &Frame) {
+    for Placed { mark, line: x, words } in marks {
+        let from = words.as_ref().map_or(frame.area.top, |place| top + place.lane as f64 * WORDS + 3.0);
         let to = mark.down_to.map_or(frame.bottom(), |value| frame.y(value));
         canvas.line([(*x, from), (*x, to)], mark.stroke);
         if mark.down_to.is_some() {
             canvas.line([(*x, to - 7.0), (*x, to + 7.0)], Stroke::solid(mark.stroke.colour, 3));
         }
     }
-    for (mark, _, place) in marks {
-        let Some(Place { lane, left, right }) = place else { continue };
+    for Placed { mark, words, .. } in marks {
+        let Some(Place { lane, left, right }) = words else { continue };
         let top = top + *lane as f64 * WORDS;
         canvas.rect(Area { left: *left, top: top + 1.0, width: right - left, height: WORDS - 2.0 }, WHITE);
         canvas.text((*left, top + WORDS / 2.0), 14, Anchor::Start, mark.stroke.colour, &mark.words);
@@ -187,7 +187,7 @@ fn legend(canvas: &mut Canvas, legend: &Legend, top: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chart::{Axis, Row};
+    use crate::chart::{Axis, Mark, Row};
 
     #[test]
     fn whatever_is_described_is_drawn_inside_the_picture() {

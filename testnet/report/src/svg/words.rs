@@ -16,12 +16,15 @@ pub(super) struct Place {
     pub(super) right: f64,
 }
 
-/// Marks from left to right, each with the pixel of its line and the place of its words; and how many lanes are used.
-pub(super) fn placed(
-    marks: &[Mark],
-    pixel: impl Fn(f64) -> f64,
-    edge: f64,
-) -> (Vec<(&Mark, f64, Option<Place>)>, usize) {
+/// A mark with the pixel of its line. Its words have no place if there is no room for them.
+pub(super) struct Placed<'a> {
+    pub(super) mark: &'a Mark,
+    pub(super) line: f64,
+    pub(super) words: Option<Place>,
+}
+
+/// Marks from left to right, and how many lanes are used. Words stay to the left of `edge`.
+pub(super) fn placed(marks: &[Mark], pixel: impl Fn(f64) -> f64, edge: f64) -> (Vec<Placed<'_>>, usize) {
     let mut sorted: Vec<_> = marks.iter().map(|mark| (mark, pixel(mark.at))).collect();
     sorted.sort_by(|a, b| a.1.total_cmp(&b.1));
     // Where the next words of each lane may begin.
@@ -36,11 +39,11 @@ pub(super) fn placed(
             }
             lane => lane,
         };
-        let place = lane.map(|lane| {
+        let words = lane.map(|lane| {
             lanes[lane] = (left + length).max(line) + 8.0;
             Place { lane, left, right: left + length }
         });
-        (mark, line, place)
+        Placed { mark, line, words }
     });
     (placed.collect(), lanes.len())
 }
@@ -64,7 +67,7 @@ mod tests {
     fn no_words_lie_on_others() {
         let marks = marks(&[0.0, 0.1, 1.0, 1.2, 5.0, 5.0, 9.8, 9.9, 10.0]);
         let (placed, _) = placed(&marks, |at| 100.0 + at * 60.0, 760.0);
-        let places: Vec<_> = placed.iter().filter_map(|(.., place)| place.clone()).collect();
+        let places: Vec<_> = placed.iter().filter_map(|placed| placed.words.clone()).collect();
         assert_eq!(places.len(), 9);
         for (number, one) in places.iter().enumerate() {
             assert!(one.left > 0.0 && one.right <= 760.0, "{one:?}");
@@ -80,6 +83,6 @@ mod tests {
         let marks = marks(&[5.0; 40]);
         let (placed, lanes) = placed(&marks, |at| at * 80.0, 800.0);
         assert_eq!((placed.len(), lanes), (40, MAX_LANES));
-        assert_eq!(placed.iter().filter(|(.., place)| place.is_some()).count(), MAX_LANES);
+        assert_eq!(placed.iter().filter(|placed| placed.words.is_some()).count(), MAX_LANES);
     }
 }

@@ -80,3 +80,25 @@ impl<'a> Entry<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::{report, run};
+    use super::*;
+
+    #[test]
+    fn the_form_of_a_document_is_kept() {
+        let short = || Report { finish_times: vec![11.0, 15.0], samples: report().samples[..1].to_vec(), ..report() };
+        let compared = vec![run(Variant::Honest, Ok(short()))];
+        let held = Outcome::new(run(Variant::Whole, Ok(short())), compared, |_, _| Vec::new());
+        let broken_off = Outcome::new(run(Variant::Whole, Err("a bug".to_owned())), Vec::new(), |_, _| Vec::new());
+        let scenario = ScenarioOutcome {
+            name: "crowd".to_owned(),
+            about: "Many clients".to_owned(),
+            path: Some("crowd.toml".into()),
+            hold: Some(1.5),
+            outcomes: vec![held, broken_off],
+        };
+        assert_eq!(Document::new(&[scenario]).to_json() + "\n", include_str!("document.json"));
+    }
+}
