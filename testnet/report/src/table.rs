@@ -78,12 +78,10 @@ impl Table {
         let rule = |column: &Column| if column.is_figure { "---:" } else { "---" }.to_owned();
         let mut table = line(self.columns.iter().map(|column| column.name.to_owned()).collect());
         table += &line(self.columns.iter().map(rule).collect());
+        for row in &self.rows {
+            table += &line(row.iter().map(|cell| escape::markdown(cell)).collect());
+        }
         table
-            + &self
-                .rows
-                .iter()
-                .map(|row| line(row.iter().map(|cell| escape::markdown(cell)).collect()))
-                .collect::<String>()
     }
 }
 

@@ -96,7 +96,7 @@ mod tests {
             name: "crowd".to_owned(),
             about: "Many clients".to_owned(),
             path: Some("crowd.toml".into()),
-            hold: Some(1.5),
+            hold: serde_json::from_str(r#"{"last": 1.5, "duplicates": 0.1}"#).unwrap(),
             outcomes: vec![held, broken_off],
         };
         assert_eq!(Document::new(&[scenario]).to_json() + "\n", include_str!("document.json"));
