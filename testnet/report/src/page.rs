@@ -11,7 +11,7 @@ h1,h2,h3,p{overflow-wrap:anywhere}h1,h2,h3{line-height:1.25}p{max-width:60rem}a{
 h2{margin-top:3rem;border-top:1px solid #ddd;padding-top:1.5rem}\
 table{display:block;overflow-x:auto;border-collapse:collapse;font-size:.85rem}th{background:#f4f4f4}\
 th,td{padding:.35rem .6rem;border-bottom:1px solid #ddd;vertical-align:top;min-width:4.5rem;overflow-wrap:anywhere}\
-strong{color:#b00020}img{max-width:100%;height:auto;margin:1rem 0;border:1px solid #eee}";
+td:nth-child(3),td:nth-child(15){min-width:13rem}strong{color:#b00020}img{max-width:100%;height:auto;margin:1rem 0;border:1px solid #eee}";
 
 /// Paragraphs one below another, in Markdown.
 #[derive(Default)]

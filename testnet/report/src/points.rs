@@ -39,8 +39,8 @@ pub(crate) fn steps(times: &[f64], of: usize, end: f64) -> Vec<Point> {
 }
 
 /// The time by which a part of all has finished, if so many have. `times` are sorted.
-pub(crate) fn percentile(times: &[f64], of: usize, part: f64) -> Option<f64> {
-    let rank = (of as f64 * part).ceil().max(1.0) as usize;
+pub fn percentile(times: &[f64], of: u32, part: f64) -> Option<f64> {
+    let rank = (f64::from(of) * part).ceil().max(1.0) as usize;
     times.get(rank - 1).copied()
 }
 

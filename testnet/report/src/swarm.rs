@@ -20,7 +20,4 @@ pub use picture::plot;
 pub use report::{Report, Sample};
 pub use table::RunTable;
 
-/// The time by which a part of all has finished, if so many have. `times` are sorted.
-pub fn percentile(times: &[f64], of: u32, part: f64) -> Option<f64> {
-    crate::points::percentile(times, of as usize, part)
-}
+pub use crate::points::percentile;

@@ -254,7 +254,7 @@ impl Outcome {
 
     /// How long the quicker part of the clients took, if so many of those that are to finish did.
     pub fn percentile(&self, part: f64) -> Option<f64> {
-        percentile(&self.times(), self.waited_for().count(), part)
+        percentile(&self.times(), self.waited_for().count() as u32, part)
     }
 
     /// Clients that are to finish.
