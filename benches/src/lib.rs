@@ -6,7 +6,6 @@
 pub mod input;
 pub mod measure;
 pub mod release;
-pub mod size;
 pub mod stats;
 
 /// Why a bench failed. Nothing is decided by the kind, so it is only text.

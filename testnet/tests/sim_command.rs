@@ -14,8 +14,11 @@ const SMALL: &str = r#"
 about = "A few <clients> & one seed"
 rng_seeds = [1, 2]
 
-[artifact]
+[[artifact]]
 size = "2MiB"
+
+[seeds]
+up = "100Mbit/s"
 
 [clients]
 count = [2, 4]
@@ -95,8 +98,8 @@ fn a_broken_promise_exits_with_1_says_why_and_how_to_see_it_again() {
 fn a_client_that_cannot_finish_exits_with_1() {
     // The only seed goes away before it can have sent anything.
     let folder = Folder::new();
-    let small = "[artifact]\nsize = \"64KiB\"\n[clients]\ncount = 2\n";
-    let lost = |node| format!("{small}[[event]]\nnode = \"{node}\"\nat = \"0s\"\nchange = \"lost\"\n");
+    let small = "[[artifact]]\nsize = \"64KiB\"\n[clients]\ncount = 2\n";
+    let lost = |node| format!("{small}[[event]]\nnode = \"{node}\"\nat = \"0s\"\nchange = \"kill\"\n");
     let output = sim(&[&folder.write("alone.toml", &lost("seed 0"))]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stdout(&output).contains("FAILED: 0 of 2 clients finished"), "{}", stdout(&output));
@@ -165,7 +168,7 @@ fn what_is_wrong_with_a_file_is_told_with_its_place() {
     let folder = Folder::new();
     let good = folder.write("good.toml", SMALL);
     let cases = [
-        ("size.toml", "\n[artifact]\nsize = \"64Mib\"", ":3: artifact.size: \"64Mib\" is not a size"),
+        ("size.toml", "\n[[artifact]]\nsize = \"64Mib\"", ":3: artifact.0.size: \"64Mib\" is not a size"),
         ("key.toml", "[clients]\nnodes = 3", ":2: clients.nodes: unknown field `nodes`"),
         ("range.toml", "[clients]\ncount = 20001", ":2: clients.count: is 20001, but must be from 1 to 20000"),
         ("syntax.toml", "[clients", ":1: "),
@@ -193,12 +196,12 @@ fn a_wrong_command_line_exits_with_2() {
     let not_a_folder = folder.write("file", "");
     let below_a_file = Path::new(&not_a_folder).join("out");
     let cases: [(&[&str], &str); 10] = [
-        (&["--nodes", "0"], "the number of clients is 0, but must be from 1 to 20000"),
+        (&["--nodes", "0"], "--nodes: is 0, but must be from 1 to 20000"),
         (&["--up", "fast"], "\"fast\" is not a rate"),
         (&["--latency", "soon"], "--latency"),
         (&["--size", "1MiBB"], "is not a size"),
         (&["--fault", "gremlins"], "expected lost, corrupt, stalled or liar"),
-        (&["--fault", "lost=17"], "clients are counted from 0 to 15"),
+        (&["--fault", "lost=17"], "--fault: happens to client 16, which there is not"),
         (&["--only", "crowd"], "--only"),
         (&[&file, "--only", "crowd"], "nothing has the label \"crowd\"; there is crowd-2, crowd-4"),
         (&[&file, "--nodes", "3"], "cannot be used with"),

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use phase_cli::{Bytes, Rate};
+use phase_cli::{ByteRate, Bytes};
 
 /// The time between two lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(2);
@@ -84,7 +84,7 @@ impl Lines {
     fn update(&mut self, now: Instant, done: u64, total: u64, note: &str) {
         let (told, before) = self.told;
         if now - told >= LINE_INTERVAL {
-            let rate = Rate::of(done.saturating_sub(before), now - told);
+            let rate = ByteRate::of(done.saturating_sub(before), now - told);
             let seconds = (now - self.began).as_secs();
             line(&format!("{seconds:>4} s  {} of {}  {rate}  {note}", Bytes(done), Bytes(total)));
             self.told = (now, done);

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use phase_cli::{self as cli, Bytes, EXIT_CODES, Fault, Rate};
+use phase_cli::{self as cli, ByteRate, Bytes, EXIT_CODES, Fault};
 use phase_core::manifest::Manifest;
 use phase_core::publish::{PublishError, Publisher, Release};
 use phase_core::{Failure, Label, Name};
@@ -121,7 +121,7 @@ fn tell(publisher: &Publisher, release: &Release, elapsed: Option<Duration>, out
         || {
             let head = format!("published {} version {}", release.name(), manifest.version);
             let speed = elapsed.map(|elapsed| {
-                let rate = Rate::of(bytes, elapsed);
+                let rate = ByteRate::of(bytes, elapsed);
                 format!("\nimported   {} in {:.2} s, {rate}", Bytes(bytes), elapsed.as_secs_f64())
             });
             format!(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use phase_benches::release::{NAME, NOW, publish};
-use phase_benches::stats::{Table, median};
+use phase_benches::stats::median;
 use phase_benches::{Result, chain};
 use phase_client::{Client, ResolveOptions, Trust};
 use phase_core::store::FileStore;
@@ -17,7 +17,8 @@ use phase_core::time::TrustedTime;
 use phase_core::trust::TrustRoot;
 use phase_node::{Multiaddr, NodeConfig, Role};
 use phase_provider::{Provider, ProviderConfig};
-use phase_testnet::dht::{Network, NetworkConfig};
+use phase_report::table::Table;
+use phase_soak::dht::{Network, NetworkConfig};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -113,7 +114,7 @@ fn print(options: &Options, seed: u64, joined: f64, all: &[Taken]) {
         return;
     }
     println!("{} nodes have joined after {joined:.2} s (seed {seed})", options.nodes - 1);
-    let mut table = Table::new(["", "median", "95 %"]);
+    let mut table = Table::of(["", "median", "95 %"]);
     for (part, median, p95) in rows {
         table.row([part.to_owned(), format!("{median:.0} ms"), format!("{p95:.0} ms")]);
     }

@@ -11,12 +11,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use fastcdc::v2020::{FastCDC, StreamCDC};
 use phase_benches::measure::{Stopwatch, Taken, peak_memory, reset_peak_memory};
-use phase_benches::size::ByteSize;
-use phase_benches::stats::{Table, median, mib_per_second, range};
+use phase_benches::stats::{median, mib_per_second, range};
 use phase_benches::{Result, chain, input};
 use phase_core::chunker::ChunkerParams;
 use phase_core::import::{ImportMode, ImportOptions};
 use phase_core::store::{FileStore, Store};
+use phase_report::table::Table;
+use phase_units::{Size, parse_size};
 use serde_json::{Value, json};
 
 /// Publishes one file over and over, and cuts it with FastCDC alone, in turn, and prints the ratio of their speeds.
@@ -27,8 +28,8 @@ struct Options {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// The size of the file, for instance 1GiB or 256MiB.
-    #[arg(long, default_value = "1GiB")]
-    size: ByteSize,
+    #[arg(long, default_value = "1GiB", value_parser = parse_size)]
+    size: Size,
     /// Where the file and the store are kept: twice the size. A tmpfs, or the disk decides.
     #[arg(long, default_value = "/dev/shm")]
     dir: PathBuf,
@@ -149,7 +150,7 @@ fn print(options: &Options, runs: &[Run]) {
         return;
     }
     let mut table =
-        Table::new(["median of rounds", "seconds", "least..most", "MiB/s", "CPU user+sys", "peak MiB", "speed"]);
+        Table::of(["median of rounds", "seconds", "least..most", "MiB/s", "CPU user+sys", "peak MiB", "speed"]);
     for contender in Contender::ALL {
         let middle = median(seconds(contender));
         let (least, most) = range(seconds(contender));

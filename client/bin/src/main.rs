@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use phase_cli::{self as cli, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer, Rate};
+use phase_cli::{self as cli, ByteRate, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer};
 use phase_client::{Progress, Report, ResolveOptions, Resolved};
 use phase_core::Failure;
 use phase_core::store::{FileStore, MemStore, Store};
@@ -100,7 +100,7 @@ impl Console {
 
     fn table(&self, report: &Report) {
         for (id, peer) in &report.peers {
-            let figures = format!("peer {id} {} {}", Bytes(peer.bytes), Rate(peer.rate()));
+            let figures = format!("peer {id} {} {}", Bytes(peer.bytes), ByteRate(peer.rate()));
             self.line(&format!("{figures} {}", cli::verdict_text(&peer.verdict)));
         }
     }
@@ -122,7 +122,7 @@ impl Observer for Console {
         let (last, before) = *self.last.get_or_insert((now, progress.verified));
         if now - last >= LINE_INTERVAL && progress.total > 0 {
             let percent = progress.verified * 100 / progress.total;
-            let rate = Rate::of(progress.verified - before, now - last);
+            let rate = ByteRate::of(progress.verified - before, now - last);
             self.line(&format!("{percent}% {} {rate} {} peers", Bytes(progress.verified), progress.peers));
             self.last = Some((now, progress.verified));
         }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use phase_testnet::dht::{Figures, Measurement, NetworkConfig, measure, resident_bytes};
+use phase_soak::dht::{Figures, Measurement, NetworkConfig, measure, resident_bytes};
 
 use super::show;
 
@@ -51,8 +51,9 @@ impl Dht {
     async fn measure(&self) -> Result<bool, String> {
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
         eprintln!("seed {seed}");
+        let table = Figures::table();
         if !self.json {
-            println!("{}", Figures::HEADER);
+            println!("{}", table.header());
         }
         let resident_before = resident_bytes();
         let mut is_found = true;
@@ -66,7 +67,7 @@ impl Dht {
             is_found &= figures.found == 1.0 && figures.found_after_republish == 1.0;
             match self.json {
                 true => println!("{}", serde_json::to_string(&figures).expect("figures have a JSON form")),
-                false => println!("{figures}"),
+                false => println!("{}", table.line(figures.row())),
             }
         }
         Ok(is_found)

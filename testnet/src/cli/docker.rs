@@ -11,8 +11,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use phase_testnet::docker::Console;
-use phase_testnet::docker::scenario::ScenarioFile;
+use phase_lab::Console;
+use phase_scenario::{Engine, ScenarioFile};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Everything held.
@@ -81,7 +81,7 @@ fn read_scenarios(names: &[PathBuf]) -> Result<Vec<ScenarioFile>, Failure> {
     let read = |name: &PathBuf| {
         let by_name = shipped.join(name).with_extension("toml");
         let path = if !name.exists() && by_name.exists() { by_name } else { name.clone() };
-        ScenarioFile::read(&path).map_err(Failure::of)
+        ScenarioFile::read(&path, Engine::Containers).map_err(Failure::of)
     };
     names.iter().map(read).collect()
 }

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use phase_testnet::{Checks, Document, Outcome, ScenarioOutcome, Table, plot};
+use phase_report::swarm::{Document, Outcome, RunTable, ScenarioOutcome, plot};
+use phase_sim::{Checks, judge};
 
 use options::SwarmOptions;
 use plan::Plan;
@@ -95,7 +96,7 @@ impl Sim {
             };
             write("report.json", &(Document::new(&outcomes).to_json() + "\n"))?;
             for scenario in &outcomes {
-                write(&format!("{}.svg", scenario.name), &plot(scenario).map_err(|error| error.to_string())?)?;
+                write(&format!("{}.svg", scenario.name), &plot(scenario))?;
             }
         }
         self.tell_failures(&plans, &outcomes);
@@ -113,12 +114,10 @@ impl Sim {
     /// Runs everything, and prints runs as they are over, in order.
     fn run_plans(&self, plans: &[Plan]) -> Result<Vec<ScenarioOutcome>, String> {
         let jobs: Vec<_> = plans.iter().flat_map(Plan::jobs).collect();
-        let table = Table::new(jobs.iter().map(|job| job.label.as_str()));
+        let table = RunTable::new(jobs.iter().map(|job| job.label.as_str()));
         let mut printed = if self.has_table() { super::print(&table.header()) } else { Ok(()) };
         let mut outcomes: Vec<_> = plans.iter().map(Plan::outcome).collect();
-        let cases = |(number, plan): (usize, &'_ Plan)| {
-            plan.cases.iter().map(move |case| (number, case.hold)).collect::<Vec<_>>()
-        };
+        let cases = |(number, plan): (usize, &'_ Plan)| std::iter::repeat_n((number, plan.hold), plan.cases.len());
         let mut due = plans.iter().enumerate().flat_map(cases);
         // The jobs of a case follow one another, the case itself first.
         let mut runs = Vec::new();
@@ -130,7 +129,7 @@ impl Sim {
             }
             let compared = runs.split_off(1);
             if let (Some(run), Some((plan, hold))) = (runs.pop(), due.next()) {
-                let outcome = Outcome::new(run, compared, &hold);
+                let outcome = Outcome::new(run, compared, |report, outcome| judge(&hold, report, outcome));
                 if let (true, Some(text)) = (printed.is_ok(), self.described(&outcome, &table)) {
                     printed = super::print(&text);
                 }
@@ -144,7 +143,7 @@ impl Sim {
         !self.json && !self.files.is_empty()
     }
 
-    fn described(&self, outcome: &Outcome, table: &Table) -> Option<String> {
+    fn described(&self, outcome: &Outcome, table: &RunTable) -> Option<String> {
         match (&outcome.run.result, self.json, self.files.is_empty()) {
             (_, true, _) => None,
             (Ok(report), false, true) => Some(report.to_string()),

@@ -14,6 +14,7 @@ use phase_core::time::TrustedTime;
 use phase_core::{Failure, Name};
 use phase_node::{Multiaddr, NodeConfig, PeerId, Role};
 use phase_transfer::download::DownloadError;
+use phase_units::parse_duration;
 
 use crate::exit::exit_code;
 use crate::fault::Fault;
@@ -21,7 +22,6 @@ use crate::network::read_root;
 use crate::node::NodeArgs;
 use crate::process::{Signals, now};
 use crate::ram_profile::RamProfile;
-use crate::text::parse_duration;
 use crate::upload::UploadArgs;
 
 /// How often an observer is told about progress.

@@ -2,10 +2,11 @@
 
 use phase_client::{Answer, PeerReport, Report, Verdict};
 use phase_core::manifest::ArtifactEntry;
+use phase_units::{ByteRate, Bytes};
 use serde_json::{Value, json};
 
 use crate::fetch::Fetched;
-use crate::text::{Bytes, Rate, printable};
+use crate::text::printable;
 
 /// The result in one line.
 pub fn summary_line(report: &Report) -> String {
@@ -14,7 +15,7 @@ pub fn summary_line(report: &Report) -> String {
     if fetched == 0 {
         return format!("nothing to fetch: {} were there already", Bytes(report.resumed));
     }
-    let mut line = format!("{} in {seconds:.2} s, {}", Bytes(fetched), Rate::of(fetched, report.elapsed));
+    let mut line = format!("{} in {seconds:.2} s, {}", Bytes(fetched), ByteRate::of(fetched, report.elapsed));
     if report.resumed > 0 {
         line += &format!("; {} were there already", Bytes(report.resumed));
     }
@@ -28,7 +29,7 @@ pub fn peer_lines(report: &Report) -> Vec<String> {
     let Some(width) = told.iter().map(|(id, _)| id.to_string().len()).max() else { return Vec::new() };
     let heading = format!("{:width$}  {:>10}  {:>7}  {:>13}  verdict", "peer", "bytes", "chunks", "rate");
     let line = |(id, peer): (&_, &PeerReport)| {
-        let figures = (Bytes(peer.bytes), peer.chunks, Rate(peer.rate()));
+        let figures = (Bytes(peer.bytes), peer.chunks, ByteRate(peer.rate()));
         let verdict = verdict_text(&peer.verdict);
         format!("{id:width$}  {:>10}  {:>7}  {:>13}  {verdict}", figures.0, figures.1, figures.2, id = format!("{id}"))
     };
@@ -64,7 +65,7 @@ pub fn json_report(fetched: &Fetched) -> Value {
         "bytes": report.total,
         "resumed_bytes": report.resumed,
         "seconds": report.elapsed.as_secs_f64(),
-        "bytes_per_second": Rate::of(report.total.saturating_sub(report.resumed), report.elapsed).0,
+        "bytes_per_second": ByteRate::of(report.total.saturating_sub(report.resumed), report.elapsed).0,
         "reassigned_chunks": report.reassigned,
         "duplicate_bytes": report.duplicate_bytes,
         "peers": json_peers(report),

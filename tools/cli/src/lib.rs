@@ -18,6 +18,7 @@ pub use fetch::{FetchArgs, Fetched, Observer, fetch};
 pub use fetch_report::{json_answer, json_entry, json_peers, json_report, peer_lines, summary_line, verdict_text};
 pub use network::read_root;
 pub use node::NodeArgs;
+pub use phase_units::{ByteRate, Bytes, parse_duration};
 pub use process::{Signals, init_logging, now, print, warn_of_key_log};
-pub use text::{Bytes, Rate, parse_duration, parse_rate, printable};
+pub use text::printable;
 pub use upload::UploadArgs;

@@ -2,8 +2,7 @@
 
 use clap::Args;
 use phase_transfer::server;
-
-use crate::text::parse_rate;
+use phase_units::parse_rate;
 
 /// What others are sent.
 #[derive(Clone, Debug, Default, Args)]

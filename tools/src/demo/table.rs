@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use phase_cli::{Bytes, Rate};
+use phase_cli::{ByteRate, Bytes};
 use phase_client::{Report, Resolved, Verdict};
 use phase_node::PeerId;
 use serde_json::{Value, json};
@@ -34,13 +34,13 @@ impl Outcome<'_> {
                 number + 1,
                 Bytes(row.map_or(0, |row| row.bytes)).to_string(),
                 row.map_or(0, |row| row.chunks),
-                Rate(row.map_or(0.0, phase_client::PeerReport::rate)).to_string(),
+                ByteRate(row.map_or(0.0, phase_client::PeerReport::rate)).to_string(),
                 self.ending(number),
             );
         }
         let _ = writeln!(out, "\n  time to resolve    {:.0} ms", self.resolved.elapsed.as_secs_f64() * 1000.0);
         let _ = writeln!(out, "  fetched            {} in {seconds:.2} s", Bytes(report.total));
-        let _ = writeln!(out, "  total rate         {}", Rate(report.total as f64 / seconds));
+        let _ = writeln!(out, "  total rate         {}", ByteRate(report.total as f64 / seconds));
         let _ = writeln!(out, "  chunks reassigned  {}", report.reassigned);
         let _ = writeln!(out, "  bytes twice        {}", Bytes(report.duplicate_bytes));
         match &self.compared {

@@ -11,6 +11,7 @@
 mod bare;
 mod child;
 mod contender;
+mod options;
 mod phase;
 mod report;
 mod rounds;
@@ -21,10 +22,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use libp2p::Multiaddr;
-use phase_benches::size::ByteSize;
 use phase_benches::{Result, chain};
 
 use contender::{Contender, Memory, Shape, Transport};
+use options::Options;
 
 /// Fetches one file over and over: with the bare pipeline (pread, libp2p stream, BLAKE3, pwrite; nothing else) and
 /// with Phase, in turn, and prints the ratio of their speeds.
@@ -35,33 +36,6 @@ struct Args {
     options: Options,
     #[command(subcommand)]
     child: Option<Child>,
-}
-
-/// What is compared, how often and where.
-#[derive(clap::Args)]
-struct Options {
-    /// How often each contender fetches the file.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: u32,
-    /// The size of the file, for instance 1GiB or 256MiB.
-    #[arg(long, default_value = "1GiB")]
-    size: ByteSize,
-    /// Where the file, the stores and the results are kept: twice the size. A tmpfs, or the disk decides.
-    #[arg(long, default_value = "/dev/shm")]
-    dir: PathBuf,
-    /// What both contenders run over.
-    #[arg(long, value_enum, default_value_t = Transport::Tls)]
-    transport: Transport,
-    /// Who fetches: phase; `bare-STREAMSxCONNECTIONS`, the pipeline over Phase's own transport; `stock-…`, over
-    /// libp2p's as it comes. The ratio needs Phase and another one
-    #[arg(long, value_delimiter = ',', default_value = "stock-1,bare-1,bare-2,phase")]
-    contenders: Vec<Contender>,
-    /// How much memory the Phase client may use.
-    #[arg(long, value_enum, default_value_t = Memory::Normal)]
-    memory: Memory,
-    /// Print JSON instead of tables.
-    #[arg(long)]
-    json: bool,
 }
 
 /// The processes that the parent starts.
@@ -105,7 +79,7 @@ enum Child {
 fn main() -> ExitCode {
     let args = Args::parse();
     let done = match args.child {
-        None => rounds::run(&args.options),
+        None => compare(&args.options),
         Some(child) => run_child(child),
     };
     match done {
@@ -115,6 +89,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn compare(options: &Options) -> Result<()> {
+    let runs = rounds::run(options, |run| report::print_run(options, run))?;
+    report::print(options, &runs);
+    Ok(())
 }
 
 fn run_child(child: Child) -> Result<()> {

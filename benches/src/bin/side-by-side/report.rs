@@ -1,11 +1,11 @@
 //! What the parent prints: a line per run, tables in the end, or JSON.
 
-use phase_benches::Result;
-use phase_benches::stats::{Table, median, mib_per_second, range};
+use phase_benches::stats::{median, mib_per_second, range};
+use phase_report::table::Table;
 use serde_json::{Value, json};
 
-use crate::Options;
 use crate::contender::Contender;
+use crate::options::Options;
 use crate::rounds::Run;
 
 /// What the seconds contain.
@@ -23,7 +23,7 @@ pub(crate) fn print_run(options: &Options, run: &Run) {
 }
 
 /// Everything, in the end.
-pub(crate) fn print(options: &Options, runs: &[Run]) -> Result<()> {
+pub(crate) fn print(options: &Options, runs: &[Run]) {
     let summaries: Vec<_> = options.contenders.iter().map(|&contender| Summary::of(options, runs, contender)).collect();
     let comparison = Comparison::of(&summaries);
     if options.json {
@@ -31,7 +31,6 @@ pub(crate) fn print(options: &Options, runs: &[Run]) -> Result<()> {
     } else {
         print_text(options, &summaries, comparison.as_ref());
     }
-    Ok(())
 }
 
 /// One contender over all rounds: medians.
@@ -94,7 +93,7 @@ impl Comparison {
 }
 
 fn print_text(options: &Options, summaries: &[Summary], comparison: Option<&Comparison>) {
-    let mut table = Table::new([
+    let mut table = Table::of([
         "median of rounds",
         "seconds",
         "least..most",

@@ -7,9 +7,10 @@ use libp2p::Multiaddr;
 use phase_benches::{Result, input, release};
 use tempfile::TempDir;
 
+use crate::bare;
 use crate::child::{Fetched, Process, Served};
 use crate::contender::Contender;
-use crate::{Options, bare, report};
+use crate::options::Options;
 
 /// What one contender did in one round.
 #[derive(Clone, Debug)]
@@ -20,18 +21,18 @@ pub(crate) struct Run {
     pub(crate) served: Served,
 }
 
-/// Runs all rounds and prints the results.
-pub(crate) fn run(options: &Options) -> Result<()> {
+/// Runs all rounds. Each run is handed over as soon as it is over.
+pub(crate) fn run(options: &Options, mut over: impl FnMut(&Run)) -> Result<Vec<Run>> {
     let bench = Bench::prepare(options)?;
     let mut runs = Vec::new();
     for round in 1..=options.rounds {
         for &contender in &options.contenders {
             let run = bench.run(round, contender)?;
-            report::print_run(options, &run);
+            over(&run);
             runs.push(run);
         }
     }
-    report::print(options, &runs)
+    Ok(runs)
 }
 
 /// What all rounds share.

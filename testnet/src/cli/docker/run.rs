@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use phase_testnet::docker::pages::{self, INDEX};
-use phase_testnet::docker::record::Record;
-use phase_testnet::docker::scenario::ScenarioFile;
-use phase_testnet::docker::{Console, ExperimentError, Options, run};
+use phase_lab::{Console, ExperimentError, Options, run};
+use phase_report::lab::record::Record;
+use phase_report::lab::{self as pages, INDEX};
+use phase_scenario::ScenarioFile;
 
 use super::{BROKEN, EXIT_CODES, Failure, HELD, INTERRUPTED, console, end, now, programs, read_scenarios};
 
@@ -106,7 +106,7 @@ impl Run {
     fn select(&self, files: &mut Vec<ScenarioFile>) -> Result<(), Failure> {
         let Some(only) = &self.only else { return Ok(()) };
         for file in files.iter_mut() {
-            file.cases.retain(|(label, _)| label == only);
+            file.cases.retain(|case| case.label == *only);
         }
         files.retain(|file| !file.cases.is_empty());
         match files.is_empty() {

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use phase_protocol::scheduler::Order;
-use phase_testnet::{Change, Hostile, NodeEvent, NodeRef, Rate, Scenario, Size, When};
+use phase_scenario::{
+    Artifact, Change, Clients, Engine, Event, Harm, Hostile, Network, NodeName, Order, Problem, Rate, Scenario, Share,
+    Size, When,
+};
 
 /// When clients that get lost do.
 const LOST_AFTER: Duration = Duration::from_secs(1);
@@ -41,7 +43,7 @@ pub(super) struct SwarmOptions {
     #[arg(long, value_name = "PART", default_value_t = 0.0)]
     nat: f64,
     /// In which order clients ask for chunks: rarest, sequential or random.
-    #[arg(long, default_value_t)]
+    #[arg(long, default_value = "rarest")]
     order: Order,
     /// What goes wrong, and how often: lost (a client goes away after a second), corrupt, stalled or liar (one more
     /// member that says it has everything, and sends garbage, nothing, or refusals). May be given several times.
@@ -58,34 +60,60 @@ struct Fault {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Lost,
-    Corrupt,
-    Stalled,
-    Liar,
+    Does(Harm),
 }
+
+/// The options that keys of a scenario file stand for.
+const OPTIONS: [(&str, &str); 10] = [
+    ("clients.count", "--nodes"),
+    ("seeds.count", "--seeds"),
+    ("artifact.0.size", "--size"),
+    ("seeds.up", "--seed-up"),
+    ("clients.up", "--up"),
+    ("clients.down", "--down"),
+    ("clients.spread", "--spread"),
+    ("network.latency", "--latency"),
+    ("clients.nat", "--nat"),
+    ("hostile", "--fault"),
+];
 
 impl SwarmOptions {
     /// # Errors
     /// If a value is out of its range.
     pub(super) fn scenario(&self, seed: u64) -> Result<Scenario, String> {
-        let count = |kind| self.fault.iter().filter(|fault| fault.kind == kind).map(|fault| fault.count).sum();
-        let lost: u32 = count(Kind::Lost);
-        let lose = |client| NodeEvent { node: NodeRef::Client(client), at: When::At(LOST_AFTER), change: Change::Lost };
+        let mut hostile = Hostile::default();
+        let mut lost = 0;
+        for fault in &self.fault {
+            match fault.kind {
+                Kind::Lost => lost += fault.count,
+                Kind::Does(harm) => *hostile.0.entry(harm).or_default() += fault.count,
+            }
+        }
+        let lose =
+            |client| Event { nodes: vec![NodeName::Client(client)], when: When::At(LOST_AFTER), change: Change::Kill };
         let scenario = Scenario {
-            seed,
-            nodes: self.nodes,
-            seed_up: vec![self.seed_up.0; self.seeds as usize],
-            size: self.size.0,
-            up: self.up.0,
-            down: self.down.0,
-            spread: self.spread,
-            latency: self.latency,
-            nat: self.nat,
-            hostile: Hostile { corrupt: count(Kind::Corrupt), stalled: count(Kind::Stalled), liars: count(Kind::Liar) },
+            rng_seed: seed,
+            artifacts: vec![Artifact { size: self.size, kind: phase_scenario::Kind::Noise }],
+            seeds: vec![Some(self.seed_up); self.seeds as usize],
+            clients: Clients {
+                count: self.nodes,
+                up: Some(self.up),
+                down: Some(self.down),
+                spread: Share(self.spread),
+                nat: Share(self.nat),
+                order: self.order,
+                ..Clients::default()
+            },
+            network: Network { latency: self.latency, neighbours: None },
+            hostile,
             events: (0..lost).map(lose).collect(),
-            order: self.order,
             ..Scenario::default()
         };
-        scenario.check().map_err(|error| error.to_string())?;
+        scenario.check(Engine::Simulator).map_err(|Problem { key, cause }| {
+            // What is left is about clients that get lost.
+            let option = OPTIONS.iter().find(|(known, _)| *known == key).map_or("--fault", |(_, option)| option);
+            format!("{option}: {cause}")
+        })?;
         Ok(scenario)
     }
 }
@@ -109,9 +137,9 @@ fn parse_fault(text: &str) -> Result<Fault, String> {
     let (kind, count) = text.split_once('=').unwrap_or((text, "1"));
     let kind = match kind {
         "lost" => Kind::Lost,
-        "corrupt" => Kind::Corrupt,
-        "stalled" => Kind::Stalled,
-        "liar" => Kind::Liar,
+        "corrupt" => Kind::Does(Harm::Corrupt),
+        "stalled" => Kind::Does(Harm::Stall),
+        "liar" => Kind::Does(Harm::Lie),
         _ => return Err("expected lost, corrupt, stalled or liar".to_owned()),
     };
     // Far more than can be simulated, and few enough to add up.

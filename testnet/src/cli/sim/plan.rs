@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use phase_testnet::{Case, Hold, Run, Scenario, ScenarioFile, ScenarioOutcome, Variant};
+use phase_report::swarm::{Run, ScenarioOutcome};
+use phase_scenario::{Case, Engine, Hold, Scenario, ScenarioFile, Variant};
 
 use super::runner::Job;
 
@@ -14,31 +15,33 @@ pub(super) struct Plan {
     name: String,
     about: String,
     path: Option<PathBuf>,
-    hold: Hold,
+    pub(super) hold: Hold,
     pub(super) cases: Vec<Case>,
 }
 
 impl Plan {
     pub(super) fn of_file(path: &Path) -> Result<Self, String> {
-        let ScenarioFile { path, name, about, hold, cases } =
-            ScenarioFile::read(path).map_err(|error| error.to_string())?;
-        Ok(Self { name, about, path: Some(path), hold, cases })
+        ScenarioFile::read(path, Engine::Simulator).map(Self::new).map_err(|error| error.to_string())
+    }
+
+    fn new(file: ScenarioFile) -> Self {
+        let ScenarioFile { path, name, about, hold, cases, .. } = file;
+        Self { name, about, path: Some(path), hold, cases }
     }
 
     pub(super) fn of_options(scenario: Scenario) -> Self {
-        let hold = Hold::default();
-        let cases = vec![Case { label: UNNAMED.to_owned(), scenario, hold }];
-        Self { name: UNNAMED.to_owned(), about: String::new(), path: None, hold, cases }
+        let cases = vec![Case { label: UNNAMED.to_owned(), scenario }];
+        Self { name: UNNAMED.to_owned(), about: String::new(), path: None, hold: Hold::default(), cases }
     }
 
     /// Each case, followed by what it is to be compared with.
     pub(super) fn jobs(&self) -> impl Iterator<Item = Job> + '_ {
         self.cases.iter().flat_map(|case| {
-            let compared = case.hold.comparisons().into_iter().map(|(variant, _)| variant);
+            let compared = self.hold.comparisons().into_iter().map(|(variant, _)| variant);
             std::iter::once(Variant::Whole).chain(compared).map(|variant| Job {
                 label: case.label.clone(),
                 variant,
-                scenario: variant.of(&case.scenario),
+                scenario: case.scenario.variant(variant),
             })
         })
     }
@@ -80,7 +83,7 @@ pub(super) fn select(mut plans: Vec<Plan>, only: Option<&str>, seed: Option<u64>
     if let Some(seed) = seed {
         for plan in &mut plans {
             plan.cases.dedup_by(|one, other| one.label == other.label);
-            plan.cases.iter_mut().for_each(|case| case.scenario.seed = seed);
+            plan.cases.iter_mut().for_each(|case| case.scenario.rng_seed = seed);
         }
     }
     let Some(only) = only else { return Ok(plans) };
@@ -108,16 +111,14 @@ mod tests {
     use super::*;
 
     fn plan(text: &str) -> Plan {
-        let ScenarioFile { path, name, about, hold, cases } =
-            ScenarioFile::parse(Path::new("a/crowd.toml"), text).unwrap();
-        Plan { name, about, path: Some(path), hold, cases }
+        Plan::new(ScenarioFile::parse(Path::new("a/crowd.toml"), text, Engine::Simulator).unwrap())
     }
 
     #[test]
     fn a_seed_replaces_those_of_the_file() {
         let swept = "rng_seeds = [1, 2]\n[clients]\ncount = [4, 8]";
         let plans = select(vec![plan(swept)], None, Some(9)).unwrap();
-        let runs: Vec<_> = plans[0].cases.iter().map(|case| (case.label.as_str(), case.scenario.seed)).collect();
+        let runs: Vec<_> = plans[0].cases.iter().map(|case| (case.label.as_str(), case.scenario.rng_seed)).collect();
         assert_eq!(runs, [("crowd-4", 9), ("crowd-8", 9)]);
     }
 
@@ -125,7 +126,7 @@ mod tests {
     fn a_label_picks_the_runs_that_have_it() {
         let swept = || vec![plan("rng_seeds = [1, 2]\n[clients]\ncount = [4, 8]")];
         let plans = select(swept(), Some("crowd-8"), None).unwrap();
-        assert!(plans[0].cases.iter().all(|case| case.scenario.nodes == 8));
+        assert!(plans[0].cases.iter().all(|case| case.scenario.clients.count == 8));
         assert_eq!(plans[0].cases.len(), 2);
         let error = select(swept(), Some("crowd"), None).err().unwrap();
         assert_eq!(error, "nothing has the label \"crowd\"; there is crowd-4, crowd-8");

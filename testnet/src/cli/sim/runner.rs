@@ -9,7 +9,9 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use phase_testnet::{Checks, Progress, Run, Scenario, Variant, run_with};
+use phase_report::swarm::Run;
+use phase_scenario::{Scenario, Variant};
+use phase_sim::{Checks, Progress, run_with};
 
 use crate::cli::show;
 
@@ -97,7 +99,7 @@ impl Job {
             Ok(Err(error)) => Err(error.to_string()),
             Err(words) => Err(words_of(words.as_ref())),
         };
-        let (label, seed, variant) = (self.label.clone(), self.scenario.seed, self.variant);
+        let (label, seed, variant) = (self.label.clone(), self.scenario.rng_seed, self.variant);
         Run { label, seed, variant, result, wall: started.elapsed() }
     }
 }

@@ -1,0 +1,185 @@
+//! Made-up records for tests: what a good run looks like, and what no run should look like.
+
+use super::record::{
+    ArtifactRecord, ClientRecord, EventRecord, Host, NodeRecord, Outcome, Prediction, Progress, Record, Run, Setup,
+    Usage, VERSION,
+};
+
+const SIZE: u64 = 160 << 20;
+/// 100 Mbit/s.
+const UP: f64 = 12.5e6;
+
+/// 32 clients and a seed, over HTTP too: 13 s against 430 s.
+pub(crate) fn crowd() -> Record {
+    let mut record = of_clients(32, Some(430.0));
+    record.runs[0].simulated = Some(Prediction { p50: 14.4, p99: 14.9, last: 15.1 });
+    record
+}
+
+/// So many clients and a seed. The last has everything over HTTP after so many seconds.
+pub(crate) fn of_clients(clients: u32, http: Option<f64>) -> Record {
+    // 14.2 s to 16.4 s, in no order.
+    let finished = |client: u32| 14.2 + f64::from(client * 7919 % clients) / f64::from(clients) * 2.2;
+    let fetched = |client: u32| {
+        let seed = SIZE / u64::from(clients) + u64::from(client % 5) * (1 << 20);
+        let each = (SIZE - seed) / u64::from(clients - 1).max(1);
+        let from = (0..clients).filter(|other| *other != client).map(|other| (format!("client {other}"), each));
+        let by_source = from.chain([("seed 0".to_owned(), seed)]).collect();
+        ClientRecord { by_source, duplicate_bytes: u64::from(client % 3) << 18, ..fetched(client, finished(client)) }
+    };
+    let phase = Outcome { clients: (0..clients).map(fetched).collect(), nodes: nodes(1, clients, 16.5) };
+    let over_http = |last: f64, client| self::fetched(client, last * (1.0 - f64::from(clients - 1 - client) * 1e-3));
+    let http = http.map(|last| Outcome {
+        clients: (0..clients).map(|client| over_http(last, client)).collect(),
+        nodes: vec![NodeRecord { name: "http server".to_owned(), samples: usage(last, 0.06, 9.0) }],
+    });
+    record("crowd", Run { phase, http, t_min: 13.01, ..run("crowd", clients, &[UP]) })
+}
+
+/// A client and three seeds, one of which goes away and comes back.
+pub(crate) fn one() -> Record {
+    let by_source = [("seed 0", SIZE / 2), ("seed 1", SIZE / 8), ("seed 2", SIZE * 3 / 8)];
+    let by_source = by_source.map(|(name, bytes)| (name.to_owned(), bytes)).into();
+    let client = ClientRecord { by_source, reassigned_chunks: 6, ..fetched(0, 8.4) };
+    let phase = Outcome { clients: vec![client], nodes: nodes(3, 1, 8.6) };
+    let events = [(1.5, "seed 1: killed"), (1.9, "seed 2: slowed to 10 Mbit/s"), (5.0, "seed 1: started again")];
+    let events = events.map(|(at, text)| EventRecord { at, text: text.to_owned() }).into();
+    let mut run = Run { phase, events, t_min: 6.71, ..run("failover", 1, &[UP, UP, UP / 2.0]) };
+    run.setup.client_down = Some(25e6);
+    record("failover", run)
+}
+
+/// A hostile node, a client that failed, and one that was not heard of again.
+pub(crate) fn trouble() -> Record {
+    let mut record = of_clients(3, None);
+    let run = &mut record.runs[0];
+    run.setup.hostile = vec!["sends wrong bytes".to_owned()];
+    let [first, second, third] = run.phase.clients.as_mut_slice() else { panic!("three clients") };
+    first.banned = vec!["hostile 0".to_owned()];
+    first.by_source.insert("hostile 0".to_owned(), 1 << 20);
+    second.error = Some("no provider left".to_owned());
+    for lost in [second, third] {
+        (lost.finished, lost.is_correct) = (None, None);
+    }
+    run.broken = ["client 1 did not finish", "client 2 did not finish"].map(str::to_owned).into();
+    record
+}
+
+/// Nothing was set up, nothing measured.
+pub(crate) fn empty() -> Record {
+    let run = Run { label: "empty".to_owned(), t_min: f64::NAN, ..Run::default() };
+    Record { host: Host::default(), taken_at: 0, ..record("empty", run) }
+}
+
+/// Figures that no run has.
+pub(crate) fn absurd() -> Record {
+    let mut record = of_clients(5, Some(f64::MAX));
+    let run = &mut record.runs[0];
+    run.t_min = f64::MAX;
+    run.setup.client_up = Some(f64::MAX);
+    run.setup.client_down = Some(f64::INFINITY);
+    run.simulated = Some(Prediction { p50: f64::NAN, p99: -1.0, last: f64::INFINITY });
+    run.events.push(EventRecord { at: f64::NAN, text: "never".to_owned() });
+    run.events.push(EventRecord { at: -5.0, text: "x".repeat(10_000) });
+    let [first, second, third, fourth, _] = run.phase.clients.as_mut_slice() else { panic!("five clients") };
+    first.finished = Some(f64::INFINITY);
+    second.progress.clear();
+    third.progress = vec![Progress { at: f64::NAN, verified: u64::MAX }, Progress { at: 0.0, verified: u64::MAX }];
+    third.started = 1e9;
+    fourth.duplicate_bytes = 1 << 60;
+    run.phase.nodes[0].samples = vec![Usage { at: f64::NAN, ..Usage::default() }; 3];
+    run.phase.nodes[1].samples =
+        vec![Usage::default(), Usage { at: 1.0, cpu: f64::MAX, memory: u64::MAX, sent: u64::MAX, received: 0 }];
+    record
+}
+
+/// Every name is made to break a page.
+pub(crate) fn hostile_names() -> Record {
+    let evil = "<script>alert(1)</script>|\n| `x` <img src=x onerror=y> \u{1b}[31m & \"'";
+    let mut record = trouble();
+    record.scenario = evil.to_owned();
+    record.about = evil.to_owned();
+    record.definition = format!("name = 1\n```\n{evil}");
+    record.host = Host { kernel: evil.to_owned(), docker: evil.to_owned(), binaries: evil.to_owned(), ..record.host };
+    let run = &mut record.runs[0];
+    run.label = format!("{evil}/../../x");
+    run.setup.artifacts[0].filename = evil.to_owned();
+    run.setup.hostile = vec![evil.to_owned()];
+    run.events.push(EventRecord { at: 3.0, text: evil.to_owned() });
+    run.broken.push(evil.to_owned());
+    for client in &mut run.phase.clients {
+        client.name = evil.to_owned();
+        client.error = Some(evil.to_owned());
+        client.banned = vec![evil.to_owned()];
+        client.by_source.insert(format!("seed {evil}"), 1 << 20);
+    }
+    run.phase.nodes[0].name = evil.to_owned();
+    record
+}
+
+fn record(scenario: &str, run: Run) -> Record {
+    let (kernel, docker, binaries) = ("6.1.0".to_owned(), "27.3.1".to_owned(), "release".to_owned());
+    Record {
+        version: VERSION,
+        scenario: scenario.to_owned(),
+        about: "A release day: many clients at once.".to_owned(),
+        definition: format!("name = \"{scenario}\"\n"),
+        taken_at: 1_795_312_387,
+        host: Host { cores: 8, memory: 32 << 30, kernel, docker, binaries },
+        runs: vec![run],
+    }
+}
+
+fn run(label: &str, clients: u32, seeds: &[f64]) -> Run {
+    let artifact = ArtifactRecord { filename: "image.bin".to_owned(), size: SIZE, kind: "random".to_owned() };
+    let setup = Setup {
+        artifacts: vec![artifact],
+        seed_up: seeds.iter().copied().map(Some).collect(),
+        clients,
+        client_up: Some(UP),
+        client_down: Some(125e6),
+        latency: 0.02,
+        hostile: Vec::new(),
+    };
+    Run { label: label.to_owned(), setup, ..Run::default() }
+}
+
+/// A client that has everything at a time. It is a little slower at first, and not equally fast at all times.
+fn fetched(number: u32, finished: f64) -> ClientRecord {
+    let part = |part: f64| part.powf(1.15) + 0.01 * (part * 40.0 + f64::from(number)).sin() * part * (1.0 - part);
+    let progress = (0..60)
+        .map(|look| f64::from(look) / 60.0)
+        .map(|passed| Progress { at: thousandths(passed * finished), verified: (part(passed) * SIZE as f64) as u64 });
+    ClientRecord {
+        name: format!("client {number}"),
+        finished: Some(thousandths(finished)),
+        is_correct: Some(true),
+        must_finish: true,
+        progress: progress.collect(),
+        ..ClientRecord::default()
+    }
+}
+
+fn nodes(seeds: u32, clients: u32, end: f64) -> Vec<NodeRecord> {
+    let node = |name: String, load, mib| NodeRecord { name, samples: usage(end, load, mib) };
+    let seeds = (0..seeds).map(|seed| node(format!("seed {seed}"), 0.12, 24.0));
+    let clients = (0..clients).map(|client| node(format!("client {client}"), 0.2 + f64::from(client % 7) * 0.02, 30.0));
+    std::iter::once(node("bootstrap".to_owned(), 0.005, 8.0)).chain(seeds).chain(clients).collect()
+}
+
+/// A load in cores, and memory in MiB that is filled after a third of the time.
+fn usage(end: f64, load: f64, mib: f64) -> Vec<Usage> {
+    let sample = |look| {
+        let passed = f64::from(look) / 50.0;
+        let bytes = (passed * SIZE as f64) as u64;
+        let cpu = thousandths(end * load * (passed + 0.02 * (passed * 40.0 + load * 100.0).sin().abs()));
+        let memory = (mib * (0.3 + 0.7 * (passed * 3.0).min(1.0)) * 1048576.0) as u64;
+        Usage { at: thousandths(passed * end), cpu, memory, sent: bytes, received: bytes }
+    };
+    (0..=50).map(sample).collect()
+}
+
+/// Such numbers are the same after they were written and read.
+fn thousandths(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}

@@ -1,0 +1,96 @@
+//! What all clients together verified per second, with what links can carry.
+
+use phase_units::{rate, rate_unit, seconds};
+
+use super::timeline::{beside_http, chart, legend_of_marks};
+use crate::chart::{Axis, COLOURS, Chart, INK, Item, Key, Legend, Row, Stroke, from_zero};
+use crate::lab::record::{Outcome, Run, Setup};
+use crate::lab::series::throughput;
+use crate::points::Point;
+
+const HEIGHT: f64 = 460.0;
+const PHASE: Stroke = Stroke::solid(COLOURS[0], 2);
+const HTTP: Stroke = Stroke::solid(COLOURS[1], 2);
+const UP: Stroke = Stroke::dashed(INK, 2);
+const DOWN: Stroke = Stroke::dashed(COLOURS[3], 2);
+
+/// A curve in bytes per second, how it looks, and what it is.
+type Curve = (Vec<Point>, Stroke, String);
+
+pub(super) fn of(run: &Run) -> (Vec<Row>, Legend) {
+    let curves = curves(run);
+    let most = curves.iter().flat_map(|(points, ..)| points).map(|(_, rate)| *rate);
+    let most = most.filter(|rate| rate.is_finite()).fold(0.0, f64::max);
+    let (name, unit) = rate_unit(most);
+    let row = beside_http(run, HEIGHT, |caption, x, _| {
+        let y = Axis { name: format!("verified by all clients together ({name})"), range: from_zero(most / unit) };
+        let line = |(points, stroke, _): &Curve| {
+            Item::Line(points.iter().map(|(at, rate)| (*at, rate / unit)).collect(), *stroke)
+        };
+        Chart { items: curves.iter().rev().map(line).collect(), ..chart(caption, x, y) }
+    });
+    let entries = curves.iter().map(|(_, stroke, text)| (Key::Line(*stroke), text.clone()));
+    (vec![row], entries.chain(legend_of_marks(run)).collect())
+}
+
+fn curves(run: &Run) -> Vec<Curve> {
+    let measured = |outcome: &Outcome, stroke, name: &str| {
+        let (points, width) = throughput(outcome, run.setup.size());
+        let average = match width {
+            0.0 => "nothing was measured".to_owned(),
+            width => format!("average over each {}", seconds(width)),
+        };
+        (points, stroke, format!("{name} ({average})"))
+    };
+    let limit = |limit: f64, stroke, links: &str| {
+        // From end to end of whatever is shown.
+        let text = format!("what all {links} together can carry: {}", rate(limit));
+        (vec![(0.0, limit), (f64::from(u32::MAX), limit)], stroke, text)
+    };
+    let mut curves = vec![measured(&run.phase, PHASE, "Phase")];
+    curves.extend(run.http.as_ref().map(|http| measured(http, HTTP, "HTTP from one server")));
+    let up = uplinks(&run.setup);
+    // Where downlinks carry less than uplinks, they are the limit.
+    let down = run.setup.client_down.map(|down| down * f64::from(run.setup.clients));
+    let down = down.filter(|down| up.is_none_or(|up| *down < up));
+    curves.extend(up.map(|up| limit(up, UP, "uplinks")));
+    curves.extend(down.map(|down| limit(down, DOWN, "downlinks")));
+    curves
+}
+
+/// What seeds and clients together can send, if all are limited.
+fn uplinks(setup: &Setup) -> Option<f64> {
+    let seeds: Option<Vec<f64>> = setup.seed_up.iter().copied().collect();
+    let clients = if setup.clients == 0 { 0.0 } else { setup.client_up? * f64::from(setup.clients) };
+    Some(seeds?.iter().sum::<f64>() + clients)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::example;
+
+    fn legend(run: &Run) -> String {
+        of(run).1.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn uplinks_are_drawn_only_if_all_are_limited() {
+        let run = &mut example::crowd().runs[0];
+        assert_eq!(uplinks(&run.setup), Some(33.0 * 12.5e6));
+        let texts = legend(run);
+        assert!(texts.contains("what all uplinks together can carry: 3.30 Gbit/s"), "{texts}");
+        assert!(texts.contains("HTTP from one server (average") && !texts.contains("downlinks together"), "{texts}");
+        // All curves are in both charts.
+        assert_eq!(of(run).0[0].charts.iter().map(|(_, chart)| chart.items.len()).collect::<Vec<_>>(), [3, 3]);
+        run.setup.seed_up.push(None);
+        assert_eq!(uplinks(&run.setup), None);
+        assert!(!legend(run).contains("uplinks"));
+    }
+
+    #[test]
+    fn what_one_client_can_receive_is_drawn_where_it_is_less() {
+        let texts = legend(&example::one().runs[0]);
+        assert!(texts.contains("what all downlinks together can carry: 200 Mbit/s"), "{texts}");
+    }
+}

@@ -1,0 +1,155 @@
+//! What was measured, as points of curves.
+
+use super::record::{ClientRecord, NodeRecord, Outcome, Run};
+use crate::points::{Point, steps, thinned};
+
+/// Between how many parts of the time throughput is told apart, at least and at most.
+const PARTS: (f64, f64) = (8.0, 120.0);
+
+/// The share of the clients that are to finish that had everything, as steps up to `end`.
+pub(super) fn completion(outcome: &Outcome, end: f64) -> Vec<Point> {
+    let mut times: Vec<_> = outcome.waited_for().filter_map(|client| client.finished).collect();
+    times.sort_by(f64::total_cmp);
+    steps(&times, outcome.waited_for().count(), end)
+}
+
+/// What a client had verified, in bytes, from when it was let go until it had everything.
+pub(super) fn verified(client: &ClientRecord, size: u64) -> Vec<Point> {
+    let end = client.finished.unwrap_or(f64::INFINITY);
+    let seen = client.progress.iter().filter(|point| point.at > client.started && point.at < end);
+    let mut points = vec![(client.started, 0.0)];
+    points.extend(seen.map(|point| (point.at, point.verified as f64)));
+    points.extend(client.finished.map(|at| (at, size as f64)));
+    points.retain(|(at, _)| at.is_finite());
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    points
+}
+
+/// When all clients have everything, or gave up.
+pub(super) fn end(outcome: &Outcome) -> f64 {
+    let ends = outcome.clients.iter().map(|client| match client.finished {
+        Some(at) => at,
+        None => client.progress.last().map_or(client.started, |point| point.at),
+    });
+    ends.filter(|at| at.is_finite()).fold(0.0, f64::max)
+}
+
+/// When there is nothing more to see of a run beside HTTP: with the bound and what was predicted.
+pub(super) fn end_of_run(run: &Run) -> f64 {
+    let predicted = run.simulated.map_or(0.0, |prediction| prediction.last);
+    let ends = [end(&run.phase), run.t_min, predicted];
+    ends.into_iter().filter(|at| at.is_finite()).fold(0.0, f64::max)
+}
+
+/// Bytes per second that all clients verified together, as an average over each part of the time; and how long a part is.
+pub(super) fn throughput(outcome: &Outcome, size: u64) -> (Vec<Point>, f64) {
+    let end = end(outcome);
+    let clients: Vec<_> = outcome.clients.iter().map(|client| gained(&verified(client, size))).collect();
+    let most = clients.iter().map(Vec::len).max().unwrap_or(0);
+    if end <= 0.0 || most < 2 {
+        return (Vec::new(), 0.0);
+    }
+    // At least as long as the time between two looks at a client: shorter parts would show the looks.
+    let parts = (most as f64 * 0.7).clamp(PARTS.0, PARTS.1).floor();
+    let width = end / parts;
+    let total = |at| clients.iter().map(|client| value(client, at)).sum::<f64>();
+    let (mut points, mut before) = (Vec::new(), total(0.0));
+    for number in 0..parts as u32 {
+        let (starts, ends) = (f64::from(number) * width, f64::from(number + 1) * width);
+        let after = total(if ends < end { ends } else { f64::INFINITY });
+        points.extend([(starts, (after - before) / width), (ends, (after - before) / width)]);
+        before = after;
+    }
+    points.push((end, 0.0));
+    (points, width)
+}
+
+/// A curve that never falls: bytes that a client lost, as by a restart, do not count, for it gets them again.
+fn gained(points: &[Point]) -> Vec<Point> {
+    let (mut sum, mut before) = (0.0, 0.0);
+    let gained = points.iter().map(|(at, bytes)| {
+        sum += (bytes - before).max(0.0);
+        before = *bytes;
+        (*at, sum)
+    });
+    gained.collect()
+}
+
+/// The value of a curve at a time.
+fn value(points: &[Point], time: f64) -> f64 {
+    match points.split_at(points.partition_point(|(at, _)| *at <= time)) {
+        ([], _) => 0.0,
+        ([.., (_, value)], []) => *value,
+        ([.., (from, low)], [(to, high), ..]) => low + (high - low) * (time - from) / (to - from),
+    }
+}
+
+/// Processor time per time, in percent of one core.
+pub(super) fn processor(node: &NodeRecord, most: usize) -> Vec<Point> {
+    let samples = thinned(&node.samples, most);
+    let used = samples.windows(2).filter_map(|pair| {
+        let (took, used) = (pair[1].at - pair[0].at, pair[1].cpu - pair[0].cpu);
+        (took > 0.0).then(|| (pair[1].at, (used / took * 100.0).max(0.0)))
+    });
+    used.filter(|(at, part)| at.is_finite() && part.is_finite()).collect()
+}
+
+/// Resident memory in bytes. Where several samples become one point, the highest is shown.
+pub(super) fn memory(node: &NodeRecord, most: usize) -> Vec<Point> {
+    let together = node.samples.len().div_ceil(most.max(1)).max(1);
+    let points = node.samples.chunks(together).filter_map(|samples| {
+        let peak = samples.iter().max_by_key(|usage| usage.memory)?;
+        Some((peak.at, peak.memory as f64))
+    });
+    points.filter(|(at, _)| at.is_finite()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example;
+    use super::super::record::{Progress, Usage};
+    use super::*;
+
+    #[test]
+    fn only_clients_that_are_to_finish_count_as_complete() {
+        let client = |finished, must_finish| ClientRecord { finished, must_finish, ..ClientRecord::default() };
+        let clients = vec![client(Some(4.0), true), client(Some(1.0), false), client(Some(2.0), true)];
+        let outcome = Outcome { clients, nodes: Vec::new() };
+        assert_eq!(completion(&outcome, 5.0), steps(&[2.0, 4.0], 2, 5.0));
+    }
+
+    #[test]
+    fn throughput_adds_up_to_what_was_fetched() {
+        for record in [example::crowd(), example::trouble()] {
+            let run = &record.runs[0];
+            let (points, width) = throughput(&run.phase, run.setup.size());
+            // Each part has two points, one at its start and one at its end.
+            let sum: f64 = points.chunks_exact(2).map(|part| part[0].1 * width).sum();
+            let each = run.phase.clients.iter().map(|client| {
+                verified(client, run.setup.size()).windows(2).map(|pair| (pair[1].1 - pair[0].1).max(0.0)).sum::<f64>()
+            });
+            let fetched: f64 = each.sum();
+            assert!((sum / fetched - 1.0).abs() < 1e-6, "{sum} of {fetched}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_loses_is_no_throughput_below_zero() {
+        let progress = [(1.0, 60), (2.0, 0)].map(|(at, verified)| Progress { at, verified }).to_vec();
+        let clients = vec![ClientRecord { finished: Some(3.0), progress, ..ClientRecord::default() }];
+        let (points, _) = throughput(&Outcome { clients, nodes: Vec::new() }, 90);
+        assert!(!points.is_empty() && points.iter().all(|(_, rate)| *rate >= 0.0), "{points:?}");
+    }
+
+    #[test]
+    fn processor_time_is_percent_of_one_core() {
+        let usage = |at: f64, cpu: f64, memory| Usage { at, cpu, memory, ..Usage::default() };
+        let samples = vec![usage(0.0, 1.0, 5), usage(0.5, 1.25, 9), usage(0.5, 1.25, 9), usage(1.5, 1.35, 7)];
+        let node = NodeRecord { name: String::new(), samples };
+        let points = processor(&node, 100);
+        assert_eq!(points.len(), 2);
+        assert!((points[0].1 - 50.0).abs() < 1e-9 && (points[1].1 - 10.0).abs() < 1e-9, "{points:?}");
+        // A peak is not lost where several samples become one point.
+        assert!(memory(&node, 1).contains(&(0.5, 9.0)), "{:?}", memory(&node, 1));
+    }
+}

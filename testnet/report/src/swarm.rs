@@ -1,0 +1,23 @@
+//! What simulated swarms showed.
+//!
+//! ```text
+//! Report ──► Run ──► Outcome ──► ScenarioOutcome ──► Document   report.json
+//!                      │               └───────────► plot       <name>.svg
+//!                      └──► RunTable   a line each in a terminal
+//! ```
+
+mod document;
+#[cfg(test)]
+mod example;
+mod outcome;
+mod picture;
+mod report;
+mod table;
+
+pub use document::Document;
+pub use outcome::{Outcome, Run, ScenarioOutcome};
+pub use picture::plot;
+pub use report::{Report, Sample};
+pub use table::RunTable;
+
+pub use crate::points::percentile;
