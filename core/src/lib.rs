@@ -8,6 +8,7 @@
 //! | [`import`], [`store`] | artifacts, blocks and refs on disk or in memory |
 //! | [`publish`] | from files to a release that clients accept |
 //! | [`failure`] | which kind of failure an error is |
+//! | [`token_bucket`] | a cap on a rate, for whatever sends or accepts |
 //!
 //! Nothing here knows a runtime, a socket or a clock: times are passed in, and all I/O is blocking file I/O
 //! behind [`store`].

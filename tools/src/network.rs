@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use phase_cli::{self as cli, Fault, NodeArgs, Signals};
 use phase_client::Client;
+use phase_core::Failure;
 use phase_core::store::{MemStore, Store};
-use phase_core::{DhtKey, Failure};
 use phase_node::{NodeHandle, PeerId, QueryError, QueryReport, RecordsError, Role};
 use serde_json::{Value, json};
 
