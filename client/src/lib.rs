@@ -14,9 +14,11 @@
 //! use std::sync::Arc;
 //!
 //! use phase_client::{Client, FetchOptions, ResolveOptions, Trust};
-//! use phase_core::{Draft, Envelope, FileStore, MemStore, Name, Publisher, ReleaseFile, SigningKey, TrustRoot, TrustedTime};
-//! use phase_node::{NodeConfig, Role};
-//! use phase_provider::{Provider, ProviderConfig};
+//! use phase_core::{MemStore, Name, TrustedTime};
+//! use phase_node::NodeConfig;
+//! # use phase_core::{Draft, Envelope, FileStore, Publisher, ReleaseFile, SigningKey, TrustRoot};
+//! # use phase_node::Node;
+//! # use phase_transfer::{catalog::Catalog, server::{self, Server}};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,11 +32,13 @@
 //! # let signed = Envelope::signed(&root, [&key])?.encode();
 //! # let draft = Draft::new(&name, vec![ReleaseFile::new("kernel".parse()?, "vmlinuz".parse()?, &file)?], now, later);
 //! # Publisher::new(&signed, vec![key])?.publish(&FileStore::open(&seed)?, &draft, now, &mut |_| {})?;
-//! # let node = NodeConfig::in_dht(Role::Server, vec!["/ip4/127.0.0.1/tcp/0".parse()?], Vec::new());
-//! # let provider = Provider::start(ProviderConfig::new(seed, node)).await?;
-//! # let first_peer = provider.addresses().await[0].to_string().parse()?;
-//! // A client of the DHT that knows the address of one node, and keeps what it fetches in memory.
-//! let node = NodeConfig::in_dht(Role::Client, Vec::new(), vec![first_peer]);
+//! # let serving = Node::start(NodeConfig { listen: vec!["/ip4/127.0.0.1/tcp/0".parse()?], ..NodeConfig::default() }).await?;
+//! # let catalog = Arc::new(Catalog::new(Arc::new(FileStore::open(&seed)?)));
+//! # let _server = Server::start(serving.handle(), catalog, server::Config::default());
+//! # let address = serving.handle().listen_addresses().await[0].clone().with_p2p(serving.handle().peer_id()).unwrap();
+//! # let address = address.to_string();
+//! // A client that asks one peer, and keeps what it fetches in memory. `address` is a multiaddr: /ip4/…/tcp/…/p2p/12D3KooW…
+//! let node = NodeConfig { peers: vec![address.parse()?], ..NodeConfig::default() };
 //! let client = Client::start(Arc::new(MemStore::default()), node).await?;
 //!
 //! // From the name to a manifest that the trust root accepts, and from there to the artifacts.
@@ -43,7 +47,6 @@
 //! let report = client.fetch(&release, FetchOptions::default()).finish().await?;
 //! assert_eq!((release.manifest.version, report.peers.len()), (1, 1));
 //! client.stop().await;
-//! # provider.stop().await;
 //! # Ok(())
 //! # }
 //! ```

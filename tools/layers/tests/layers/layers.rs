@@ -19,8 +19,10 @@ pub(crate) const LAYERS: &[Layer] = &[
     library("phase-transfer", &["phase-core", "phase-protocol", "phase-node"]),
     library("phase-client", &["phase-core", "phase-protocol", "phase-node", "phase-transfer"]),
     library("phase-provider", &["phase-core", "phase-protocol", "phase-node", "phase-transfer"]),
-    program("phase-cli", &["phase-core", "phase-node", "phase-transfer", "phase-client"]),
-    // The three binaries. Nothing else uses phase-cli.
+    // How sizes, rates and times are written: for people, so no library of the product needs it.
+    program("phase-units", &[]),
+    program("phase-cli", &["phase-units", "phase-core", "phase-node", "phase-transfer", "phase-client"]),
+    // The three binaries. Beside them only what runs in containers uses phase-cli.
     program("phase-client-bin", &["phase-core", "phase-node", "phase-client", "phase-cli"]),
     program("phase-provider-bin", &["phase-core", "phase-node", "phase-provider", "phase-cli"]),
     program(
@@ -35,14 +37,21 @@ pub(crate) const LAYERS: &[Layer] = &[
             "phase-cli",
         ],
     ),
-    // What tries the others out.
+    // What tries the others out, on one machine.
     program("phase-test-support", &["phase-core"]),
+    program("phase-scenario", &["phase-units"]),
+    program("phase-report", &["phase-units", "phase-scenario"]),
+    Layer {
+        never_pulls: INPUT_AND_OUTPUT,
+        ..program("phase-sim", &["phase-core", "phase-protocol", "phase-scenario", "phase-report"])
+    },
+    program("phase-lab", &["phase-core", "phase-scenario", "phase-report", "phase-sim"]),
     program(
-        "phase-testnet",
-        &["phase-core", "phase-protocol", "phase-node", "phase-transfer", "phase-client", "phase-provider"],
+        "phase-testnet-nodes",
+        &["phase-core", "phase-protocol", "phase-node", "phase-transfer", "phase-cli", "phase-scenario", "phase-lab"],
     ),
     program(
-        "phase-benches",
+        "phase-soak",
         &[
             "phase-core",
             "phase-protocol",
@@ -50,7 +59,22 @@ pub(crate) const LAYERS: &[Layer] = &[
             "phase-transfer",
             "phase-client",
             "phase-provider",
-            "phase-testnet",
+            "phase-report",
+        ],
+    ),
+    program("phase-testnet", &["phase-scenario", "phase-report", "phase-sim", "phase-lab", "phase-soak"]),
+    program(
+        "phase-benches",
+        &[
+            "phase-units",
+            "phase-core",
+            "phase-protocol",
+            "phase-node",
+            "phase-transfer",
+            "phase-client",
+            "phase-provider",
+            "phase-report",
+            "phase-soak",
         ],
     ),
     program("phase-layers", &[]),
