@@ -135,6 +135,7 @@ fn read(path: &Path) -> Result<Record, FolderError> {
 #[cfg(test)]
 mod tests {
     use super::super::example;
+    use super::super::record::Prediction;
     use super::*;
 
     fn files(dir: &Path) -> Vec<String> {
@@ -169,6 +170,21 @@ mod tests {
         // Not assert_eq: it would print whole records.
         let [crowd, one] = scenarios.as_slice() else { panic!("{} scenarios", scenarios.len()) };
         assert!(crowd.record == example::crowd() && one.record == example::one());
+    }
+
+    #[test]
+    fn the_form_of_a_report_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut record = example::one();
+        let run = &mut record.runs[0];
+        run.simulated = Some(Prediction { p50: 1.0, p99: 2.0, last: 3.0 });
+        run.phase.nodes.truncate(1);
+        run.phase.nodes[0].samples.truncate(2);
+        run.phase.clients[0].progress.truncate(2);
+        write(dir.path(), &record).unwrap();
+        let written = fs::read_to_string(dir.path().join(REPORT)).unwrap();
+        assert_eq!(written + "\n", include_str!("report.json"));
+        assert_eq!(read(&dir.path().join(REPORT)).unwrap(), record);
     }
 
     #[test]

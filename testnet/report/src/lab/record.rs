@@ -293,23 +293,3 @@ impl NodeRecord {
         self.samples.iter().map(|usage| usage.memory).max().unwrap_or(0)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::super::example;
-    use super::*;
-
-    #[test]
-    fn the_form_of_a_record_is_kept() {
-        let mut record = example::one();
-        let run = &mut record.runs[0];
-        run.simulated = Some(Prediction { p50: 1.0, p99: 2.0, last: 3.0 });
-        run.phase.nodes.truncate(1);
-        run.phase.nodes[0].samples.truncate(2);
-        run.phase.clients[0].progress.truncate(2);
-        let json = serde_json::to_string_pretty(&record).unwrap();
-        assert_eq!(json + "\n", include_str!("record.json"));
-        let read: Record = serde_json::from_str(include_str!("record.json")).unwrap();
-        assert_eq!(read, record);
-    }
-}
