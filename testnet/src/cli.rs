@@ -2,11 +2,9 @@
 
 use std::io::{self, Write as _};
 
-#[cfg(feature = "dht")]
 pub(crate) mod dht;
 pub(crate) mod docker;
 pub(crate) mod sim;
-#[cfg(feature = "soak")]
 pub(crate) mod soak;
 
 /// Shows what is going on to whoever looks on, in one line.

@@ -22,9 +22,7 @@ enum Command {
     #[command(hide = true)]
     Reap(cli::docker::down::Reap),
     Sim(cli::sim::Sim),
-    #[cfg(feature = "dht")]
     Dht(cli::dht::Dht),
-    #[cfg(feature = "soak")]
     Soak(cli::soak::Soak),
 }
 
@@ -36,9 +34,7 @@ fn main() -> ExitCode {
         Command::Report(report) => report.run(),
         Command::Reap(reap) => reap.run(),
         Command::Sim(sim) => sim.run(),
-        #[cfg(feature = "dht")]
         Command::Dht(dht) => dht.run(),
-        #[cfg(feature = "soak")]
         Command::Soak(soak) => soak.run(),
     }
 }

@@ -17,7 +17,7 @@ use phase_core::trust::{TrustRoot, TrustedTime};
 use phase_node::{Multiaddr, NodeConfig, Role};
 use phase_provider::{Provider, ProviderConfig};
 use phase_report::table::Table;
-use phase_testnet::dht::{Network, NetworkConfig};
+use phase_soak::dht::{Network, NetworkConfig};
 use serde_json::json;
 use tokio::time::Instant;
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use phase_testnet::dht::{Figures, Measurement, NetworkConfig, measure, resident_bytes};
+use phase_soak::dht::{Figures, Measurement, NetworkConfig, measure, resident_bytes};
 
 use super::show;
 

@@ -11,8 +11,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use phase_lab::Console;
 use phase_scenario::{Engine, ScenarioFile};
-use phase_testnet::docker::Console;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Everything held.

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use phase_report::swarm::{Document, Outcome, RunTable, ScenarioOutcome, plot};
-use phase_testnet::sim::{Checks, judge};
+use phase_sim::{Checks, judge};
 
 use options::SwarmOptions;
 use plan::Plan;

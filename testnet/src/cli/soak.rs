@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use phase_testnet::soak::{Config, News, QuietPoint, run};
+use phase_soak::soak::{Config, News, QuietPoint, run};
 
 use super::show;
 

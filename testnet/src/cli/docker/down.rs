@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use phase_testnet::docker::{reap, take_down};
+use phase_lab::{reap, take_down};
 
 use super::{Failure, HELD, end};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use phase_testnet::docker::pages::{self, INDEX};
+use phase_report::lab::{self as pages, INDEX};
 
 use super::{BROKEN, Failure, HELD, UNUSABLE, end};
 

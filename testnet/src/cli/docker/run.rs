@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use phase_lab::{Console, ExperimentError, Options, run};
+use phase_report::lab::record::Record;
+use phase_report::lab::{self as pages, INDEX};
 use phase_scenario::ScenarioFile;
-use phase_testnet::docker::pages::{self, INDEX};
-use phase_testnet::docker::record::Record;
-use phase_testnet::docker::{Console, ExperimentError, Options, run};
 
 use super::{BROKEN, EXIT_CODES, Failure, HELD, INTERRUPTED, console, end, now, programs, read_scenarios};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use phase_testnet::docker::{Options, up};
+use phase_lab::{Options, up};
 
 use super::{EXIT_CODES, Failure, HELD, UNUSABLE, console, end, now, programs, read_scenarios};
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use phase_report::swarm::Run;
 use phase_scenario::{Scenario, Variant};
-use phase_testnet::sim::{Checks, Progress, run_with};
+use phase_sim::{Checks, Progress, run_with};
 
 use crate::cli::show;
 

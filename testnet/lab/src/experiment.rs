@@ -1,0 +1,271 @@
+//! All runs of a scenario file, and what came of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use phase_report::lab::record::{Host, Prediction, Record, Run, Setup, VERSION};
+use phase_scenario::{Case, Change, Clients, Rate, Scenario, ScenarioFile, Variant};
+use phase_sim::{self as sim, Checks};
+
+use crate::console::{Console, Interrupted};
+use crate::engine::{CommandError, Engine, command};
+use crate::lab::{Lab, LabError};
+use crate::promises;
+use crate::release::{Release, ReleaseError};
+use crate::stage::{Stage, StageError, Way};
+
+/// HTTP is given up after so many times as long as Phase took, or so many seconds if that is more.
+const HTTP_PATIENCE: f64 = 4.0;
+const LEAST_HTTP_PATIENCE: f64 = 60.0;
+
+/// What is run beside what a scenario asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The folder with the programs for the image, as `testnet/docker/build-binaries` leaves them.
+    pub binaries: PathBuf,
+    /// Where stores are kept while it runs. Default: in memory, if there is `/dev/shm`.
+    pub dir: Option<PathBuf>,
+    /// Without HTTP, whatever the scenario says.
+    pub without_http: bool,
+}
+
+/// An experiment that did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum ExperimentError {
+    /// Something that it needs is not there.
+    #[error("{0}")]
+    Needs(String),
+    /// Docker.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The lab.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// What is published.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// A distribution.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// Somebody wants it to end.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
+}
+
+impl ExperimentError {
+    /// Whether it was ended by a signal.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Interrupted(_) | Self::Stage(StageError::Interrupted(_)))
+    }
+}
+
+/// Runs every case of a file. `now` is in Unix seconds.
+///
+/// # Errors
+/// If something of it cannot be set up or followed, or a signal ends it. Whatever happens, nothing of it stays.
+pub fn run(file: &ScenarioFile, options: &Options, now: u64, console: &Console) -> Result<Record, ExperimentError> {
+    check_means(file)?;
+    let mut runs = Vec::new();
+    let lab = Lab::open(&options.binaries, options.dir.as_deref(), false)?;
+    let done = file.cases.iter().try_for_each(|Case { label, scenario }| {
+        let experiment = Experiment { lab: &lab, label, scenario, options, now, console };
+        runs.push(experiment.run()?);
+        Ok::<_, ExperimentError>(())
+    });
+    let binaries = lab.binaries.clone();
+    console.show(&format!("{}: removing containers, network and image", file.name));
+    let closed = lab.close();
+    console.show("");
+    done?;
+    closed?;
+    Ok(Record {
+        version: VERSION,
+        scenario: file.name.clone(),
+        about: file.about.clone(),
+        definition: file.text.clone(),
+        taken_at: now,
+        host: host(binaries)?,
+        runs,
+    })
+}
+
+/// Starts everything of a file's first case but its clients, and leaves it there. Returns how to use it.
+///
+/// # Errors
+/// As [`run`].
+pub fn up(file: &ScenarioFile, options: &Options, now: u64, console: &Console) -> Result<String, ExperimentError> {
+    check_means(file)?;
+    let scenario = &file.cases.first().expect("a file has at least one case").scenario;
+    // Nobody fetches until somebody says so.
+    let clients = Clients { count: 0, ..scenario.clients.clone() };
+    let scenario = Scenario { clients, events: Vec::new(), ..scenario.clone() };
+    let lab = Lab::open(&options.binaries, options.dir.as_deref(), true)?;
+    match bring_up(&lab, &scenario, now, console) {
+        Ok(text) => Ok(text),
+        Err(error) => {
+            // What is wrong with removing it is told by the next to try.
+            let _ = lab.close();
+            Err(error)
+        }
+    }
+}
+
+fn bring_up(lab: &Lab, scenario: &Scenario, now: u64, console: &Console) -> Result<String, ExperimentError> {
+    let release = Release::publish(&lab.folder.join("release"), &scenario.artifacts, scenario.rng_seed, now)?;
+    let mut stage = Stage::new(lab, scenario, &release, Way::Phase, "up".to_owned())?;
+    stage.set_up(console)?;
+    console.show("");
+    Ok(stage.how_to_use())
+}
+
+/// Whether this machine has what a scenario needs. Better told at once than in the middle.
+fn check_means(file: &ScenarioFile) -> Result<(), ExperimentError> {
+    Engine::version()?;
+    let all = || file.cases.iter().map(|case| &case.scenario);
+    let is_limited = |scenario: &Scenario| scenario.nodes().any(|node| scenario.rates(node) != (None, None));
+    let is_cut = |scenario: &Scenario| scenario.events.iter().any(|event| event.change == Change::Partition);
+    let limited = all().any(is_limited);
+    let cut = all().any(is_cut);
+    if (limited || cut) && !rustix::process::geteuid().is_root() {
+        let why = "limits and cuts the links of containers, for which it has to enter their network: run it as root";
+        return Err(ExperimentError::Needs(format!("{} {why}", file.path.display())));
+    }
+    if limited {
+        command("nsenter", &["--version"])?;
+        command("tc", &["-Version"])?;
+    }
+    if cut {
+        command("nft", &["--version"])?;
+    }
+    Ok(())
+}
+
+/// One case.
+struct Experiment<'a> {
+    lab: &'a Lab,
+    label: &'a str,
+    scenario: &'a Scenario,
+    options: &'a Options,
+    now: u64,
+    console: &'a Console,
+}
+
+impl Experiment<'_> {
+    fn run(&self) -> Result<Run, ExperimentError> {
+        let folder = self.lab.folder.join("release");
+        self.console.show(&format!("{}: publishing", self.label));
+        let release = Release::publish(&folder, &self.scenario.artifacts, self.scenario.rng_seed, self.now)?;
+        let mut phase = self.stage(&release, self.scenario, Way::Phase, "phase", None)?;
+        let calm = self.scenario.variant(Variant::Undisturbed);
+        let mut undisturbed = None;
+        if self.scenario.is_disturbed() {
+            let result = self.stage(&release, &calm, Way::Phase, "undisturbed", None)?;
+            phase.broken.extend(result.broken.into_iter().map(|sentence| format!("undisturbed: {sentence}")));
+            undisturbed = Some(result.outcome);
+        }
+        let mut http = None;
+        if self.scenario.http && !self.options.without_http {
+            let one_server = Scenario { seeds: calm.seeds[..1].to_vec(), ..calm };
+            // Who has waited so many times as long knows enough: a crowd at one server would take an hour.
+            let patience = phase.outcome.percentile(1.0).map(|last| (HTTP_PATIENCE * last).max(LEAST_HTTP_PATIENCE));
+            http = Some(self.stage(&release, &one_server, Way::Http, "http", patience)?.outcome);
+        }
+        fs::remove_dir_all(&folder).map_err(|source| ReleaseError::File { path: folder, source })?;
+        self.console.show(&format!("{}: simulating the same", self.label));
+        let simulated = predict(self.scenario);
+        let artifacts = release.artifacts.iter().map(|artifact| artifact.record.clone()).collect();
+        let mut run = Run {
+            label: self.label.to_owned(),
+            setup: self.setup(artifacts),
+            t_min: self.scenario.t_min(),
+            events: phase.events,
+            phase: phase.outcome,
+            undisturbed,
+            http,
+            simulated,
+            broken: phase.broken,
+        };
+        run.broken.extend(promises::broken(&self.scenario.hold, &run));
+        Ok(run)
+    }
+
+    fn stage(
+        &self,
+        release: &Release,
+        scenario: &Scenario,
+        way: Way,
+        name: &str,
+        patience: Option<f64>,
+    ) -> Result<crate::stage::Staged, ExperimentError> {
+        let name = format!("{}-{name}", self.label);
+        let mut stage = Stage::new(self.lab, scenario, release, way, name)?;
+        stage.set_up(self.console)?;
+        let patience = patience.unwrap_or_else(|| stage.patience());
+        Ok(stage.follow(patience, self.console)?)
+    }
+
+    fn setup(&self, artifacts: Vec<phase_report::lab::record::ArtifactRecord>) -> Setup {
+        let scenario = self.scenario;
+        let limit = |rate: Option<Rate>| rate.map(|rate| rate.0);
+        Setup {
+            artifacts,
+            seed_up: scenario.seeds.iter().copied().map(limit).collect(),
+            clients: scenario.clients.count,
+            client_up: limit(scenario.clients.up),
+            client_down: limit(scenario.clients.down),
+            latency: scenario.network.latency.as_secs_f64(),
+            hostile: scenario.hostile.iter().map(|harm| harm.to_string()).collect(),
+        }
+    }
+}
+
+/// What the simulator says of a scenario. `None` if it cannot run it, or a client does not finish there.
+fn predict(scenario: &Scenario) -> Option<Prediction> {
+    let report = sim::run(&scenario.as_in_containers()?, Checks::Off).ok()?;
+    Some(Prediction { p50: report.p50?, p99: report.p99?, last: report.last? })
+}
+
+fn host(binaries: String) -> Result<Host, ExperimentError> {
+    let read = |path: &str| fs::read_to_string(Path::new(path)).unwrap_or_default();
+    let memory = read("/proc/meminfo");
+    let kib =
+        memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(Host {
+        cores: std::thread::available_parallelism().map_or(0, |cores| cores.get() as u32),
+        memory: kib.unwrap_or(0) * 1024,
+        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        docker: Engine::version()?,
+        binaries,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use phase_scenario::{Artifact, Event, Kind, NodeName, Size, When};
+
+    use super::*;
+
+    fn limited() -> Scenario {
+        Scenario {
+            artifacts: vec![Artifact { size: Size(2 << 20), kind: Kind::Noise }; 2],
+            seeds: vec![Some(Rate(1e6)), Some(Rate(2e6))],
+            clients: Clients { count: 3, up: Some(Rate(3e6)), down: Some(Rate(4e6)), ..Clients::default() },
+            ..Scenario::default()
+        }
+    }
+
+    #[test]
+    fn a_prediction_is_in_order_and_always_the_same() {
+        let prediction = predict(&limited()).unwrap();
+        let Prediction { p50, p99, last } = prediction;
+        assert!(limited().t_min() <= p50 && p50 <= p99 && p99 <= last, "{prediction:?}");
+        assert_eq!(predict(&limited()), Some(prediction));
+    }
+
+    #[test]
+    fn the_simulator_is_not_asked_what_it_lacks() {
+        let restart = Event { nodes: vec![NodeName::Seed(0)], when: When::Progress(0.5), change: Change::Restart };
+        assert_eq!(predict(&Scenario { events: vec![restart], ..limited() }), None);
+        assert_eq!(predict(&Scenario { seeds: vec![Some(Rate(1e6)), None], ..limited() }), None);
+    }
+}

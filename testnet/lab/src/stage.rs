@@ -1,0 +1,12 @@
+//! One distribution from its start to its end: by Phase, or over plain HTTP.
+
+mod changes;
+mod client;
+mod course;
+mod judge;
+mod programs;
+mod state;
+
+pub(crate) use course::Staged;
+pub use state::StageError;
+pub(crate) use state::{Stage, Way};

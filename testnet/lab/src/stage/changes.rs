@@ -1,0 +1,132 @@
+//! What happens to nodes.
+
+use phase_report::lab::record::EventRecord;
+use phase_scenario::{Afterwards, Change, Event, Harm, NodeName};
+
+use super::state::{Stage, StageError};
+use crate::{engine, node};
+
+impl Stage<'_> {
+    /// Makes an event come true, and notes when.
+    pub(super) fn apply(&mut self, event: &Event) -> Result<(), StageError> {
+        for name in &event.nodes {
+            let position = self.position(*name);
+            let text = format!("{}: {}", self.nodes[position].label, event.change);
+            self.events.push(EventRecord { at: self.seconds(), text });
+            self.change(position, event)?;
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, position: usize, event: &Event) -> Result<(), StageError> {
+        if needs_process(event.change) && self.nodes[position].has_ended() {
+            let label = &self.nodes[position].label;
+            self.missed.push(format!("{label} had ended by itself before it was {}: it proves nothing", event.change));
+            return Ok(());
+        }
+        match event.change {
+            Change::Start => self.start(position)?,
+            Change::Kill => self.end(position, &["kill"])?,
+            Change::Stop => self.end(position, &["stop"])?,
+            Change::Restart => {
+                self.end(position, &["stop"])?;
+                self.start(position)?;
+            }
+            Change::Pause => self.on(position, &["pause"])?,
+            Change::Resume => self.on(position, &["unpause"])?,
+            Change::Partition => self.partition(&event.nodes)?,
+            Change::Heal => self.nodes.iter().filter_map(|node| node.link()).for_each(|link| link.heal()),
+            Change::Corrupt => self.release.damage(&self.nodes[position].store())?,
+            Change::Lie => {
+                let program = self.hostile(Harm::Lie);
+                self.become_another(position, program)?;
+            }
+            Change::Slow(part) => self.nodes[position].limit_up(part)?,
+        }
+        Ok(())
+    }
+
+    /// For the first time, by opening its gate, or again.
+    fn start(&mut self, position: usize) -> Result<(), StageError> {
+        let (name, at) = (self.nodes[position].name, self.seconds());
+        if let Some(gate) = self.gate(name)
+            && !self.shared.join(&gate).exists()
+        {
+            self.open_gate(&gate)?;
+        } else {
+            node::start(self.lab, &mut [&mut self.nodes[position]])?;
+        }
+        if let NodeName::Client(number) = name {
+            self.clients[number as usize].begin(at);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, position: usize, verb: &[&str]) -> Result<(), StageError> {
+        let at = self.seconds();
+        if let NodeName::Client(number) = self.nodes[position].name {
+            self.clients[number as usize].interrupt();
+        }
+        Ok(self.nodes[position].end(verb, at)?)
+    }
+
+    fn on(&self, position: usize, verb: &[&str]) -> Result<(), StageError> {
+        Ok(engine::on_containers(verb, &[self.nodes[position].container().to_owned()])?)
+    }
+
+    /// Cuts these nodes off from all others: neither side hears the other.
+    fn partition(&self, names: &[NodeName]) -> Result<(), StageError> {
+        let (inside, outside): (Vec<_>, Vec<_>) = self.nodes.iter().partition(|node| names.contains(&node.name));
+        for (side, other) in [(&inside, &outside), (&outside, &inside)] {
+            let addresses: Vec<_> = other.iter().map(|node| node.address).collect();
+            for link in side.iter().filter_map(|node| node.link()) {
+                link.drop_from(&addresses)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A node goes away at once, and another program takes over its address, its store and its key.
+    fn become_another(&mut self, position: usize, program: Vec<String>) -> Result<(), StageError> {
+        let at = self.seconds();
+        let node = &mut self.nodes[position];
+        node.end(&["rm", "--force", "--volumes"], at)?;
+        node.create(self.lab, &self.shared, None, program)?;
+        Ok(node::start(self.lab, &mut [node])?)
+    }
+
+    /// Clients that have just finished become providers, if that is what the scenario wants.
+    pub(super) fn after_finish(&mut self) -> Result<(), StageError> {
+        if self.scenario.clients.afterwards != Afterwards::Provide {
+            return Ok(());
+        }
+        for number in 0..self.clients.len() {
+            if self.clients[number].becomes_provider() {
+                let position = self.position(NodeName::Client(number as u32));
+                let text = format!("{}: provides from now on", self.nodes[position].label);
+                self.events.push(EventRecord { at: self.seconds(), text });
+                let (at, program) = (self.seconds(), self.provider());
+                let node = &mut self.nodes[position];
+                // It has told everything: as a machine that boots, it ends in good order.
+                node.end(&["stop"], at)?;
+                engine::on_containers(&["rm"], &[node.container().to_owned()])?;
+                node.create(self.lab, &self.shared, None, program)?;
+                node::start(self.lab, &mut [node])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn position(&self, name: NodeName) -> usize {
+        self.nodes.iter().position(|node| node.name == name).expect("scenarios name nodes that there are")
+    }
+}
+
+/// Whether a change can only happen to a node whose process is there.
+fn needs_process(change: Change) -> bool {
+    use Change::{Corrupt, Heal, Kill, Lie, Partition, Pause, Restart, Resume, Slow, Start, Stop};
+    match change {
+        Kill | Stop | Pause | Resume | Partition | Slow(_) => true,
+        Start | Restart | Heal | Corrupt | Lie => false,
+    }
+}

@@ -1,0 +1,120 @@
+//! What runs in each container.
+
+use std::fs;
+
+use phase_scenario::{Afterwards, Harm, NodeName};
+
+use super::state::{Stage, StageError, Way, failed};
+use crate::engine::LABEL;
+use crate::node::{OWN, PORT, SHARED};
+
+/// The gate of all who begin together.
+pub(super) const EVERYBODY: &str = "go";
+/// Longer than anything lasts.
+const FOR_EVER: &str = "24h";
+
+impl Stage<'_> {
+    /// Makes the containers of nodes.
+    pub(super) fn create(&self, names: &[NodeName]) -> Result<(), StageError> {
+        for node in self.nodes.iter().filter(|node| names.contains(&node.name)) {
+            let gate = self.gate(node.name);
+            node.create(self.lab, &self.shared, gate.as_deref(), self.program(node.name))?;
+        }
+        Ok(())
+    }
+
+    /// Lets whoever waits for it go.
+    pub(super) fn open_gate(&self, gate: &str) -> Result<(), StageError> {
+        let path = self.shared.join(gate);
+        fs::write(&path, "").map_err(failed(&path))
+    }
+
+    /// What a node waits for before it begins.
+    pub(super) fn gate(&self, node: NodeName) -> Option<String> {
+        match node {
+            _ if self.starts_later(node) => Some(format!("{EVERYBODY}-{}", node.to_string().replace(' ', "-"))),
+            NodeName::Client(_) => Some(EVERYBODY.to_owned()),
+            _ => None,
+        }
+    }
+
+    fn program(&self, node: NodeName) -> Vec<String> {
+        match (self.way, node) {
+            (Way::Http, NodeName::Client(_)) => self.http_client(),
+            (Way::Http, _) => words(&["/bin/phase-testnet-node", "http-serve", "--root", &format!("{OWN}/files")]),
+            (Way::Phase, NodeName::Client(_)) => self.client(),
+            (Way::Phase, NodeName::Hostile(number)) => {
+                self.hostile(self.scenario.hostile.iter().nth(number as usize).expect("it has a number"))
+            }
+            (Way::Phase, _) => self.provider(),
+        }
+    }
+
+    fn client(&self) -> Vec<String> {
+        let mut command = words(&["/bin/phase-client", "fetch"]);
+        command.push(self.release.name.to_string());
+        command.extend(words(&["--root", &format!("{SHARED}/root.cbor"), "--store", &format!("{OWN}/store")]));
+        command.extend(words(&["--listen", &listen(), "--events"]));
+        if self.scenario.clients.afterwards != Afterwards::Leave {
+            command.extend(words(&["--linger", FOR_EVER]));
+        }
+        command.extend(self.first_peers(&self.scenario.clients.first_peers));
+        command
+    }
+
+    pub(super) fn provider(&self) -> Vec<String> {
+        let mut command = words(&["/bin/phase-provider", "serve", "--json", "--listen", &listen()]);
+        command.extend(words(&["--store", &format!("{OWN}/store"), "--http", "0.0.0.0:9464"]));
+        command.extend(self.first_peers(&[NodeName::Bootstrap]));
+        command
+    }
+
+    pub(super) fn hostile(&self, harm: Harm) -> Vec<String> {
+        let mut command = words(&["/bin/phase-hostile", "--harm", &harm.to_string(), "--listen", &listen()]);
+        command.extend(words(&["--store", &format!("{OWN}/store")]));
+        command.extend(self.first_peers(&[NodeName::Bootstrap]));
+        command
+    }
+
+    fn http_client(&self) -> Vec<String> {
+        let mut command = words(&["/bin/phase-testnet-node", "http-fetch", "--output", OWN]);
+        let server = self.nodes[0].address;
+        let names = self.release.artifacts.iter().map(|artifact| &artifact.record.filename);
+        command.extend(names.map(|name| format!("http://{server}/{name}")));
+        command
+    }
+
+    /// Where nodes are, and how a client is started beside them.
+    pub(crate) fn how_to_use(&self) -> String {
+        let mut lines = Vec::new();
+        for node in &self.nodes {
+            let address = node.multiaddr().unwrap_or_default();
+            lines.push(format!("{:<12}{address}", node.label));
+            if !matches!(node.name, NodeName::Hostile(_)) {
+                lines.push(format!("{:<12}http://{}:9464/metrics", "", node.address));
+            }
+        }
+        let (lab, shared) = (self.lab, self.shared.display());
+        let peers = self.first_peers(&[NodeName::Bootstrap]).join(" ");
+        lines.push(format!(
+            "\na client:\n  docker run --rm --network {} --label {LABEL}={} --volume {shared}:{SHARED}:ro {} /bin/phase-client \
+             fetch {} --root {SHARED}/root.cbor --ephemeral {peers}\nphase-testnet down removes everything",
+            lab.network, lab.engine.id, lab.image, self.release.name
+        ));
+        lines.join("\n")
+    }
+
+    /// The options that name first peers; nobody for the first of all.
+    fn first_peers(&self, names: &[NodeName]) -> Vec<String> {
+        let known = self.nodes.iter().filter(|node| names.contains(&node.name));
+        known.filter_map(|node| node.multiaddr()).flat_map(|address| ["--bootstrap".to_owned(), address]).collect()
+    }
+}
+
+fn listen() -> String {
+    format!("/ip4/0.0.0.0/tcp/{PORT}")
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}

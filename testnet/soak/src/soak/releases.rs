@@ -1,0 +1,106 @@
+//! What is published: releases of files that look random, and what their bytes hash to.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use phase_client::Trust;
+use phase_core::{
+    ArtifactIndex, ChunkerParams, Cid, Digest, FileStore, HashAlgorithm, ImportOptions, Name, SigningKey, Store,
+    TrustedTime,
+};
+
+use super::error::SoakError;
+use crate::publisher::{Publisher, entry};
+
+/// When everything is signed and used, and when it expires: Unix seconds. Nothing here needs the clock.
+const NOW: u64 = 1;
+const EXPIRES: u64 = 2;
+/// Small chunks, so that a release has many messages.
+const SMALL_CHUNKS: ChunkerParams = match ChunkerParams::new(2 << 10, 8 << 10, 32 << 10) {
+    Ok(params) => params,
+    Err(_) => unreachable!(),
+};
+/// The sizes of the files of each release, in KiB: many small ones, a few, and one that takes a while.
+const FILES_KIB: [&[usize]; 3] = [&[0, 1, 3, 8, 17, 33, 64, 90, 128, 200], &[700, 1300, 2100], &[12 << 10]];
+
+/// All that is published, and who may sign it.
+pub(super) struct Releases {
+    pub(super) trust: Trust,
+    pub(super) all: Vec<Published>,
+    key: SigningKey,
+    files: Vec<Vec<Vec<u8>>>,
+}
+
+/// A release.
+pub(super) struct Published {
+    pub(super) name: Name,
+    pub(super) artifacts: Vec<Content>,
+}
+
+/// An artifact and the hash of the bytes it was made of.
+pub(super) struct Content {
+    pub(super) cid: Cid,
+    pub(super) index: Arc<ArtifactIndex>,
+    sha256: Digest,
+}
+
+impl Content {
+    /// Whether these are the bytes that were published.
+    pub(super) fn is(&self, bytes: &[u8]) -> bool {
+        HashAlgorithm::Sha2_256.digest(bytes) == self.sha256
+    }
+}
+
+impl Releases {
+    /// Makes up the files and publishes them into a first store.
+    pub(super) fn publish_first(seed: u64, store: &Path) -> Result<Self, SoakError> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut bytes = |kib: &usize| (0..kib << 10).map(|_| random.u8(..)).collect::<Vec<_>>();
+        let files = FILES_KIB.iter().map(|sizes| sizes.iter().map(&mut bytes).collect()).collect();
+        let key = SigningKey::from_secret_bytes(&[7; 32]);
+        let names: Vec<Name> =
+            (0..FILES_KIB.len()).map(|n| format!("soak/r{n}").parse().expect("letters and digits")).collect();
+        let trust = Trust { root: publisher(&key, &names[0]).root(), time: TrustedTime(NOW) };
+        let mut releases = Self { trust, all: Vec::new(), key, files };
+        for (number, name) in names.into_iter().enumerate() {
+            let artifacts = releases.put(store, number, &name)?;
+            releases.all.push(Published { name, artifacts });
+        }
+        Ok(releases)
+    }
+
+    /// Publishes the same into a further store.
+    pub(super) fn publish(&self, store: &Path) -> Result<(), SoakError> {
+        for (number, published) in self.all.iter().enumerate() {
+            self.put(store, number, &published.name)?;
+        }
+        Ok(())
+    }
+
+    /// The release that takes longest.
+    pub(super) fn largest(&self) -> &Content {
+        let all = self.all.iter().flat_map(|release| &release.artifacts);
+        all.max_by_key(|content| content.index.size()).expect("there are releases")
+    }
+
+    fn put(&self, store: &Path, number: usize, name: &Name) -> Result<Vec<Content>, SoakError> {
+        let source = store.with_extension("source");
+        let store = FileStore::open(store)?;
+        let (mut entries, mut contents) = (Vec::new(), Vec::new());
+        for (position, bytes) in self.files[number].iter().enumerate() {
+            std::fs::write(&source, bytes).map_err(SoakError::Folder)?;
+            let chunker = if number == 1 { SMALL_CHUNKS } else { ChunkerParams::default() };
+            let artifact = store.import(&source, &ImportOptions { chunker, ..Default::default() }, &mut |_| {})?;
+            entries.push(entry(position.to_string().parse().expect("digits"), artifact.as_ref()));
+            let sha256 = HashAlgorithm::Sha2_256.digest(bytes);
+            contents.push(Content { cid: artifact.cid(), index: artifact.index().clone(), sha256 });
+        }
+        std::fs::remove_file(&source).map_err(SoakError::Folder)?;
+        publisher(&self.key, name).publish(&store, entries)?;
+        Ok(contents)
+    }
+}
+
+fn publisher(key: &SigningKey, name: &Name) -> Publisher {
+    Publisher { key: key.clone(), name: name.clone(), issued_at: NOW, expires_at: EXPIRES }
+}
