@@ -40,7 +40,7 @@ bench:
 
 # Every swarm scenario in virtual time; figures and pictures in target/sim.
 sim *ARGS:
-    cargo run --release -p phase-testnet --no-default-features -- sim testnet/scenarios/sim/*.toml --out target/sim {{ARGS}}
+    cargo run --release -p phase-testnet -- sim testnet/scenarios/sim/*.toml --out target/sim {{ARGS}}
 
 # Real nodes in containers: `just testnet smoke`. Needs Docker and root.
 testnet *ARGS:
@@ -68,9 +68,9 @@ compare *ARGS: _release-binaries
 compare-small-files *ARGS: _release-binaries
     benches/compare/small-files {{ARGS}}
 
-# Several providers behind limited links, and faults near the end. Needs Linux and root.
-compare-shaped *ARGS: _release-binaries
-    benches/compare/shaped {{ARGS}}
+# Several providers behind limited links, and faults near the end, in containers. Needs Docker and root.
+compare-shaped *ARGS:
+    cargo run --release -p phase-testnet -- run throughput unequal-providers late-loss late-slow late-stall {{ARGS}}
 
 # What the comparisons run.
 _release-binaries:

@@ -24,14 +24,6 @@ def write_noise(path: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-def sha256(path: Path) -> str:
-    digest, buffer = hashlib.sha256(), bytearray(PIECE)
-    with open(path, "rb", buffering=0) as file:
-        while read := file.readinto(buffer):
-            digest.update(memoryview(buffer)[:read])
-    return digest.hexdigest()
-
-
 def require_equal(who: str, result: Path, original: Path) -> None:
     """An error unless a result is the original, byte for byte."""
     if not result.is_file():

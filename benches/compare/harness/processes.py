@@ -56,7 +56,7 @@ def peak_floor() -> int:
 class Process:
     """A running program. Its output goes into files, so that it never waits for a reader."""
 
-    def __init__(self, workspace: Workspace, command: list, cwd: Path, extra: dict):
+    def __init__(self, workspace: Workspace, command: list, cwd: Path):
         self.name = Path(command[0]).name
         self._workspace = workspace
         outputs = [workspace.new_path(f"{self.name}.{stream}") for stream in ("out", "err")]
@@ -66,7 +66,7 @@ class Process:
             self._popen = subprocess.Popen(
                 [str(word) for word in command],
                 cwd=cwd,
-                env={**workspace.environment, **extra},
+                env=workspace.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -104,14 +104,13 @@ class Process:
         if self.code != 0:
             raise BenchError(f"{self.name} ended with {self.code}{self.quote()}")
 
-    def line(self, prefix: str, stderr: bool = False) -> str:
+    def line(self, prefix: str) -> str:
         """Waits until it prints a line with this beginning; returns the rest of the line."""
-        path = self.stderr_path if stderr else self.stdout_path
         deadline = time.monotonic() + READY_TIMEOUT
         while True:
             ended = self.poll()
             # Without its last part, which may be half a line.
-            for line in path.read_text(errors="replace").split("\n")[:-1]:
+            for line in self.stdout_path.read_text(errors="replace").split("\n")[:-1]:
                 if line.startswith(prefix):
                     return line[len(prefix) :].strip()
             if ended or time.monotonic() > deadline:
@@ -128,8 +127,6 @@ class Process:
         """Asks it to end, and insists if it does not. How it ends does not matter."""
         deadline = time.monotonic() + END_TIMEOUT
         self.signal(number)
-        # One that was stopped reads no signal.
-        self.signal(signal.SIGCONT)
         while (usage := self.poll()) is None:
             if time.monotonic() > deadline:
                 self.kill()
@@ -195,16 +192,16 @@ class Workspace:
             process.end()
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def start(self, command: list, cwd: Path | None = None, **extra: str) -> Process:
-        """Starts a program; `extra` are environment variables."""
+    def start(self, command: list, cwd: Path | None = None) -> Process:
+        """Starts a program."""
         with signals.deferred():
-            process = Process(self, command, cwd or self.path, extra)
+            process = Process(self, command, cwd or self.path)
             self._running.append(process)
         return process
 
-    def run(self, command: list, cwd: Path | None = None, **extra: str) -> Process:
+    def run(self, command: list) -> Process:
         """Runs a program to its end; returns the ended process."""
-        process = self.start(command, cwd, **extra)
+        process = self.start(command)
         process.wait()
         return process
 
