@@ -16,6 +16,7 @@ mod figures;
 mod lookup;
 mod network;
 
-pub use figures::{Figures, Measurement, measure, resident_bytes};
+pub use crate::memory::resident_bytes;
+pub use figures::{Figures, Measurement, measure};
 pub use lookup::{Kind, Lookup, Summary};
 pub use network::{Network, NetworkConfig, NetworkError};

@@ -2,5 +2,6 @@
 //! likes.
 
 pub mod dht;
+mod memory;
 mod publisher;
 pub mod soak;

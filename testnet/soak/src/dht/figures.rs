@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::lookup::Summary;
 use super::network::{Network, NetworkConfig, NetworkError};
+use crate::memory::resident_bytes;
 
 /// The share of the servers that goes.
 const GONE: f64 = 0.2;
@@ -130,11 +131,4 @@ impl Figures {
             self.kib_per_node.map_or("-".to_owned(), |kib| format!("{kib:.0}")),
         ]
     }
-}
-
-/// What this process has in memory, in bytes; none where the system does not tell.
-pub fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::board::Counts;
+use crate::memory::resident_bytes;
 
 /// Tasks beyond those of the baseline that are no leak: a client that is alone may dial in the very moment of every look.
 const TASK_SLACK: u64 = 2;
@@ -38,7 +39,7 @@ impl Sample {
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks() as u64;
         // Reading the folder opens one more.
         let descriptors = count("/proc/self/fd").map(|open| open.saturating_sub(1));
-        Self { tasks, descriptors, threads: count("/proc/self/task"), resident: resident() }
+        Self { tasks, descriptors, threads: count("/proc/self/task"), resident: resident_bytes() }
     }
 
     /// The least of each of both, but the memory of `later`. A leak is in both, everything else passes.
@@ -79,13 +80,6 @@ impl Sample {
 /// Entries of a folder of `/proc`.
 fn count(folder: &str) -> Option<u64> {
     Some(std::fs::read_dir(folder).ok()?.count() as u64)
-}
-
-/// Resident memory, in bytes.
-fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 /// A moment in which nobody does anything.
