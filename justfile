@@ -1,10 +1,14 @@
 # The steps of .ci/run, one by one. `just` alone runs them all.
 
-default: test containers format lint doc deny
+default: test outside containers format lint doc deny
 
 # Everything that has a test.
 test:
     cargo test --workspace
+
+# A package outside the workspace publishes, serves and fetches with the libraries alone.
+outside:
+    .ci/outside
 
 # Two scenarios on containers, where the machine has what they need; says so where it does not.
 containers:

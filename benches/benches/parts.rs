@@ -12,7 +12,7 @@ use phase_core::index::ChunkEntry;
 use phase_core::store::{FileStore, MemStore, Partial, Store};
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkSet, HashAlgorithm, IndexDecoder};
 use phase_protocol::PeerKey;
-use phase_protocol::scheduler::{Action, ArtifactSlot, ChunkResult, Config, HaveUpdate, Scheduler};
+use phase_protocol::scheduler::{Action, ArtifactSlot, ChunkResult, Config, End, HaveUpdate, Scheduler};
 use phase_protocol::wire::{self, Reply, ReplyHeader, Request, RequestHeader, RequestId};
 use tempfile::TempDir;
 
@@ -129,7 +129,7 @@ fn schedule(index: &Arc<ArtifactIndex>) -> u64 {
         for chunk in ranges.into_iter().flat_map(|range| range.start..range.end).map(ChunkIndex) {
             verified += u32::from(scheduler.handle_chunk(now, id, slot, chunk, ChunkResult::Verified));
         }
-        scheduler.handle_done(now, id);
+        scheduler.handle_end(now, id, End::Done);
         answered += 1;
     }
     answered

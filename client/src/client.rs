@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use phase_core::Failure;
 use phase_core::store::Store;
-use phase_core::trust::{TrustRoot, TrustedTime};
+use phase_core::time::TrustedTime;
+use phase_core::trust::TrustRoot;
+use phase_core::{Fails, Failure};
 use phase_node::bootstrap::{BootstrapPeer, BootstrapSource, fetch_list};
 use phase_node::{Node, NodeConfig, NodeError, NodeHandle, PeerInfo, PeerState, Source};
 use phase_transfer::catalog::Catalog;
@@ -185,12 +186,18 @@ pub enum StartError {
     },
 }
 
-impl StartError {
-    /// The kind of failure, for exit codes.
-    pub fn failure(&self) -> Failure {
+impl Fails for StartError {
+    fn failure(&self) -> Failure {
         match self {
             Self::Node(_) | Self::Unreachable { .. } => Failure::Network,
             Self::Nobody => Failure::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreachable { .. } => Some("is that node running, and may this machine reach its port?"),
+            _ => None,
         }
     }
 }

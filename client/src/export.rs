@@ -4,9 +4,9 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use phase_core::Failure;
 use phase_core::manifest::ArtifactEntry;
 use phase_core::store::{Artifact, Store, StoreError};
+use phase_core::{Fails, Failure};
 
 /// How much of an artifact that is in no file is written at a time, in bytes.
 const PIECE: u64 = 1 << 20;
@@ -88,9 +88,8 @@ pub enum ExportError {
     Store(#[from] StoreError),
 }
 
-impl ExportError {
-    /// The kind of failure, for exit codes.
-    pub fn failure(&self) -> Failure {
+impl Fails for ExportError {
+    fn failure(&self) -> Failure {
         match self {
             Self::Write { .. } => Failure::Input,
             Self::Missing(_) => Failure::Store,

@@ -64,7 +64,7 @@ impl Fetch {
     /// # Errors
     /// [`FetchError`]; what was verified until then stays in the store.
     pub async fn finish(self) -> Result<Report, FetchError> {
-        self.task.await.unwrap_or_else(|error| Err(FetchError::Worker(error.to_string())))
+        self.task.await.unwrap_or_else(|error| Err(FetchError::Worker(error)))
     }
 }
 
@@ -136,7 +136,7 @@ impl Work {
     ) -> Result<(), FetchError> {
         let (store, resolved) = (self.catalog.store().clone(), self.resolved.clone());
         let done = tokio::task::spawn_blocking(move || work(store.as_ref(), &resolved)).await;
-        Ok(done.map_err(|error| FetchError::Worker(error.to_string()))??)
+        Ok(done.map_err(FetchError::Worker)??)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use phase_core::index::IndexError;
 use phase_core::store::StoreError;
-use phase_core::{Cid, Failure};
+use phase_core::{Cid, Fails, Failure};
 use phase_transfer::download::DownloadError;
+use tokio::task::JoinError;
 
 /// Why a fetch ended without everything.
 #[derive(Debug, thiserror::Error)]
@@ -48,13 +49,12 @@ pub enum FetchError {
     #[error("cannot store what was fetched")]
     Store(#[from] StoreError),
     /// A task panicked.
-    #[error("a worker failed: {0}")]
-    Worker(String),
+    #[error("a worker failed")]
+    Worker(#[source] JoinError),
 }
 
-impl FetchError {
-    /// The kind of failure, for exit codes.
-    pub fn failure(&self) -> Failure {
+impl Fails for FetchError {
+    fn failure(&self) -> Failure {
         match self {
             Self::NoSuchArtifact { .. } => Failure::Input,
             Self::IndexMissing { .. } => Failure::Network,
@@ -62,6 +62,13 @@ impl FetchError {
             Self::Download(error) => error.failure(),
             Self::Store(error) => error.failure(),
             Self::Worker(_) => Failure::Other,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self.failure() {
+            Failure::Network => Some("what was verified is kept: run the same command again to resume"),
+            _ => None,
         }
     }
 }

@@ -58,7 +58,7 @@ type Placed = Result<Result<(usize, Arc<ArtifactIndex>), FetchError>, tokio::tas
 
 fn place(indexes: &mut [Option<Arc<ArtifactIndex>>], result: Option<Placed>) -> Result<(), FetchError> {
     if let Some(result) = result {
-        let (position, index) = result.map_err(|error| FetchError::Worker(error.to_string()))??;
+        let (position, index) = result.map_err(FetchError::Worker)??;
         indexes[position] = Some(index);
     }
     Ok(())
@@ -115,5 +115,5 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, FetchError> {
     let store = store.clone();
     let result = tokio::task::spawn_blocking(move || work(store.as_ref())).await;
-    Ok(result.map_err(|error| FetchError::Worker(error.to_string()))??)
+    Ok(result.map_err(FetchError::Worker)??)
 }

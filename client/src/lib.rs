@@ -7,6 +7,46 @@
 //!
 //! A client serves what it has verified while it still fetches. It keeps no trust of its own: every manifest is
 //! checked against the trust root it was started with.
+//!
+//! # Example
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use phase_client::{Client, FetchOptions, ResolveOptions, Trust};
+//! use phase_core::{Draft, Envelope, FileStore, MemStore, Name, Publisher, ReleaseFile, SigningKey, TrustRoot, TrustedTime};
+//! use phase_node::{NodeConfig, Role};
+//! use phase_provider::{Provider, ProviderConfig};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let (seed, file) = (folder.path().join("seed"), folder.path().join("vmlinuz"));
+//! # std::fs::write(&file, "the bytes of a kernel")?;
+//! # let (now, later) = (1_700_000_000, 1_800_000_000);
+//! # let name: Name = "stable/x86_64".parse()?;
+//! # let key = SigningKey::generate()?;
+//! # let root = TrustRoot::of_one_key(key.public(), [name.channel.clone()], now, later);
+//! # let signed = Envelope::signed(&root, [&key])?.encode();
+//! # let draft = Draft::new(&name, vec![ReleaseFile::new("kernel".parse()?, "vmlinuz".parse()?, &file)?], now, later);
+//! # Publisher::new(&signed, vec![key])?.publish(&FileStore::open(&seed)?, &draft, now, &mut |_| {})?;
+//! # let node = NodeConfig::in_dht(Role::Server, vec!["/ip4/127.0.0.1/tcp/0".parse()?], Vec::new());
+//! # let provider = Provider::start(ProviderConfig::new(seed, node)).await?;
+//! # let first_peer = provider.addresses().await[0].to_string().parse()?;
+//! // A client of the DHT that knows the address of one node, and keeps what it fetches in memory.
+//! let node = NodeConfig::in_dht(Role::Client, Vec::new(), vec![first_peer]);
+//! let client = Client::start(Arc::new(MemStore::default()), node).await?;
+//!
+//! // From the name to a manifest that the trust root accepts, and from there to the artifacts.
+//! let trust = Trust { root, time: TrustedTime(now) };
+//! let release = client.resolve(&name, &trust, ResolveOptions::default()).await?;
+//! let report = client.fetch(&release, FetchOptions::default()).finish().await?;
+//! assert_eq!((release.manifest.version, report.peers.len()), (1, 1));
+//! client.stop().await;
+//! # provider.stop().await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod client;
 mod discovery;

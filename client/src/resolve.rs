@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use phase_core::dht::Pointer;
 use phase_core::envelope::{Envelope, EnvelopeError};
 use phase_core::manifest::Manifest;
 use phase_core::name::NAME_COPIES;
-use phase_core::pointer::Pointer;
 use phase_core::store::StoreError;
 use phase_core::trust::TrustError;
-use phase_core::{Cid, Failure, Name};
+use phase_core::{Cid, Fails, Failure, Name};
 use phase_node::{ConnectError, FoundProvider, NodeHandle, PeerId, QueryError, QueryReport, Source};
 use phase_protocol::wire::Refusal;
 use phase_transfer::{HeadAnswer, LinkError, PeerLink};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::client::{Client, Trust};
@@ -80,8 +80,7 @@ impl Client {
     /// [`ResolveError`]. A release older than the one in the store is refused.
     pub async fn resolve(&self, name: &Name, trust: &Trust, options: ResolveOptions) -> Result<Resolved, ResolveError> {
         let started = Instant::now();
-        let held = self.catalog().store().pointer(name)?;
-        let held = held.and_then(|envelope| envelope.payload_unverified::<Pointer>().ok());
+        let held = self.held(name).await?;
         let mut search = Search {
             client: self,
             name,
@@ -116,6 +115,16 @@ impl Client {
             pointer_in_dht: newest_pointer.is_some(),
             elapsed: started.elapsed(),
         })
+    }
+}
+
+impl Client {
+    /// The pointer that the store has, unverified: reading it may block.
+    async fn held(&self, name: &Name) -> Result<Option<Pointer>, ResolveError> {
+        let (store, name) = (self.catalog().store().clone(), name.clone());
+        let read = tokio::task::spawn_blocking(move || store.pointer(&name));
+        let envelope = read.await.map_err(ResolveError::Worker)??;
+        Ok(envelope.and_then(|envelope| envelope.payload_unverified::<Pointer>().ok()))
     }
 }
 
@@ -415,16 +424,27 @@ pub enum ResolveError {
     /// The store cannot be read.
     #[error("cannot read the store")]
     Store(#[from] StoreError),
+    /// A worker thread panicked.
+    #[error("a worker failed")]
+    Worker(#[source] JoinError),
 }
 
-impl ResolveError {
-    /// The kind of failure, for exit codes.
-    pub fn failure(&self) -> Failure {
+impl Fails for ResolveError {
+    fn failure(&self) -> Failure {
         match self {
             Self::NotFound { .. } => Failure::NotFound,
             Self::Silent { .. } => Failure::Network,
             Self::NoneValid { .. } | Self::Rollback { .. } => Failure::Untrusted,
             Self::Store(error) => error.failure(),
+            Self::Worker(_) => Failure::Other,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotFound { .. } => Some("check the name; a provider needs some seconds to announce a new release"),
+            Self::NoneValid { .. } => Some("is this the root that the publisher signs with?"),
+            _ => None,
         }
     }
 }

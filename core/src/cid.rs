@@ -10,6 +10,8 @@ use multihash::Multihash;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
+use crate::failure::{Fails, Failure};
+
 /// Multicodec of raw bytes, used for chunks.
 const CODEC_RAW: u64 = 0x55;
 /// Multicodec of DAG-CBOR, used for everything that is not a chunk.
@@ -124,6 +126,9 @@ impl Cid {
     }
 
     /// Parses the binary form. Trailing bytes are refused.
+    ///
+    /// # Errors
+    /// [`CidError::Bytes`], or the part of the CID that is not accepted.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CidError> {
         let mut rest = bytes;
         let cid = cid::Cid::read_bytes(&mut rest).map_err(|_| CidError::Bytes)?;
@@ -228,6 +233,7 @@ impl From<Cid> for cid::Cid {
 
 /// Why something is not a CID that Phase accepts, or not the bytes behind one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CidError {
     /// The text is not a multibase CID.
     #[error("not a CID: expected text such as bafyr4i…")]
@@ -250,6 +256,15 @@ pub enum CidError {
     /// The bytes do not hash to the CID.
     #[error("bytes do not match {0}")]
     Mismatch(Cid),
+}
+
+impl Fails for CidError {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Mismatch(_) => Failure::Untrusted,
+            _ => Failure::Input,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ pub struct LaterVersion(u64);
 
 /// Why bytes were not decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DecodeError {
     /// Not DAG-CBOR, or not of the expected form.
     #[error("not decodable: {0}")]

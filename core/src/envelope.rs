@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cid::Cid;
 use crate::codec::{DecodeError, from_dag_cbor_exact, from_dag_cbor_open, to_dag_cbor};
-use crate::failure::Failure;
+use crate::failure::{Fails, Failure};
 use crate::index::MAX_BLOCK_LEN;
 use crate::keys::{KeyId, PublicKey, SigningKey};
 
@@ -92,6 +92,21 @@ impl Envelope {
             return Err(EnvelopeError::PayloadTooLarge { ty: P::TYPE, len: payload.len() });
         }
         Ok(Self { payload, signatures: Vec::new() })
+    }
+
+    /// An envelope that each of `keys` has signed.
+    ///
+    /// # Errors
+    /// As [`Envelope::unsigned`] and [`Envelope::sign`].
+    pub fn signed<'a, P: Payload>(
+        payload: &P,
+        keys: impl IntoIterator<Item = &'a SigningKey>,
+    ) -> Result<Self, EnvelopeError> {
+        let mut envelope = Self::unsigned(payload)?;
+        for key in keys {
+            envelope.sign::<P>(key)?;
+        }
+        Ok(envelope)
     }
 
     /// Signs with one key, in place of an earlier signature by it.
@@ -221,6 +236,7 @@ fn invalid<P: Payload>(error: P::Invalid) -> EnvelopeError {
 
 /// Why an envelope cannot be made, read or trusted.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EnvelopeError {
     /// Longer than [`MAX_ENVELOPE_LEN`], or than what it is part of permits.
     #[error("envelope of {len} bytes is too large: at most {max}")]
@@ -287,9 +303,8 @@ pub enum EnvelopeError {
     },
 }
 
-impl EnvelopeError {
-    /// What kind of failure this is.
-    pub fn failure(&self) -> Failure {
+impl Fails for EnvelopeError {
+    fn failure(&self) -> Failure {
         match self {
             Self::Signatures { .. } => Failure::Untrusted,
             _ => Failure::Input,

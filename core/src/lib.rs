@@ -1,15 +1,54 @@
 //! Phase's data model: what is published, how it is named, signed and stored.
 //!
+//! | module | holds |
+//! |---|---|
+//! | [`cid`], [`codec`], [`keys`], [`name`], [`time`] | the ground: identifiers, encoding, keys, names |
+//! | [`chunker`], [`index`], [`chunkset`] | an artifact as chunks |
+//! | [`envelope`], [`manifest`], [`dht`], [`trust`] | what is signed, and who may sign it |
+//! | [`import`], [`store`] | artifacts, blocks and refs on disk or in memory |
+//! | [`publish`] | from files to a release that clients accept |
+//! | [`failure`] | which kind of failure an error is |
+//!
 //! Nothing here knows a runtime, a socket or a clock: times are passed in, and all I/O is blocking file I/O
 //! behind [`store`].
+//!
+//! # Publishing a file
+//!
+//! ```
+//! use phase_core::publish::{Draft, Publisher, ReleaseFile};
+//! use phase_core::{Envelope, FileStore, Name, SigningKey, Store, TrustRoot, TrustedTime};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("vmlinuz");
+//! std::fs::write(&path, "the bytes of a kernel")?;
+//! let (now, later) = (1_700_000_000, 1_800_000_000);
+//!
+//! // One key signs everything. The signed trust root is what clients carry.
+//! let name: Name = "stable/x86_64".parse()?;
+//! let key = SigningKey::generate()?;
+//! let root = TrustRoot::of_one_key(key.public(), [name.channel.clone()], now, later);
+//! let root = Envelope::signed(&root, [&key])?.encode();
+//!
+//! // Import the file, sign a manifest of it, point the name to it.
+//! let store = FileStore::open(folder.path().join("store"))?;
+//! let kernel = ReleaseFile::new("kernel".parse()?, "vmlinuz".parse()?, path)?;
+//! let draft = Draft::new(&name, vec![kernel], now, later).with_label("2025.1");
+//! Publisher::new(&root, vec![key])?.publish(&store, &draft, now, &mut |_| {})?;
+//!
+//! // A client with the trust root checks what the name points to.
+//! let pointer = store.pointer(&name)?.ok_or("nothing is published")?;
+//! let pointer = TrustRoot::decode_trusted(&root)?.verify_pointer(&pointer, &name, TrustedTime(now))?;
+//! assert_eq!(pointer.version, 1);
+//! # Ok(())
+//! # }
+//! ```
 
-pub mod authority;
 pub mod chunker;
 pub mod chunkset;
 pub mod cid;
 pub mod codec;
-pub mod contact;
-pub mod dht_key;
+pub mod dht;
 pub mod envelope;
 pub mod failure;
 pub mod import;
@@ -17,21 +56,21 @@ pub mod index;
 pub mod keys;
 pub mod manifest;
 pub mod name;
-pub mod pointer;
-pub mod record;
-pub mod signed_record;
+pub mod publish;
 pub mod store;
+pub mod time;
 pub mod trust;
 
-pub use authority::Authority;
 pub use chunker::{Chunker, ChunkerParams, MAX_CHUNK_LEN, Segment};
 pub use chunkset::ChunkSet;
 pub use cid::{Cid, CidError, Codec, Digest, HashAlgorithm};
 pub use codec::V1;
-pub use contact::{Contact, PeerText, PeerTextError};
-pub use dht_key::{DhtKey, DhtKeyError, MAX_DHT_KEY_LEN};
+pub use dht::{
+    Authority, Contact, DhtKey, DhtKeyError, DhtRecord, MAX_DHT_KEY_LEN, MAX_POINTER_LEN, MAX_RECORD_LEN, PeerText,
+    PeerTextError, Pointer, RecordError, SignedRecord,
+};
 pub use envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_LEN, Payload};
-pub use failure::Failure;
+pub use failure::{Fails, Failure};
 pub use import::{ImportMode, ImportOptions};
 pub use index::{
     ArtifactIndex, ByteRange, ChunkEntry, ChunkIndex, ChunkRange, EncodedIndex, IndexDecoder, IndexError, MAX_BLOCK_LEN,
@@ -39,8 +78,7 @@ pub use index::{
 pub use keys::{KeyError, KeyFileError, KeyId, PublicKey, SigningKey};
 pub use manifest::{ArtifactEntry, FileName, Manifest, Role};
 pub use name::{Label, Name, NameError};
-pub use pointer::{MAX_POINTER_LEN, Pointer};
-pub use record::{DhtRecord, InvalidRecord, MAX_RECORD_LEN, RecordError};
-pub use signed_record::SignedRecord;
+pub use publish::{Draft, PublishError, Publisher, ReleaseFile};
 pub use store::{Artifact, FileStore, MemStore, Partial, Store, StoreError};
-pub use trust::{ChannelRole, RootRole, TrustError, TrustRoot, TrustedTime};
+pub use time::TrustedTime;
+pub use trust::{ChannelRole, RootRole, TrustError, TrustRoot};

@@ -84,6 +84,11 @@ pub struct ArtifactEntry {
 }
 
 impl ArtifactEntry {
+    /// The entry of the artifact with this CID and index.
+    pub fn new(role: Role, filename: FileName, cid: Cid, index: &ArtifactIndex) -> Self {
+        Self { role, filename, size: index.size(), cid, sha256: index.sha256() }
+    }
+
     /// Whether `index`, which has this entry's CID, agrees with the entry.
     pub fn agrees_with(&self, index: &ArtifactIndex) -> bool {
         self.size == index.size() && self.sha256 == index.sha256()
@@ -118,6 +123,22 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// A release of `name` for any board and without a kernel command line, which people call by its version.
+    pub fn new(name: &Name, version: u64, issued_at: u64, expires_at: u64, artifacts: Vec<ArtifactEntry>) -> Self {
+        Self {
+            v: V1,
+            channel: name.channel.clone(),
+            arch: name.arch.clone(),
+            board: None,
+            version,
+            release: version.to_string(),
+            issued_at,
+            expires_at,
+            artifacts,
+            cmdline: None,
+        }
+    }
+
     /// The name it is a release of.
     pub fn name(&self) -> Name {
         Name { channel: self.channel.clone(), arch: self.arch.clone() }
@@ -179,6 +200,7 @@ fn check_artifacts(artifacts: &[ArtifactEntry]) -> Result<(), ManifestError> {
 
 /// Why a manifest makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ManifestError {
     /// No artifacts, or too many.
     #[error("{0} artifacts: a manifest lists 1 to {MAX_ARTIFACTS}")]
@@ -284,7 +306,7 @@ mod tests {
         );
         assert_eq!(
             change(|m| {
-                let hash = crate::HashAlgorithm::Blake3;
+                let hash = crate::cid::HashAlgorithm::Blake3;
                 m.artifacts[0].cid = Cid::new(Codec::Raw, hash, hash.digest(b"chunk"));
             }),
             Err(ManifestError::NotAnIndex(name("vmlinuz")))

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::failure::{Fails, Failure};
+
 /// The longest channel or architecture, in bytes.
 pub const MAX_LABEL_LEN: usize = 64;
 
@@ -102,6 +104,7 @@ impl FromStr for Name {
 
 /// Why a text is not a [`Name`] or [`Label`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NameError {
     /// Not of the form `channel/arch`.
     #[error("{0:?} is not a name: expected channel/arch, for instance stable/x86_64")]
@@ -109,6 +112,12 @@ pub enum NameError {
     /// A part with a character or length that is not permitted.
     #[error("{0:?} is not a channel or architecture: 1 to 64 of a-z 0-9 . _ - beginning with a letter or digit")]
     Label(String),
+}
+
+impl Fails for NameError {
+    fn failure(&self) -> Failure {
+        Failure::Input
+    }
 }
 
 #[cfg(test)]

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use phase_core::dht::Pointer;
 use phase_core::envelope::Envelope;
 use phase_core::manifest::Manifest;
-use phase_core::pointer::Pointer;
 use phase_core::store::StoreError;
 use phase_core::{Cid, Name};
 use phase_node::{Advert, NodeHandle, PeerId, QueryError, QueryReport};

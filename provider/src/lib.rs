@@ -1,6 +1,27 @@
 //! A provider: serves a store to peers and announces what is in it.
 //!
 //! A provider without any release is a bootstrap node: it stores DHT records for others and tells nodes of each other.
+//!
+//! # Example
+//!
+//! ```
+//! use phase_node::{NodeConfig, Role};
+//! use phase_provider::{Provider, ProviderConfig};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! // A DHT server on any free port of this machine, without first peers: the first node of its network.
+//! let node = NodeConfig::in_dht(Role::Server, vec!["/ip4/127.0.0.1/tcp/0".parse()?], Vec::new());
+//! let provider = Provider::start(ProviderConfig::new(folder.path().join("store"), node)).await?;
+//! // Clients are given these addresses; what is published into the store from now on is announced.
+//! for address in provider.addresses().await {
+//!     println!("{address}");
+//! }
+//! provider.stop().await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod announce;
 mod contact;
@@ -13,8 +34,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use phase_core::Failure;
 use phase_core::store::{FileStore, ProviderLock, StoreError};
+use phase_core::{Fails, Failure};
 use phase_node::bootstrap::{BootstrapPeer, BootstrapSource, RememberedPeers};
 use phase_node::{CONTACT_INTERVAL, DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, PeerId};
 use phase_transfer::catalog::Catalog;
@@ -178,7 +199,7 @@ struct Opened {
 impl Opened {
     async fn open(folder: PathBuf) -> Result<Self, ProviderError> {
         let opened = tokio::task::spawn_blocking(move || Self::read(&folder)).await;
-        Ok(opened.map_err(|error| ProviderError::Worker(error.to_string()))??)
+        Ok(opened.map_err(ProviderError::Worker)??)
     }
 
     fn read(folder: &Path) -> Result<Self, StoreError> {
@@ -213,17 +234,25 @@ pub enum ProviderError {
         source: io::Error,
     },
     /// A task panicked.
-    #[error("a worker failed: {0}")]
-    Worker(String),
+    #[error("a worker failed")]
+    Worker(#[source] tokio::task::JoinError),
 }
 
-impl ProviderError {
-    /// The kind of failure, for exit codes.
-    pub fn failure(&self) -> Failure {
+impl Fails for ProviderError {
+    fn failure(&self) -> Failure {
         match self {
             Self::Store(error) => error.failure(),
             Self::Node(_) | Self::Http { .. } => Failure::Network,
             Self::Worker(_) => Failure::Other,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Store(StoreError::ProviderRunning { .. }) => {
+                Some("one provider serves a store; stop the other one, or give this one another store")
+            }
+            _ => None,
         }
     }
 }

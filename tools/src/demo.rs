@@ -9,12 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phase_cli::{Bytes, Fails, Fault};
+use phase_cli::{Bytes, EXIT_CODES, Fault};
 use phase_client::{Client, FetchOptions, Report, ResolveOptions, Resolved};
-use phase_core::Failure;
-use phase_core::failure::EXIT_CODES;
 use phase_core::manifest::ArtifactEntry;
 use phase_core::store::Store;
+use phase_core::{Fails, Failure};
 
 use crate::output::Output;
 use files::Chosen;

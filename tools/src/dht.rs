@@ -3,6 +3,7 @@
 mod closest;
 mod distance;
 mod get;
+mod key;
 mod ping;
 mod put;
 mod records;
@@ -11,22 +12,12 @@ mod stats;
 mod values;
 
 use clap::Subcommand;
-use phase_cli::{Fault, NodeArgs};
-use phase_core::failure::EXIT_CODES;
-use phase_core::{DhtKey, DhtKeyError};
-use phase_node::PeerId;
+use phase_cli::{EXIT_CODES, Fault, NodeArgs};
+use phase_core::DhtKey;
 
 use crate::output::Output;
 use crate::providers;
-
-const KEYS: &str = "\
-A KEY is one of
-  stable/x86_64                   a name: its pointer records, and who provides the release
-  bafyr4i…                        the CID of a manifest or artifact: who provides it
-  contact:12D3KooW…               where a node says it is
-  authority:<key id>              what a publisher's key says it signs for
-  record:<key id>/<label>         a value of another application
-A name stands under three keys of the DHT, and each of them is asked.";
+use key::{KEYS, parse_key};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -58,17 +49,6 @@ pub(crate) struct ProvidersArgs {
     key: DhtKey,
     #[command(flatten)]
     node: NodeArgs,
-}
-
-/// A key, for clap. Whether a contact's peer id is one, the data model cannot tell.
-fn parse_key(text: &str) -> Result<DhtKey, String> {
-    let key: DhtKey = text.parse().map_err(|error: DhtKeyError| error.to_string())?;
-    match &key {
-        DhtKey::Contact(peer) if peer.as_str().parse::<PeerId>().is_err() => {
-            Err(format!("{peer:?} is not a peer id: expected for instance 12D3KooW…", peer = peer.as_str()))
-        }
-        _ => Ok(key),
-    }
 }
 
 pub(crate) fn run(command: Command, output: &Output) -> Result<(), Fault> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use phase_cli::{Fault, FileError};
 use phase_core::envelope::{Envelope, EnvelopeError, Payload};
-use phase_core::{Failure, KeyId};
+use phase_core::{Fails, Failure, KeyId};
 use serde_json::{Value, json};
 
 use crate::output::Output;

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use phase_cli::{self as cli, Bytes, Fault, FetchArgs, Fetched, Observer};
+use phase_cli::{self as cli, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer};
 use phase_client::{Report, ResolveOptions, Resolved};
-use phase_core::failure::EXIT_CODES;
 use phase_core::store::{MemStore, Store};
 
 use crate::options::StoreArgs;

@@ -5,11 +5,10 @@ mod show;
 
 use std::path::{Path, PathBuf};
 
-use phase_cli::Fault;
-use phase_core::failure::EXIT_CODES;
+use phase_cli::{EXIT_CODES, Fault};
 use phase_core::store::{FileStore, Store};
 use phase_core::{Cid, Codec, Failure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::files;
 use crate::options::StoreArgs;
@@ -107,19 +106,4 @@ fn chunk(cid: Cid, store: &FileStore) -> Result<Shown, Fault> {
 
 fn not_here(cid: &Cid, store: &FileStore) -> Fault {
     Fault::new(Failure::NotFound, format!("{cid} is not in the store at {}", store.path().display()))
-}
-
-/// What the store has of an artifact.
-fn artifact_state(cid: &Cid, store: &FileStore) -> (Value, String) {
-    match store.artifact(cid) {
-        Ok(Some(artifact)) => {
-            let place = artifact.path().map_or("in the store".to_owned(), |path| path.display().to_string());
-            (json!({ "state": "complete", "path": artifact.path() }), format!("complete: {place}"))
-        }
-        Ok(None) => (json!({ "state": "incomplete" }), "not complete in this store".to_owned()),
-        Err(error) => {
-            let why = Fault::from(error).chain();
-            (json!({ "state": "damaged", "error": why }), format!("damaged: {why}"))
-        }
-    }
 }

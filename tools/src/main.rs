@@ -6,7 +6,6 @@ mod dht;
 mod envelopes;
 mod fetch;
 mod files;
-mod import;
 mod inspect;
 mod key;
 mod manifest;
@@ -25,8 +24,7 @@ mod view;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use phase_cli::{self as cli, Fault};
-use phase_core::failure::EXIT_CODES;
+use phase_cli::{self as cli, EXIT_CODES, Fault};
 
 use options::Global;
 use output::Output;

@@ -6,14 +6,14 @@ use clap::Subcommand;
 use phase_cli::{self as cli, Fault};
 use phase_core::envelope::Envelope;
 use phase_core::manifest::Manifest;
-use phase_core::trust::TrustedTime;
+use phase_core::time::TrustedTime;
 use phase_core::{Label, Name};
 use serde_json::{Value, json};
 
 use crate::envelopes::{self, MergeArgs, SignArgs};
 use crate::options::{OutputFile, StoreArgs};
 use crate::output::Output;
-use crate::release::ContentArgs;
+use crate::release::{self, ContentArgs};
 use crate::{files, view};
 
 #[derive(Subcommand)]
@@ -96,13 +96,13 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<(), Fault> {
 fn new(args: &New, output: &Output) -> Result<(), Fault> {
     files::check_free(&args.out.path)?;
     let name = Name { channel: args.channel.clone(), arch: args.arch.clone() };
-    let plan = args.content.plan(&name, args.version)?;
-    Envelope::unsigned(plan.draft())?;
+    let draft = args.content.draft(&name, Some(args.version))?;
+    draft.check()?;
     let store = args.store.open()?;
-    let imported = plan.import(&store, output)?;
-    let envelope = Envelope::unsigned(&imported.manifest)?;
+    let manifest = release::with_progress(output, |progress| draft.import(&store, args.version, progress))?;
+    let envelope = Envelope::unsigned(&manifest)?;
     files::write_new(&args.out.path, &envelope.encode())?;
-    tell(&args.out.path, &envelope, &imported.manifest, output)?;
+    tell(&args.out.path, &envelope, &manifest, output)?;
     output.remark("next: phase manifest sign FILE --key KEY, once for each signer");
     Ok(())
 }

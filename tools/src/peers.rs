@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use phase_cli::{self as cli, Fault, NodeArgs, Signals, printable};
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, Signals, printable};
 use phase_client::StartError;
 use phase_core::Failure;
-use phase_core::failure::EXIT_CODES;
 use phase_node::bootstrap::{BootstrapError, BootstrapPeer, PeersUrl, fetch_list};
 use phase_node::{Node, NodeConfig, NodeHandle, PeerEvent, PeerInfo, Role};
 use serde_json::{Value, json};

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use phase_cli::{Fault, NodeArgs, printable};
-use phase_core::failure::EXIT_CODES;
+use phase_cli::{EXIT_CODES, Fault, NodeArgs, printable};
 use phase_core::{Cid, Codec, DhtKey, Failure, Name};
 use phase_node::{FoundProvider, NodeHandle, PeerId, QueryError, QueryReport};
 use serde_json::{Value, json};

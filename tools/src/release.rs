@@ -1,19 +1,17 @@
-//! From files to a manifest: what `phase manifest new` and `phase publish` have in common.
+//! From files to a release: what `phase manifest new` and `phase publish` have in common.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use phase_cli::{self as cli, Fault, FileError};
-use phase_core::codec::V1;
-use phase_core::manifest::{ArtifactEntry, FileName, MAX_ARTIFACTS, Manifest, Role};
-use phase_core::store::{Artifact, Store};
-use phase_core::{Cid, Digest, Failure, ImportMode, ImportOptions, Name};
+use phase_cli::{self as cli, Fault};
+use phase_core::manifest::{FileName, Role};
+use phase_core::publish::{self, Draft, ReleaseFile};
+use phase_core::{Failure, ImportMode, ImportOptions, Name};
 
-use crate::import::{self, Source};
 use crate::output::Output;
+use crate::progress::Progress;
 
 /// What is in a release.
 #[derive(Debug, Args)]
@@ -69,132 +67,51 @@ impl FromStr for ArtifactArg {
     }
 }
 
-/// A release whose files have been found and not read yet.
-pub(crate) struct Plan {
-    sources: Vec<Source>,
-    mode: ImportMode,
-    /// The artifacts have the right names and sizes, but no content yet.
-    draft: Manifest,
-    /// Whether the release is called by its version.
-    is_unnamed: bool,
-}
-
-/// A release whose files are in the store.
-pub(crate) struct Imported {
-    pub(crate) manifest: Manifest,
-    pub(crate) bytes: u64,
-    pub(crate) elapsed: Duration,
-}
-
 impl ContentArgs {
     /// Finds the files of a release.
-    pub(crate) fn plan(&self, name: &Name, version: u64) -> Result<Plan, Fault> {
-        let mut sources = Vec::new();
+    pub(crate) fn draft(&self, name: &Name, version: Option<u64>) -> Result<Draft, Fault> {
+        let mut files = Vec::new();
         for ArtifactArg { role, filename, path } in &self.artifact {
-            let len = path.metadata().map_err(FileError::of("read", path))?.len();
-            sources.push(Source { role: role.clone(), filename: filename.clone(), path: path.clone(), len });
+            files.push(ReleaseFile::new(role.clone(), filename.clone(), path)?);
         }
         if let Some(dir) = &self.dir {
-            walk(dir, "", &mut sources)?;
+            files.extend(ReleaseFile::all_in(dir)?);
         }
-        if sources.is_empty() {
+        if files.is_empty() {
             let given = if self.dir.is_some() { "the folder has no files" } else { "no artifacts are given" };
             return Err(
                 Fault::new(Failure::Usage, given).hint("give files with --artifact ROLE=PATH, or a folder with --dir")
             );
         }
         let (issued_at, expires_at) = lifetime(self.expires)?;
-        let draft = Manifest {
-            v: V1,
-            channel: name.channel.clone(),
-            arch: name.arch.clone(),
-            board: self.board.clone(),
-            version,
-            release: self.release.clone().unwrap_or_else(|| version.to_string()),
-            issued_at,
-            expires_at,
-            artifacts: sources.iter().map(draft_entry).collect(),
-            cmdline: self.cmdline.clone(),
-        };
         let mode = if self.reference { ImportMode::Reference } else { ImportMode::Copy };
-        Ok(Plan { sources, mode, draft, is_unnamed: self.release.is_none() })
+        let mut draft =
+            Draft::new(name, files, issued_at, expires_at).with_import(ImportOptions::default().with_mode(mode));
+        if let Some(version) = version {
+            draft = draft.with_version(version);
+        }
+        if let Some(release) = &self.release {
+            draft = draft.with_label(release);
+        }
+        if let Some(board) = &self.board {
+            draft = draft.with_board(board);
+        }
+        if let Some(cmdline) = &self.cmdline {
+            draft = draft.with_cmdline(cmdline);
+        }
+        Ok(draft)
     }
 }
 
-/// An entry that is right but for the content.
-fn draft_entry(source: &Source) -> ArtifactEntry {
-    ArtifactEntry {
-        role: source.role.clone(),
-        filename: source.filename.clone(),
-        size: source.len,
-        cid: Cid::of_block(&[]),
-        sha256: Digest::new([0; 32]),
-    }
-}
-
-impl Plan {
-    /// The manifest as it will be, but for the CIDs: to find out early what is wrong with it.
-    pub(crate) fn draft(&self) -> &Manifest {
-        &self.draft
-    }
-
-    /// Gives the release another version.
-    pub(crate) fn renumbered(mut self, version: u64) -> Self {
-        self.draft.version = version;
-        if self.is_unnamed {
-            self.draft.release = version.to_string();
-        }
-        self
-    }
-
-    /// Imports every file.
-    pub(crate) fn import(self, store: &dyn Store, output: &Output) -> Result<Imported, Fault> {
-        let began = crate::progress::now();
-        let options = ImportOptions { mode: self.mode, ..ImportOptions::default() };
-        let imported = import::import(store, &self.sources, &options, output)?;
-        let entry = |(source, artifact): (Source, Arc<dyn Artifact>)| ArtifactEntry {
-            role: source.role,
-            filename: source.filename,
-            size: artifact.index().size(),
-            cid: artifact.cid(),
-            sha256: artifact.index().sha256(),
-        };
-        let artifacts: Vec<_> = self.sources.into_iter().zip(imported).map(entry).collect();
-        let bytes = artifacts.iter().map(|entry| entry.size).sum();
-        let elapsed = crate::progress::now() - began;
-        Ok(Imported { manifest: Manifest { artifacts, ..self.draft }, bytes, elapsed })
-    }
-}
-
-/// All files below a folder, sorted. Symbolic links to files are followed, others are an error: to leave something
-/// out silently would be worse.
-fn walk(folder: &Path, prefix: &str, found: &mut Vec<Source>) -> Result<(), Fault> {
-    let listed = folder.read_dir().and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let mut entries = listed.map_err(FileError::of("list", folder))?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        let meta = path.metadata().map_err(FileError::of("read", &path))?;
-        let refused = |why: &str| Fault::new(Failure::Input, format!("{}: {why}", path.display()));
-        let name = entry.file_name().into_string().map_err(|_| refused("its name is not UTF-8"))?;
-        let relative = format!("{prefix}{name}");
-        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-        if meta.is_file() {
-            let filename =
-                relative.parse().map_err(|error: phase_core::manifest::FileNameError| refused(&error.to_string()))?;
-            let role = Role::FILE.parse().expect("it is a valid role");
-            found.push(Source { role, filename, path, len: meta.len() });
-        } else if meta.is_dir() && !is_link {
-            walk(&path, &format!("{relative}/"), found)?;
-        } else {
-            return Err(refused("neither a file nor a folder; move it away or publish an image of the folder"));
-        }
-        if found.len() > MAX_ARTIFACTS {
-            let message = format!("more than {MAX_ARTIFACTS} files: a manifest cannot list them");
-            return Err(Fault::new(Failure::Input, message).hint("publish an image of the folder instead"));
-        }
-    }
-    Ok(())
+/// Does work that tells how far its import is, and shows that.
+pub(crate) fn with_progress<T>(
+    output: &Output,
+    work: impl FnOnce(&mut (dyn FnMut(publish::Progress<'_>) + Send)) -> T,
+) -> T {
+    let mut shown = Progress::new(output.shows_progress());
+    let done = work(&mut |now| shown.update(now.done, now.total, &cli::printable(now.file.as_str())));
+    shown.end();
+    done
 }
 
 /// From now on, for this long.
@@ -223,26 +140,5 @@ mod tests {
         for text in ["", "kernel", "kernel=", "=x", "Kernel=x", "kernel:../x=y", "kernel:=y", "kernel=..", "kernel=/"] {
             assert!(parse(text).is_err(), "{text:?} parsed");
         }
-    }
-
-    #[test]
-    fn a_folder_is_walked_in_order_and_strange_things_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        std::fs::create_dir_all(at("b/c")).unwrap();
-        for name in ["b/c/2", "b/1", "a", "z"] {
-            std::fs::write(at(name), name).unwrap();
-        }
-        std::os::unix::fs::symlink("a", at("link")).unwrap();
-        let mut found = Vec::new();
-        walk(folder.path(), "", &mut found).unwrap();
-        let names: Vec<_> = found.iter().map(|source| source.filename.as_str()).collect();
-        assert_eq!(names, ["a", "b/1", "b/c/2", "link", "z"]);
-
-        std::os::unix::fs::symlink("c", at("b/loop")).unwrap();
-        assert_eq!(walk(folder.path(), "", &mut Vec::new()).unwrap_err().failure(), Failure::Input);
-        std::fs::remove_file(at("b/loop")).unwrap();
-        std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
-        assert_eq!(walk(folder.path(), "", &mut Vec::new()).unwrap_err().failure(), Failure::Input);
     }
 }

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phase_cli::{self as cli, Fault, NodeArgs};
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs};
 use phase_client::{ResolveOptions, Resolved, Trust};
 use phase_core::Name;
-use phase_core::failure::EXIT_CODES;
 use phase_core::store::Store;
-use phase_core::trust::TrustedTime;
+use phase_core::time::TrustedTime;
 use serde_json::json;
 
 use crate::options::StoreArgs;

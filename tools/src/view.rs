@@ -1,9 +1,10 @@
 //! Manifests, roots and pointers as people and machines read them. Text from files and peers is made safe to print.
 
 use phase_cli::{self as cli, Bytes, printable};
+use phase_core::dht::Pointer;
 use phase_core::manifest::{ArtifactEntry, Manifest};
-use phase_core::pointer::Pointer;
-use phase_core::trust::{TrustRoot, TrustedTime};
+use phase_core::time::TrustedTime;
+use phase_core::trust::TrustRoot;
 use phase_core::{Authority, Contact, SignedRecord};
 use serde_json::{Value, json};
 

@@ -136,7 +136,7 @@ fn cut(bytes: &[u8]) -> Vec<usize> {
 
 fn import(file: &Path, store: &Path, mode: ImportMode) -> Result<Vec<usize>> {
     let store = FileStore::open(store)?;
-    let options = ImportOptions { mode, ..ImportOptions::default() };
+    let options = ImportOptions::default().with_mode(mode);
     let artifact = store.import(file, &options, &mut |_| {})?;
     Ok(artifact.index().chunks().map(|chunk| chunk.len as usize).collect())
 }

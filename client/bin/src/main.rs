@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use phase_cli::{self as cli, ByteRate, Bytes, Fault, FetchArgs, Fetched, Observer};
+use phase_cli::{self as cli, ByteRate, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer};
 use phase_client::{Progress, Report, ResolveOptions, Resolved};
 use phase_core::Failure;
-use phase_core::failure::EXIT_CODES;
 use phase_core::store::{FileStore, MemStore, Store};
 use tokio::time::Instant;
 

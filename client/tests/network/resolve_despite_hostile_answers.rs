@@ -38,9 +38,7 @@ async fn no_false_answer_counts_and_each_is_named_with_its_reason() {
         let world = world().await;
         let Publisher { keys, .. } = &world.publisher;
         let sign = |manifest: &Manifest, keys: &[SigningKey]| {
-            let mut envelope = Envelope::unsigned(manifest).unwrap();
-            keys.iter().for_each(|key| envelope.sign::<Manifest>(key).unwrap());
-            world.publisher.point(manifest, envelope)
+            world.publisher.point(manifest, Envelope::signed(manifest, keys).unwrap())
         };
         let newer = changed(&world, |manifest| manifest.version = 9);
         let other_channel = changed(&world, |manifest| manifest.channel = "edge".parse().unwrap());

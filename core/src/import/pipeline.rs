@@ -22,11 +22,11 @@ const QUEUED_SEGMENTS: usize = 2;
 const SEGMENTS: usize = QUEUED_SEGMENTS + 2;
 
 /// Where the bytes go besides the hashes. Both threads write, each to its own ranges.
-pub type Sink<'a> = dyn Fn(u64, &[u8]) -> io::Result<()> + Sync + 'a;
+pub(crate) type Sink<'a> = dyn Fn(u64, &[u8]) -> io::Result<()> + Sync + 'a;
 
 /// Why a file could not be imported.
 #[derive(Debug)]
-pub enum ScanError {
+pub(crate) enum ScanError {
     /// The source cannot be read.
     Read(io::Error),
     /// The sink cannot be written.
@@ -37,7 +37,7 @@ pub enum ScanError {
 
 /// Reads `source` to its end and returns its index, in bounded memory. All bytes go to `sink`; `progress` gets the
 /// number of bytes read so far.
-pub fn scan(
+pub(crate) fn scan(
     source: impl Read,
     chunker: ChunkerParams,
     hash: HashAlgorithm,

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ArtifactIndex, ChunkEntry};
+use super::artifact::{ArtifactIndex, ChunkEntry};
+use super::error::MAX_BLOCK_LEN;
 use crate::chunker::ChunkerParams;
 use crate::cid::{Cid, Codec, Digest, HashAlgorithm};
 use crate::codec::{V1, to_dag_cbor};
@@ -19,7 +20,7 @@ const LEAF_OVERHEAD: usize = 32;
 pub struct EncodedIndex {
     /// The CID of the first block: the artifact's CID.
     pub root: Cid,
-    /// The root and then the leaves, each of at most [`MAX_BLOCK_LEN`](super::MAX_BLOCK_LEN) bytes.
+    /// The root and then the leaves, each of at most [`MAX_BLOCK_LEN`] bytes.
     pub blocks: Vec<(Cid, Vec<u8>)>,
 }
 
@@ -75,21 +76,28 @@ impl Shape {
     }
 }
 
+impl ArtifactIndex {
+    /// The blocks of the index. Their order is fixed: the root, then the leaves.
+    pub fn encode(&self) -> EncodedIndex {
+        encode(self, MAX_BLOCK_LEN)
+    }
+}
+
 /// The blocks of `index`, none of more than `block_len` bytes.
 pub(super) fn encode(index: &ArtifactIndex, block_len: usize) -> EncodedIndex {
     let shape = Shape::new(index.len(), block_len);
     let leaves = leaf_blocks(index, shape);
     let in_root = leaves.is_empty();
     let root = block(
-        index.hash,
+        index.hash(),
         &Root {
             v: V1,
             size: index.size(),
-            chunker: index.chunker,
-            hash: index.hash,
-            sha256: index.sha256,
+            chunker: index.chunker(),
+            hash: index.hash(),
+            sha256: index.sha256(),
             count: index.len(),
-            chunks: in_root.then(|| index.chunks.clone()),
+            chunks: in_root.then(|| index.entries().to_vec()),
             leaves: (!in_root).then(|| leaves.iter().map(|(cid, _)| *cid).collect()),
         },
     );
@@ -100,8 +108,8 @@ fn leaf_blocks(index: &ArtifactIndex, shape: Shape) -> Vec<(Cid, Vec<u8>)> {
     if shape.leaves == 0 {
         return Vec::new();
     }
-    let leaf = |chunks: &[ChunkEntry]| block(index.hash, &Leaf { v: V1, chunks: chunks.to_vec() });
-    index.chunks.chunks(shape.per_leaf as usize).map(leaf).collect()
+    let leaf = |chunks: &[ChunkEntry]| block(index.hash(), &Leaf { v: V1, chunks: chunks.to_vec() });
+    index.entries().chunks(shape.per_leaf as usize).map(leaf).collect()
 }
 
 fn block<T: Serialize>(hash: HashAlgorithm, value: &T) -> (Cid, Vec<u8>) {

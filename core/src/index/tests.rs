@@ -1,10 +1,12 @@
 //! Indexes there and back, over small blocks so that trees stay small.
 
 use proptest::prelude::*;
+use serde::Serialize;
 
 use super::encode::{self, encode};
 use super::*;
-use crate::cid::Codec;
+use crate::chunker::ChunkerParams;
+use crate::cid::{Cid, Codec, Digest, HashAlgorithm};
 use crate::codec::to_dag_cbor;
 
 /// Holds 6 chunks in a root and 12 in a leaf.
@@ -233,7 +235,8 @@ fn a_tree_of_another_shape_is_refused() {
         let bytes = to_dag_cbor(&encode::Leaf { v: crate::codec::V1, chunks: chunks.to_vec() });
         (Cid::of_block(&bytes), bytes)
     };
-    let mut blocks = vec![leaf(&index.chunks[..11]), leaf(&index.chunks[11..23]), leaf(&index.chunks[23..])];
+    let chunks = index.entries();
+    let mut blocks = vec![leaf(&chunks[..11]), leaf(&chunks[11..23]), leaf(&chunks[23..])];
     root.leaves = Some(blocks.iter().map(|(cid, _)| *cid).collect());
     let bytes = to_dag_cbor(&root);
     let cid = Cid::of_block(&bytes);

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::pkcs8::spki::der::zeroize::Zeroizing;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{KeyError, PublicKey, SigningKey};
-use crate::failure::Failure;
+use super::ed25519::{KeyError, PublicKey, SigningKey};
+use crate::failure::{Fails, Failure};
 
 /// The most bytes of a key file that are read. A key takes about 120.
 pub const MAX_KEY_FILE_LEN: u64 = 4096;
@@ -110,6 +110,7 @@ fn move_into_place(temporary: &Path, path: &Path) -> io::Result<()> {
 
 /// Why a key file was not read or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyFileError {
     /// The file cannot be read.
     #[error("cannot read key file {}", path.display())]
@@ -152,9 +153,8 @@ pub enum KeyFileError {
     },
 }
 
-impl KeyFileError {
-    /// What kind of failure this is.
-    pub fn failure(&self) -> Failure {
+impl Fails for KeyFileError {
+    fn failure(&self) -> Failure {
         Failure::Input
     }
 }

@@ -9,11 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::backend::{Backend, BackendFile, FileStat, OpenMode};
+use super::blocks;
+use super::damage::Damage;
+use super::error::StoreError;
+use super::interface::Artifact;
 use super::layout::Layout;
+use super::os::OsFile;
 use super::seal::Seal;
-use super::{Artifact, OsFile, StoreError, blocks};
 use crate::cid::{Cid, Codec};
-use crate::index::{ArtifactIndex, IndexDecoder};
+use crate::index::{ArtifactIndex, ChunkIndex, IndexDecoder};
 
 /// A verified file.
 #[derive(Debug)]
@@ -107,11 +111,11 @@ fn open_reference(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<O
     let Some(seal) = Seal::read(backend, layout, cid)? else { return Ok(None) };
     let Some(path) = seal.path() else { return Ok(None) };
     let index = load_index(backend, layout, cid)?;
-    let gone = |e: io::Error| damaged(&path, &format!("it was imported in place and cannot be opened: {e}"));
+    let gone = |e: io::Error| StoreError::damaged(&path, Damage::ReferenceGone(e));
     let file = OsFile::from(File::open(&path).map_err(gone)?);
     let stat = file.stat().map_err(|e| StoreError::read("read", &path, e))?;
     if !seal.holds(stat) || stat.len != index.size() {
-        return Err(damaged(&path, "it was imported in place and has changed since; publish it again"));
+        return Err(StoreError::damaged(&path, Damage::ReferenceChanged));
     }
     Ok(Some(FileArtifact { cid: *cid, index, file: Box::new(file), stat, path }))
 }
@@ -127,7 +131,7 @@ pub(crate) fn load_index(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> R
             return decoder.finish().map(Arc::new).map_err(bad);
         }
         for block in wanted {
-            let missing = || damaged(&layout.block(&block), "this index block is missing; publish or fetch it again");
+            let missing = || StoreError::damaged(&layout.block(&block), Damage::NoIndexBlock);
             let bytes = blocks::read(backend, layout, &block)?.ok_or_else(missing)?;
             decoder.handle_block(&block, &bytes).map_err(bad)?;
         }
@@ -136,17 +140,16 @@ pub(crate) fn load_index(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> R
 
 /// Hashes a whole file.
 fn verify(file: &dyn BackendFile, index: &ArtifactIndex, path: &Path) -> Result<(), StoreError> {
-    let again = "it is not served; publish or fetch it again";
     let len = file.stat().map_err(|e| StoreError::read("read", path, e))?.len;
     if len != index.size() {
-        return Err(damaged(path, &format!("it has {len} bytes instead of {}; {again}", index.size())));
+        return Err(StoreError::damaged(path, Damage::Length { len, expected: index.size() }));
     }
     let mut buf = vec![0; index.chunker().max() as usize];
-    for (position, chunk) in index.chunks().enumerate() {
+    for (chunk, position) in index.chunks().zip(0..) {
         let bytes = &mut buf[..chunk.len as usize];
         file.read_exact_at(bytes, chunk.offset).map_err(|e| StoreError::read("read", path, e))?;
         if index.hash().digest(bytes) != chunk.digest {
-            return Err(damaged(path, &format!("chunk {position} does not match its hash; {again}")));
+            return Err(StoreError::damaged(path, Damage::Chunk(ChunkIndex(position))));
         }
     }
     Ok(())
@@ -163,9 +166,5 @@ fn same_state(a: FileStat, b: FileStat) -> bool {
 }
 
 fn changed(path: &Path) -> StoreError {
-    damaged(path, "it was changed, removed or replaced after it was verified; it is not served")
-}
-
-fn damaged(path: &Path, why: &str) -> StoreError {
-    StoreError::Damaged { path: path.to_owned(), why: why.to_owned() }
+    StoreError::damaged(path, Damage::Changed)
 }

@@ -1,8 +1,10 @@
 //! Blocks on disk: one file each, named by CID.
 
 use super::backend::Backend;
+use super::damage::Damage;
+use super::error::StoreError;
 use super::layout::Layout;
-use super::{StoreError, temp};
+use super::temp;
 use crate::cid::Cid;
 use crate::index::MAX_BLOCK_LEN;
 
@@ -30,8 +32,6 @@ pub(crate) fn read(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<
     let Some(bytes) = temp::read_small(backend, &path, MAX_BLOCK_LEN)? else { return Ok(None) };
     match cid.verify(&bytes) {
         Ok(()) => Ok(Some(bytes)),
-        Err(_) => {
-            Err(StoreError::Damaged { path, why: "its bytes do not match its name; publish or fetch it again".into() })
-        }
+        Err(_) => Err(StoreError::damaged(&path, Damage::OtherBytes)),
     }
 }

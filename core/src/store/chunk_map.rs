@@ -10,8 +10,9 @@ use std::io;
 use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 
 use super::backend::{Backend, BackendFile, OpenMode};
+use super::error::StoreError;
 use super::layout::Layout;
-use super::{StoreError, artifact, temp};
+use super::{artifact, temp};
 use crate::cid::{Cid, Digest};
 use crate::index::ChunkIndex;
 

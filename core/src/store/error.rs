@@ -3,16 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
+use super::damage::{Damage, RefProblem};
 use crate::cid::{Cid, CidError};
-use crate::failure::Failure;
+use crate::failure::{Fails, Failure};
 use crate::index::IndexError;
 use crate::keys::KeyError;
+use crate::name::Name;
 
 /// Why a store operation failed. Each text names the thing, the cause and, where there is one, the next step.
 ///
 /// After any of these the store is as it was before the operation, apart from chunks of a partial artifact that
 /// were written and verified.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The operating system refused something that has no variant of its own.
     #[error("cannot {action} {path}: {source}")]
@@ -77,12 +80,13 @@ pub enum StoreError {
         pid: Option<u32>,
     },
     /// A file of the store, or one it refers to, is not what was verified. It is not served.
-    #[error("{path} is damaged: {why}")]
+    #[error("{path} is damaged: {damage}")]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it, and the next step.
-        why: String,
+        #[source]
+        damage: Box<Damage>,
     },
     /// A block that was handed in is not what its CID says, or not a block.
     #[error("refused block {cid}")]
@@ -126,7 +130,7 @@ pub enum StoreError {
         /// The artifact the index belongs to.
         actual: Cid,
     },
-    /// The artifact is complete already: [`Store::artifact`](super::Store::artifact) opens it.
+    /// The artifact is complete already: [`Store::artifact`](crate::store::Store::artifact) opens it.
     #[error("artifact {0} is complete already")]
     Complete(Cid),
     /// The artifact was finished; its partial form takes no more chunks.
@@ -154,17 +158,17 @@ pub enum StoreError {
     #[error("cannot point {name} at {manifest}: the store does not have that manifest")]
     NoManifest {
         /// The name.
-        name: String,
+        name: Name,
         /// The manifest.
         manifest: Cid,
     },
     /// A ref was set to a pointer that is not one, or is for another name.
-    #[error("not a pointer record for {name}: {why}")]
+    #[error("not a pointer record for {name}: {problem}")]
     BadPointer {
         /// The name.
-        name: String,
+        name: Name,
         /// What is wrong.
-        why: String,
+        problem: Box<RefProblem>,
     },
     /// The file to import cannot be read.
     #[error("cannot {action} {path}: {source}")]
@@ -208,9 +212,8 @@ pub enum StoreError {
     },
 }
 
-impl StoreError {
-    /// What kind of failure this is to the caller.
-    pub fn failure(&self) -> Failure {
+impl Fails for StoreError {
+    fn failure(&self) -> Failure {
         match self {
             Self::Source { .. }
             | Self::NotAFile(_)
@@ -225,7 +228,9 @@ impl StoreError {
             _ => Failure::Store,
         }
     }
+}
 
+impl StoreError {
     /// An error of the operating system while the store was written.
     pub(crate) fn write(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
@@ -241,6 +246,11 @@ impl StoreError {
     /// An error of the operating system while the store was read.
     pub(crate) fn read(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { action, path: path.to_owned(), source }
+    }
+
+    /// A file that is not what was verified.
+    pub(crate) fn damaged(path: &Path, damage: Damage) -> Self {
+        Self::Damaged { path: path.to_owned(), damage: Box::new(damage) }
     }
 
     /// Adds to a full disk how much was needed.

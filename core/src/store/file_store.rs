@@ -5,15 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::backend::Backend;
+use super::error::StoreError;
+use super::interface::{Artifact, Partial, Store};
 use super::layout::Layout;
-use super::lock::StoreLock;
+use super::lock::{ProviderLock, StoreLock};
+use super::os::OsBackend;
 use super::partial::FilePartial;
 use super::seal::Seal;
+use super::source::{self, ReadAt, Source};
 use super::temp::{self, TempFile};
-use super::{Artifact, OsBackend, Partial, ProviderLock, Store, StoreError, artifact, blocks, chunk_map, refs};
+use super::{artifact, blocks, chunk_map, refs};
 use crate::cid::{Cid, Digest};
 use crate::envelope::Envelope;
-use crate::import::{self, ImportMode, ImportOptions, ReadAt, ScanError, Source};
+use crate::import::{self, ImportMode, ImportOptions, ScanError};
 use crate::index::{ArtifactIndex, ChunkIndex};
 use crate::keys::SigningKey;
 use crate::name::Name;
@@ -39,6 +43,9 @@ impl FileStore {
     }
 
     /// As [`FileStore::open`], on another file system than the real one.
+    ///
+    /// # Errors
+    /// Those of [`FileStore::open`].
     pub fn with_backend(path: impl AsRef<Path>, backend: Arc<dyn Backend>) -> Result<Self, StoreError> {
         let path = path.as_ref();
         let path = std::path::absolute(path).map_err(|e| StoreError::read("find", path, e))?;
@@ -61,6 +68,9 @@ impl FileStore {
     }
 
     /// The key by which this node is known in the network; made when it is first asked for.
+    ///
+    /// # Errors
+    /// [`StoreError::Identity`] if the key cannot be made or is none, or what the operating system says.
     pub fn identity(&self) -> Result<SigningKey, StoreError> {
         if let Some(key) = self.read_identity()? {
             return Ok(key);
@@ -203,9 +213,9 @@ impl Store for FileStore {
     }
 
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {
-        let manifest = refs::check(name, pointer)?;
+        let manifest = refs::accept(name, pointer)?;
         if self.block(&manifest)?.is_none() {
-            return Err(StoreError::NoManifest { name: name.to_string(), manifest });
+            return Err(StoreError::NoManifest { name: name.clone(), manifest });
         }
         refs::set(&*self.backend, &self.layout, name, pointer)
     }
@@ -226,7 +236,7 @@ impl Store for FileStore {
 /// Names the file that a failure is about.
 fn scan_failed(error: ScanError, source: &Source, target: &Path) -> StoreError {
     match error {
-        ScanError::Read(error) => import::failed("read", source.path(), error),
+        ScanError::Read(error) => source::failed("read", source.path(), error),
         ScanError::Write(error) => StoreError::write("write", target, error).needing(source.stat().len),
         ScanError::Index(error) => StoreError::NoIndex { path: source.path().to_owned(), source: error },
     }

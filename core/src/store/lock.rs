@@ -2,8 +2,9 @@
 //! it ends.
 
 use super::backend::{Backend, BackendFile, OpenMode};
+use super::error::StoreError;
 use super::layout::Layout;
-use super::{StoreError, temp};
+use super::temp;
 
 /// The most a lock file may hold, in bytes: a process number.
 const MAX_LOCK_LEN: usize = 32;

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::artifact::check_bounds;
-use super::{Artifact, Partial, Store, StoreError, blocks, refs};
+use super::error::StoreError;
+use super::interface::{Artifact, Partial, Store};
+use super::source::{self, Source};
+use super::{blocks, refs};
 use crate::chunkset::ChunkSet;
 use crate::cid::{Cid, Codec, Digest};
 use crate::envelope::Envelope;
-use crate::import::{self, ImportOptions, ScanError, Source};
+use crate::import::{self, ImportOptions, ScanError};
 use crate::index::{ArtifactIndex, ByteRange, ChunkIndex};
 use crate::name::Name;
 
@@ -99,7 +102,7 @@ impl Store for MemStore {
         };
         let index = import::scan(source.reader(), options.chunker, options.hash, Some(&sink), progress);
         let index = index.map_err(|error| match error {
-            ScanError::Read(error) | ScanError::Write(error) => import::failed("read", source.path(), error),
+            ScanError::Read(error) | ScanError::Write(error) => source::failed("read", source.path(), error),
             ScanError::Index(error) => StoreError::NoIndex { path: source.path().to_owned(), source: error },
         })?;
         source.unchanged(index.size())?;
@@ -113,10 +116,10 @@ impl Store for MemStore {
     }
 
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {
-        let manifest = refs::check(name, pointer)?;
+        let manifest = refs::accept(name, pointer)?;
         let mut state = self.state();
         if !state.blocks.contains_key(&manifest) {
-            return Err(StoreError::NoManifest { name: name.to_string(), manifest });
+            return Err(StoreError::NoManifest { name: name.clone(), manifest });
         }
         state.refs.insert(name.clone(), pointer.clone());
         Ok(())

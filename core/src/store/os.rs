@@ -64,7 +64,7 @@ impl Backend for OsBackend {
 
 /// An open file of the real file system.
 #[derive(Debug)]
-pub struct OsFile(File);
+pub(crate) struct OsFile(File);
 
 impl OsFile {
     /// The standard library's view of it.

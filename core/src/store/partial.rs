@@ -19,10 +19,12 @@ use serde_bytes::ByteBuf;
 
 use super::artifact::{self, check_bounds};
 use super::backend::{Backend, BackendFile, OpenMode};
+use super::error::StoreError;
+use super::interface::{Artifact, Partial};
 use super::layout::Layout;
 use super::lock::StoreLock;
 use super::seal::Seal;
-use super::{Artifact, Partial, StoreError, temp};
+use super::temp;
 use crate::chunkset::ChunkSet;
 use crate::cid::Cid;
 use crate::codec::{V1, from_dag_cbor_exact, to_dag_cbor};

@@ -3,25 +3,29 @@
 use std::io::ErrorKind;
 
 use super::backend::Backend;
+use super::damage::{Damage, RefProblem};
+use super::error::StoreError;
 use super::layout::Layout;
-use super::{StoreError, temp};
+use super::temp;
 use crate::cid::Cid;
+use crate::dht::{MAX_POINTER_LEN, Pointer};
 use crate::envelope::Envelope;
 use crate::name::Name;
-use crate::pointer::{MAX_POINTER_LEN, Pointer};
 
 /// Checks that `pointer` is one for `name`, and returns the manifest it points at.
-pub(crate) fn check(name: &Name, pointer: &Envelope) -> Result<Cid, StoreError> {
-    let bad = |why: String| StoreError::BadPointer { name: name.to_string(), why };
+pub(crate) fn check(name: &Name, pointer: &Envelope) -> Result<Cid, RefProblem> {
     let pointer = Pointer::decode_envelope(&pointer.encode())
         .and_then(|envelope| envelope.payload_unverified::<Pointer>())
-        .map_err(|e| bad(e.to_string()))?;
+        .map_err(RefProblem::Envelope)?;
     if pointer.name != *name {
-        return Err(bad(format!("it is for {}", pointer.name)));
+        return Err(RefProblem::OtherName(pointer.name));
     }
-    pointer
-        .manifest
-        .ok_or_else(|| bad("it has no manifest, only urls, and a store serves what a manifest lists".to_owned()))
+    pointer.manifest.ok_or(RefProblem::NoManifest)
+}
+
+/// As [`check`], for a pointer that somebody hands in.
+pub(crate) fn accept(name: &Name, pointer: &Envelope) -> Result<Cid, StoreError> {
+    check(name, pointer).map_err(|problem| StoreError::BadPointer { name: name.clone(), problem: Box::new(problem) })
 }
 
 /// Replaces the ref of `name`.
@@ -37,10 +41,10 @@ pub(crate) fn set(backend: &dyn Backend, layout: &Layout, name: &Name, pointer: 
 pub(crate) fn read(backend: &dyn Backend, layout: &Layout, name: &Name) -> Result<Option<Envelope>, StoreError> {
     let path = layout.ref_file(name);
     let Some(bytes) = temp::read_small(backend, &path, MAX_POINTER_LEN)? else { return Ok(None) };
-    let damaged =
-        |why: String| StoreError::Damaged { path: path.clone(), why: format!("{why}; publish or fetch {name} again") };
-    let envelope = Pointer::decode_envelope(&bytes).map_err(|e| damaged(e.to_string()))?;
-    check(name, &envelope).map_err(|e| damaged(e.to_string()))?;
+    let name = || name.clone();
+    let envelope = Pointer::decode_envelope(&bytes)
+        .map_err(|error| StoreError::damaged(&path, Damage::RefBytes { name: name(), error }))?;
+    check(&name(), &envelope).map_err(|problem| StoreError::damaged(&path, Damage::Ref { name: name(), problem }))?;
     Ok(Some(envelope))
 }
 

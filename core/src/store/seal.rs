@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::backend::{Backend, FileStat};
+use super::error::StoreError;
 use super::layout::Layout;
-use super::{StoreError, temp};
+use super::temp;
 use crate::cid::Cid;
 use crate::codec::{V1, from_dag_cbor_exact, to_dag_cbor};
 

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::backend::{Backend, BackendFile, OpenMode};
+use super::damage::Damage;
 use super::error::StoreError;
 
 /// How often a name is drawn before giving up. Names are random: one attempt is enough unless a cleaner of
@@ -120,8 +121,7 @@ pub(crate) fn read_small(backend: &dyn Backend, path: &Path, cap: usize) -> Resu
     };
     let len = file.stat().map_err(|e| StoreError::read("read", path, e))?.len;
     if len > cap as u64 {
-        let why = format!("it has {len} bytes, at most {cap} are possible");
-        return Err(StoreError::Damaged { path: path.to_owned(), why });
+        return Err(StoreError::damaged(path, Damage::TooLong { len, cap }));
     }
     let mut bytes = vec![0; len as usize];
     file.read_exact_at(&mut bytes, 0).map_err(|e| StoreError::read("read", path, e))?;

@@ -16,7 +16,7 @@ pub(crate) fn chunker() -> ChunkerParams {
 }
 
 pub(crate) fn import_options() -> ImportOptions {
-    ImportOptions { chunker: chunker(), ..ImportOptions::default() }
+    ImportOptions::default().with_chunker(chunker())
 }
 
 /// `len` bytes that look random; the same for the same seed.

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use phase_core::{ChunkIndex, Cid, Failure, FileStore, Store, StoreError};
+use phase_core::{ChunkIndex, Cid, Fails, Failure, FileStore, Store, StoreError};
 
 use crate::data::{self, bytes, content, fetch, index_of, name, pointer};
 

@@ -14,7 +14,7 @@ fn store() -> (tempfile::TempDir, FileStore) {
 }
 
 fn reference() -> ImportOptions {
-    ImportOptions { mode: ImportMode::Reference, ..import_options() }
+    import_options().with_mode(ImportMode::Reference)
 }
 
 #[test]

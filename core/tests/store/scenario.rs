@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use phase_core::{ArtifactIndex, ChunkIndex, Cid, FileStore, ImportMode, ImportOptions, KeyId, Store, StoreError};
+use phase_core::{ArtifactIndex, ChunkIndex, Cid, FileStore, ImportMode, KeyId, Store, StoreError};
 
 use crate::data::{self, bytes, chunk, content, file_with, import_options, index_of, name, pointer};
 use crate::fault_backend::FaultBackend;
@@ -69,7 +69,7 @@ impl Scenario {
         let [(_, imported), (_, referenced)] = &self.sources;
         store.import(imported, &import_options(), &mut |_| {})?;
         confirmed.imported = true;
-        let options = ImportOptions { mode: ImportMode::Reference, ..import_options() };
+        let options = import_options().with_mode(ImportMode::Reference);
         store.import(referenced, &options, &mut |_| {})?;
         confirmed.referenced = true;
         for version in 1..=2 {

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use phase_cli as cli;
-use phase_cli::{Fails, Fault, NodeArgs, Signals, UploadArgs};
+use phase_cli::{EXIT_CODES, Fault, NodeArgs, Signals, UploadArgs};
 use phase_core::Failure;
-use phase_core::failure::EXIT_CODES;
 use phase_node::{Multiaddr, NodeConfig, Role};
-use phase_provider::{Announced, Provider, ProviderConfig, ProviderError};
+use phase_provider::{Announced, Provider, ProviderConfig};
 use serde_json::json;
 
 /// Serves a store to peers and announces what is in it.
@@ -150,7 +149,7 @@ async fn serve(args: &Serve) -> Result<(), Fault> {
     let mut signals = Signals::new()?;
     let config = configure(args)?;
     let provider = tokio::select! {
-        started = Provider::start(config) => started.map_err(StartFault)?,
+        started = Provider::start(config) => started?,
         () = signals.next() => return Ok(()),
     };
     tell_ready(args, &provider).await?;
@@ -207,25 +206,5 @@ fn tell_announced(args: &Serve, Announced { wanted, done }: Announced) -> Result
         cli::print(&format!("{}\n", json!({ "announced": done, "keys": wanted })))
     } else {
         cli::print(&format!("announced {done} of {wanted} keys\n"))
-    }
-}
-
-/// Why the provider did not start.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-struct StartFault(ProviderError);
-
-impl Fails for StartFault {
-    fn failure(&self) -> Failure {
-        self.0.failure()
-    }
-
-    fn hint(&self) -> Option<&'static str> {
-        match &self.0 {
-            ProviderError::Store(phase_core::store::StoreError::ProviderRunning { .. }) => {
-                Some("one provider serves a store; stop the other one, or give this one another store")
-            }
-            _ => None,
-        }
     }
 }

@@ -149,7 +149,7 @@ fn errors_are_json_where_a_machine_reads() {
 fn help_lists_the_exit_codes() {
     let output = serve(folder().path(), "--help");
     let help = String::from_utf8(output.stdout).unwrap();
-    for line in phase_core::failure::EXIT_CODES.lines() {
+    for line in phase_cli::EXIT_CODES.lines() {
         assert!(help.contains(line.trim()), "{line:?} is missing");
     }
 }

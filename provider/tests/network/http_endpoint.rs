@@ -1,6 +1,6 @@
 //! Over HTTP a provider tells whom to begin with and how it is, and nobody can keep it from telling others.
 
-use phase_core::Failure;
+use phase_core::{Fails, Failure};
 use phase_node::bootstrap::BootstrapSource;
 use phase_node::{Node, NodeConfig, Role};
 use phase_provider::{Provider, ProviderError};

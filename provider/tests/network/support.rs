@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use phase_core::codec::V1;
-use phase_core::{ArtifactEntry, Envelope, FileStore, ImportOptions, Manifest, Pointer, SigningKey, Store as _};
+use phase_core::publish::{Draft, Publisher, ReleaseFile};
+use phase_core::{Envelope, FileStore, Name, SigningKey, TrustRoot};
 use phase_node::bootstrap::{BootstrapPeer, BootstrapSource};
 use phase_node::{NodeConfig, NodeHandle, Role};
 use phase_provider::{Provider, ProviderConfig};
@@ -67,43 +67,20 @@ pub(crate) fn publish(folder: &Path, files: usize) -> usize {
 
 /// Publishes a release of so many small files into a store; returns how many keys are to be announced for it.
 pub(crate) fn publish_version(folder: &Path, version: u64, files: usize) -> usize {
-    let store = FileStore::open(folder).unwrap();
-    let file = folder.with_extension("source");
-    let entries = (0..files).map(|n| {
-        std::fs::write(&file, n.to_be_bytes()).unwrap();
-        let artifact = store.import(&file, &ImportOptions::default(), &mut |_| {}).unwrap();
-        let index = artifact.index();
-        ArtifactEntry {
-            role: "file".parse().unwrap(),
-            filename: format!("file-{n}").parse().unwrap(),
-            size: index.size(),
-            cid: artifact.cid(),
-            sha256: index.sha256(),
-        }
-    });
-    let (issued_at, expires_at) = (500, 5_000);
-    let manifest = Manifest {
-        v: V1,
-        channel: "stable".parse().unwrap(),
-        arch: "x86_64".parse().unwrap(),
-        board: None,
-        version,
-        release: format!("release {version}"),
-        issued_at,
-        expires_at,
-        artifacts: entries.collect(),
-        cmdline: None,
-    };
+    let name: Name = "stable/x86_64".parse().unwrap();
+    let (now, expires_at) = (500, 5_000);
+    let sources = folder.with_extension("source");
+    std::fs::create_dir_all(&sources).unwrap();
+    for n in 0..files {
+        std::fs::write(sources.join(format!("file-{n}")), n.to_be_bytes()).unwrap();
+    }
     let key = SigningKey::from_secret_bytes(&[1; 32]);
-    let name = manifest.name();
-    let mut envelope = Envelope::unsigned(&manifest).unwrap();
-    envelope.sign::<Manifest>(&key).unwrap();
-    store.put_block(&envelope.cid(), &envelope.encode()).unwrap();
-    let manifest = Some(envelope.cid());
-    let pointer = Pointer { v: V1, name: name.clone(), manifest, version, issued_at, expires_at, urls: Vec::new() };
-    let mut signed = Envelope::unsigned(&pointer).unwrap();
-    signed.sign::<Pointer>(&key).unwrap();
-    store.set_ref(&name, &signed).unwrap();
+    let root = TrustRoot::of_one_key(key.public(), [name.channel.clone()], now, expires_at);
+    let root = Envelope::signed(&root, [&key]).unwrap().encode();
+    let draft = Draft::new(&name, ReleaseFile::all_in(&sources).unwrap(), now, expires_at);
+    let draft = draft.with_version(version).with_label(format!("release {version}"));
+    let store = FileStore::open(folder).unwrap();
+    Publisher::new(&root, vec![key]).unwrap().publish(&store, &draft, now, &mut |_| {}).unwrap();
     name.keys().len() + 1 + files
 }
 

@@ -19,7 +19,6 @@ mod link;
 mod node;
 mod observe;
 mod promises;
-mod publisher;
 mod relay;
 mod release;
 mod stage;

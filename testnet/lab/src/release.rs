@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use phase_core::{Cid, Digest, FileStore, ImportOptions, Name, SigningKey, Store, StoreError};
+use phase_core::publish::FilesError;
+use phase_core::{
+    ArtifactEntry, Digest, Draft, Envelope, FileStore, Name, PublishError, Publisher, ReleaseFile, Role, SigningKey,
+    StoreError, TrustRoot,
+};
 use phase_report::lab::record::ArtifactRecord;
 use phase_scenario::{Artifact, Kind};
-
-use crate::publisher::{Publisher, entry};
 
 /// How long what is signed is valid, in seconds.
 const LIFETIME: u64 = 7 * 24 * 60 * 60;
@@ -27,8 +29,7 @@ pub(crate) struct Release {
 /// A file of the release.
 pub(crate) struct Published {
     pub(crate) record: ArtifactRecord,
-    cid: Cid,
-    sha256: Digest,
+    entry: ArtifactEntry,
 }
 
 /// A release could not be made.
@@ -45,6 +46,12 @@ pub enum ReleaseError {
     /// The store.
     #[error("cannot publish")]
     Store(#[from] StoreError),
+    /// The files.
+    #[error("cannot publish")]
+    Files(#[from] FilesError),
+    /// The release.
+    #[error("cannot publish")]
+    Publish(#[from] PublishError),
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> ReleaseError {
@@ -63,24 +70,27 @@ impl Release {
         for folder in [release.files(), release.folder.clone()] {
             fs::create_dir_all(&folder).map_err(failed(&folder))?;
         }
-        let store = FileStore::open(release.store())?;
         let mut rng = fastrand::Rng::with_seed(seed);
-        let (mut entries, mut published) = (Vec::new(), Vec::new());
+        let (mut files, mut records) = (Vec::new(), Vec::new());
         for (number, artifact) in artifacts.iter().enumerate() {
             let filename = format!("artifact-{number}");
             let path = release.files().join(&filename);
             make_up(&path, artifact, &mut rng).map_err(failed(&path))?;
-            let imported = store.import(&path, &ImportOptions::default(), &mut |_| {})?;
-            entries.push(entry(filename.parse().expect("it is a valid name"), imported.as_ref()));
-            let record = ArtifactRecord { filename, size: artifact.size.0, kind: artifact.kind.to_string() };
-            published.push(Published { record, cid: imported.cid(), sha256: imported.index().sha256() });
+            let role = Role::FILE.parse().expect("it is a valid role");
+            files.push(ReleaseFile::new(role, filename.parse().expect("it is a valid name"), path)?);
+            records.push(ArtifactRecord { filename, size: artifact.size.0, kind: artifact.kind.to_string() });
         }
         let key = SigningKey::generate().map_err(|error| failed(&release.folder)(io::Error::other(error)))?;
-        let publisher = Publisher { key, name: release.name.clone(), issued_at: now, expires_at: now + LIFETIME };
-        publisher.publish(&store, entries)?;
-        let root = publisher.signed(&publisher.root()).encode();
-        fs::write(release.root(), root).map_err(failed(&release.root()))?;
-        Ok(Self { artifacts: published, ..release })
+        let expires_at = now + LIFETIME;
+        let root = TrustRoot::of_one_key(key.public(), [release.name.channel.clone()], now, expires_at);
+        let root = Envelope::signed(&root, [&key]).map_err(PublishError::from)?.encode();
+        fs::write(release.root(), &root).map_err(failed(&release.root()))?;
+        let draft = Draft::new(&release.name, files, now, expires_at).with_label("test");
+        let publisher = Publisher::new(&root, vec![key]).map_err(PublishError::Manifest)?;
+        let signed = publisher.publish(&FileStore::open(release.store())?, &draft, now, &mut |_| {})?;
+        let entries = signed.manifest().artifacts.iter().cloned();
+        let artifacts = records.into_iter().zip(entries).map(|(record, entry)| Published { record, entry }).collect();
+        Ok(Self { artifacts, ..release })
     }
 
     /// The trust root.
@@ -104,20 +114,21 @@ impl Release {
 
     /// Whether a store has every file as it was published, by SHA-256 of what is on disk.
     pub(crate) fn is_in(&self, store: &Path) -> bool {
-        let sound =
-            |file: &Published| sha256(&store.join("artifacts").join(file.cid.to_string())).ok() == Some(file.sha256);
+        let sound = |file: &Published| {
+            sha256(&store.join("artifacts").join(file.entry.cid.to_string())).ok() == Some(file.entry.sha256)
+        };
         self.artifacts.iter().all(sound)
     }
 
     /// Whether a folder has every file under its name.
     pub(crate) fn is_among(&self, folder: &Path) -> bool {
-        self.artifacts.iter().all(|file| sha256(&folder.join(&file.record.filename)).ok() == Some(file.sha256))
+        self.artifacts.iter().all(|file| sha256(&folder.join(&file.record.filename)).ok() == Some(file.entry.sha256))
     }
 
     /// Changes single bytes of everything in a store, while it is served.
     pub(crate) fn damage(&self, store: &Path) -> Result<(), ReleaseError> {
         for artifact in &self.artifacts {
-            let path = store.join("artifacts").join(artifact.cid.to_string());
+            let path = store.join("artifacts").join(artifact.entry.cid.to_string());
             damage(&path, artifact.record.size).map_err(failed(&path))?;
         }
         Ok(())
@@ -204,7 +215,7 @@ mod tests {
     fn the_same_seed_makes_the_same_files() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (one, other) = (release(one.path()), release(other.path()));
-        assert!(one.artifacts.iter().zip(&other.artifacts).all(|(one, other)| one.sha256 == other.sha256));
-        assert_ne!(one.artifacts[0].sha256, one.artifacts[1].sha256);
+        assert!(one.artifacts.iter().zip(&other.artifacts).all(|(one, other)| one.entry.sha256 == other.entry.sha256));
+        assert_ne!(one.artifacts[0].entry.sha256, one.artifacts[1].entry.sha256);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use phase_core::{ChunkIndex, ChunkRange, ChunkSet};
 use phase_protocol::have_interval;
-use phase_protocol::scheduler::{Action, ChunkResult, Event, HaveUpdate, RequestId};
+use phase_protocol::scheduler::{Action, Arrival, ChunkResult, End, Event, HaveUpdate, RequestId};
 use phase_protocol::wire::{MAX_RANGES, Refusal};
 use phase_scenario::Harm;
 
@@ -107,11 +107,12 @@ impl Swarm<'_> {
         let Some(scheduler) = &mut state.scheduler else { return };
         match answer {
             Message::Have(update) => scheduler.handle_have(key(from), SLOT, update),
-            Message::Done { request } => scheduler.handle_done(now, request),
-            Message::Refused { request, refusal } => scheduler.handle_refused(now, request, refusal),
+            Message::Done { request } => scheduler.handle_end(now, request, End::Done),
+            Message::Refused { request, refusal } => scheduler.handle_end(now, request, End::Refused(refusal)),
             Message::Chunk { request, chunk } => {
                 let result = if is_corrupt { ChunkResult::Corrupt } else { ChunkResult::Verified };
-                if scheduler.handle_chunk(now, request, SLOT, chunk, result) {
+                let arrival = scheduler.handle_arrival(key(from), request, chunk);
+                if arrival == Arrival::Owed(SLOT) && scheduler.handle_chunk(now, request, SLOT, chunk, result) {
                     self.note_verified(node, chunk);
                 }
             }

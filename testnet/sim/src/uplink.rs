@@ -104,7 +104,7 @@ impl Uplink {
 
     pub(crate) fn peer_lost(&mut self, peer: PeerKey) {
         self.queue.peer_lost(peer);
-        let of_peer = self.keys.range((peer, RequestId(0))..=(peer, RequestId(u64::MAX)));
+        let of_peer = self.keys.range((peer, RequestId(0))..=(peer, RequestId(u32::MAX)));
         for key in of_peer.map(|(_, key)| *key).collect::<Vec<_>>() {
             if let Some(open) = self.open.get_mut(&key) {
                 open.ending = true;

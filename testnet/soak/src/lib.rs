@@ -3,5 +3,4 @@
 
 pub mod dht;
 mod memory;
-mod publisher;
 pub mod soak;

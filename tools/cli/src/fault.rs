@@ -5,27 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use phase_core::envelope::EnvelopeError;
-use phase_core::keys::{KeyError, KeyFileError};
-use phase_core::store::StoreError;
-use phase_core::trust::TrustError;
-use phase_core::{CidError, DhtKeyError, Failure, IndexError, NameError, RecordError};
-use phase_node::bootstrap::BootstrapError;
-use phase_node::{ConnectError, NodeError, QueryError, RecordsError};
+use phase_core::{Fails, Failure};
 use serde_json::json;
 
+use crate::exit::exit_code;
 use crate::text::printable;
-
-/// Errors that say which kind of failure they are.
-pub trait Fails: Error + Send + Sync + 'static {
-    /// The kind of failure, for exit codes.
-    fn failure(&self) -> Failure;
-
-    /// What the user may try next, where the text does not say it.
-    fn hint(&self) -> Option<&'static str> {
-        None
-    }
-}
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -53,7 +37,7 @@ impl Fault {
 
     /// Prints it to standard error and returns the exit code.
     pub fn report(&self, json: bool) -> ExitCode {
-        let code = self.failure.exit_code();
+        let code = exit_code(self.failure);
         if json {
             let document = json!({ "error": self.chain(), "hint": self.hint, "exit_code": code });
             eprintln!("{document}");
@@ -83,8 +67,8 @@ impl Fault {
 
 impl<E: Fails> From<E> for Fault {
     fn from(error: E) -> Self {
-        let hint = error.hint().map(str::to_owned);
-        Self { failure: error.failure(), error: Box::new(error), hint }
+        let (failure, hint) = (error.failure(), error.hint().map(str::to_owned));
+        Self { failure, error: Box::new(error), hint }
     }
 }
 
@@ -111,120 +95,10 @@ impl Fails for FileError {
     }
 }
 
-impl Fails for CidError {
-    fn failure(&self) -> Failure {
-        match self {
-            Self::Mismatch(_) => Failure::Untrusted,
-            _ => Failure::Input,
-        }
-    }
-}
-
-impl Fails for NameError {
-    fn failure(&self) -> Failure {
-        Failure::Input
-    }
-}
-
-impl Fails for IndexError {
-    fn failure(&self) -> Failure {
-        Failure::Untrusted
-    }
-}
-
-impl Fails for BootstrapError {
-    fn failure(&self) -> Failure {
-        match self {
-            Self::Address { .. } | Self::NoTransport(_) | Self::Https(_) | Self::Url { .. } => Failure::Usage,
-            Self::Fetch { .. } | Self::Status { .. } => Failure::Network,
-            Self::Remember { .. } => Failure::Store,
-            _ => Failure::Input,
-        }
-    }
-}
-
-impl Fails for NodeError {
-    fn failure(&self) -> Failure {
-        Failure::Network
-    }
-}
-
-impl Fails for ConnectError {
-    fn failure(&self) -> Failure {
-        Failure::Network
-    }
-}
-
-impl Fails for QueryError {
-    fn failure(&self) -> Failure {
-        match self {
-            Self::Timeout { .. } | Self::NotStored { .. } | Self::Stopped => Failure::Network,
-            Self::Full(_) => Failure::Other,
-            Self::Off => Failure::Usage,
-        }
-    }
-}
-
-impl Fails for RecordsError {
-    fn failure(&self) -> Failure {
-        match self {
-            Self::Record(error) => error.failure(),
-            Self::Query(error) => error.failure(),
-            Self::NotFound { .. } => Failure::NotFound,
-            Self::NoneValid { .. } => Failure::Untrusted,
-            Self::NoAddress => Failure::Usage,
-            Self::NoKey(_) => Failure::Input,
-        }
-    }
-}
-
-impl Fails for RecordError {
-    fn failure(&self) -> Failure {
-        self.failure()
-    }
-}
-
-impl Fails for DhtKeyError {
-    fn failure(&self) -> Failure {
-        Failure::Input
-    }
-}
-
-impl Fails for EnvelopeError {
-    fn failure(&self) -> Failure {
-        self.failure()
-    }
-}
-
-impl Fails for TrustError {
-    fn failure(&self) -> Failure {
-        self.failure()
-    }
-}
-
-impl Fails for KeyFileError {
-    fn failure(&self) -> Failure {
-        self.failure()
-    }
-}
-
-impl Fails for KeyError {
-    fn failure(&self) -> Failure {
-        match self {
-            Self::Random(_) => Failure::Other,
-            _ => Failure::Input,
-        }
-    }
-}
-
-impl Fails for StoreError {
-    fn failure(&self) -> Failure {
-        self.failure()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use phase_core::NameError;
+
     use super::*;
 
     #[derive(Debug, thiserror::Error)]

@@ -10,12 +10,13 @@ use phase_client::{
 };
 use phase_core::manifest::ArtifactEntry;
 use phase_core::store::Store;
-use phase_core::trust::TrustedTime;
+use phase_core::time::TrustedTime;
 use phase_core::{Failure, Name};
 use phase_node::{Multiaddr, NodeConfig, PeerId, Role};
 use phase_transfer::download::DownloadError;
 use phase_units::parse_duration;
 
+use crate::exit::exit_code;
 use crate::fault::Fault;
 use crate::network::read_root;
 use crate::node::NodeArgs;
@@ -175,7 +176,7 @@ async fn run(
         let placed = tokio::select! {
             placed = placed => placed,
             // Whole files only take a name when they are there: nothing has to be cleaned up.
-            () = signals.next() => std::process::exit(Failure::Interrupted.exit_code().into()),
+            () = signals.next() => std::process::exit(exit_code(Failure::Interrupted).into()),
         };
         placed.map_err(|error| Fault::new(Failure::Other, format!("a worker failed: {error}")))??;
     }
@@ -191,16 +192,21 @@ async fn watch(fetch: Fetch, signals: &mut Signals, observer: &mut dyn Observer)
     loop {
         tokio::select! {
             ended = &mut ended => {
-                observer.progressed(&progress.borrow());
+                let last = progress.borrow().clone();
+                observer.progressed(&last);
                 return ended;
             }
             () = signals.next() => {
                 if stop.is_cancelled() {
-                    std::process::exit(Failure::Interrupted.exit_code().into());
+                    std::process::exit(exit_code(Failure::Interrupted).into());
                 }
                 stop.cancel();
             }
-            _ = tick.tick() => observer.progressed(&progress.borrow()),
+            _ = tick.tick() => {
+                // A copy: while it is being printed, which may take long, the download goes on.
+                let now = progress.borrow().clone();
+                observer.progressed(&now);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the command lines of Phase's binaries share: errors and exit codes, logging, signals, the options about the
 //! network, and a whole fetch with its report. The binaries themselves only parse and print.
 
-mod client_faults;
+mod exit;
 mod fault;
 mod fetch;
 mod fetch_report;
@@ -12,7 +12,8 @@ mod ram_profile;
 mod text;
 mod upload;
 
-pub use fault::{Fails, Fault, FileError};
+pub use exit::{EXIT_CODES, exit_code};
+pub use fault::{Fault, FileError};
 pub use fetch::{FetchArgs, Fetched, Observer, fetch};
 pub use fetch_report::{json_answer, json_entry, json_peers, json_report, peer_lines, summary_line, verdict_text};
 pub use network::read_root;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use phase_core::trust::{TrustError, TrustRoot};
-use phase_core::{Failure, MAX_BLOCK_LEN};
+use phase_core::{Fails, Failure, MAX_BLOCK_LEN};
 use phase_node::bootstrap::{self, BootstrapSource};
 
 use crate::fault::{Fault, FileError};

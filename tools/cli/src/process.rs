@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::exit::exit_code;
 use crate::fault::Fault;
 
 /// Seconds since 1970 by the system's clock; 0 if it stands before that.
@@ -84,7 +85,7 @@ impl Signals {
     pub fn exit_on_next(mut self) {
         tokio::spawn(async move {
             self.next().await;
-            std::process::exit(Failure::Interrupted.exit_code().into());
+            std::process::exit(exit_code(Failure::Interrupted).into());
         });
     }
 }

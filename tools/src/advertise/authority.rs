@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use phase_cli::{self as cli, Fault};
 use phase_core::codec::V1;
-use phase_core::record::DhtRecord as _;
+use phase_core::dht::DhtRecord as _;
 use phase_core::{Authority, DhtKey, Name, SigningKey};
 use phase_node::bootstrap::BootstrapPeer;
 
-use super::{Announcement, Announcing, announce};
+use crate::advertise::announcement::{Announcement, Announcing, announce};
 use crate::network;
 use crate::output::Output;
 

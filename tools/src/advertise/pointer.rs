@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use phase_cli::{self as cli, Fault};
 use phase_core::codec::V1;
+use phase_core::dht::Pointer;
+use phase_core::dht::{DhtRecord as _, MAX_RECORD_LEN};
 use phase_core::envelope::Envelope;
-use phase_core::pointer::Pointer;
-use phase_core::record::{DhtRecord as _, MAX_RECORD_LEN};
-use phase_core::trust::{TrustRoot, TrustedTime};
+use phase_core::time::TrustedTime;
+use phase_core::trust::TrustRoot;
 use phase_core::{Cid, DhtKey, Failure, Name, SigningKey};
 
-use super::{Announcement, Announcing, announce};
+use crate::advertise::announcement::{Announcement, Announcing, announce};
 use crate::envelopes;
 use crate::output::Output;
 

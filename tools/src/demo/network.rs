@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use phase_cli as cli;
 use phase_client::{Client, StartError, Trust};
-use phase_core::codec::V1;
 use phase_core::envelope::{Envelope, EnvelopeError};
-use phase_core::manifest::{ArtifactEntry, Manifest, Role};
-use phase_core::pointer::Pointer;
-use phase_core::store::{FileStore, Store, StoreError};
-use phase_core::trust::{ChannelRole, RootRole, TrustError, TrustRoot, TrustedTime};
+use phase_core::manifest::Role;
+use phase_core::publish::{Draft, FilesError, PublishError, Publisher, ReleaseFile};
+use phase_core::store::{FileStore, StoreError};
+use phase_core::time::TrustedTime;
+use phase_core::trust::{TrustError, TrustRoot};
 use phase_core::{ImportMode, ImportOptions, Name, SigningKey};
 use phase_node::bootstrap::BootstrapPeer;
 use phase_node::{Multiaddr, NodeConfig, PeerId};
 use phase_provider::{Provider, ProviderConfig, ProviderError};
 
-use super::files::Chosen;
+use super::files::{Chosen, Source};
 
 /// Loopback, and a port that the system chooses.
 const LISTEN: &str = "/ip4/127.0.0.1/tcp/0";
@@ -48,6 +48,10 @@ pub(crate) enum NetworkError {
     #[error("what was signed does not verify")]
     Trust(#[from] TrustError),
     #[error("cannot publish")]
+    Files(#[from] FilesError),
+    #[error("cannot publish")]
+    Publish(#[from] PublishError),
+    #[error("cannot publish")]
     Store(#[from] StoreError),
     #[error("a provider does not start")]
     Provider(#[from] ProviderError),
@@ -74,12 +78,16 @@ impl Network {
         };
         let folder = folder.map_err(NetworkError::Folder)?;
         let name: Name = "demo/any".parse().expect("it is a valid name");
-        let publisher = Publisher::new(&name)?;
-        let root = publisher.root.clone();
+        let now = cli::now();
+        let (publisher, draft) = (new_publisher(&name, now)?, draft(&name, chosen, now)?);
+        let root = publisher.root().clone();
         let stores: Vec<PathBuf> = (1..=providers).map(|n| folder.path().join(format!("provider-{n}"))).collect();
-        let (files, targets) = (chosen.files.clone(), stores.clone());
-        tokio::task::spawn_blocking(move || targets.iter().try_for_each(|store| publisher.publish(&files, store)))
-            .await??;
+        let targets = stores.clone();
+        let publish = move |store: &PathBuf| {
+            publisher.publish(&FileStore::open(store)?, &draft, now, &mut |_| {})?;
+            Ok::<(), NetworkError>(())
+        };
+        tokio::task::spawn_blocking(move || targets.iter().try_for_each(publish)).await??;
         let bootstrap = start_provider(folder.path().join("bootstrap"), Vec::new()).await?;
         let known = bootstrap_peers(&bootstrap).await;
         let mut running = Vec::new();
@@ -147,77 +155,22 @@ fn listen() -> Multiaddr {
     LISTEN.parse().expect("it is a valid address")
 }
 
-/// A publisher with one key.
-struct Publisher {
-    name: Name,
-    key: SigningKey,
-    root: TrustRoot,
-    now: u64,
+/// A publisher with a key of its own, whose root is valid as long as the demo.
+fn new_publisher(name: &Name, now: u64) -> Result<Publisher, NetworkError> {
+    let key = SigningKey::generate()?;
+    let root = TrustRoot::of_one_key(key.public(), [name.channel.clone()], now, now + LIFETIME);
+    let root = Envelope::signed(&root, [&key])?;
+    Ok(Publisher::new(&root.encode(), vec![key])?)
 }
 
-impl Publisher {
-    fn new(name: &Name) -> Result<Self, NetworkError> {
-        let key = SigningKey::generate()?;
-        let now = cli::now();
-        let keys = || [key.id()].into();
-        let role = ChannelRole { keys: keys(), threshold: 1, pointer_keys: keys() };
-        let root = TrustRoot {
-            v: V1,
-            version: 1,
-            issued_at: now,
-            expires_at: now + LIFETIME,
-            keys: [(key.id(), key.public())].into(),
-            root: RootRole { keys: keys(), threshold: 1 },
-            channels: [(name.channel.clone(), role)].into(),
-        };
-        let mut envelope = Envelope::unsigned(&root)?;
-        envelope.sign::<TrustRoot>(&key)?;
-        // As a client would read it.
-        let root = TrustRoot::decode_trusted(&envelope.encode())?;
-        Ok(Self { name: name.clone(), key, root, now })
-    }
-
-    /// Imports the files in place, signs a manifest of them, and sets the name.
-    fn publish(&self, files: &[super::files::Source], store: &Path) -> Result<(), NetworkError> {
-        let store = FileStore::open(store)?;
-        let options = ImportOptions { mode: ImportMode::Reference, ..ImportOptions::default() };
-        let mut artifacts = Vec::new();
-        for file in files {
-            let artifact = store.import(&file.path, &options, &mut |_| {})?;
-            artifacts.push(ArtifactEntry {
-                role: Role::FILE.parse().expect("it is a valid role"),
-                filename: file.name.parse().expect("only valid names were chosen"),
-                size: artifact.index().size(),
-                cid: artifact.cid(),
-                sha256: artifact.index().sha256(),
-            });
-        }
-        let manifest = Manifest {
-            v: V1,
-            channel: self.name.channel.clone(),
-            arch: self.name.arch.clone(),
-            board: None,
-            version: 1,
-            release: "demo".to_owned(),
-            issued_at: self.now,
-            expires_at: self.now + LIFETIME,
-            artifacts,
-            cmdline: None,
-        };
-        let mut envelope = Envelope::unsigned(&manifest)?;
-        envelope.sign::<Manifest>(&self.key)?;
-        store.put_block(&envelope.cid(), &envelope.encode())?;
-        let pointer = Pointer {
-            v: V1,
-            name: self.name.clone(),
-            manifest: Some(envelope.cid()),
-            version: manifest.version,
-            issued_at: self.now,
-            expires_at: self.now + LIFETIME,
-            urls: Vec::new(),
-        };
-        let mut pointer = Envelope::unsigned(&pointer)?;
-        pointer.sign::<Pointer>(&self.key)?;
-        Ok(store.set_ref(&self.name, &pointer)?)
-    }
+/// The release of the chosen files, which stay where they are.
+fn draft(name: &Name, chosen: &Chosen, now: u64) -> Result<Draft, NetworkError> {
+    let file = |source: &Source| {
+        let role = Role::FILE.parse().expect("it is a valid role");
+        let filename = source.name.parse().expect("only valid names were chosen");
+        ReleaseFile::new(role, filename, &source.path)
+    };
+    let files = chosen.files.iter().map(file).collect::<Result<_, _>>()?;
+    let options = ImportOptions::default().with_mode(ImportMode::Reference);
+    Ok(Draft::new(name, files, now, now + LIFETIME).with_label("demo").with_import(options))
 }

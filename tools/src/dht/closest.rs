@@ -2,14 +2,13 @@
 
 use std::str::FromStr;
 
-use phase_cli::{Fault, NodeArgs, printable};
-use phase_core::failure::EXIT_CODES;
+use phase_cli::{EXIT_CODES, Fault, NodeArgs, printable};
 use phase_core::{DhtKey, Failure};
 use phase_node::{FoundProvider, PeerId};
 use serde_json::{Value, json};
 
 use super::distance::{Distance, Position};
-use super::{KEYS, parse_key};
+use super::key::{KEYS, parse_key};
 use crate::network;
 use crate::output::Output;
 

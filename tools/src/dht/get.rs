@@ -2,15 +2,14 @@
 
 use std::path::PathBuf;
 
-use phase_cli::{self as cli, Fault, NodeArgs, printable};
-use phase_core::failure::EXIT_CODES;
-use phase_core::trust::TrustedTime;
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, printable};
+use phase_core::time::TrustedTime;
 use phase_core::{DhtKey, Failure};
 use phase_node::{FoundValue, NodeHandle, QueryError, QueryReport};
 use serde_json::{Value as Json, json};
 
+use super::key::{KEYS, parse_key};
 use super::values::{self, Content, Value, Verdict};
-use super::{KEYS, parse_key};
 use crate::output::Output;
 use crate::{network, view};
 

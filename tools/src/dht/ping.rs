@@ -4,10 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use phase_cli::{self as cli, Fault, NodeArgs, printable};
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, printable};
 use phase_core::Failure;
-use phase_core::failure::EXIT_CODES;
-use phase_core::trust::TrustedTime;
+use phase_core::time::TrustedTime;
 use phase_node::bootstrap::{BootstrapError, BootstrapPeer};
 use phase_node::{ConnectError, Multiaddr, Node, NodeConfig, NodeHandle, PeerId, PeerInfo};
 use serde_json::{Value, json};

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use phase_cli::{self as cli, Fault, NodeArgs};
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs};
 use phase_core::codec::V1;
-use phase_core::failure::EXIT_CODES;
-use phase_core::record::DhtRecord as _;
+use phase_core::dht::DhtRecord as _;
 use phase_core::{Label, SignedRecord, SigningKey};
 use serde_json::json;
 

@@ -1,8 +1,7 @@
 //! `phase dht contact` and `phase dht authority`: records of nodes and publishers about themselves.
 
-use phase_cli::{self as cli, Fault, NodeArgs};
-use phase_core::failure::EXIT_CODES;
-use phase_core::trust::TrustedTime;
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs};
+use phase_core::time::TrustedTime;
 use phase_core::{Failure, KeyId};
 use phase_node::PeerId;
 use serde_json::{Value, json};

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use phase_cli::{self as cli, Fault, NodeArgs, printable};
-use phase_core::failure::EXIT_CODES;
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, printable};
 use phase_node::RoutingPeer;
 use serde_json::{Value, json};
 

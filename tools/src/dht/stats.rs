@@ -1,8 +1,7 @@
 //! `phase dht stats`: how large the DHT is, and how fast.
 
-use phase_cli::{Fault, NodeArgs};
+use phase_cli::{EXIT_CODES, Fault, NodeArgs};
 use phase_core::Failure;
-use phase_core::failure::EXIT_CODES;
 use phase_node::{DhtStats, Identity, NodeHandle, QueryReport};
 use serde_json::{Value, json};
 

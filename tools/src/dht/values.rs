@@ -4,10 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use phase_cli::Fault;
+use phase_core::dht::Pointer;
+use phase_core::dht::decode_envelope;
 use phase_core::envelope::Payload;
-use phase_core::pointer::Pointer;
-use phase_core::record::decode_envelope;
-use phase_core::trust::{TrustRoot, TrustedTime};
+use phase_core::time::TrustedTime;
+use phase_core::trust::TrustRoot;
 use phase_core::{Authority, Contact, DhtKey, Name, SignedRecord};
 use phase_node::{FoundValue, PeerId, public_key_of};
 

@@ -1,10 +1,10 @@
 //! Tells from its bytes what a block is.
 
 use phase_core::codec::from_dag_cbor_exact;
+use phase_core::dht::Pointer;
 use phase_core::envelope::Envelope;
 use phase_core::index::{ChunkEntry, IndexDecoder};
 use phase_core::manifest::Manifest;
-use phase_core::pointer::Pointer;
 use phase_core::trust::TrustRoot;
 use phase_core::{ArtifactIndex, Cid, Codec, HashAlgorithm};
 use serde::{Deserialize, Serialize};

@@ -1,13 +1,12 @@
 //! Objects as people and machines read them.
 
-use phase_cli::Bytes;
+use phase_cli::{Bytes, Fault};
 use phase_core::envelope::Envelope;
 use phase_core::manifest::Manifest;
-use phase_core::store::FileStore;
+use phase_core::store::{FileStore, Store};
 use phase_core::{ArtifactIndex, Cid, Codec};
 use serde_json::{Value, json};
 
-use super::artifact_state;
 use super::object::Object;
 use crate::{envelopes, view};
 
@@ -106,4 +105,19 @@ fn artifact(index: &ArtifactIndex, cid: Cid, store: Option<&FileStore>, chunks: 
         lines.extend(index.chunks().map(|c| format!("{:>14} {:>8} {}", c.offset, c.len, chunk_cid(c.digest))));
     }
     Shown { json, text: lines.join("\n") }
+}
+
+/// What the store has of an artifact.
+fn artifact_state(cid: &Cid, store: &FileStore) -> (Value, String) {
+    match store.artifact(cid) {
+        Ok(Some(artifact)) => {
+            let place = artifact.path().map_or("in the store".to_owned(), |path| path.display().to_string());
+            (json!({ "state": "complete", "path": artifact.path() }), format!("complete: {place}"))
+        }
+        Ok(None) => (json!({ "state": "incomplete" }), "not complete in this store".to_owned()),
+        Err(error) => {
+            let why = Fault::from(error).chain();
+            (json!({ "state": "damaged", "error": why }), format!("damaged: {why}"))
+        }
+    }
 }

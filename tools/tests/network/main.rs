@@ -12,6 +12,7 @@ mod bad_network;
 mod beside_a_provider;
 mod dht_answers;
 mod ephemeral;
+mod examples;
 mod process;
 mod publish_and_fetch;
 mod setting;

@@ -9,7 +9,7 @@ fn help_lists_the_exit_codes() {
     let bench = Bench::new();
     for words in ["--help", "fetch --help", "publish --help", "inspect --help"] {
         let help = bench.ok(words);
-        for line in phase_core::failure::EXIT_CODES.lines() {
+        for line in phase_cli::EXIT_CODES.lines() {
             assert!(help.contains(line.trim()), "phase {words} lacks {line:?}");
         }
     }

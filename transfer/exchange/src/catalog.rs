@@ -202,7 +202,7 @@ impl Catalog {
     /// The current release of a name: the signed pointer, and the envelope it points to.
     pub fn head(&self, name: &Name) -> Result<Option<(Envelope, Vec<u8>)>, StoreError> {
         let Some(pointer) = self.store.pointer(name)? else { return Ok(None) };
-        let Ok(unverified) = pointer.payload_unverified::<phase_core::pointer::Pointer>() else { return Ok(None) };
+        let Ok(unverified) = pointer.payload_unverified::<phase_core::dht::Pointer>() else { return Ok(None) };
         let Some(manifest) = unverified.manifest else { return Ok(None) };
         Ok(self.store.block(&manifest)?.map(|envelope| (pointer, envelope)))
     }

@@ -3,8 +3,8 @@
 //! A link runs two tasks, one that writes and one that reads, so that neither side can wait for the other. It checks
 //! that every reply belongs to a request; a peer that answers what was not asked is cut off.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -14,8 +14,8 @@ use futures::AsyncReadExt as _;
 use libp2p::{Multiaddr, PeerId};
 use phase_core::{ChunkIndex, ChunkRange, ChunkSet, Cid, Name};
 use phase_node::{ConnectError, NodeHandle, Scope, Stream, believable};
-use phase_protocol::scheduler::{self, ArtifactSlot, HaveUpdate};
-use phase_protocol::wire::{self, Refusal, Reply, ReplyHeader, Request, RequestHeader, RequestId};
+use phase_protocol::wire::{self, Refusal, Reply, ReplyHeader, Request, RequestHeader};
+use phase_protocol::{HaveUpdate, RequestId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -32,16 +32,16 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a link reports to a download.
 pub(super) enum LinkEvent {
-    /// A chunk, not yet verified.
-    Chunk { request: scheduler::RequestId, slot: ArtifactSlot, index: ChunkIndex, bytes: Buffer },
-    /// Nothing further for a request.
-    Done { request: scheduler::RequestId },
-    /// The peer will not serve a request.
-    Refused { request: scheduler::RequestId, refusal: Refusal },
+    /// A chunk, not yet verified. Whether the peer owed it is for the download to say.
+    Chunk { id: RequestId, index: ChunkIndex, bytes: Buffer },
+    /// Nothing further for a request for chunks.
+    Done { id: RequestId },
+    /// The peer will not serve a request for chunks.
+    Refused { id: RequestId, refusal: Refusal },
     /// What the peer has of an artifact.
-    Have { slot: ArtifactSlot, update: HaveUpdate },
+    Have { artifact: Cid, update: HaveUpdate },
     /// The peer tells no more of what it has of an artifact, which is not all of it. It may have more later.
-    HaveNoMore { slot: ArtifactSlot },
+    HaveNoMore { artifact: Cid },
     /// The link is dead; [`PeerLink::closed`] says why.
     Closed,
 }
@@ -61,48 +61,54 @@ struct CallAnswer {
     payload: Buffer,
 }
 
-/// What a pending request is for.
+/// Which replies fit a request that the peer has not ended.
 enum Pending {
+    /// One reply, for the caller.
     Call(oneshot::Sender<Result<CallAnswer, LinkError>>),
-    /// `awaited`: chunks that have not come. None comes twice.
-    Chunks {
-        request: scheduler::RequestId,
-        slot: ArtifactSlot,
-        awaited: BTreeSet<ChunkIndex>,
-    },
-    /// `untold`: how many chunks the peer can still come to have, once it has said what it has. Bounds what its reports
-    /// cost: a few bytes can speak of millions of chunks, again and again.
-    Have {
-        slot: ArtifactSlot,
-        chunks: u32,
-        untold: Option<u32>,
-    },
+    /// Chunks, then an end.
+    Chunks,
+    /// What the peer has, then what is added to it.
+    Have(Subscription),
 }
 
-#[derive(Default)]
+/// A subscription to what the peer has of an artifact.
+struct Subscription {
+    artifact: Cid,
+    /// How many chunks the artifact has.
+    chunks: u32,
+    /// How many chunks the peer can still come to have, once it has said what it has. Bounds what its reports cost: a few
+    /// bytes can speak of millions of chunks, again and again.
+    untold: Option<u32>,
+}
+
 struct Table {
-    next: u32,
+    next: RequestId,
     pending: BTreeMap<RequestId, Pending>,
     /// Set once the link is dead.
     closed: Option<LinkError>,
 }
 
+impl Default for Table {
+    fn default() -> Self {
+        Self { next: RequestId::FIRST_OF_LINK, pending: BTreeMap::new(), closed: None }
+    }
+}
+
 impl Table {
-    fn insert(&mut self, pending: Pending) -> Result<RequestId, LinkError> {
+    fn insert(&mut self, id: RequestId, pending: Pending) -> Result<(), LinkError> {
         if let Some(error) = &self.closed {
             return Err(error.clone());
         }
         if self.pending.len() >= MAX_PENDING {
             return Err(LinkError::Backlog);
         }
-        let id = self.next_id();
         self.pending.insert(id, pending);
-        Ok(id)
+        Ok(())
     }
 
     fn next_id(&mut self) -> RequestId {
-        let id = RequestId(self.next);
-        self.next = self.next.wrapping_add(1);
+        let id = self.next;
+        self.next = id.next();
         id
     }
 
@@ -215,23 +221,15 @@ impl PeerLink {
         Ok(parsed.collect())
     }
 
-    /// Asks for chunks; they are reported with `request`. Returns the id to cancel it with.
-    pub(super) fn request_chunks(
-        &self,
-        request: scheduler::RequestId,
-        slot: ArtifactSlot,
-        artifact: Cid,
-        ranges: Vec<ChunkRange>,
-    ) -> Result<RequestId, LinkError> {
-        let awaited = ranges.iter().flat_map(|range| range.iter()).collect();
-        let id = lock(&self.table).insert(Pending::Chunks { request, slot, awaited })?;
-        self.send(id, Request::Chunks { artifact, ranges })?;
-        Ok(id)
+    /// Asks for chunks under an id of the scheduler's.
+    pub(super) fn request(&self, id: RequestId, artifact: Cid, ranges: Vec<ChunkRange>) -> Result<(), LinkError> {
+        lock(&self.table).insert(id, Pending::Chunks)?;
+        self.send(id, Request::Chunks { artifact, ranges })
     }
 
-    /// Asks what the peer has of an artifact of `chunks` chunks, now and as it changes.
-    pub(super) fn subscribe(&self, slot: ArtifactSlot, artifact: Cid, chunks: u32) -> Result<RequestId, LinkError> {
-        let id = lock(&self.table).insert(Pending::Have { slot, chunks, untold: None })?;
+    /// Asks what the peer has of an artifact of `chunks` chunks, now and as it changes. Returns the id to cancel it with.
+    pub(super) fn subscribe(&self, artifact: Cid, chunks: u32) -> Result<RequestId, LinkError> {
+        let id = self.open_request(Pending::Have(Subscription { artifact, chunks, untold: None }))?;
         self.send(id, Request::Have { artifact })?;
         Ok(id)
     }
@@ -244,13 +242,21 @@ impl PeerLink {
 
     async fn call(&self, request: Request) -> Result<CallAnswer, LinkError> {
         let (reply, answer) = oneshot::channel();
-        let id = lock(&self.table).insert(Pending::Call(reply))?;
+        let id = self.open_request(Pending::Call(reply))?;
         self.send(id, request)?;
         match tokio::time::timeout(CALL_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(LinkError::Ended),
             Err(_) => Err(LinkError::Timeout),
         }
+    }
+
+    /// A request under an id of the link's own.
+    fn open_request(&self, pending: Pending) -> Result<RequestId, LinkError> {
+        let mut table = lock(&self.table);
+        let id = table.next_id();
+        table.insert(id, pending)?;
+        Ok(id)
     }
 
     fn send(&self, id: RequestId, body: Request) -> Result<(), LinkError> {
@@ -330,8 +336,8 @@ impl Reading {
                 }
                 return Ok(None);
             }
-            Pending::Chunks { request, slot, awaited } => chunks_event(*request, *slot, awaited, header.body, payload)?,
-            Pending::Have { slot, chunks, untold } => have_event(*slot, *chunks, untold, header.body, &payload)?,
+            Pending::Chunks => chunks_event(header.id, header.body, payload)?,
+            Pending::Have(subscription) => have_event(subscription, header.body, &payload)?,
         };
         if ends {
             entry.remove();
@@ -354,30 +360,18 @@ fn call_answer(body: Reply, payload: Buffer) -> Result<CallAnswer, LinkError> {
     }
 }
 
-fn chunks_event(
-    request: scheduler::RequestId,
-    slot: ArtifactSlot,
-    awaited: &mut BTreeSet<ChunkIndex>,
-    body: Reply,
-    bytes: Buffer,
-) -> Result<LinkEvent, LinkError> {
+fn chunks_event(id: RequestId, body: Reply, bytes: Buffer) -> Result<LinkEvent, LinkError> {
     match body {
-        Reply::Chunk { index, encoding: 0 } if awaited.remove(&index) => {
-            Ok(LinkEvent::Chunk { request, slot, index, bytes })
-        }
-        Reply::Done => Ok(LinkEvent::Done { request }),
-        Reply::Refused(refusal) => Ok(LinkEvent::Refused { request, refusal }),
+        Reply::Chunk { index, encoding: 0 } => Ok(LinkEvent::Chunk { id, index, bytes }),
+        Reply::Done => Ok(LinkEvent::Done { id }),
+        Reply::Refused(refusal) => Ok(LinkEvent::Refused { id, refusal }),
         _ => Err(LinkError::Unexpected),
     }
 }
 
-fn have_event(
-    slot: ArtifactSlot,
-    chunks: u32,
-    untold: &mut Option<u32>,
-    body: Reply,
-    payload: &[u8],
-) -> Result<LinkEvent, LinkError> {
+fn have_event(subscription: &mut Subscription, body: Reply, payload: &[u8]) -> Result<LinkEvent, LinkError> {
+    let Subscription { artifact, chunks, untold } = subscription;
+    let (artifact, chunks) = (*artifact, *chunks);
     let update = match (body, *untold) {
         (Reply::Have { chunks: told, full: true }, None) if told == chunks => {
             *untold = Some(0);
@@ -395,12 +389,11 @@ fn have_event(
             HaveUpdate::Add(ranges)
         }
         // The subscription has ended early: what was told still holds, and more may come later.
-        (Reply::Done, Some(1..)) => return Ok(LinkEvent::HaveNoMore { slot }),
+        (Reply::Done, Some(1..)) | (Reply::Refused(_), None) => return Ok(LinkEvent::HaveNoMore { artifact }),
         (Reply::Done, _) => HaveUpdate::Add(Vec::new()),
-        (Reply::Refused(_), None) => return Ok(LinkEvent::HaveNoMore { slot }),
         _ => return Err(LinkError::Unexpected),
     };
-    Ok(LinkEvent::Have { slot, update })
+    Ok(LinkEvent::Have { artifact, update })
 }
 
 /// Why a link or a call on it failed.

@@ -7,6 +7,7 @@ mod interest;
 mod replies;
 mod session;
 mod sessions;
+mod shared;
 mod subscriptions;
 mod uploader;
 
@@ -19,9 +20,9 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::catalog::Catalog;
-use interest::Interest;
 use session::Session;
 use sessions::{Place, Sessions};
+use shared::Shared;
 use subscriptions::Followers;
 use uploader::Uploader;
 
@@ -35,16 +36,6 @@ pub struct Config {
 /// Serves until it is dropped.
 pub struct Server {
     _stop: DropGuard,
-}
-
-/// What every session shares.
-#[derive(Clone)]
-struct Shared {
-    node: NodeHandle,
-    catalog: Arc<Catalog>,
-    uploader: Uploader,
-    interest: Arc<Interest>,
-    followers: Followers,
 }
 
 impl Server {

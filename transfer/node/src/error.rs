@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use libp2p::Multiaddr;
+use phase_core::{Fails, Failure};
 
 /// How long a dial may take, address by address, until the caller is told that it failed.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -23,6 +24,12 @@ pub enum NodeError {
     Transport(String),
 }
 
+impl Fails for NodeError {
+    fn failure(&self) -> Failure {
+        Failure::Network
+    }
+}
+
 /// Why there is no connection or stream to a peer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -41,6 +48,12 @@ pub enum ConnectError {
     /// The node has been stopped.
     #[error("the node has been stopped")]
     Stopped,
+}
+
+impl Fails for ConnectError {
+    fn failure(&self) -> Failure {
+        Failure::Network
+    }
 }
 
 /// The innermost cause: libp2p wraps "connection refused" in several layers of its own words.

@@ -8,12 +8,50 @@
 //!
 //! Time and seeds are passed in, so a run with the same inputs gives the same outputs: `phase-transfer` drives these state
 //! machines over libp2p streams, the simulator drives them in virtual time.
+//!
+//! # Example
+//!
+//! A fetch without a network: one peer has all chunks, and delivers what it is asked for.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Instant;
+//!
+//! use phase_core::{ArtifactIndex, ChunkEntry, ChunkRange, ChunkSet, ChunkerParams, Digest, HashAlgorithm};
+//! use phase_protocol::scheduler::{Action, Arrival, ArtifactSlot, ChunkResult, Config, End, Event, Scheduler};
+//! use phase_protocol::{HaveUpdate, PeerKey};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let chunks = vec![ChunkEntry { digest: Digest::new([0; 32]), len: 128 << 10 }; 40];
+//! let index = ArtifactIndex::new(ChunkerParams::default(), HashAlgorithm::Blake3, Digest::new([0; 32]), chunks)?;
+//! let (peer, slot, now) = (PeerKey(1), ArtifactSlot(0), Instant::now());
+//!
+//! let mut scheduler = Scheduler::new(Config::default(), 1);
+//! scheduler.handle_artifact(slot, Arc::new(index), &ChunkSet::new(40), 0);
+//! scheduler.handle_peer(now, peer);
+//! scheduler.handle_have(peer, slot, HaveUpdate::Full);
+//! while let Some(Action::Request { id, peer, slot, ranges }) = scheduler.poll_action(now) {
+//!     for chunk in ranges.iter().flat_map(ChunkRange::iter) {
+//!         assert_eq!(scheduler.handle_arrival(peer, id, chunk), Arrival::Owed(slot));
+//!         // Here a driver compares the chunk with its digest, and writes it.
+//!         scheduler.handle_chunk(now, id, slot, chunk, ChunkResult::Verified);
+//!     }
+//!     scheduler.handle_end(now, id, End::Done);
+//! }
+//! assert!(std::iter::from_fn(|| scheduler.poll_event()).any(|event| event == Event::Complete));
+//! # Ok(())
+//! # }
+//! ```
 
 mod have_interval;
+mod have_update;
 mod peer;
+mod request_id;
 pub mod scheduler;
 pub mod upload;
 pub mod wire;
 
 pub use have_interval::{MAX_HAVE_INTERVAL, MIN_HAVE_INTERVAL, have_interval};
+pub use have_update::HaveUpdate;
 pub use peer::PeerKey;
+pub use request_id::RequestId;

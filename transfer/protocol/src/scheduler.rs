@@ -6,8 +6,9 @@
 //! [`poll_action`](Scheduler::poll_action) and carry the actions out, drain [`poll_event`](Scheduler::poll_event), and
 //! call [`handle_timeout`](Scheduler::handle_timeout) when [`poll_timeout`](Scheduler::poll_timeout) says so.
 //!
-//! A chunk is reported with [`handle_chunk`](Scheduler::handle_chunk) once it has been verified and stored, or found to be
-//! corrupt; the end of a request only after all of its chunks were.
+//! A chunk is reported twice: with [`handle_arrival`](Scheduler::handle_arrival) when it comes, which says whether it was owed,
+//! and with [`handle_chunk`](Scheduler::handle_chunk) once it has been verified and stored, or found to be corrupt. The end of
+//! a request is reported when it comes, and takes effect after all chunks that came before it were looked at.
 //!
 //! Invariants, see [`Scheduler::check`]:
 //! - every chunk is missing, in flight in one or two requests, or verified;
@@ -32,14 +33,16 @@ use std::time::{Duration, Instant};
 
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkSet};
 
+pub use crate::have_update::HaveUpdate;
 use crate::peer::PeerKey;
+pub use crate::request_id::RequestId;
 use crate::wire::{MAX_RETRY_AFTER_MS, Refusal};
 use chunks::{Chunks, Verified};
 pub use config::Config;
-pub use message::{Action, ArtifactSlot, BanReason, ChunkResult, Event, HaveUpdate, RequestId, Stats};
+pub use message::{Action, Arrival, ArtifactSlot, BanReason, ChunkResult, End, Event, Stats};
 use peers::Peer;
 pub use policy::{Order, OrderError, Policy, Random, RarestFirst, Sequential};
-use requests::Requests;
+use requests::{GivenUp, Requests};
 use score::Scores;
 
 /// Decides what to ask of whom; see the [module](self).
@@ -139,6 +142,7 @@ impl Scheduler {
         for request in state.requests {
             self.take_back(request);
         }
+        self.requests.forget_peer(peer);
         self.slots.values_mut().for_each(|(_, chunks)| chunks.handle_peer_lost(peer));
     }
 
@@ -151,6 +155,12 @@ impl Scheduler {
         }
     }
 
+    /// A chunk has arrived from `peer`, and will be verified if it was owed. A peer that sends what it does not owe breaks the
+    /// protocol.
+    pub fn handle_arrival(&mut self, peer: PeerKey, request: RequestId, index: ChunkIndex) -> Arrival {
+        self.requests.arrive(peer, request, index)
+    }
+
     /// A chunk has arrived and been looked at. Returns whether it is a new verified one.
     pub fn handle_chunk(
         &mut self,
@@ -160,14 +170,30 @@ impl Scheduler {
         index: ChunkIndex,
         result: ChunkResult,
     ) -> bool {
-        let from = self.peer_of(request);
+        let is_new = self.look_at(now, request, slot, index, result);
+        if let Some(end) = self.requests.looked_at(request) {
+            self.end(now, request, end);
+        }
+        is_new
+    }
+
+    /// What [`handle_chunk`](Self::handle_chunk) says of the chunk itself.
+    fn look_at(
+        &mut self,
+        now: Instant,
+        request: RequestId,
+        slot: ArtifactSlot,
+        index: ChunkIndex,
+        result: ChunkResult,
+    ) -> bool {
+        let from = self.requests.peer_of(request);
         if result == ChunkResult::Corrupt {
             if let Some(peer) = from {
                 self.ban(peer, BanReason::Corrupt { slot, chunk: index });
             }
             return false;
         }
-        self.arrived(now, request, index);
+        self.delivered(now, request, index);
         let Some((_, chunks)) = self.slots.get_mut(&slot) else {
             self.stats.duplicates += 1;
             return false;
@@ -188,19 +214,11 @@ impl Scheduler {
         }
     }
 
-    /// A peer has nothing further to send for a request.
-    pub fn handle_done(&mut self, now: Instant, request: RequestId) {
-        self.end(now, request, Refusal::Missing);
-    }
-
-    /// A peer will not serve a request, or not all of it.
-    pub fn handle_refused(&mut self, now: Instant, request: RequestId, refusal: Refusal) {
-        let asked = self.requests.get(request).map(|request| (request.peer, request.slot));
-        self.end(now, request, refusal);
-        if let (Some((peer, slot)), false) = (asked, matches!(refusal, Refusal::Busy { .. } | Refusal::Missing)) {
-            // It will not serve the artifact at all.
-            let none = self.slots.get(&slot).map_or(0, |(_, chunks)| chunks.len());
-            self.handle_have(peer, slot, HaveUpdate::Set(ChunkSet::new(none)));
+    /// A peer has ended a request. That takes effect once all chunks that arrived for it were looked at: what came before
+    /// the end is not missing.
+    pub fn handle_end(&mut self, now: Instant, request: RequestId, end: End) {
+        if let Some(end) = self.requests.ended(request, end) {
+            self.end(now, request, end);
         }
     }
 
@@ -246,11 +264,6 @@ impl Scheduler {
         self.due.into_iter().chain(self.relief_at()).min()
     }
 
-    /// Who was asked with a request, if that is still known.
-    pub fn peer_of(&self, request: RequestId) -> Option<PeerKey> {
-        self.requests.peer_of(request)
-    }
-
     /// Counters since the start.
     pub fn stats(&self) -> Stats {
         self.stats
@@ -290,13 +303,13 @@ impl Scheduler {
         assert!(self.hungry.iter().chain(&self.idle).all(|peer| self.peers.contains_key(peer)));
     }
 
-    /// Accounts for a chunk of a request that has come.
-    fn arrived(&mut self, now: Instant, id: RequestId, index: ChunkIndex) {
-        let Some(arrival) = self.requests.arrive(now, id, index) else { return };
-        if let Some(peer) = self.peers.get_mut(&arrival.peer) {
-            peer.handle_bytes(now, arrival.bytes, arrival.first_after, &self.config);
-            self.scores.forgive(arrival.peer);
-            self.hungry.insert(arrival.peer);
+    /// Accounts for a chunk of a request that has been delivered.
+    fn delivered(&mut self, now: Instant, id: RequestId, index: ChunkIndex) {
+        let Some(delivery) = self.requests.deliver(now, id, index) else { return };
+        if let Some(peer) = self.peers.get_mut(&delivery.peer) {
+            peer.handle_bytes(now, delivery.bytes, delivery.first_after, &self.config);
+            self.scores.forgive(delivery.peer);
+            self.hungry.insert(delivery.peer);
         }
     }
 
@@ -313,8 +326,23 @@ impl Scheduler {
         }
     }
 
-    /// A request has ended: chunks that have not come are missing. Unless its peer is busy it lacks them.
-    fn end(&mut self, now: Instant, id: RequestId, refusal: Refusal) {
+    /// A request has ended, and everything that came for it was looked at.
+    fn end(&mut self, now: Instant, id: RequestId, end: End) {
+        let asked = self.requests.get(id).map(|request| (request.peer, request.slot));
+        let (refusal, refuses_artifact) = match end {
+            End::Done => (Refusal::Missing, false),
+            End::Refused(refusal) => (refusal, !matches!(refusal, Refusal::Busy { .. } | Refusal::Missing)),
+        };
+        self.close(now, id, refusal);
+        self.requests.forget(id);
+        if let Some((peer, slot)) = asked.filter(|_| refuses_artifact) {
+            let none = self.slots.get(&slot).map_or(0, |(_, chunks)| chunks.len());
+            self.handle_have(peer, slot, HaveUpdate::Set(ChunkSet::new(none)));
+        }
+    }
+
+    /// Chunks of a request that have not come are missing. Unless its peer is busy it lacks them.
+    fn close(&mut self, now: Instant, id: RequestId, refusal: Refusal) {
         let Some(request) = self.requests.get(id) else { return };
         let (key, is_recalled) = (request.peer, request.recalled().is_some());
         let is_well = request.pending.is_empty() || is_recalled;
@@ -342,16 +370,16 @@ impl Scheduler {
         self.stats.stolen += if is_recalled { u64::from(missing) } else { 0 };
     }
 
-    /// Forgets a request; what it had in flight is missing, unless another request has it too. Returns how many
+    /// Gives a request up; what it had in flight is missing, unless another request has it too. Returns how many
     /// chunks are missing because of that.
     fn take_back(&mut self, id: RequestId) -> u32 {
-        let Some(request) = self.requests.remove(id) else { return 0 };
-        if let Some(peer) = self.peers.get_mut(&request.peer) {
-            peer.inflight -= request.bytes();
+        let Some(GivenUp { peer, slot, pending }) = self.requests.give_up(id) else { return 0 };
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.inflight -= pending.iter().map(|(_, len)| len).sum::<u64>();
         }
         let mut missing = 0;
-        if let Some((_, chunks)) = self.slots.get_mut(&request.slot) {
-            for (chunk, _) in request.pending {
+        if let Some((_, chunks)) = self.slots.get_mut(&slot) {
+            for (chunk, _) in pending {
                 missing += u32::from(chunks.give_up(chunk, id));
             }
         }

@@ -15,29 +15,19 @@
 //!
 //! Invariant: no length is accepted here that is beyond its cap, so a reader may allocate what it is told.
 
+mod error;
+mod limits;
 mod message;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use phase_core::codec::{DecodeError, from_dag_cbor_exact, to_dag_cbor};
+use phase_core::codec::{from_dag_cbor_exact, to_dag_cbor};
 
-pub use message::{PeerAddrs, Refusal, Reply, ReplyHeader, Request, RequestHeader, RequestId};
-
-/// The longest header, in bytes: room for 256 ranges, or 32 peers with 8 addresses of 128 bytes each.
-pub const MAX_HEADER_LEN: usize = 48 * 1024;
-/// The longest payload, in bytes: a block or a chunk.
-pub const MAX_PAYLOAD_LEN: u32 = 1 << 20;
-/// Ranges in a request for chunks or a report of new ones.
-pub const MAX_RANGES: usize = 256;
-/// Peers in an answer.
-pub const MAX_PEERS: usize = 32;
-/// Addresses of one peer.
-pub const MAX_ADDRS: usize = 8;
-/// The longest address, in bytes.
-pub const MAX_ADDR_LEN: usize = 128;
-/// The longest peer id, in bytes. An Ed25519 one takes 38.
-pub const MAX_PEER_LEN: usize = 64;
-/// The longest wait that `Busy` can ask for, in milliseconds.
-pub const MAX_RETRY_AFTER_MS: u32 = 60_000;
+pub use crate::request_id::RequestId;
+pub use error::WireError;
+pub use limits::{
+    MAX_ADDR_LEN, MAX_ADDRS, MAX_HEADER_LEN, MAX_PAYLOAD_LEN, MAX_PEER_LEN, MAX_PEERS, MAX_RANGES, MAX_RETRY_AFTER_MS,
+};
+pub use message::{PeerAddrs, Refusal, Reply, ReplyHeader, Request, RequestHeader};
 
 /// The length of the header that follows these four bytes.
 ///
@@ -87,34 +77,4 @@ fn frame(header: &[u8]) -> Bytes {
     frame.put_u32(len);
     frame.put_slice(header);
     frame.freeze()
-}
-
-/// Why a frame is not one of this protocol.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WireError {
-    /// A header of no or too great length.
-    #[error("header of {0} bytes: 1 to {MAX_HEADER_LEN} are permitted")]
-    HeaderLength(u32),
-    /// Not a header.
-    #[error("header cannot be read")]
-    Decode(#[from] DecodeError),
-    /// A list with more entries than permitted, or none where there must be one.
-    #[error("{what}: {count} are not permitted")]
-    Count {
-        /// Of what.
-        what: &'static str,
-        /// How many there are.
-        count: usize,
-    },
-    /// A payload longer than permitted for this kind of reply.
-    #[error("payload of {len} bytes: this reply has {cap} at most")]
-    PayloadLength {
-        /// Its length.
-        len: u32,
-        /// The most that is permitted.
-        cap: u32,
-    },
-    /// A value out of range.
-    #[error("{0} is out of range")]
-    Range(&'static str),
 }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use phase_core::index::ChunkEntry;
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkSet, ChunkerParams, Digest, HashAlgorithm};
 use phase_protocol::PeerKey;
-use phase_protocol::scheduler::{Action, ArtifactSlot, ChunkResult, Config, Event, HaveUpdate, RequestId, Scheduler};
+use phase_protocol::scheduler::{
+    Action, Arrival, ArtifactSlot, ChunkResult, Config, End, Event, HaveUpdate, RequestId, Scheduler,
+};
 use phase_protocol::wire::Refusal;
 use proptest::prelude::*;
 
@@ -122,13 +124,13 @@ impl Driver {
             Op::Done(request) => {
                 if let Some(id) = self.nth_request(request) {
                     self.end(id, Refusal::Missing);
-                    self.scheduler.handle_done(self.now, id);
+                    self.scheduler.handle_end(self.now, id, End::Done);
                 }
             }
             Op::Refused(request, refusal) => {
                 if let Some(id) = self.nth_request(request) {
                     self.end(id, refusal);
-                    self.scheduler.handle_refused(self.now, id, refusal);
+                    self.scheduler.handle_end(self.now, id, End::Refused(refusal));
                 }
             }
             Op::Wait(ms) => self.wait(Duration::from_millis(ms)),
@@ -180,6 +182,8 @@ impl Driver {
         asked.left.remove(&chunk);
         let (peer, slot) = (asked.peer, asked.slot);
         let is_new = result == ChunkResult::Verified && self.verified.insert((slot, chunk));
+        assert_eq!(self.scheduler.handle_arrival(peer, id, chunk), Arrival::Owed(slot));
+        assert_eq!(self.scheduler.handle_arrival(peer, id, chunk), Arrival::NotOwed, "a chunk is owed once");
         let fresh = self.scheduler.handle_chunk(self.now, id, slot, chunk, result);
         assert_eq!(fresh, is_new, "{chunk} of {slot:?} as {result:?}");
         if result == ChunkResult::Corrupt {

@@ -10,7 +10,7 @@ use phase_core::index::ChunkEntry;
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkSet, ChunkerParams, Digest, HashAlgorithm};
 use phase_protocol::PeerKey;
 use phase_protocol::scheduler::{
-    Action, ArtifactSlot, ChunkResult, Config, Event, HaveUpdate, RequestId, Scheduler, Sequential,
+    Action, Arrival, ArtifactSlot, ChunkResult, Config, End, Event, HaveUpdate, RequestId, Scheduler, Sequential,
 };
 use phase_protocol::wire::Refusal;
 
@@ -102,10 +102,11 @@ impl Rig {
         };
         let (slot, chunk) = (*slot, chunks.remove(0));
         let is_over = chunks.is_empty();
+        assert_eq!(self.scheduler.handle_arrival(peer, id, chunk), Arrival::Owed(slot));
         self.scheduler.handle_chunk(self.now, id, slot, chunk, result);
         if is_over {
             self.asked.remove(&id);
-            self.scheduler.handle_done(self.now, id);
+            self.scheduler.handle_end(self.now, id, End::Done);
         }
         self.drain();
         true
@@ -276,6 +277,60 @@ fn a_chunk_that_comes_late_counts() {
 }
 
 #[test]
+fn a_request_ends_after_all_that_came_for_it_was_looked_at() {
+    let mut rig = Rig::with_peers(1, &[A]);
+    let (id, chunk) = rig.asked.pop_first().map(|(id, (.., chunks))| (id, chunks[0])).unwrap();
+    assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Owed(SLOT));
+    rig.scheduler.handle_end(rig.now, id, End::Done);
+    rig.drain();
+    assert!(rig.asked.is_empty(), "the chunk is here and is not asked for again");
+    assert!(rig.scheduler.handle_chunk(rig.now, id, SLOT, chunk, ChunkResult::Verified));
+    rig.drain();
+    assert!(rig.is_complete());
+    assert_eq!(rig.scheduler.stats().reassigned, 0);
+}
+
+#[test]
+fn the_end_that_had_to_wait_makes_missing_what_did_not_come() {
+    let mut rig = Rig::with_peers(1000, &[A]);
+    rig.run(&[(A, 200)], Duration::from_secs(1));
+    let (id, (_, _, chunks)) = rig.asked.iter().find(|(_, (.., chunks))| chunks.len() > 1).unwrap();
+    let (id, chunks) = (*id, chunks.clone());
+    assert_eq!(rig.scheduler.handle_arrival(A, id, chunks[0]), Arrival::Owed(SLOT));
+    rig.scheduler.handle_end(rig.now, id, End::Done);
+    assert_eq!(rig.scheduler.stats().reassigned, 0);
+    rig.scheduler.handle_chunk(rig.now, id, SLOT, chunks[0], ChunkResult::Verified);
+    assert_eq!(rig.scheduler.stats().reassigned, chunks.len() as u64 - 1);
+}
+
+#[test]
+fn a_peer_owes_each_chunk_that_it_was_asked_for_once_and_nothing_else() {
+    let mut rig = Rig::with_peers(100, &[A, B]);
+    let (id, chunk) =
+        rig.asked.iter().find(|(_, (of, ..))| *of == A).map(|(id, (.., chunks))| (*id, chunks[0])).unwrap();
+    assert_eq!(rig.scheduler.handle_arrival(B, id, chunk), Arrival::NotOwed, "another peer was asked");
+    assert_eq!(rig.scheduler.handle_arrival(A, id, ChunkIndex(chunk.0 + 50)), Arrival::NotOwed, "not asked for");
+    assert_eq!(rig.scheduler.handle_arrival(A, RequestId(id.0 + 4000), chunk), Arrival::NotOwed, "no such request");
+    assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Owed(SLOT));
+    assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::NotOwed, "twice");
+    rig.scheduler.handle_peer_lost(A);
+    rig.connect(A, HaveUpdate::Full);
+    assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Late, "asked before the peer was lost");
+}
+
+#[test]
+fn a_request_that_was_given_up_is_owed_until_its_peer_ends_it() {
+    let mut rig = Rig::with_peers(3, &[A]);
+    let (id, chunk) = rig.asked.iter().next().map(|(id, (.., chunks))| (*id, chunks[0])).unwrap();
+    rig.wake_until(rig.now + Duration::from_secs(6));
+    assert!(rig.cancelled.contains(&id), "it was given up");
+    assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Owed(SLOT));
+    rig.scheduler.handle_chunk(rig.now, id, SLOT, chunk, ChunkResult::Verified);
+    rig.scheduler.handle_end(rig.now, id, End::Done);
+    assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Late);
+}
+
+#[test]
 fn a_corrupt_chunk_bans_its_peer_for_good_and_is_fetched_from_another() {
     let mut rig = Rig::with_peers(50, &[A, B]);
     let mut of_a = rig.asked.iter().filter(|(_, (of, ..))| *of == A);
@@ -308,7 +363,7 @@ fn a_corrupt_chunk_that_comes_late_bans_too() {
 fn a_busy_peer_is_left_alone_as_long_as_it_asks_for() {
     let mut rig = Rig::with_peers(100, &[A]);
     for id in std::mem::take(&mut rig.asked).into_keys() {
-        rig.scheduler.handle_refused(rig.now, id, Refusal::Busy { retry_after_ms: 700 });
+        rig.scheduler.handle_end(rig.now, id, End::Refused(Refusal::Busy { retry_after_ms: 700 }));
     }
     rig.wake_until(rig.now + ms(690));
     assert!(rig.chunks_of(A).is_empty());
@@ -320,11 +375,11 @@ fn a_busy_peer_is_left_alone_as_long_as_it_asks_for() {
 fn what_a_peer_turns_out_to_lack_is_not_asked_of_it_until_it_says_that_it_has_it() {
     let mut rig = Rig::with_peers(2, &[A]);
     for id in std::mem::take(&mut rig.asked).into_keys() {
-        rig.scheduler.handle_refused(rig.now, id, Refusal::Missing);
+        rig.scheduler.handle_end(rig.now, id, End::Refused(Refusal::Missing));
     }
     rig.wake_until(rig.now + Duration::from_secs(20));
     for id in std::mem::take(&mut rig.asked).into_keys() {
-        rig.scheduler.handle_refused(rig.now, id, Refusal::Missing);
+        rig.scheduler.handle_end(rig.now, id, End::Refused(Refusal::Missing));
     }
     rig.wake_until(rig.now + Duration::from_secs(20));
     assert!(rig.asked.is_empty(), "it lacks both");
@@ -338,7 +393,7 @@ fn a_request_that_ends_early_is_not_repeated_at_once_for_ever() {
     let mut rig = Rig::with_peers(50, &[A]);
     for _ in 0..50 {
         for id in std::mem::take(&mut rig.asked).into_keys() {
-            rig.scheduler.handle_done(rig.now, id);
+            rig.scheduler.handle_end(rig.now, id, End::Done);
         }
         rig.drain();
     }
@@ -379,7 +434,7 @@ fn the_rarest_chunks_go_first() {
     rig.drain();
     for (id, (peer, ..)) in rig.asked.clone() {
         assert_ne!(peer, A);
-        rig.scheduler.handle_refused(rig.now, id, Refusal::Busy { retry_after_ms: 50_000 });
+        rig.scheduler.handle_end(rig.now, id, End::Refused(Refusal::Busy { retry_after_ms: 50_000 }));
     }
     rig.asked.clear();
     rig.connect(A, HaveUpdate::Set(set(100, 0..100)));

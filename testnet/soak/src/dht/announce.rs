@@ -2,7 +2,7 @@
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use phase_core::codec::V1;
-use phase_core::record::DhtRecord as _;
+use phase_core::dht::DhtRecord as _;
 use phase_core::{Cid, Codec, Digest, HashAlgorithm, Name, Pointer, SigningKey};
 use phase_node::{NodeHandle, PeerId, QueryError};
 

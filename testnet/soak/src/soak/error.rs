@@ -3,7 +3,7 @@
 use std::io;
 
 use phase_client::{FetchError, ResolveError, StartError};
-use phase_core::StoreError;
+use phase_core::{PublishError, StoreError};
 use phase_provider::ProviderError;
 
 /// Why there is no soak.
@@ -21,6 +21,9 @@ pub enum SoakError {
     /// A store.
     #[error("cannot publish")]
     Store(#[from] StoreError),
+    /// What is published.
+    #[error("cannot publish")]
+    Publish(#[from] PublishError),
     /// A provider.
     #[error("a provider does not start")]
     Provider(#[from] ProviderError),

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use phase_client::Trust;
 use phase_core::{
-    ArtifactIndex, ChunkerParams, Cid, Digest, FileStore, HashAlgorithm, ImportOptions, Name, SigningKey, Store,
-    TrustedTime,
+    ArtifactEntry, ArtifactIndex, ChunkerParams, Cid, Digest, Envelope, FileStore, HashAlgorithm, ImportOptions,
+    Manifest, Name, PublishError, Publisher, Role, SigningKey, Store, TrustRoot, TrustedTime,
 };
 
 use super::error::SoakError;
-use crate::publisher::{Publisher, entry};
 
 /// When everything is signed and used, and when it expires: Unix seconds. Nothing here needs the clock.
 const NOW: u64 = 1;
@@ -27,7 +26,7 @@ const FILES_KIB: [&[usize]; 3] = [&[0, 1, 3, 8, 17, 33, 64, 90, 128, 200], &[700
 pub(super) struct Releases {
     pub(super) trust: Trust,
     pub(super) all: Vec<Published>,
-    key: SigningKey,
+    publisher: Publisher,
     files: Vec<Vec<Vec<u8>>>,
 }
 
@@ -60,8 +59,11 @@ impl Releases {
         let key = SigningKey::from_secret_bytes(&[7; 32]);
         let names: Vec<Name> =
             (0..FILES_KIB.len()).map(|n| format!("soak/r{n}").parse().expect("letters and digits")).collect();
-        let trust = Trust { root: publisher(&key, &names[0]).root(), time: TrustedTime(NOW) };
-        let mut releases = Self { trust, all: Vec::new(), key, files };
+        let root = TrustRoot::of_one_key(key.public(), [names[0].channel.clone()], NOW, EXPIRES);
+        let block = Envelope::signed(&root, [&key]).map_err(PublishError::from)?.encode();
+        let publisher = Publisher::new(&block, vec![key]).map_err(PublishError::Manifest)?;
+        let trust = Trust { root, time: TrustedTime(NOW) };
+        let mut releases = Self { trust, all: Vec::new(), publisher, files };
         for (number, name) in names.into_iter().enumerate() {
             let artifacts = releases.put(store, number, &name)?;
             releases.all.push(Published { name, artifacts });
@@ -90,17 +92,15 @@ impl Releases {
         for (position, bytes) in self.files[number].iter().enumerate() {
             std::fs::write(&source, bytes).map_err(SoakError::Folder)?;
             let chunker = if number == 1 { SMALL_CHUNKS } else { ChunkerParams::default() };
-            let artifact = store.import(&source, &ImportOptions { chunker, ..Default::default() }, &mut |_| {})?;
-            entries.push(entry(position.to_string().parse().expect("digits"), artifact.as_ref()));
+            let artifact = store.import(&source, &ImportOptions::default().with_chunker(chunker), &mut |_| {})?;
+            let (role, filename) = (Role::FILE.parse().expect("a role"), position.to_string().parse().expect("digits"));
+            entries.push(ArtifactEntry::new(role, filename, artifact.cid(), artifact.index()));
             let sha256 = HashAlgorithm::Sha2_256.digest(bytes);
             contents.push(Content { cid: artifact.cid(), index: artifact.index().clone(), sha256 });
         }
         std::fs::remove_file(&source).map_err(SoakError::Folder)?;
-        publisher(&self.key, name).publish(&store, entries)?;
+        let manifest = Manifest::new(name, 1, NOW, EXPIRES, entries);
+        self.publisher.make_visible(&store, &self.publisher.sign(&manifest, NOW)?)?;
         Ok(contents)
     }
-}
-
-fn publisher(key: &SigningKey, name: &Name) -> Publisher {
-    Publisher { key: key.clone(), name: name.clone(), issued_at: NOW, expires_at: EXPIRES }
 }

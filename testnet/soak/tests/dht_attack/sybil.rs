@@ -11,7 +11,7 @@ use libp2p::kad::store::{MemoryStore, RecordStore as _};
 use libp2p::kad::{self, KBucketDistance, KBucketKey, ProviderRecord, Quorum, Record, RecordKey};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, Transport as _, identify, plaintext, yamux};
-use phase_core::record::DhtRecord as _;
+use phase_core::dht::DhtRecord as _;
 use phase_core::{Name, Pointer, SigningKey};
 use tokio_util::task::AbortOnDropHandle;
 

@@ -4,21 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::PeerId;
-use phase_core::ChunkRange;
-use phase_core::store::{Partial, StoreError};
-use phase_protocol::PeerKey;
-use phase_protocol::scheduler::{Action, ArtifactSlot, ChunkResult, Event, HaveUpdate, RequestId, Scheduler};
+use phase_core::store::StoreError;
+use phase_core::{ChunkIndex, ChunkRange};
+use phase_protocol::scheduler::{Action, Arrival, ArtifactSlot, ChunkResult, End, Event, Scheduler};
+use phase_protocol::{HaveUpdate, PeerKey, RequestId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::buffers::Buffer;
 use crate::catalog::Catalog;
+use crate::download::artifacts::Artifacts;
+use crate::download::config::Config;
+use crate::download::error::DownloadError;
+use crate::download::inputs::Inputs;
 use crate::download::jobs::{self, Known, Opened, Outcome, Received, Written};
-use crate::download::peers::{End, Peers};
+use crate::download::peers::Peers;
 use crate::download::report::{PeerReport, Progress, Report, Verdict};
-use crate::download::stage::Stage;
-use crate::download::{Config, DownloadError, Inputs, Wanted};
 use crate::link::{LinkError, LinkEvent, PeerLink};
 
 /// Link events taken at once: their chunks are hashed by one job, which writes adjacent ones together.
@@ -29,17 +32,20 @@ const MAX_WRITERS: usize = 2;
 /// Jobs that open or finish artifacts at a time.
 const MAX_OPENERS: usize = 16;
 
-pub(super) struct Driver {
+/// Fetches everything wanted into the store.
+///
+/// # Errors
+/// [`DownloadError`]. Whatever was verified until then is on disk and will not be fetched again.
+pub async fn run(inputs: Inputs, config: Config) -> Result<Report, DownloadError> {
+    Driver::new(inputs, config).run().await
+}
+
+struct Driver {
     catalog: Arc<Catalog>,
     config: Config,
-    wanted: Arc<Vec<Wanted>>,
+    artifacts: Artifacts,
     /// Chunks that are in the store already.
     known: Arc<Known>,
-    stages: Vec<Stage>,
-    /// The first artifact that may still be [`Stage::Waiting`].
-    next: usize,
-    active: usize,
-    complete: usize,
     scheduler: Scheduler,
     peers: Peers,
     links: mpsc::Receiver<Arc<PeerLink>>,
@@ -59,7 +65,7 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(inputs: Inputs, config: Config) -> Self {
+    fn new(inputs: Inputs, config: Config) -> Self {
         let Inputs { catalog, mut wanted, links, events, progress, stop } = inputs;
         let seed = config.seed.unwrap_or_else(|| fastrand::u64(..));
         let policy = config.order.policy(seed);
@@ -74,13 +80,9 @@ impl Driver {
             p.artifacts = wanted.len() as u64;
         });
         Self {
+            artifacts: Artifacts::new(catalog.clone(), wanted),
             catalog,
-            stages: wanted.iter().map(|_| Stage::Waiting).collect(),
-            wanted: Arc::new(wanted),
             known: Arc::default(),
-            next: 0,
-            active: 0,
-            complete: 0,
             scheduler: Scheduler::with_policy(config.scheduler.clone(), seed, policy),
             config,
             peers: Peers::default(),
@@ -100,32 +102,28 @@ impl Driver {
         }
     }
 
-    pub(super) async fn run(mut self) -> Result<Report, DownloadError> {
+    async fn run(mut self) -> Result<Report, DownloadError> {
         let result = self.run_loop().await;
         // Verified chunks survive an early end too.
-        if let Outcome::Checkpointed(Err(error)) = jobs::checkpoint(&self.dirty_partials()) {
-            tracing::warn!(%error, "last checkpoint failed");
-        }
-        for (wanted, stage) in self.wanted.iter().zip(&self.stages) {
-            if matches!(stage, Stage::Active { .. } | Stage::Finishing) {
-                self.catalog.abandon(&wanted.cid);
-            }
-        }
+        let (catalog, dirty, unfinished) =
+            (self.catalog.clone(), self.artifacts.take_dirty(), self.artifacts.unfinished());
+        let closed = tokio::task::spawn_blocking(move || jobs::close(&catalog, &dirty, &unfinished)).await;
         self.jobs.shutdown().await;
+        closed.map_err(worker_failed)?;
         result.map(|()| self.final_report())
     }
 
     async fn run_loop(&mut self) -> Result<(), DownloadError> {
-        let (catalog, wanted) = (self.catalog.clone(), self.wanted.clone());
-        let survey = tokio::task::spawn_blocking(move || jobs::survey(&catalog, &wanted));
-        self.known = Arc::new(survey.await.map_err(|error| DownloadError::Worker(error.to_string()))?);
+        let (catalog, digests) = (self.catalog.clone(), self.artifacts.digests());
+        let survey = tokio::task::spawn_blocking(move || jobs::survey(&catalog, digests));
+        self.known = Arc::new(survey.await.map_err(worker_failed)?);
         let mut checkpoint = tokio::time::interval(self.config.checkpoint);
         let mut batch = Vec::with_capacity(BATCH);
         let stop = self.stop.clone();
         loop {
             self.open_artifacts();
             self.drain();
-            if self.complete == self.wanted.len() {
+            if self.artifacts.is_complete() {
                 return Ok(());
             }
             let timer = self.timer();
@@ -139,7 +137,7 @@ impl Driver {
                     self.handle_batch(&mut batch);
                 }
                 Some(outcome) = self.jobs.join_next() => {
-                    self.handle_outcome(outcome.map_err(|error| DownloadError::Worker(error.to_string()))?)?;
+                    self.handle_outcome(outcome.map_err(worker_failed)?)?;
                 }
                 _ = tokio::time::sleep_until(timer) => self.handle_timer()?,
                 _ = checkpoint.tick() => {
@@ -156,7 +154,7 @@ impl Driver {
         while let Some(action) = self.scheduler.poll_action(Instant::now().into_std()) {
             match action {
                 Action::Request { id, peer, slot, ranges } => self.request(id, peer, slot, ranges),
-                Action::Cancel { id, peer } => self.peers.cancel(peer, id),
+                Action::Cancel { id, peer } => self.cancel(peer, id),
                 Action::Drop { peer } => {
                     self.drop_peer(peer, Verdict::Lost("not needed: others are better".to_owned()))
                 }
@@ -176,22 +174,28 @@ impl Driver {
     }
 
     fn request(&mut self, id: RequestId, peer: PeerKey, slot: ArtifactSlot, ranges: Vec<ChunkRange>) {
-        let artifact = self.wanted[slot.0 as usize].cid;
-        if let Err(error) = self.peers.request(peer, id, slot, artifact, ranges) {
+        let artifact = self.artifacts.wanted(slot).cid;
+        let sent = self.peers.link(peer).map_or(Err(LinkError::Ended), |link| link.request(id, artifact, ranges));
+        if let Err(error) = sent {
             self.drop_peer(peer, Verdict::of(&error));
+        }
+    }
+
+    /// Tells a peer that nothing further of a request is wanted. The request still ends.
+    fn cancel(&self, peer: PeerKey, id: RequestId) {
+        if let Some(link) = self.peers.link(peer) {
+            // A link that cannot take it is dead and says so itself.
+            let _ = link.cancel(id);
         }
     }
 
     /// Starts opening artifacts while there is room.
     fn open_artifacts(&mut self) {
-        while self.openers < MAX_OPENERS && self.active < self.config.max_active && self.next < self.wanted.len() {
-            let room = (self.config.max_active - self.active).min(self.wanted.len() - self.next);
-            let count = jobs::opened_together(&self.wanted[self.next..][..room]);
-            let positions = self.next..self.next + count;
-            let together: Vec<_> = positions.clone().map(|at| (slot_of(at), self.wanted[at].clone())).collect();
-            self.stages[positions].fill_with(|| Stage::Opening);
-            self.next += count;
-            self.active += count;
+        while self.openers < MAX_OPENERS {
+            let together = self.artifacts.open_next(self.config.max_active, jobs::opened_together);
+            if together.is_empty() {
+                return;
+            }
             let (catalog, known) = (self.catalog.clone(), self.known.clone());
             self.openers += 1;
             self.jobs.spawn_blocking(move || jobs::open(&catalog, &together, &known));
@@ -230,7 +234,7 @@ impl Driver {
     }
 
     fn handle_opened(&mut self, slot: ArtifactSlot, opened: Opened) {
-        let wanted = &self.wanted[slot.0 as usize];
+        let wanted = self.artifacts.wanted(slot).clone();
         match opened {
             Opened::Whole => {
                 let size = wanted.index.size();
@@ -250,14 +254,11 @@ impl Driver {
                     p.verified += resumed;
                     p.resumed += resumed;
                 });
-                let changed = self.catalog.begin(partial.clone());
-                let cid = wanted.cid;
                 if resumed > 0 {
-                    tracing::info!(artifact = %cid, bytes = resumed, "resumed");
+                    tracing::info!(artifact = %wanted.cid, bytes = resumed, "resumed");
                 }
-                let (index, priority) = (wanted.index.clone(), wanted.priority);
-                self.stages[slot.0 as usize] = Stage::Active { partial, changed, dirty: false };
-                self.scheduler.handle_artifact(slot, index, &have, priority);
+                self.artifacts.begin(slot, partial);
+                self.scheduler.handle_artifact(slot, wanted.index, &have, wanted.priority);
                 for key in self.peers.keys() {
                     self.subscribe(key, slot);
                 }
@@ -287,16 +288,15 @@ impl Driver {
             report.verdict = Verdict::Good;
         }
         self.scheduler.handle_peer(now.into_std(), key);
-        let is_active = |position: &usize| matches!(self.stages[*position], Stage::Active { .. });
-        for position in (0..self.next).filter(is_active).collect::<Vec<_>>() {
-            self.subscribe(key, slot_of(position));
+        for slot in self.artifacts.active_slots() {
+            self.subscribe(key, slot);
         }
         self.progress.send_modify(|p| p.peers = self.peers.len() as u64);
     }
 
     /// Asks a peer what it has of an artifact: later, if it has too many requests to read.
     fn subscribe(&mut self, key: PeerKey, slot: ArtifactSlot) {
-        let wanted = &self.wanted[slot.0 as usize];
+        let wanted = self.artifacts.wanted(slot);
         match self.peers.subscribe(key, slot, wanted.cid, wanted.index.len()) {
             Ok(()) => {}
             Err(LinkError::Backlog) => self.peers.note_quiet(key, slot, Instant::now()),
@@ -305,31 +305,24 @@ impl Driver {
     }
 
     fn handle_batch(&mut self, batch: &mut Vec<(PeerId, LinkEvent)>) {
+        let now = Instant::now().into_std();
         let mut chunks = Vec::new();
         for (peer, event) in batch.drain(..) {
             let Some(key) = self.peers.key_of(&peer) else { continue };
             match event {
-                LinkEvent::Chunk { request, slot, index, bytes } => {
-                    if let Stage::Active { partial, .. } = &self.stages[slot.0 as usize] {
-                        let partial = partial.clone();
-                        self.peers.note_arrival(key, request);
-                        chunks.push(Received { peer: key, request, slot, index, bytes, partial });
-                    } else {
-                        self.report.duplicate_bytes += bytes.len() as u64;
-                    }
-                }
-                LinkEvent::Done { request } => self.handle_end(key, request, End::Done),
-                LinkEvent::Refused { request, refusal } => self.handle_end(key, request, End::Refused(refusal)),
-                LinkEvent::Have { slot, update } => {
-                    if let Stage::Active { .. } = &self.stages[slot.0 as usize] {
+                LinkEvent::Chunk { id, index, bytes } => chunks.extend(self.handle_arrival(key, id, index, bytes)),
+                LinkEvent::Done { id } => self.scheduler.handle_end(now, id, End::Done),
+                LinkEvent::Refused { id, refusal } => self.scheduler.handle_end(now, id, End::Refused(refusal)),
+                LinkEvent::Have { artifact, update } => {
+                    if let Some(slot) = self.artifacts.active_slot(&artifact) {
                         if let HaveUpdate::Add(_) = update {
                             self.peers.note_told(key, slot);
                         }
                         self.scheduler.handle_have(key, slot, update);
                     }
                 }
-                LinkEvent::HaveNoMore { slot } => {
-                    if let Stage::Active { .. } = &self.stages[slot.0 as usize] {
+                LinkEvent::HaveNoMore { artifact } => {
+                    if let Some(slot) = self.artifacts.active_slot(&artifact) {
                         self.peers.note_quiet(key, slot, Instant::now());
                     }
                 }
@@ -342,20 +335,25 @@ impl Driver {
         }
     }
 
-    fn handle_end(&mut self, peer: PeerKey, request: RequestId, end: End) {
-        self.peers.note_end(peer, request, end);
-        self.tell_end(peer, request);
-    }
-
-    /// Tells the scheduler of the end of a request once all that arrived for it has been looked at.
-    fn tell_end(&mut self, peer: PeerKey, request: RequestId) {
-        match self.peers.take_end(peer, request) {
-            Some(End::Done) => self.scheduler.handle_done(Instant::now().into_std(), request),
-            Some(End::Refused(refusal)) => {
-                self.scheduler.handle_refused(Instant::now().into_std(), request, refusal);
+    /// A chunk has come: to be verified and written, unless it is of no use. A peer that did not owe it is cut off.
+    fn handle_arrival(&mut self, peer: PeerKey, id: RequestId, index: ChunkIndex, bytes: Buffer) -> Option<Received> {
+        let slot = match self.scheduler.handle_arrival(peer, id, index) {
+            Arrival::Owed(slot) => slot,
+            Arrival::Late => {
+                self.report.duplicate_bytes += bytes.len() as u64;
+                return None;
             }
-            None => {}
+            Arrival::NotOwed => {
+                self.drop_peer(peer, Verdict::of(&LinkError::Unexpected));
+                return None;
+            }
+        };
+        if let Some(partial) = self.artifacts.partial(slot) {
+            return Some(Received { peer, request: id, slot, index, bytes, partial: partial.clone() });
         }
+        self.report.duplicate_bytes += bytes.len() as u64;
+        self.scheduler.handle_chunk(Instant::now().into_std(), id, slot, index, ChunkResult::Unneeded);
+        None
     }
 
     fn handle_written(&mut self, written: Written) -> Result<(), DownloadError> {
@@ -365,24 +363,15 @@ impl Driver {
             Ok(true) => ChunkResult::Verified,
             Ok(false) => ChunkResult::Corrupt,
             // Its artifact was finished by another copy meanwhile.
-            Err(StoreError::Finished(_)) => {
-                self.peers.note_looked_at(peer, request);
-                self.tell_end(peer, request);
-                return Ok(());
-            }
+            Err(StoreError::Finished(_)) => ChunkResult::Unneeded,
             Err(error) => return Err(error.into()),
         };
         let fresh = self.scheduler.handle_chunk(now.into_std(), request, slot, index, result);
-        self.peers.note_looked_at(peer, request);
-        self.tell_end(peer, request);
         if !fresh {
-            self.report.duplicate_bytes += if result == ChunkResult::Verified { len } else { 0 };
+            self.report.duplicate_bytes += if result == ChunkResult::Corrupt { 0 } else { len };
             return Ok(());
         }
-        if let Stage::Active { changed, dirty, .. } = &mut self.stages[slot.0 as usize] {
-            *dirty = true;
-            changed.send_modify(|count| *count += 1);
-        }
+        self.artifacts.note_written(slot);
         self.credit(peer, len, now);
         Ok(())
     }
@@ -405,8 +394,7 @@ impl Driver {
     fn finish(&mut self, slots: Vec<ArtifactSlot>) {
         let complete = slots.into_iter().filter_map(|slot| {
             self.peers.unsubscribe_all(slot);
-            let stage = std::mem::replace(&mut self.stages[slot.0 as usize], Stage::Finishing);
-            if let Stage::Active { partial, .. } = stage { Some((slot, partial)) } else { None }
+            self.artifacts.take_finished(slot).map(|partial| (slot, partial))
         });
         let complete: Vec<_> = complete.collect();
         if !complete.is_empty() {
@@ -416,10 +404,7 @@ impl Driver {
     }
 
     fn complete_slot(&mut self, slot: ArtifactSlot) {
-        self.stages[slot.0 as usize] = Stage::Complete;
-        self.catalog.end(&self.wanted[slot.0 as usize].cid);
-        self.active -= 1;
-        self.complete += 1;
+        self.artifacts.complete(slot);
         self.progress.send_modify(|p| p.complete += 1);
     }
 
@@ -470,19 +455,13 @@ impl Driver {
         if waited < self.config.give_up_after || self.openers > 0 || self.writers > 0 {
             return Ok(());
         }
-        let total = self.wanted.iter().map(|wanted| u64::from(wanted.index.len())).sum();
         Err(DownloadError::Stalled {
             waited,
-            missing: self.missing_chunks(),
-            total,
+            missing: self.artifacts.missing_chunks(),
+            total: self.artifacts.total_chunks(),
             peers: self.peers.len(),
             report: Box::new(self.final_report()),
         })
-    }
-
-    fn missing_chunks(&self) -> u64 {
-        let missing = self.wanted.iter().zip(&self.stages).map(|(wanted, stage)| stage.missing(wanted.index.len()));
-        missing.sum()
     }
 
     /// Asks peers again that told no more of an artifact some time ago.
@@ -493,21 +472,14 @@ impl Driver {
     }
 
     fn begin_checkpoint(&mut self) {
-        let dirty = self.dirty_partials();
-        if self.checkpointing || dirty.is_empty() {
+        if self.checkpointing {
             return;
         }
-        for stage in &mut self.stages {
-            if let Stage::Active { dirty, .. } = stage {
-                *dirty = false;
-            }
+        let dirty = self.artifacts.take_dirty();
+        if !dirty.is_empty() {
+            self.checkpointing = true;
+            self.jobs.spawn_blocking(move || jobs::checkpoint(&dirty));
         }
-        self.checkpointing = true;
-        self.jobs.spawn_blocking(move || jobs::checkpoint(&dirty));
-    }
-
-    fn dirty_partials(&self) -> Vec<Arc<dyn Partial>> {
-        self.stages.iter().filter_map(Stage::dirty).collect()
     }
 
     fn final_report(&self) -> Report {
@@ -516,6 +488,6 @@ impl Driver {
     }
 }
 
-fn slot_of(position: usize) -> ArtifactSlot {
-    ArtifactSlot(u32::try_from(position).expect("a manifest has at most 16384 artifacts"))
+fn worker_failed(error: tokio::task::JoinError) -> DownloadError {
+    DownloadError::Worker(error)
 }

@@ -1,16 +1,16 @@
 //! The part of a download that may block: opening, writing, checkpointing and finishing artifacts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use phase_core::store::{Artifact, Partial, Store, StoreError};
 use phase_core::{ChunkIndex, Cid, Digest};
-use phase_protocol::PeerKey;
-use phase_protocol::scheduler::{ArtifactSlot, RequestId};
+use phase_protocol::scheduler::ArtifactSlot;
+use phase_protocol::{PeerKey, RequestId};
 
 use crate::buffers::Buffer;
 use crate::catalog::Catalog;
-use crate::download::Wanted;
+use crate::download::inputs::Wanted;
 
 /// The most bytes of artifacts that one job opens together: small ones cost more to hand to a thread than to open. Those that
 /// are resumed are hashed first.
@@ -56,11 +56,9 @@ pub(super) enum Outcome {
 /// Where chunks are that other artifacts of the store have.
 pub(super) type Known = BTreeMap<Digest, (Cid, ChunkIndex)>;
 
-/// Looks up all chunks of all artifacts at once: every look-up by itself would open the store's map of chunks anew. A
+/// Looks up the chunks of all artifacts at once: every look-up by itself would open the store's map of chunks anew. A
 /// failure costs nothing but the saving.
-pub(super) fn survey(catalog: &Catalog, wanted: &[Wanted]) -> Known {
-    let chunks = wanted.iter().flat_map(|wanted| wanted.index.chunks());
-    let digests: Vec<_> = chunks.map(|chunk| chunk.digest).collect::<BTreeSet<_>>().into_iter().collect();
+pub(super) fn survey(catalog: &Catalog, digests: Vec<Digest>) -> Known {
     let found = catalog.store().find_chunks(&digests).unwrap_or_else(|error| {
         tracing::info!(%error, "cannot look for chunks that are here already");
         Vec::new()
@@ -157,4 +155,13 @@ pub(super) fn checkpoint(partials: &[Arc<dyn Partial>]) -> Outcome {
 /// Puts complete artifacts in their places.
 pub(super) fn finish(complete: Vec<(ArtifactSlot, Arc<dyn Partial>)>) -> Outcome {
     Outcome::Finished(complete.into_iter().map(|(slot, partial)| (slot, partial.finish().map(drop))).collect())
+}
+
+/// What a download leaves: verified chunks survive a power cut, and nothing holds an artifact that is not complete. Waits for
+/// peers that are being sent something of it.
+pub(super) fn close(catalog: &Catalog, dirty: &[Arc<dyn Partial>], unfinished: &[Cid]) {
+    if let Err(error) = dirty.iter().try_for_each(|partial| partial.checkpoint()) {
+        tracing::warn!(%error, "last checkpoint failed");
+    }
+    unfinished.iter().for_each(|artifact| catalog.abandon(artifact));
 }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::PeerId;
-use phase_core::{ChunkRange, Cid};
-use phase_protocol::PeerKey;
-use phase_protocol::scheduler::{ArtifactSlot, RequestId};
-use phase_protocol::wire::{self, Refusal};
+use phase_core::Cid;
+use phase_protocol::scheduler::ArtifactSlot;
+use phase_protocol::{PeerKey, RequestId};
 use tokio::time::Instant;
 
 use crate::link::{LinkError, PeerLink};
@@ -19,23 +18,6 @@ use crate::link::{LinkError, PeerLink};
 const ASK_AGAIN_MIN: Duration = Duration::from_secs(1);
 /// The longest such wait.
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(30);
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    Done,
-    Refused(Refusal),
-}
-
-/// A request under way.
-struct Asked {
-    /// The link's id, for cancelling.
-    id: wire::RequestId,
-    /// Chunks that have arrived and are being verified.
-    unverified: usize,
-    /// How it has ended, if it has. Told after its chunks: what arrived before the end is not missing.
-    end: Option<End>,
-}
 
 /// A peer tells no more of an artifact.
 struct Quiet {
@@ -48,9 +30,8 @@ struct Quiet {
 struct Connected {
     link: Arc<PeerLink>,
     since: Instant,
-    requests: BTreeMap<RequestId, Asked>,
     /// Subscriptions to what it has.
-    subscriptions: BTreeMap<ArtifactSlot, wire::RequestId>,
+    subscriptions: BTreeMap<ArtifactSlot, RequestId>,
     /// Artifacts that it has not all of, and of which it tells no more.
     quiet: BTreeMap<ArtifactSlot, Quiet>,
 }
@@ -94,13 +75,7 @@ impl Peers {
             self.ids.push(id);
             PeerKey(self.ids.len() as u64 - 1)
         });
-        let connected = Connected {
-            link,
-            since: now,
-            requests: BTreeMap::new(),
-            subscriptions: BTreeMap::new(),
-            quiet: BTreeMap::new(),
-        };
+        let connected = Connected { link, since: now, subscriptions: BTreeMap::new(), quiet: BTreeMap::new() };
         self.connected.insert(key, connected);
         Some(key)
     }
@@ -120,29 +95,9 @@ impl Peers {
         self.connected.remove(&key).map(|connected| connected.link)
     }
 
-    /// Asks for chunks.
-    pub(super) fn request(
-        &mut self,
-        key: PeerKey,
-        request: RequestId,
-        slot: ArtifactSlot,
-        artifact: Cid,
-        ranges: Vec<ChunkRange>,
-    ) -> Result<(), LinkError> {
-        let Some(connected) = self.connected.get_mut(&key) else { return Err(LinkError::Ended) };
-        let id = connected.link.request_chunks(request, slot, artifact, ranges)?;
-        connected.requests.insert(request, Asked { id, unverified: 0, end: None });
-        Ok(())
-    }
-
-    /// Says that nothing further of a request is wanted. It still ends.
-    pub(super) fn cancel(&self, key: PeerKey, request: RequestId) {
-        if let Some(connected) = self.connected.get(&key)
-            && let Some(asked) = connected.requests.get(&request)
-        {
-            // A link that cannot take it is dead and says so itself.
-            let _ = connected.link.cancel(asked.id);
-        }
+    /// The link of a connected peer.
+    pub(super) fn link(&self, key: PeerKey) -> Option<&PeerLink> {
+        self.connected.get(&key).map(|connected| connected.link.as_ref())
     }
 
     /// Asks a peer what it has of an artifact.
@@ -154,7 +109,7 @@ impl Peers {
         chunks: u32,
     ) -> Result<(), LinkError> {
         let Some(connected) = self.connected.get_mut(&key) else { return Err(LinkError::Ended) };
-        let id = connected.link.subscribe(slot, artifact, chunks)?;
+        let id = connected.link.subscribe(artifact, chunks)?;
         connected.subscriptions.insert(slot, id);
         Ok(())
     }
@@ -200,38 +155,5 @@ impl Peers {
                 let _ = connected.link.cancel(id);
             }
         }
-    }
-
-    /// A chunk has arrived and will be verified.
-    pub(super) fn note_arrival(&mut self, key: PeerKey, request: RequestId) {
-        if let Some(asked) = self.asked(key, request) {
-            asked.unverified += 1;
-        }
-    }
-
-    /// A chunk that has arrived has been verified, or not.
-    pub(super) fn note_looked_at(&mut self, key: PeerKey, request: RequestId) {
-        if let Some(asked) = self.asked(key, request) {
-            asked.unverified -= 1;
-        }
-    }
-
-    /// The peer has said how a request ends.
-    pub(super) fn note_end(&mut self, key: PeerKey, request: RequestId, end: End) {
-        if let Some(asked) = self.asked(key, request) {
-            asked.end = Some(end);
-        }
-    }
-
-    /// How a request ended, once all that arrived for it has been looked at. It is forgotten with that.
-    pub(super) fn take_end(&mut self, key: PeerKey, request: RequestId) -> Option<End> {
-        let asked = self.asked(key, request)?;
-        let end = asked.end.filter(|_| asked.unverified == 0)?;
-        self.connected.get_mut(&key)?.requests.remove(&request);
-        Some(end)
-    }
-
-    fn asked(&mut self, key: PeerKey, request: RequestId) -> Option<&mut Asked> {
-        self.connected.get_mut(&key)?.requests.get_mut(&request)
     }
 }

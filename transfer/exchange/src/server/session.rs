@@ -13,11 +13,11 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::Content;
+use crate::catalog::{Catalog, Content};
 use crate::framing::{self, FrameError};
-use crate::server::Shared;
 use crate::server::replies::{Closed, Replies};
 use crate::server::sessions::Activity;
+use crate::server::shared::Shared;
 use crate::server::subscriptions::Subscriptions;
 use crate::server::uploader::{StreamKey, Transfer};
 
@@ -220,7 +220,7 @@ impl Session {
     /// Asks the catalog on a thread that may block. A store that fails is a store that lacks it.
     async fn look_up<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&super::Catalog) -> Result<T, StoreError> + Send + 'static,
+        question: impl FnOnce(&Catalog) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Refusal> {
         let catalog = self.shared.catalog.clone();
         match tokio::task::spawn_blocking(move || question(&catalog)).await {

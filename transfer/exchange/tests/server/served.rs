@@ -42,7 +42,7 @@ impl Served {
         std::fs::write(&source, content()).unwrap();
         let store = FileStore::open(folder.path().join("store")).unwrap();
         let chunker = ChunkerParams::new(4 << 10, 16 << 10, 64 << 10).unwrap();
-        let options = ImportOptions { chunker, ..ImportOptions::default() };
+        let options = ImportOptions::default().with_chunker(chunker);
         let artifact = store.import(&source, &options, &mut |_| {}).unwrap();
         let node = start().await;
         let catalog = Arc::new(Catalog::new(wrap(Arc::new(store))));

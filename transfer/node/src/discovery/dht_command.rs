@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId};
+use phase_core::{Fails, Failure};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Results of one search that may wait for its reader.
@@ -181,6 +182,16 @@ pub enum QueryError {
     /// The node has been stopped.
     #[error("the node has been stopped")]
     Stopped,
+}
+
+impl Fails for QueryError {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Timeout { .. } | Self::NotStored { .. } | Self::Stopped => Failure::Network,
+            Self::Full(_) => Failure::Other,
+            Self::Off => Failure::Usage,
+        }
+    }
 }
 
 impl QueryError {

@@ -5,10 +5,12 @@
 use std::time::Duration;
 
 use libp2p::PeerId;
+use phase_core::dht::MAX_ADDRESSES;
 use phase_core::keys::{KeyId, SigningKey};
-use phase_core::record::MAX_ADDRESSES;
-use phase_core::trust::TrustedTime;
-use phase_core::{Authority, Contact, DhtKey, DhtRecord, Label, PeerText, RecordError, SignedRecord, V1};
+use phase_core::time::TrustedTime;
+use phase_core::{
+    Authority, Contact, DhtKey, DhtRecord, Fails, Failure, Label, PeerText, RecordError, SignedRecord, V1,
+};
 
 use crate::address::{Scope, believable};
 use crate::discovery::bootstrap::BootstrapPeer;
@@ -181,4 +183,17 @@ pub enum RecordsError {
     /// A peer id that is only the hash of a key.
     #[error("{0} is not the peer id of an Ed25519 key, so that nothing it signs can be verified")]
     NoKey(PeerId),
+}
+
+impl Fails for RecordsError {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Record(error) => error.failure(),
+            Self::Query(error) => error.failure(),
+            Self::NotFound { .. } => Failure::NotFound,
+            Self::NoneValid { .. } => Failure::Untrusted,
+            Self::NoAddress => Failure::Usage,
+            Self::NoKey(_) => Failure::Input,
+        }
+    }
 }

@@ -2,27 +2,26 @@
 
 use std::fmt;
 
-use phase_core::{ChunkIndex, ChunkRange, ChunkSet};
+use phase_core::{ChunkIndex, ChunkRange};
 
 use crate::peer::PeerKey;
+use crate::request_id::RequestId;
+use crate::wire::Refusal;
 
 /// An artifact among those that are fetched together; the driver numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArtifactSlot(pub u32);
 
-/// Names a request to a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-/// What a peer says it has of an artifact.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HaveUpdate {
-    /// All of it.
-    Full,
-    /// These chunks and no others.
-    Set(ChunkSet),
-    /// These chunks too.
-    Add(Vec<ChunkRange>),
+/// Whether a chunk that arrived was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// The peer owed this chunk of this artifact: it is to be verified, and the result reported with
+    /// [`handle_chunk`](crate::scheduler::Scheduler::handle_chunk).
+    Owed(ArtifactSlot),
+    /// The request is over, for instance because the peer was lost and came back: the chunk is of no use.
+    Late,
+    /// Never asked for, or delivered before: no honest peer sends it.
+    NotOwed,
 }
 
 /// What became of a chunk that arrived.
@@ -32,6 +31,17 @@ pub enum ChunkResult {
     Verified,
     /// It is something else, and thrown away.
     Corrupt,
+    /// It was not looked at: its artifact is complete already.
+    Unneeded,
+}
+
+/// How a peer ended a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The peer has nothing further to send.
+    Done,
+    /// The peer will not serve the request, or not all of it.
+    Refused(Refusal),
 }
 
 /// Something to do.

@@ -6,14 +6,11 @@ use phase_core::{ChunkIndex, ChunkRange, ChunkSet, Cid, Name};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use crate::wire::{
-    MAX_ADDR_LEN, MAX_ADDRS, MAX_PAYLOAD_LEN, MAX_PEER_LEN, MAX_PEERS, MAX_RANGES, MAX_RETRY_AFTER_MS, WireError,
+use crate::request_id::RequestId;
+use crate::wire::error::WireError;
+use crate::wire::limits::{
+    MAX_ADDR_LEN, MAX_ADDRS, MAX_PAYLOAD_LEN, MAX_PEER_LEN, MAX_PEERS, MAX_RANGES, MAX_RETRY_AFTER_MS,
 };
-
-/// Names a request on its stream. The requester chooses it, and uses it once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RequestId(pub u32);
 
 /// The header of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

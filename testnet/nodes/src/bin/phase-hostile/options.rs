@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use phase_cli::NodeArgs;
-use phase_core::failure::EXIT_CODES;
+use phase_cli::{EXIT_CODES, NodeArgs};
 use phase_node::Multiaddr;
 use phase_scenario::Harm;
 

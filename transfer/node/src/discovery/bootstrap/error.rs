@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use phase_core::{Fails, Failure};
+
 use crate::discovery::bootstrap::{MAX_LIST_LEN, PeersUrl};
 
 /// Why a source of first peers cannot be used, or good peers not be remembered.
@@ -131,4 +133,15 @@ pub enum BootstrapError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl Fails for BootstrapError {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Address { .. } | Self::NoTransport(_) | Self::Https(_) | Self::Url { .. } => Failure::Usage,
+            Self::Fetch { .. } | Self::Status { .. } => Failure::Network,
+            Self::Remember { .. } => Failure::Store,
+            _ => Failure::Input,
+        }
+    }
 }

@@ -13,9 +13,10 @@
 
 use libp2p::PeerId;
 use libp2p::kad::{ProviderRecord, Record};
-use phase_core::pointer::Pointer;
-use phase_core::record::{MAX_RECORD_LEN, decode_envelope};
-use phase_core::trust::{TrustRoot, TrustedTime};
+use phase_core::dht::Pointer;
+use phase_core::dht::{MAX_RECORD_LEN, decode_envelope};
+use phase_core::time::TrustedTime;
+use phase_core::trust::TrustRoot;
 use phase_core::{Authority, Contact, DhtKey, Name, SignedRecord};
 
 use crate::address::{self, Scope};

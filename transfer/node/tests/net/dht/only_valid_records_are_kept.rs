@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use phase_core::codec::V1;
-use phase_core::trust::{ChannelRole, RootRole, TrustRoot, TrustedTime};
+use phase_core::time::TrustedTime;
+use phase_core::trust::{ChannelRole, RootRole, TrustRoot};
 use phase_core::{Authority, Cid, Contact, DhtKey, DhtRecord, Envelope, Label, Pointer, SignedRecord, SigningKey};
 use phase_node::bootstrap::BootstrapPeer;
 use phase_node::{DhtConfig, Identity, Node, NodeConfig, NodeHandle, RecordsError, Role};

@@ -1,6 +1,6 @@
 //! In private a node says nothing about where it is, and without the DHT it asks nobody there.
 
-use phase_core::trust::TrustedTime;
+use phase_core::time::TrustedTime;
 use phase_node::{DhtConfig, Node, NodeConfig, QueryError, RecordsError, Role};
 use phase_test_support::{in_time, until};
 

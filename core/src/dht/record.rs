@@ -1,17 +1,16 @@
 //! What the DHT holds values of: small payloads that are signed, have a version and expire.
 //!
-//! [`Contact`](crate::contact::Contact), [`Authority`](crate::authority::Authority) and
-//! [`SignedRecord`](crate::signed_record::SignedRecord) have one signature, by a key that follows from the DHT key:
-//! whoever asks for the key can verify what comes back, without a trust root. A
-//! [`Pointer`](crate::pointer::Pointer) is verified by the trust root and may have more signatures.
+//! A contact, an authority record and a signed record have one signature, by a key that follows from the DHT key:
+//! a node that asks for the key can verify the answer without a trust root. A pointer
+//! is verified by the trust root and may have more signatures.
 
 use std::collections::BTreeMap;
 
-use crate::dht_key::DhtKey;
+use super::key::DhtKey;
 use crate::envelope::{Envelope, EnvelopeError, Payload};
-use crate::failure::Failure;
+use crate::failure::{Fails, Failure};
 use crate::keys::{KeyId, PublicKey, SigningKey};
-use crate::trust::TrustedTime;
+use crate::time::TrustedTime;
 
 /// The most bytes of an encoded record with its signatures: half a packet of the DHT (16 KiB).
 pub const MAX_RECORD_LEN: usize = 8 << 10;
@@ -42,9 +41,7 @@ pub trait DhtRecord: Payload {
         if let Some(expected) = self.dht_key().owner().filter(|owner| *owner != key.id()) {
             return Err(RecordError::Signer { found: key.id(), expected });
         }
-        let mut envelope = Envelope::unsigned(self)?;
-        envelope.sign::<Self>(key)?;
-        let bytes = envelope.encode();
+        let bytes = Envelope::signed(self, [key])?.encode();
         if bytes.len() > MAX_RECORD_LEN {
             return Err(EnvelopeError::TooLarge { len: bytes.len(), max: MAX_RECORD_LEN }.into());
         }
@@ -90,47 +87,25 @@ pub(crate) fn open<R: DhtRecord>(
     Ok(record)
 }
 
-/// Checks that a record does not expire before it begins.
-pub(crate) fn check_lifetime(issued_at: u64, expires_at: u64) -> Result<(), InvalidRecord> {
-    if expires_at > issued_at { Ok(()) } else { Err(InvalidRecord::Lifetime) }
-}
-
 /// Checks what can be told of a list of multiaddrs without parsing them.
-pub(crate) fn check_addresses(addresses: &[String]) -> Result<(), InvalidRecord> {
+pub(crate) fn check_addresses(addresses: &[String]) -> Result<(), InvalidAddresses> {
     let is_address = |text: &String| {
         text.starts_with('/') && text.len() <= MAX_ADDRESS_LEN && text.bytes().all(|byte| byte.is_ascii_graphic())
     };
     let is_list = addresses.len() <= MAX_ADDRESSES && addresses.iter().all(is_address);
-    if is_list { Ok(()) } else { Err(InvalidRecord::Addresses) }
+    if is_list { Ok(()) } else { Err(InvalidAddresses) }
 }
 
-/// Why a record makes no sense.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidRecord {
-    /// It expires before it begins.
-    #[error("it expires before it is issued")]
-    Lifetime,
-    /// Too many addresses, or one that is none.
-    #[error(
-        "it may list at most {MAX_ADDRESSES} addresses such as /ip4/192.0.2.1/tcp/4001, of at most {MAX_ADDRESS_LEN} bytes each"
-    )]
-    Addresses,
-    /// A contact without addresses.
-    #[error("it lists no address")]
-    NoAddress,
-    /// Too many names.
-    #[error("it lists {0} names: at most {max}", max = crate::authority::MAX_NAMES)]
-    Names(usize),
-    /// A value that is too long.
-    #[error("its value has {0} bytes: at most {max}", max = crate::signed_record::MAX_VALUE_LEN)]
-    Value(usize),
-    /// A label that would make the record look like a name.
-    #[error("it cannot be labelled manifest: its key would be that of a name")]
-    Label,
-}
+/// A list of addresses that is too long, or has a text that is no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it may list at most {MAX_ADDRESSES} addresses such as /ip4/192.0.2.1/tcp/4001, of at most {MAX_ADDRESS_LEN} bytes each"
+)]
+pub struct InvalidAddresses;
 
 /// Why a record cannot be made or is not believed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RecordError {
     /// Too large, no such record, one that makes no sense, or not signed by the right key.
     #[error(transparent)]
@@ -167,9 +142,8 @@ pub enum RecordError {
     },
 }
 
-impl RecordError {
-    /// What kind of failure this is.
-    pub fn failure(&self) -> Failure {
+impl Fails for RecordError {
+    fn failure(&self) -> Failure {
         match self {
             Self::Envelope(error) => error.failure(),
             Self::Signer { .. } => Failure::Input,

@@ -1,69 +1,14 @@
 //! The contact record: where a node can be reached, signed by the node's own identity key.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
+use super::key::DhtKey;
+use super::peer::PeerText;
+use super::record::{self, DhtRecord, InvalidAddresses, RecordError};
 use crate::codec::V1;
-use crate::dht_key::DhtKey;
 use crate::envelope::Payload;
 use crate::keys::PublicKey;
-use crate::record::{self, DhtRecord, InvalidRecord, RecordError};
-use crate::trust::TrustedTime;
-
-/// The most bytes of a peer id's text: that of an Ed25519 key takes 52, that of a hash 46.
-pub const MAX_PEER_LEN: usize = 64;
-
-/// The text of a peer id: 1 to [`MAX_PEER_LEN`] bytes of base58btc. Whether it really is a peer id is left to
-/// those who know libp2p.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct PeerText(String);
-
-impl PeerText {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for PeerText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for PeerText {
-    type Err = PeerTextError;
-
-    fn from_str(text: &str) -> Result<Self, PeerTextError> {
-        let permitted = |b: u8| b.is_ascii_alphanumeric() && !matches!(b, b'0' | b'O' | b'I' | b'l');
-        if text.is_empty() || text.len() > MAX_PEER_LEN || !text.bytes().all(permitted) {
-            return Err(PeerTextError(text.chars().take(MAX_PEER_LEN).collect()));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl TryFrom<String> for PeerText {
-    type Error = PeerTextError;
-
-    fn try_from(text: String) -> Result<Self, PeerTextError> {
-        text.parse()
-    }
-}
-
-impl From<PeerText> for String {
-    fn from(peer: PeerText) -> Self {
-        peer.0
-    }
-}
-
-/// Not the text of a peer id.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a peer id: expected text such as 12D3KooW…")]
-pub struct PeerTextError(String);
+use crate::time::TrustedTime;
 
 /// Where a node can be reached. Times are Unix times in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,14 +41,16 @@ impl Contact {
 
 impl Payload for Contact {
     const TYPE: &'static str = "phase/contact/v1";
-    type Invalid = InvalidRecord;
+    type Invalid = ContactError;
 
-    fn check(&self) -> Result<(), InvalidRecord> {
-        record::check_lifetime(self.issued_at, self.expires_at)?;
-        if self.addresses.is_empty() {
-            return Err(InvalidRecord::NoAddress);
+    fn check(&self) -> Result<(), ContactError> {
+        if self.expires_at <= self.issued_at {
+            return Err(ContactError::Lifetime);
         }
-        record::check_addresses(&self.addresses)
+        if self.addresses.is_empty() {
+            return Err(ContactError::NoAddress);
+        }
+        Ok(record::check_addresses(&self.addresses)?)
     }
 }
 
@@ -125,10 +72,25 @@ impl DhtRecord for Contact {
     }
 }
 
+/// Why a contact record makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContactError {
+    /// It expires before it begins.
+    #[error("it expires before it is issued")]
+    Lifetime,
+    /// No address at all.
+    #[error("it lists no address")]
+    NoAddress,
+    /// Too many addresses, or a text that is no address.
+    #[error(transparent)]
+    Addresses(#[from] InvalidAddresses),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{MAX_ADDRESS_LEN, MAX_ADDRESSES};
+    use crate::dht::record::{MAX_ADDRESS_LEN, MAX_ADDRESSES};
 
     fn contact() -> Contact {
         Contact {
@@ -154,26 +116,16 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_named_in_base58() {
-        for text in ["1", "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N", &"z".repeat(64)] {
-            assert_eq!(text.parse::<PeerText>().unwrap().as_str(), text);
-        }
-        for text in ["", "0", "O", "I", "l", "a/b", "a b", "ä", "a\0", "/", &"z".repeat(65)] {
-            assert!(text.parse::<PeerText>().is_err(), "{text:?} parsed");
-        }
-    }
-
-    #[test]
     fn what_makes_no_sense_is_refused() {
         let with = |addresses: Vec<String>| Contact { addresses, ..contact() }.check();
         assert_eq!(contact().check(), Ok(()));
-        assert_eq!(Contact { issued_at: contact().expires_at, ..contact() }.check(), Err(InvalidRecord::Lifetime));
-        assert_eq!(with(vec![]), Err(InvalidRecord::NoAddress));
+        assert_eq!(Contact { issued_at: contact().expires_at, ..contact() }.check(), Err(ContactError::Lifetime));
+        assert_eq!(with(vec![]), Err(ContactError::NoAddress));
         let longest = format!("/{}", "a".repeat(MAX_ADDRESS_LEN - 1));
         assert_eq!(with(vec![longest.clone(); MAX_ADDRESSES]), Ok(()));
-        assert_eq!(with(vec![longest.clone(); MAX_ADDRESSES + 1]), Err(InvalidRecord::Addresses));
+        assert_eq!(with(vec![longest.clone(); MAX_ADDRESSES + 1]), Err(ContactError::Addresses(InvalidAddresses)));
         for address in ["", "ip4/192.0.2.1", "/a b", "/a\u{1b}", "/ä", &format!("{longest}a")] {
-            assert_eq!(with(vec![address.to_owned()]), Err(InvalidRecord::Addresses), "{address}");
+            assert_eq!(with(vec![address.to_owned()]), Err(ContactError::Addresses(InvalidAddresses)), "{address}");
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::key::{self, DhtKey};
+use super::record::{self, DhtRecord, RecordError};
 use crate::codec::V1;
-use crate::dht_key::{self, DhtKey};
 use crate::envelope::Payload;
 use crate::keys::{KeyId, PublicKey};
 use crate::name::Label;
-use crate::record::{self, DhtRecord, InvalidRecord, RecordError};
-use crate::trust::TrustedTime;
+use crate::time::TrustedTime;
 
 /// The most bytes of a value: with key, label and signature it stays far below
 /// [`MAX_RECORD_LEN`](record::MAX_RECORD_LEN).
@@ -21,7 +21,7 @@ pub struct SignedRecord {
     pub v: V1,
     /// The key that owns it.
     pub key: PublicKey,
-    /// Which of the key's values. Not `manifest`: see [`dht_key`].
+    /// Which of the key's values. Not `manifest`: see [`DhtKey`].
     pub label: Label,
     /// The value: at most [`MAX_VALUE_LEN`] bytes, which mean nothing to Phase.
     #[serde(with = "serde_bytes")]
@@ -47,15 +47,17 @@ impl SignedRecord {
 
 impl Payload for SignedRecord {
     const TYPE: &'static str = "phase/record/v1";
-    type Invalid = InvalidRecord;
+    type Invalid = SignedRecordError;
 
-    fn check(&self) -> Result<(), InvalidRecord> {
-        record::check_lifetime(self.issued_at, self.expires_at)?;
-        if self.label.as_str() == dht_key::MANIFEST {
-            return Err(InvalidRecord::Label);
+    fn check(&self) -> Result<(), SignedRecordError> {
+        if self.expires_at <= self.issued_at {
+            return Err(SignedRecordError::Lifetime);
+        }
+        if self.label.as_str() == key::MANIFEST {
+            return Err(SignedRecordError::Label);
         }
         if self.value.len() > MAX_VALUE_LEN {
-            return Err(InvalidRecord::Value(self.value.len()));
+            return Err(SignedRecordError::Value(self.value.len()));
         }
         Ok(())
     }
@@ -77,6 +79,21 @@ impl DhtRecord for SignedRecord {
     fn expires_at(&self) -> u64 {
         self.expires_at
     }
+}
+
+/// Why a signed record makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignedRecordError {
+    /// It expires before it begins.
+    #[error("it expires before it is issued")]
+    Lifetime,
+    /// The label would make the record look like a name.
+    #[error("it cannot be labelled {}: its key would be that of a name", key::MANIFEST)]
+    Label,
+    /// The value is too long.
+    #[error("its value has {0} bytes: at most {MAX_VALUE_LEN}")]
+    Value(usize),
 }
 
 #[cfg(test)]
@@ -120,10 +137,10 @@ mod tests {
             record.check()
         };
         assert_eq!(with(|_| {}), Ok(()));
-        assert_eq!(with(|r| r.issued_at = r.expires_at), Err(InvalidRecord::Lifetime));
+        assert_eq!(with(|r| r.issued_at = r.expires_at), Err(SignedRecordError::Lifetime));
         assert_eq!(with(|r| r.value.clear()), Ok(()));
-        assert_eq!(with(|r| r.value = vec![0; 4097]), Err(InvalidRecord::Value(4097)));
-        assert_eq!(with(|r| r.label = "manifest".parse().unwrap()), Err(InvalidRecord::Label));
+        assert_eq!(with(|r| r.value = vec![0; 4097]), Err(SignedRecordError::Value(4097)));
+        assert_eq!(with(|r| r.label = "manifest".parse().unwrap()), Err(SignedRecordError::Label));
     }
 
     #[test]

@@ -16,8 +16,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::peer::PeerText;
 use crate::cid::{Cid, Codec};
-use crate::contact::PeerText;
+use crate::failure::{Fails, Failure};
 use crate::keys::KeyId;
 use crate::name::{Label, MAX_LABEL_LEN, NAME_COPIES, Name};
 
@@ -173,6 +174,7 @@ fn record(text: &str) -> Option<Result<DhtKey, DhtKeyError>> {
 
 /// Why something is not a key of the DHT.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DhtKeyError {
     /// The bytes are no key, or not the one form of it.
     #[error("not a key that Phase nodes accept in the DHT")]
@@ -189,6 +191,12 @@ pub enum DhtKeyError {
     /// A record's label that would make it look like a name.
     #[error("no record can be labelled {MANIFEST}: its key would be that of a name")]
     Reserved,
+}
+
+impl Fails for DhtKeyError {
+    fn failure(&self) -> Failure {
+        Failure::Input
+    }
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::key::DhtKey;
+use super::record::{self, DhtRecord, InvalidAddresses, RecordError};
 use crate::codec::V1;
-use crate::dht_key::DhtKey;
 use crate::envelope::Payload;
 use crate::keys::{KeyId, PublicKey};
 use crate::name::Name;
-use crate::record::{self, DhtRecord, InvalidRecord, RecordError};
-use crate::trust::TrustedTime;
+use crate::time::TrustedTime;
 
 /// The most names. Long ones hit [`MAX_RECORD_LEN`](record::MAX_RECORD_LEN) earlier.
 pub const MAX_NAMES: usize = 64;
@@ -47,14 +47,16 @@ impl Authority {
 
 impl Payload for Authority {
     const TYPE: &'static str = "phase/authority/v1";
-    type Invalid = InvalidRecord;
+    type Invalid = AuthorityError;
 
-    fn check(&self) -> Result<(), InvalidRecord> {
-        record::check_lifetime(self.issued_at, self.expires_at)?;
-        if self.names.len() > MAX_NAMES {
-            return Err(InvalidRecord::Names(self.names.len()));
+    fn check(&self) -> Result<(), AuthorityError> {
+        if self.expires_at <= self.issued_at {
+            return Err(AuthorityError::Lifetime);
         }
-        record::check_addresses(&self.providers)
+        if self.names.len() > MAX_NAMES {
+            return Err(AuthorityError::Names(self.names.len()));
+        }
+        Ok(record::check_addresses(&self.providers)?)
     }
 }
 
@@ -76,12 +78,27 @@ impl DhtRecord for Authority {
     }
 }
 
+/// Why an authority record makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthorityError {
+    /// It expires before it begins.
+    #[error("it expires before it is issued")]
+    Lifetime,
+    /// Too many names.
+    #[error("it lists {0} names: at most {MAX_NAMES}")]
+    Names(usize),
+    /// Too many addresses, or a text that is no address.
+    #[error(transparent)]
+    Addresses(#[from] InvalidAddresses),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dht::record::{MAX_ADDRESS_LEN, MAX_ADDRESSES};
     use crate::envelope::EnvelopeError;
     use crate::keys::SigningKey;
-    use crate::record::{MAX_ADDRESS_LEN, MAX_ADDRESSES};
 
     fn key() -> SigningKey {
         SigningKey::from_secret_bytes(&[1; 32])
@@ -120,13 +137,19 @@ mod tests {
             authority.check()
         };
         assert_eq!(with(|_| {}), Ok(()));
-        assert_eq!(with(|a| a.issued_at = a.expires_at), Err(InvalidRecord::Lifetime));
+        assert_eq!(with(|a| a.issued_at = a.expires_at), Err(AuthorityError::Lifetime));
         assert_eq!(with(|a| a.names.clear()), Ok(()));
         assert_eq!(with(|a| a.names = vec![a.names[0].clone(); 64]), Ok(()));
-        assert_eq!(with(|a| a.names = vec![a.names[0].clone(); 65]), Err(InvalidRecord::Names(65)));
+        assert_eq!(with(|a| a.names = vec![a.names[0].clone(); 65]), Err(AuthorityError::Names(65)));
         assert_eq!(with(|a| a.providers.clear()), Ok(()));
-        assert_eq!(with(|a| a.providers = vec![a.providers[0].clone(); 17]), Err(InvalidRecord::Addresses));
-        assert_eq!(with(|a| a.providers[0] = "example.org".to_owned()), Err(InvalidRecord::Addresses));
+        assert_eq!(
+            with(|a| a.providers = vec![a.providers[0].clone(); 17]),
+            Err(AuthorityError::Addresses(InvalidAddresses))
+        );
+        assert_eq!(
+            with(|a| a.providers[0] = "example.org".to_owned()),
+            Err(AuthorityError::Addresses(InvalidAddresses))
+        );
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::key::DhtKey;
+use super::record::{self, DhtRecord, MAX_RECORD_LEN};
 use crate::cid::{Cid, Codec};
 use crate::codec::V1;
-use crate::dht_key::DhtKey;
 use crate::envelope::{Envelope, EnvelopeError, Payload};
+use crate::manifest::Manifest;
 use crate::name::Name;
-use crate::record::{self, DhtRecord, MAX_RECORD_LEN};
 
 /// The most bytes of an encoded pointer with its signatures.
 pub const MAX_POINTER_LEN: usize = MAX_RECORD_LEN;
@@ -38,6 +39,20 @@ pub struct Pointer {
 }
 
 impl Pointer {
+    /// A pointer to the manifest with this CID, without urls. It expires with the manifest, not earlier: providers renew
+    /// the record in the DHT without a key.
+    pub fn to(manifest: &Manifest, cid: Cid, issued_at: u64) -> Self {
+        Self {
+            v: V1,
+            name: manifest.name(),
+            manifest: Some(cid),
+            version: manifest.version,
+            issued_at,
+            expires_at: manifest.expires_at,
+            urls: Vec::new(),
+        }
+    }
+
     /// Reads the envelope of a pointer as it comes from the DHT or a peer.
     ///
     /// # Errors
@@ -91,6 +106,7 @@ impl DhtRecord for Pointer {
 
 /// Why a pointer record makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PointerError {
     /// It expires before it begins.
     #[error("it expires before it is issued")]

@@ -1,0 +1,29 @@
+//! What may stand in the DHT: keys, and the records under them.
+//!
+//! | module | holds | verified by |
+//! |---|---|---|
+//! | `key` | every key that a node accepts | |
+//! | `peer` | the text of a peer id | |
+//! | `record` | the trait, the bounds and the errors of all records | |
+//! | `pointer` | where a name points | the trust root |
+//! | `contact` | where a node can be reached | the node's identity key |
+//! | `authority` | what a publisher's key signs for | that key |
+//! | `signed_record` | a value of another application | the key that owns it |
+
+mod authority;
+mod contact;
+mod key;
+mod peer;
+mod pointer;
+mod record;
+mod signed_record;
+
+pub use authority::{Authority, AuthorityError, MAX_NAMES};
+pub use contact::{Contact, ContactError};
+pub use key::{DhtKey, DhtKeyError, MAX_DHT_KEY_LEN};
+pub use peer::{MAX_PEER_LEN, PeerText, PeerTextError};
+pub use pointer::{MAX_POINTER_LEN, MAX_URL_LEN, MAX_URLS, Pointer, PointerError};
+pub use record::{
+    DhtRecord, InvalidAddresses, MAX_ADDRESS_LEN, MAX_ADDRESSES, MAX_RECORD_LEN, RecordError, decode_envelope,
+};
+pub use signed_record::{MAX_VALUE_LEN, SignedRecord, SignedRecordError};

@@ -1,0 +1,164 @@
+//! The chunks of one artifact, in order.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{IndexError, MAX_CHUNKS};
+use super::range::{ByteRange, ChunkIndex, ChunkRange};
+use crate::chunker::ChunkerParams;
+use crate::cid::{Digest, HashAlgorithm};
+
+/// A chunk as the index lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(Digest, u32)", into = "(Digest, u32)")]
+pub struct ChunkEntry {
+    /// Its hash, by [`ArtifactIndex::hash`].
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub len: u32,
+}
+
+impl From<(Digest, u32)> for ChunkEntry {
+    fn from((digest, len): (Digest, u32)) -> Self {
+        Self { digest, len }
+    }
+}
+
+impl From<ChunkEntry> for (Digest, u32) {
+    fn from(entry: ChunkEntry) -> Self {
+        (entry.digest, entry.len)
+    }
+}
+
+/// A chunk with its place in the artifact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Its hash, by [`ArtifactIndex::hash`].
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub len: u32,
+    /// Where it begins in the artifact, in bytes.
+    pub offset: u64,
+}
+
+/// The chunks of one artifact, checked: no chunk is empty or longer than the chunker's maximum, none
+/// but the last is shorter than its minimum, and there are at most [`MAX_CHUNKS`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtifactIndex {
+    chunker: ChunkerParams,
+    hash: HashAlgorithm,
+    sha256: Digest,
+    chunks: Vec<ChunkEntry>,
+    /// Where each chunk begins, and at last the size of the artifact.
+    offsets: Vec<u64>,
+}
+
+impl ArtifactIndex {
+    /// The index of an artifact with these chunks, whose bytes have this SHA-256 all together.
+    ///
+    /// # Errors
+    /// [`IndexError::TooManyChunks`] or [`IndexError::ChunkLen`].
+    pub fn new(
+        chunker: ChunkerParams,
+        hash: HashAlgorithm,
+        sha256: Digest,
+        chunks: Vec<ChunkEntry>,
+    ) -> Result<Self, IndexError> {
+        if chunks.len() > MAX_CHUNKS as usize {
+            return Err(IndexError::TooManyChunks(chunks.len() as u64));
+        }
+        let mut offsets = Vec::with_capacity(chunks.len() + 1);
+        let mut offset = 0;
+        for (position, entry) in chunks.iter().enumerate() {
+            let is_last = position + 1 == chunks.len();
+            if entry.len == 0 || entry.len > chunker.max() || (entry.len < chunker.min() && !is_last) {
+                return Err(IndexError::ChunkLen { index: ChunkIndex(position as u32), len: entry.len });
+            }
+            offsets.push(offset);
+            offset += u64::from(entry.len);
+        }
+        offsets.push(offset);
+        Ok(Self { chunker, hash, sha256, chunks, offsets })
+    }
+
+    /// The size of the artifact in bytes.
+    pub fn size(&self) -> u64 {
+        *self.offsets.last().expect("offsets end with the size")
+    }
+
+    /// The chunk sizes it was cut with.
+    pub fn chunker(&self) -> ChunkerParams {
+        self.chunker
+    }
+
+    /// The hash function of the chunks and of the index blocks.
+    pub fn hash(&self) -> HashAlgorithm {
+        self.hash
+    }
+
+    /// SHA-256 over the whole artifact.
+    pub fn sha256(&self) -> Digest {
+        self.sha256
+    }
+
+    /// How many chunks it has.
+    pub fn len(&self) -> u32 {
+        self.chunks.len() as u32
+    }
+
+    /// Whether the artifact is an empty file.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// The chunks as the index lists them.
+    pub(super) fn entries(&self) -> &[ChunkEntry] {
+        &self.chunks
+    }
+
+    /// The chunk at a position, if there is one.
+    pub fn chunk(&self, index: ChunkIndex) -> Option<Chunk> {
+        let ChunkEntry { digest, len } = *self.chunks.get(index.0 as usize)?;
+        Some(Chunk { digest, len, offset: self.offsets[index.0 as usize] })
+    }
+
+    /// All chunks in order.
+    pub fn chunks(&self) -> impl ExactSizeIterator<Item = Chunk> + '_ {
+        self.chunks.iter().zip(&self.offsets).map(|(&ChunkEntry { digest, len }, &offset)| Chunk {
+            digest,
+            len,
+            offset,
+        })
+    }
+
+    /// The chunk that contains the byte at `offset`, if that is inside the artifact.
+    pub fn chunk_at(&self, offset: u64) -> Option<ChunkIndex> {
+        let after = self.offsets.partition_point(|&start| start <= offset);
+        (offset < self.size()).then(|| ChunkIndex(after as u32 - 1))
+    }
+
+    /// The bytes that a run of chunks covers, if all of them exist.
+    pub fn byte_range(&self, range: ChunkRange) -> Option<ByteRange> {
+        let start = *self.offsets.get(range.start as usize)?;
+        let end = *self.offsets.get(range.end as usize)?;
+        Some(ByteRange { start, end })
+    }
+
+    /// The chunks that have bytes in `range`, which must be inside the artifact and not empty.
+    pub fn covering(&self, range: ByteRange) -> Option<ChunkRange> {
+        let first = self.chunk_at(range.start)?;
+        let last = self.chunk_at(range.end.checked_sub(1)?)?;
+        ChunkRange::new(first.0, last.0 + 1).ok()
+    }
+
+    /// Checks that `bytes` are the chunk at `index`.
+    ///
+    /// # Errors
+    /// [`IndexError::NoSuchChunk`] or [`IndexError::CorruptChunk`].
+    pub fn verify_chunk(&self, index: ChunkIndex, bytes: &[u8]) -> Result<(), IndexError> {
+        let chunk = self.chunk(index).ok_or(IndexError::NoSuchChunk { index, len: self.len() })?;
+        if bytes.len() != chunk.len as usize || self.hash.digest(bytes) != chunk.digest {
+            return Err(IndexError::CorruptChunk(index));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! A release becomes visible whole or not at all, and only if the clients of its trust root accept it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+use std::path::Path;
+
+use phase_core::publish::{Draft, PublishError, Publisher, Release, ReleaseFile};
+use phase_core::{
+    ChannelRole, Envelope, EnvelopeError, Fails, Failure, FileStore, ImportMode, ImportOptions, Manifest, MemStore,
+    Name, Pointer, SigningKey, Store, StoreError, TrustError, TrustRoot, TrustedTime,
+};
+
+const ISSUED: u64 = 500;
+const NOW: u64 = 1_000;
+const EXPIRES: u64 = 5_000;
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_secret_bytes(&[seed; 32])
+}
+
+fn name() -> Name {
+    "stable/x86_64".parse().unwrap()
+}
+
+/// The signed root of key 1.
+fn root() -> Vec<u8> {
+    let root = TrustRoot::of_one_key(key(1).public(), [name().channel], ISSUED, EXPIRES);
+    Envelope::signed(&root, [&key(1)]).unwrap().encode()
+}
+
+/// The signed root in which keys 1 and 2 sign manifests together, and key 3 signs pointers.
+fn root_of_three() -> Vec<u8> {
+    let (signers, pointer) = ([key(1), key(2)], key(3));
+    let mut root = TrustRoot::of_one_key(key(1).public(), [], ISSUED, EXPIRES);
+    root.keys.extend(signers.iter().chain([&pointer]).map(|key| (key.id(), key.public())));
+    let keys = signers.iter().map(SigningKey::id).collect();
+    let role = ChannelRole { keys, threshold: 2, pointer_keys: [pointer.id()].into() };
+    root.channels.insert(name().channel, role);
+    Envelope::signed(&root, [&key(1)]).unwrap().encode()
+}
+
+fn publisher() -> Publisher {
+    Publisher::new(&root(), vec![key(1)]).unwrap()
+}
+
+/// A file of the release, made anew with this content.
+fn file(folder: &Path, filename: &str, content: &[u8]) -> ReleaseFile {
+    let path = folder.join(filename.replace('/', "-"));
+    std::fs::write(&path, content).unwrap();
+    ReleaseFile::new("file".parse().unwrap(), filename.parse().unwrap(), path).unwrap()
+}
+
+fn draft(files: Vec<ReleaseFile>) -> Draft {
+    Draft::new(&name(), files, ISSUED, EXPIRES)
+}
+
+/// What the store's name points to, as a client reads it.
+fn visible(store: &dyn Store) -> Option<Pointer> {
+    let root = TrustRoot::decode_trusted(&root()).unwrap();
+    let pointer = store.pointer(&name()).unwrap()?;
+    Some(root.verify_pointer(&pointer, &name(), TrustedTime(NOW)).unwrap())
+}
+
+fn publish(store: &dyn Store, draft: &Draft) -> Result<Release, PublishError> {
+    publisher().publish(store, draft, NOW, &mut |_| {})
+}
+
+#[test]
+fn a_client_accepts_what_was_published_and_finds_every_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FileStore::open(folder.path().join("store")).unwrap();
+    let contents = [("vmlinuz", vec![7; 300_000]), ("empty", vec![]), ("dtb/board.dtb", b"dtb".to_vec())];
+    let files = contents.iter().map(|(name, content)| file(folder.path(), name, content)).collect();
+    let draft = draft(files).with_label("2025.1").with_board("rpi,4").with_cmdline("quiet");
+    let urls = vec!["http://192.0.2.1/".to_owned()];
+    let release = publisher().with_urls(urls.clone()).publish(&store, &draft, NOW, &mut |_| {}).unwrap();
+
+    let pointer = visible(&store).unwrap();
+    assert_eq!((pointer.version, pointer.issued_at, pointer.expires_at, &pointer.urls), (1, NOW, EXPIRES, &urls));
+    let envelope = Envelope::decode(&store.block(&pointer.manifest.unwrap()).unwrap().unwrap()).unwrap();
+    let root = TrustRoot::decode_trusted(&store.block(&publisher().root_cid()).unwrap().unwrap()).unwrap();
+    let manifest = root.verify_manifest(&envelope, &name(), TrustedTime(NOW)).unwrap();
+    assert_eq!((&manifest, release.name()), (release.manifest(), name()));
+    assert_eq!(
+        (&*manifest.release, &manifest.board, &manifest.cmdline),
+        ("2025.1", &Some("rpi,4".to_owned()), &Some("quiet".to_owned()))
+    );
+    for (entry, (filename, content)) in manifest.artifacts.iter().zip(&contents) {
+        let artifact = store.artifact(&entry.cid).unwrap().unwrap();
+        assert!(entry.agrees_with(artifact.index()) && entry.filename.as_str() == *filename);
+        let mut bytes = vec![0; content.len()];
+        artifact.read_at(0, &mut bytes).unwrap();
+        assert!(bytes == *content, "{filename}");
+    }
+}
+
+#[test]
+fn each_release_gets_the_next_version_and_none_goes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, files) = (MemStore::new(), vec![file(folder.path(), "a", b"a")]);
+    for expected in [1, 2] {
+        let release = publish(&store, &draft(files.clone())).unwrap();
+        assert_eq!((release.manifest().version, &*release.manifest().release), (expected, &*expected.to_string()));
+    }
+    publish(&store, &draft(files.clone()).with_version(9).with_label("nine")).unwrap();
+    for version in [0, 8, 9] {
+        // What is refused is refused before the files are read.
+        let other = vec![file(folder.path(), "b", format!("never read {version}").as_bytes())];
+        let mut read = 0;
+        let refused = draft(other).with_version(version);
+        let error = publisher().publish(&store, &refused, NOW, &mut |now| read = now.done).unwrap_err();
+        assert!(matches!(error, PublishError::NotNewer { held: 9, version: v, .. } if v == version), "{error}");
+        assert_eq!((error.failure(), error.hint().is_some(), read), (Failure::Input, true, 0));
+    }
+    assert_eq!(visible(&store).unwrap().version, 9);
+}
+
+#[test]
+fn the_last_version_has_no_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, files) = (MemStore::new(), vec![file(folder.path(), "a", b"a")]);
+    publish(&store, &draft(files.clone()).with_version(u64::MAX)).unwrap();
+    let error = publish(&store, &draft(files)).unwrap_err();
+    assert!(matches!(error, PublishError::NotNewer { held: u64::MAX, .. }), "{error}");
+}
+
+#[test]
+fn a_faster_publisher_is_not_undone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, files) = (MemStore::new(), vec![file(folder.path(), "a", b"a")]);
+    let later = draft(files.clone()).with_version(3);
+    let mut meanwhile = |_: phase_core::publish::Progress<'_>| drop(publish(&store, &later).unwrap());
+    let error = publisher().publish(&store, &draft(files), NOW, &mut meanwhile).unwrap_err();
+    assert!(matches!(error, PublishError::NotNewer { version: 1, held: 3, .. }), "{error}");
+    assert_eq!(visible(&store).unwrap().version, 3);
+}
+
+#[test]
+fn what_clients_would_refuse_is_found_before_the_files_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = MemStore::new();
+    let files = || vec![file(folder.path(), "a", b"a")];
+    let refused = |publisher: &Publisher, draft: &Draft, now: u64| {
+        let error = publisher.publish(&store, draft, now, &mut |_| panic!("a file is read")).unwrap_err();
+        assert_eq!(publisher.check(draft, now).unwrap_err().to_string(), error.to_string());
+        error
+    };
+    let with =
+        |root: Vec<u8>, seeds: &[u8]| Publisher::new(&root, seeds.iter().map(|seed| key(*seed)).collect()).unwrap();
+
+    let stranger = refused(&with(root(), &[9]), &draft(files()), NOW);
+    assert!(matches!(stranger, PublishError::Manifest(TrustError::Envelope(_))), "{stranger}");
+    assert_eq!(stranger.failure(), Failure::Untrusted);
+    let half = refused(&with(root_of_three(), &[1, 3]), &draft(files()), NOW);
+    assert!(matches!(half, PublishError::Manifest(_)), "{half}");
+    let no_pointer_key = refused(&with(root_of_three(), &[1, 2]), &draft(files()), NOW);
+    assert!(matches!(no_pointer_key, PublishError::Pointer(_)), "{no_pointer_key}");
+    let nobody = refused(&with(root(), &[]), &draft(files()), NOW);
+    assert!(matches!(nobody, PublishError::Manifest(_)), "{nobody}");
+    let expired = refused(&publisher(), &draft(files()), EXPIRES);
+    assert!(matches!(expired, PublishError::Manifest(TrustError::Expired { .. })), "{expired}");
+    let elsewhere = Draft::new(&"nightly/any".parse().unwrap(), files(), ISSUED, EXPIRES);
+    let no_channel = refused(&publisher(), &elsewhere, NOW);
+    assert!(matches!(no_channel, PublishError::Manifest(TrustError::NoChannel { .. })), "{no_channel}");
+
+    let twice = [files(), files()].concat();
+    let inside = [files(), vec![file(folder.path(), "a/b", b"b")]].concat();
+    let backwards = Draft::new(&name(), files(), EXPIRES, ISSUED);
+    for draft in [draft(vec![]), draft(twice), draft(inside), backwards, draft(files()).with_label("")] {
+        let error = refused(&publisher(), &draft, NOW);
+        assert!(matches!(error, PublishError::Envelope(EnvelopeError::Invalid { .. })), "{error}");
+        assert!(draft.check().is_err());
+    }
+    let url = refused(&publisher().with_urls(vec!["ftp://x".to_owned()]), &draft(files()), NOW);
+    assert!(matches!(url, PublishError::Envelope(EnvelopeError::Invalid { .. })), "{url}");
+    assert!(store.names().unwrap().is_empty());
+
+    // Strangers' signatures do no harm beside those that count.
+    with(root_of_three(), &[1, 2, 3, 9]).publish(&store, &draft(files()), NOW, &mut |_| {}).unwrap();
+}
+
+#[test]
+fn a_file_that_fails_leaves_the_release_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FileStore::open(folder.path().join("store")).unwrap();
+    let files = vec![file(folder.path(), "a", b"a"), file(folder.path(), "b", b"b")];
+    publish(&store, &draft(files.clone())).unwrap();
+    std::fs::remove_file(files[1].path()).unwrap();
+    let error = publish(&store, &draft(files)).unwrap_err();
+    assert!(matches!(error, PublishError::Store(StoreError::Source { .. })), "{error}");
+    assert_eq!((error.failure(), visible(&store).unwrap().version), (Failure::Input, 1));
+}
+
+#[test]
+fn files_may_stay_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FileStore::open(folder.path().join("store")).unwrap();
+    let files = vec![file(folder.path(), "a", b"a")];
+    let options = ImportOptions::default().with_mode(ImportMode::Reference);
+    let release = publish(&store, &draft(files.clone()).with_import(options)).unwrap();
+    let artifact = store.artifact(&release.manifest().artifacts[0].cid).unwrap().unwrap();
+    assert_eq!(artifact.path().as_deref(), Some(files[0].path()));
+}
+
+#[test]
+fn a_manifest_signed_elsewhere_is_published_with_a_pointer_key_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, files) = (MemStore::new(), vec![file(folder.path(), "a", b"a")]);
+    let online = Publisher::new(&root_of_three(), vec![key(3)]).unwrap();
+    let manifest = draft(files).import(&store, 4, &mut |_| {}).unwrap();
+    let mut envelope = Envelope::unsigned(&manifest).unwrap();
+    for seed in [1, 2] {
+        let error = online.publish_signed(&store, envelope.clone(), NOW).unwrap_err();
+        assert!(matches!(error, PublishError::Manifest(_)), "{error}");
+        assert!(store.names().unwrap().is_empty(), "a release that nobody accepts is visible");
+        envelope.sign::<Manifest>(&key(seed)).unwrap();
+    }
+    online.publish_signed(&store, envelope.clone(), NOW).unwrap();
+    // Again, to renew the pointer; but not another release of the same version, nor an older one.
+    let renewed = online.publish_signed(&store, envelope, NOW + 1).unwrap();
+    assert_eq!(renewed.pointer().payload_unverified::<Pointer>().unwrap().issued_at, NOW + 1);
+    assert_eq!(store.pointer(&name()).unwrap().as_ref(), Some(renewed.pointer()));
+    for (version, release) in [(4, "other"), (3, "3")] {
+        let other = Manifest { version, release: release.to_owned(), ..manifest.clone() };
+        let other = Envelope::signed(&other, &[key(1), key(2)]).unwrap();
+        let error = online.publish_signed(&store, other, NOW).unwrap_err();
+        assert!(matches!(error, PublishError::NotNewer { held: 4, .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_manifest_whose_files_are_not_there_is_not_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let (elsewhere, store) = (MemStore::new(), MemStore::new());
+    let manifest = draft(vec![file(folder.path(), "a", b"a")]).import(&elsewhere, 1, &mut |_| {}).unwrap();
+    let refused = |store: &MemStore, manifest: &Manifest| {
+        let envelope = Envelope::signed(manifest, &[key(1)]).unwrap();
+        let error = publisher().publish_signed(store, envelope, NOW).unwrap_err();
+        assert!(matches!(error, PublishError::NotImported { .. }), "{error}");
+        assert!(store.names().unwrap().is_empty());
+    };
+    refused(&store, &manifest);
+    let mut lie = manifest;
+    lie.artifacts[0].size += 1;
+    refused(&elsewhere, &lie);
+}

@@ -1,0 +1,53 @@
+//! Exit codes: one for each kind of failure, the same in all binaries.
+
+use phase_core::Failure;
+
+/// The table of exit codes as `--help` prints it.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    any other failure
+  2    wrong command line
+  3    an input file, key or identifier is missing or malformed
+  4    not found: nobody that was asked has it
+  5    network: no peer reachable, or all went away
+  6    not trusted: a signature, hash, version or name did not verify
+  7    store: cannot be opened, read or written
+  130  stopped by a signal";
+
+/// The exit code of a binary that ends with this failure. 0 is success.
+pub const fn exit_code(failure: Failure) -> u8 {
+    match failure {
+        Failure::Other => 1,
+        Failure::Usage => 2,
+        Failure::Input => 3,
+        Failure::NotFound => 4,
+        Failure::Network => 5,
+        Failure::Untrusted => 6,
+        Failure::Store => 7,
+        Failure::Interrupted => 130,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_exit_code_is_in_the_table_once() {
+        let kinds = [
+            Failure::Other,
+            Failure::Usage,
+            Failure::Input,
+            Failure::NotFound,
+            Failure::Network,
+            Failure::Untrusted,
+            Failure::Store,
+            Failure::Interrupted,
+        ];
+        let codes = kinds.map(exit_code);
+        let listed =
+            EXIT_CODES.lines().skip(1).map(|line| line.split_whitespace().next().unwrap().parse::<u8>().unwrap());
+        assert!(listed.eq(std::iter::once(0).chain(codes)), "{codes:?}");
+    }
+}

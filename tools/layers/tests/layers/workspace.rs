@@ -1,0 +1,63 @@
+//! This workspace keeps the rules.
+
+use std::path::Path;
+
+use phase_layers::{Circle, Workspace, dependencies, files, packages};
+
+use crate::layers::LAYERS;
+
+fn workspace() -> Workspace {
+    Workspace::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap()
+}
+
+fn listed(circles: &[Circle]) -> String {
+    circles.iter().map(|circle| format!("{circle}\n\n")).collect()
+}
+
+#[test]
+fn no_packages_depend_on_each_other() {
+    let circles = packages::circles(&workspace());
+    assert!(
+        circles.is_empty(),
+        "{} circles of packages; move what the lower one needs into a package below both:\n\n{}",
+        circles.len(),
+        listed(&circles)
+    );
+}
+
+#[test]
+#[ignore = "not before the layers are in place"]
+fn every_package_uses_only_what_is_below_it() {
+    let violations = packages::violations(&workspace(), LAYERS);
+    assert!(violations.is_empty(), "{}", violations.join("\n"));
+}
+
+#[test]
+#[ignore = "not before the layers are in place"]
+fn no_files_of_a_crate_depend_on_each_other() {
+    let circles = files::circles(&workspace()).unwrap();
+    assert!(
+        circles.is_empty(),
+        "{} circles of files. Each line is an arrow: the first file takes these names from the second. Remove one arrow \
+         of each circle: move the names into a file of their own below both, move the function that needs them up, or \
+         pass the value as an argument.\n\n{}",
+        circles.len(),
+        listed(&circles)
+    );
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let unused = dependencies::unused(&workspace()).unwrap();
+    assert!(unused.is_empty(), "{}", unused.join("\n"));
+}
+
+/// Without it the first handshake of every process takes 80 ms of processor time: docs/design/transport.md.
+#[test]
+fn aws_lc_is_built_without_jitter_entropy() {
+    assert_eq!(
+        option_env!("AWS_LC_SYS_NO_JITTER_ENTROPY"),
+        Some("1"),
+        "the [env] of .cargo/config.toml is not in effect"
+    );
+}

@@ -1,0 +1,39 @@
+//! Publishes, serves and fetches a file with Phase's libraries alone.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use phase_client::{Client, FetchOptions, ResolveOptions, Trust, export};
+use phase_core::{Draft, Envelope, FileStore, Name, Publisher, ReleaseFile, SigningKey, TrustRoot, TrustedTime};
+use phase_node::{NodeConfig, Role};
+use phase_provider::{Provider, ProviderConfig};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let (file, seed, here) = (folder.path().join("vmlinuz"), folder.path().join("seed"), folder.path().join("here"));
+    let (now, later) = (1_700_000_000, 1_800_000_000);
+    std::fs::write(&file, vec![7; 3 << 20])?;
+
+    let (name, key): (Name, _) = ("stable/x86_64".parse()?, SigningKey::generate()?);
+    let root = TrustRoot::of_one_key(key.public(), [name.channel.clone()], now, later);
+    let signed = Envelope::signed(&root, [&key])?.encode();
+    let draft = Draft::new(&name, vec![ReleaseFile::new("kernel".parse()?, "vmlinuz".parse()?, &file)?], now, later);
+    Publisher::new(&signed, vec![key])?.publish(&FileStore::open(&seed)?, &draft, now, &mut |_| {})?;
+
+    let node = NodeConfig::in_dht(Role::Server, vec!["/ip4/127.0.0.1/tcp/0".parse()?], Vec::new());
+    let provider = Provider::start(ProviderConfig::new(seed, node)).await?;
+    let first = provider.addresses().await.iter().map(|address| address.to_string().parse()).collect::<Result<_, _>>()?;
+
+    let store = Arc::new(FileStore::open(&here)?);
+    let client = Client::start(store.clone(), NodeConfig::in_dht(Role::Client, Vec::new(), first)).await?;
+    let trust = Trust { root, time: TrustedTime(now) };
+    let release = client.resolve(&name, &trust, ResolveOptions::default()).await?;
+    client.fetch(&release, FetchOptions::default()).finish().await?;
+    export(store.as_ref(), &release.manifest.artifacts, folder.path().join("out").as_path())?;
+    assert_eq!(std::fs::read(folder.path().join("out/vmlinuz"))?, std::fs::read(file)?);
+    client.stop().await;
+    provider.stop().await;
+    println!("published, served and fetched");
+    Ok(())
+}
