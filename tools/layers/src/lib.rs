@@ -10,6 +10,7 @@
 
 mod arrows;
 pub mod dependencies;
+mod doc_examples;
 mod error;
 pub mod files;
 mod module_tree;

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use proc_macro2::TokenStream;
+use quote::ToTokens;
 use syn::{Attribute, Item, ItemMod, Meta};
 
+use crate::doc_examples::doc_examples;
 use crate::error::LayersError;
 use crate::names::{Import, imports, mentions};
 
@@ -19,7 +22,7 @@ pub(crate) struct ModuleTree {
     tests: Tests,
 }
 
-/// What becomes of code under `#[cfg(test)]`.
+/// What becomes of code under `#[cfg(test)]` and of examples in documentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tests {
     Read,
@@ -86,7 +89,19 @@ impl ModuleTree {
     ) -> Result<ModuleId, LayersError> {
         let text = std::fs::read_to_string(&file).map_err(|source| LayersError::Read { path: file.clone(), source })?;
         let code = syn::parse_file(&text).map_err(|source| LayersError::Parse { path: file.clone(), source })?;
-        self.add(file, children_dir, parent, code.items)
+        let id = self.add(file, children_dir, parent, code.items)?;
+        if self.tests == Tests::Read {
+            let examples = doc_examples(&text).into_iter().filter_map(|example| example.parse::<TokenStream>().ok());
+            examples.for_each(|example| self.add_mentions(id, &example));
+        }
+        Ok(id)
+    }
+
+    fn add_mentions(&mut self, id: ModuleId, code: &impl ToTokens) {
+        let found = mentions(code);
+        let module = &mut self.modules[id.0];
+        module.paths.extend(found.paths);
+        module.imports.extend(found.imports);
     }
 
     fn add(
@@ -123,11 +138,8 @@ impl ModuleTree {
                 if let Item::Impl(block) = &mut item {
                     block.items.retain(|item| !self.leaves_out(impl_attributes(item)));
                 }
-                let module = &mut self.modules[id.0];
-                module.items.extend(name(&item));
-                let found = mentions(&item);
-                module.paths.extend(found.paths);
-                module.imports.extend(found.imports);
+                self.modules[id.0].items.extend(name(&item));
+                self.add_mentions(id, &item);
             }
         }
         Ok(())

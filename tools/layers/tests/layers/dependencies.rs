@@ -58,6 +58,13 @@ fn a_dependency_that_only_tests_name_belongs_to_them() {
 }
 
 #[test]
+fn examples_in_documentation_are_tests() {
+    let lib = ("user/src/lib.rs", "//! Does what a_helper::x does.\n//!\n//! ```\n//! # use a_helper::X;\n//! ```");
+    assert_eq!(unused(NORMAL, &[lib]).len(), 1);
+    assert_eq!(unused(DEV, &[lib]), Vec::<String>::new());
+}
+
+#[test]
 fn a_dependency_may_have_another_name_in_the_code() {
     let renamed = "[dependencies]\nother = { path = \"../a-helper\", package = \"a-helper\" }\n";
     assert_eq!(unused(renamed, &[("user/src/lib.rs", "use other::X;")]), Vec::<String>::new());

@@ -5,8 +5,11 @@ use phase_layers::packages::Layer;
 /// What a library must not burden its users with.
 const FOR_COMMAND_LINES: &[&str] = &["clap", "indicatif", "tracing-subscriber"];
 
-/// What cannot be in a library of state machines.
+/// What cannot be in a library of state machines, and would only slow down whoever simulates with it.
 const INPUT_AND_OUTPUT: &[&str] = &["clap", "indicatif", "tracing-subscriber", "tokio", "libp2p", "socket2"];
+
+/// What needs no network of its own is built without one.
+const NETWORK: &[&str] = &["tokio", "libp2p", "socket2"];
 
 /// What tests share. No library or binary uses it.
 const SUPPORT: &[&str] = &["phase-test-support"];
@@ -19,37 +22,20 @@ pub(crate) const LAYERS: &[Layer] = &[
     library("phase-transfer", &["phase-core", "phase-protocol", "phase-node"]),
     library("phase-client", &["phase-core", "phase-protocol", "phase-node", "phase-transfer"]),
     library("phase-provider", &["phase-core", "phase-protocol", "phase-node", "phase-transfer"]),
-    // How sizes, rates and times are written: for people, so no library of the product needs it.
-    program("phase-units", &[]),
-    program("phase-cli", &["phase-units", "phase-core", "phase-node", "phase-transfer", "phase-client"]),
-    // The three binaries. Beside them only what runs in containers uses phase-cli.
+    program("phase-cli", &["phase-core", "phase-node", "phase-transfer", "phase-client", "phase-units"]),
+    // The three binaries.
     program("phase-client-bin", &["phase-core", "phase-node", "phase-client", "phase-cli"]),
     program("phase-provider-bin", &["phase-core", "phase-node", "phase-provider", "phase-cli"]),
-    program(
-        "phase",
-        &[
-            "phase-core",
-            "phase-protocol",
-            "phase-node",
-            "phase-transfer",
-            "phase-client",
-            "phase-provider",
-            "phase-cli",
-        ],
-    ),
-    // What tries the others out, on one machine.
-    program("phase-test-support", &["phase-core"]),
-    program("phase-scenario", &["phase-units"]),
-    program("phase-report", &["phase-units", "phase-scenario"]),
+    program("phase", &["phase-core", "phase-node", "phase-transfer", "phase-client", "phase-provider", "phase-cli"]),
+    // The testnet: what reads and draws, then what runs. Only the binaries inside containers are command lines of Phase.
+    library("phase-units", &[]),
+    Layer { never_pulls: NETWORK, ..program("phase-scenario", &["phase-units"]) },
+    Layer { never_pulls: NETWORK, ..program("phase-report", &["phase-units", "phase-scenario"]) },
     Layer {
-        never_pulls: INPUT_AND_OUTPUT,
-        ..program("phase-sim", &["phase-core", "phase-protocol", "phase-scenario", "phase-report"])
+        never_pulls: NETWORK,
+        ..program("phase-sim", &["phase-core", "phase-protocol", "phase-units", "phase-scenario", "phase-report"])
     },
-    program("phase-lab", &["phase-core", "phase-scenario", "phase-report", "phase-sim"]),
-    program(
-        "phase-testnet-nodes",
-        &["phase-core", "phase-protocol", "phase-node", "phase-transfer", "phase-cli", "phase-scenario", "phase-lab"],
-    ),
+    program("phase-lab", &["phase-core", "phase-units", "phase-scenario", "phase-report", "phase-sim"]),
     program(
         "phase-soak",
         &[
@@ -59,24 +45,43 @@ pub(crate) const LAYERS: &[Layer] = &[
             "phase-transfer",
             "phase-client",
             "phase-provider",
+            "phase-units",
             "phase-report",
         ],
     ),
-    program("phase-testnet", &["phase-scenario", "phase-report", "phase-sim", "phase-lab", "phase-soak"]),
+    program(
+        "phase-testnet-nodes",
+        &[
+            "phase-core",
+            "phase-protocol",
+            "phase-node",
+            "phase-transfer",
+            "phase-cli",
+            "phase-units",
+            "phase-scenario",
+            "phase-lab",
+        ],
+    ),
+    program(
+        "phase-testnet",
+        &["phase-units", "phase-scenario", "phase-report", "phase-sim", "phase-lab", "phase-soak"],
+    ),
+    // What measures and checks.
     program(
         "phase-benches",
         &[
-            "phase-units",
             "phase-core",
             "phase-protocol",
             "phase-node",
             "phase-transfer",
             "phase-client",
             "phase-provider",
+            "phase-units",
             "phase-report",
             "phase-soak",
         ],
     ),
+    program("phase-test-support", &["phase-core"]),
     program("phase-layers", &[]),
 ];
 

@@ -1,13 +1,17 @@
 //! This workspace keeps the rules.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use phase_layers::{Circle, Workspace, dependencies, files, packages};
 
 use crate::layers::LAYERS;
 
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
 fn workspace() -> Workspace {
-    Workspace::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap()
+    Workspace::load(&root()).unwrap()
 }
 
 fn listed(circles: &[Circle]) -> String {
@@ -48,6 +52,19 @@ fn no_files_of_a_crate_depend_on_each_other() {
 fn every_dependency_is_used() {
     let unused = dependencies::unused(&workspace()).unwrap();
     assert!(unused.is_empty(), "{}", unused.join("\n"));
+}
+
+#[test]
+fn the_document_lists_every_direct_dependency_and_no_other() {
+    let text = std::fs::read_to_string(root().join("docs/dependencies.md")).unwrap();
+    let listed: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let workspace = workspace();
+    let declared = dependencies::direct(&workspace);
+    let missing: Vec<_> = declared.iter().filter(|name| !listed.contains(name)).collect();
+    assert!(missing.is_empty(), "docs/dependencies.md says nothing of {missing:?}: add a row for each");
+    let gone: Vec<_> = listed.iter().filter(|name| !declared.contains(*name)).collect();
+    assert!(gone.is_empty(), "no package depends on {gone:?} any more: take the rows out of docs/dependencies.md");
+    assert_eq!(listed.len(), declared.len(), "a dependency has two rows in docs/dependencies.md");
 }
 
 /// Without it the first handshake of every process takes 80 ms of processor time: docs/design/transport.md.
