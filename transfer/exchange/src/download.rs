@@ -10,7 +10,7 @@ mod driver;
 mod error;
 mod inputs;
 mod jobs;
-mod peers;
+mod peer_links;
 mod report;
 
 pub use config::Config;

@@ -29,12 +29,12 @@
 
 mod config;
 mod jobs;
-mod line;
 mod meter;
 mod sent;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod turn_queue;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,10 +47,10 @@ use crate::wire::{MAX_RETRY_AFTER_MS, Refusal};
 pub use config::Config;
 pub use jobs::{Eviction, Job, JobId, TransferKey};
 use jobs::{Jobs, UnderWay};
-use line::{Line, Place, Urgency};
 use meter::{Meter, time_of};
 use sent::Sent;
 use transfer::Transfer;
+use turn_queue::{Place, TurnQueue, Urgency};
 
 /// Transfers of a peer among which the one to go first is sought.
 const LOOKAHEAD: usize = 64;
@@ -86,9 +86,9 @@ pub struct UploadQueue {
     transfers: BTreeMap<TransferKey, Transfer>,
     peers: BTreeMap<PeerKey, Peer>,
     /// Peers that need a slot, or have one.
-    line: Line,
+    queue: TurnQueue,
     /// Peers that get along without.
-    slow_line: Line,
+    slow_queue: TurnQueue,
     /// What everybody in line will have got at least with its next turn: what newcomers count from.
     served: u64,
     jobs: Jobs,
@@ -111,8 +111,8 @@ impl UploadQueue {
             config,
             transfers: BTreeMap::new(),
             peers: BTreeMap::new(),
-            line: Line::default(),
-            slow_line: Line::default(),
+            queue: TurnQueue::default(),
+            slow_queue: TurnQueue::default(),
             served: 0,
             jobs: Jobs::default(),
             slots: 0,
@@ -216,7 +216,7 @@ impl UploadQueue {
     /// When [`pop`](Self::pop) or [`poll_eviction`](Self::poll_eviction) may give something that they do not give now, if
     /// nothing else happens; `None`: never.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        if self.line.is_empty() && self.slow_line.is_empty() {
+        if self.queue.is_empty() && self.slow_queue.is_empty() {
             return None;
         }
         let capped = self.cap.as_ref().and_then(|cap| {
@@ -226,7 +226,7 @@ impl UploadQueue {
         let freed = self.jobs.late_at();
         let evicted = self.jobs.evict_at().filter(|_| self.lacks_place());
         // Who is starved goes first, and may have a slot when the one before has not, or ask for less.
-        let starved = [&self.line, &self.slow_line].map(|line| {
+        let starved = [&self.queue, &self.slow_queue].map(|line| {
             let at = line.waiting_since().map(|since| since + self.config.starved_after);
             at.filter(|at| *at > now)
         });
@@ -254,12 +254,12 @@ impl UploadQueue {
             assert_eq!(peer.place.is_some(), self.may_have_job(peer), "the place of {key}");
             if let Some(place) = peer.place {
                 in_line[usize::from(peer.is_slow)] += 1;
-                let line = if peer.is_slow { &self.slow_line } else { &self.line };
+                let line = if peer.is_slow { &self.slow_queue } else { &self.queue };
                 assert!(line.has(*key, place), "{key} stands where it thinks");
                 assert_eq!(place.turn, peer.served + self.turn_of(peer.waiting_bytes), "the turn of {key}");
             }
         }
-        assert_eq!([self.line.len(), self.slow_line.len()], in_line, "who is in line");
+        assert_eq!([self.queue.len(), self.slow_queue.len()], in_line, "who is in line");
         assert_eq!(self.peers.values().map(|peer| peer.waiting.len()).sum::<usize>(), self.transfers.len());
         let turns: u64 = self.peers.values().map(|peer| self.turn_of(peer.waiting_bytes)).sum();
         assert_eq!(turns, self.waiting_bytes, "bytes that wait");
@@ -308,12 +308,12 @@ impl UploadQueue {
         let after = self.config.starved_after;
         let has_place = self.jobs.len() < self.config.max_jobs;
         let has_slot = self.slots < self.config.slots.max(1);
-        let head = self.line.head(now, after).filter(|_| has_place && has_slot);
+        let head = self.queue.head(now, after).filter(|_| has_place && has_slot);
         let head = head.map(|(urgency, peer)| match urgency {
             Urgency::Usual(_) => (urgency, self.with_rarest().unwrap_or(peer)),
             Urgency::Starved(_) => (urgency, peer),
         });
-        let slow = self.slow_line.head(now, after).filter(|_| self.has_place_for_slow());
+        let slow = self.slow_queue.head(now, after).filter(|_| self.has_place_for_slow());
         let (_, peer) = head.into_iter().chain(slow).min()?;
         Some(peer)
     }
@@ -321,7 +321,7 @@ impl UploadQueue {
     /// The peer that waits for what has been sent least often, among those in line who will have got little more than the
     /// first.
     fn with_rarest(&self) -> Option<PeerKey> {
-        let first = self.line.first(RAREST_LEAD).take(RAREST_SEARCH);
+        let first = self.queue.first(RAREST_LEAD).take(RAREST_SEARCH);
         // The first one of the least.
         first.min_by_key(|peer| {
             let waiting = self.peers[peer].waiting.values().take(LOOKAHEAD).map(|key| &self.transfers[key]);
@@ -336,8 +336,8 @@ impl UploadQueue {
 
     /// Whether somebody waits only because others hold all places.
     fn lacks_place(&self) -> bool {
-        if self.line.is_empty() {
-            !self.slow_line.is_empty() && !self.has_place_for_slow()
+        if self.queue.is_empty() {
+            !self.slow_queue.is_empty() && !self.has_place_for_slow()
         } else {
             self.jobs.len() >= self.config.max_jobs
         }
@@ -357,7 +357,7 @@ impl UploadQueue {
         let last = self.advance(transfer, run);
         self.count_waiting(peer, |waiting| waiting - bytes);
         let state = &self.peers[&peer];
-        let line = if state.is_slow { &self.slow_line } else { &self.line };
+        let line = if state.is_slow { &self.slow_queue } else { &self.queue };
         // Who is starved may go before others whose turn it would be.
         self.served = self.served.max(line.least().unwrap_or(0));
         self.leave_line(peer);
@@ -421,8 +421,8 @@ impl UploadQueue {
         state.is_slow = is_slow;
         if let Some(place) = state.place {
             let (from, to) = match is_slow {
-                true => (&mut self.line, &mut self.slow_line),
-                false => (&mut self.slow_line, &mut self.line),
+                true => (&mut self.queue, &mut self.slow_queue),
+                false => (&mut self.slow_queue, &mut self.queue),
             };
             from.leave(place);
             to.enter(peer, place);
@@ -469,13 +469,13 @@ impl UploadQueue {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let place = Place { turn: state.served + turn, number, since };
         state.place = Some(place);
-        if state.is_slow { &mut self.slow_line } else { &mut self.line }.enter(peer, place);
+        if state.is_slow { &mut self.slow_queue } else { &mut self.queue }.enter(peer, place);
     }
 
     fn leave_line(&mut self, peer: PeerKey) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         if let Some(place) = state.place.take() {
-            if state.is_slow { &mut self.slow_line } else { &mut self.line }.leave(place);
+            if state.is_slow { &mut self.slow_queue } else { &mut self.queue }.leave(place);
         }
     }
 

@@ -20,7 +20,7 @@ use crate::download::config::Config;
 use crate::download::error::DownloadError;
 use crate::download::inputs::Inputs;
 use crate::download::jobs::{self, Known, Opened, Outcome, Received, Written};
-use crate::download::peers::Peers;
+use crate::download::peer_links::PeerLinks;
 use crate::download::report::{PeerReport, Progress, Report, Verdict};
 use crate::link::{LinkError, LinkEvent, PeerLink};
 
@@ -47,7 +47,7 @@ struct Driver {
     /// Chunks that are in the store already.
     known: Arc<Known>,
     scheduler: Scheduler,
-    peers: Peers,
+    peers: PeerLinks,
     links: mpsc::Receiver<Arc<PeerLink>>,
     links_open: bool,
     events: mpsc::Receiver<(PeerId, LinkEvent)>,
@@ -85,7 +85,7 @@ impl Driver {
             known: Arc::default(),
             scheduler: Scheduler::with_policy(config.scheduler.clone(), seed, policy),
             config,
-            peers: Peers::default(),
+            peers: PeerLinks::default(),
             links,
             links_open: true,
             events: events.0,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use phase_core::{ChunkIndex, ChunkRange};
 
 use crate::peer::PeerKey;
-use crate::scheduler::peers::Peer;
+use crate::scheduler::peer::Peer;
 use crate::scheduler::requests::Request;
 use crate::scheduler::{Action, ArtifactSlot, RequestId, Scheduler};
 

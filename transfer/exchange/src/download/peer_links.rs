@@ -39,14 +39,14 @@ struct Connected {
 
 /// Peers by the key under which the scheduler knows them. A peer that comes back has the same key.
 #[derive(Default)]
-pub(super) struct Peers {
+pub(super) struct PeerLinks {
     connected: BTreeMap<PeerKey, Connected>,
     keys: BTreeMap<PeerId, PeerKey>,
     /// Peer ids by the number of their key.
     ids: Vec<PeerId>,
 }
 
-impl Peers {
+impl PeerLinks {
     pub(super) fn len(&self) -> usize {
         self.connected.len()
     }

@@ -29,14 +29,14 @@ pub(super) enum Urgency {
 ///
 /// Invariant: places with greater numbers were taken later.
 #[derive(Default)]
-pub(super) struct Line {
+pub(super) struct TurnQueue {
     /// By what they will have got, then by number.
     by_turn: BTreeMap<(u64, u64), PeerKey>,
     /// By number, that is by how long they have waited.
     by_number: BTreeMap<u64, (PeerKey, Instant)>,
 }
 
-impl Line {
+impl TurnQueue {
     pub(super) fn enter(&mut self, peer: PeerKey, place: Place) {
         self.by_turn.insert((place.turn, place.number), peer);
         self.by_number.insert(place.number, (peer, place.since));
