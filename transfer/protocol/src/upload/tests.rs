@@ -114,7 +114,7 @@ fn a_transfer_is_cut_into_jobs_in_order_and_the_last_says_so() {
         queue.complete(now, job.id);
     }
     assert_eq!(runs, [(range(0, 2), false), (range(2, 3), false), (range(4, 5), true)]);
-    assert!(queue.peers.is_empty() && queue.line.is_empty() && queue.transfers.is_empty());
+    assert!(queue.peers.is_empty() && queue.queue.is_empty() && queue.transfers.is_empty());
 }
 
 #[test]
