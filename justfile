@@ -44,25 +44,15 @@ bench:
 
 # Every swarm scenario in virtual time; figures and pictures in target/sim.
 sim *ARGS:
-    cargo run --release -p phase-testnet -- sim testnet/scenarios/sim/*.toml --out target/sim {{ARGS}}
+    cargo run --release -p phase-testnet --no-default-features -- sim testnet/scenarios/sim/*.toml --out target/sim {{ARGS}}
 
 # Real nodes in containers: `just testnet smoke`. Needs Docker and root.
 testnet *ARGS:
-    cargo run --release -p phase-testnet -- run {{ARGS}}
+    cargo run --release -p phase-testnet --no-default-features -- run {{ARGS}}
 
 # The parts, by criterion.
 bench-parts:
     cargo bench -p phase-benches
-
-# The parts, kept as a baseline of this machine in benches/baselines.
-bench-parts-save NAME:
-    CRITERION_HOME="{{justfile_directory()}}/benches/baselines" \
-        cargo bench -p phase-benches --bench parts -- --save-baseline {{NAME}}
-
-# The parts, compared with a baseline of this machine.
-bench-parts-compare NAME:
-    CRITERION_HOME="{{justfile_directory()}}/benches/baselines" \
-        cargo bench -p phase-benches --bench parts -- --baseline {{NAME}}
 
 # Phase as a user runs it against curl from nginx, sendme and libtorrent: whichever of them is installed.
 compare *ARGS: _release-binaries
@@ -74,7 +64,7 @@ compare-small-files *ARGS: _release-binaries
 
 # Several providers behind limited links, and faults near the end, in containers. Needs Docker and root.
 compare-shaped *ARGS:
-    cargo run --release -p phase-testnet -- run throughput unequal-providers late-loss late-slow late-stall {{ARGS}}
+    cargo run --release -p phase-testnet --no-default-features -- run throughput unequal-providers late-loss late-slow late-stall {{ARGS}}
 
 # What the comparisons run.
 _release-binaries:

@@ -2,9 +2,11 @@
 
 use std::io::{self, Write as _};
 
+#[cfg(feature = "real")]
 pub(crate) mod dht;
 pub(crate) mod docker;
 pub(crate) mod sim;
+#[cfg(feature = "real")]
 pub(crate) mod soak;
 
 /// Shows what is going on to whoever looks on, in one line.

@@ -22,7 +22,9 @@ enum Command {
     #[command(hide = true)]
     Reap(cli::docker::down::Reap),
     Sim(cli::sim::Sim),
+    #[cfg(feature = "real")]
     Dht(cli::dht::Dht),
+    #[cfg(feature = "real")]
     Soak(cli::soak::Soak),
 }
 
@@ -34,7 +36,9 @@ fn main() -> ExitCode {
         Command::Report(report) => report.run(),
         Command::Reap(reap) => reap.run(),
         Command::Sim(sim) => sim.run(),
+        #[cfg(feature = "real")]
         Command::Dht(dht) => dht.run(),
+        #[cfg(feature = "real")]
         Command::Soak(soak) => soak.run(),
     }
 }
