@@ -21,7 +21,7 @@ format:
 # Clippy with warnings denied, and with every way of finding peers left out.
 lint:
     cargo clippy --workspace --all-targets -- -D warnings
-    for features in "" dht mdns dht,mdns; do \
+    for features in "" dht,dns mdns; do \
         cargo clippy -p phase -p phase-client-bin -p phase-provider-bin --no-default-features --features "$features" \
             -- -D warnings || exit 1; done
 
