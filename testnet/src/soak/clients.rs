@@ -304,7 +304,11 @@ impl Trade<'_> {
         let reached = async {
             let mut verified = 0;
             while progress.changed().await.is_ok() {
-                let (now, total) = (progress.borrow().verified, progress.borrow().total);
+                // One look: a second one, while the first still holds the lock and the download waits to write, never ends.
+                let (now, total) = {
+                    let seen = progress.borrow_and_update();
+                    (seen.verified, seen.total)
+                };
                 if now > verified {
                     verified = now;
                     self.actor.moved();

@@ -192,7 +192,8 @@ async fn watch(fetch: Fetch, signals: &mut Signals, observer: &mut dyn Observer)
     loop {
         tokio::select! {
             ended = &mut ended => {
-                observer.progressed(&progress.borrow());
+                let last = progress.borrow().clone();
+                observer.progressed(&last);
                 return ended;
             }
             () = signals.next() => {
@@ -201,7 +202,11 @@ async fn watch(fetch: Fetch, signals: &mut Signals, observer: &mut dyn Observer)
                 }
                 stop.cancel();
             }
-            _ = tick.tick() => observer.progressed(&progress.borrow()),
+            _ = tick.tick() => {
+                // A copy: while it is being printed, which may take long, the download goes on.
+                let now = progress.borrow().clone();
+                observer.progressed(&now);
+            }
         }
     }
 }
