@@ -1,10 +1,10 @@
 //! What passes between a [`NodeHandle`](super::NodeHandle) and the event loop.
 
 use libp2p::{Multiaddr, PeerId};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::discovery::bootstrap::BootstrapPeer;
-use crate::discovery::dht_command::DhtCommand;
+use crate::discovery::dht_command::{DhtCommand, FoundProvider};
 use crate::error::ConnectError;
 use crate::peer_table::Source;
 use crate::streams::StreamReply;
@@ -21,6 +21,10 @@ pub(crate) enum Command {
         peer: PeerId,
         addresses: Vec<Multiaddr>,
         reply: oneshot::Sender<Result<(), ConnectError>>,
+    },
+    /// Tells the search of each given peer, as soon as it is known who that is.
+    Given {
+        search: mpsc::Sender<FoundProvider>,
     },
     OpenStream {
         peer: PeerId,

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, wat
 
 use crate::address::{Scope, believable, without_peer};
 use crate::command::Command;
+use crate::discovery::bootstrap::schedule::MAX_PEERS as MAX_FIRST_PEERS;
 use crate::discovery::dht_command::{
     DhtCommand, DhtStats, FoundProvider, FoundValue, QueryError, QueryReply, QueryReport, RoutingPeer, Search, search,
 };
@@ -127,6 +128,15 @@ impl NodeHandle {
     /// If none of them answers in time.
     pub async fn connect(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), ConnectError> {
         self.ask(|reply| Command::Connect { peer, addresses, reply }).await.unwrap_or(Err(ConnectError::Stopped))
+    }
+
+    /// The peers that the node was started with to ask directly, each as soon as it is known who it is. One that was given
+    /// without an identity, and has not answered yet, is dialled. Ends when each is known or its dial has failed.
+    pub async fn given_peers(&self) -> mpsc::Receiver<FoundProvider> {
+        let (search, found) = mpsc::channel(MAX_FIRST_PEERS);
+        // A stopped node drops the sender, which ends the search.
+        self.send(Command::Given { search }).await;
+        found
     }
 
     /// From where a connected peer is seen.

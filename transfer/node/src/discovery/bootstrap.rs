@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod list;
 pub(crate) mod lists;
+pub(crate) mod meetings;
 mod remembered;
 pub(crate) mod schedule;
 mod url;

@@ -64,7 +64,7 @@ pub(crate) enum DhtCommand {
 /// Where a query's outcome goes.
 pub(crate) type QueryReply = oneshot::Sender<Result<QueryReport, QueryError>>;
 
-/// A peer that somebody says provides a key, or that is close to one.
+/// A peer that somebody says provides a key, that is close to one, or that the node was started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundProvider {
     /// Who.
