@@ -90,18 +90,18 @@ impl Client {
             best: None,
             offers: BTreeMap::new(),
             newest_pointer: None,
-            is_known: false,
-            is_answered: false,
+            standing: Standing::Unheard,
             held: held.as_ref(),
+            given: BTreeSet::new(),
             unannounced: BTreeSet::new(),
             values_ended: 0,
             patient_until: started + PATIENCE,
             searches: Vec::new(),
         };
         search.run(started + options.timeout, options.answers).await;
-        let Search { answers, best, offers, newest_pointer, is_known, is_answered, searches, .. } = search;
+        let Search { answers, best, offers, newest_pointer, standing, searches, .. } = search;
         let Some(candidate) = best else {
-            return Err(nothing_valid(name, &answers, is_known, is_answered, &searches));
+            return Err(nothing_valid(name, &answers, standing, &searches));
         };
         check_floor(name, candidate.manifest.version, held.as_ref())?;
         Ok(Resolved {
@@ -140,20 +140,19 @@ fn check_floor(name: &Name, version: u64, held: Option<&Pointer>) -> Result<(), 
 fn nothing_valid(
     name: &Name,
     answers: &[Answer],
-    is_known: bool,
-    is_answered: bool,
+    standing: Standing,
     searches: &[Result<QueryReport, QueryError>],
 ) -> ResolveError {
     let name = name.clone();
     let said = answers.iter().filter_map(|answer| Some(format!("{}: {}", answer.peer, answer.result.as_ref().err()?)));
-    match (is_known, is_answered) {
-        (false, _) => {
+    match standing {
+        Standing::Unheard | Standing::Denied => {
             let mut asked: Vec<_> = searches.iter().map(describe_search).chain(said).collect();
             asked.dedup();
             ResolveError::NotFound { name, asked }
         }
-        (true, true) => ResolveError::NoneValid { name, refused: said.collect() },
-        (true, false) => ResolveError::Silent { name, tried: said.collect() },
+        Standing::Answered => ResolveError::NoneValid { name, refused: said.collect() },
+        Standing::Unreachable | Standing::Claimed => ResolveError::Silent { name, tried: said.collect() },
     }
 }
 
@@ -162,6 +161,21 @@ fn describe_search(outcome: &Result<QueryReport, QueryError>) -> String {
         Ok(report) => format!("the DHT knows no provider ({report})"),
         Err(error) => error.to_string(),
     }
+}
+
+/// What is known of a name, from all that was said: what comes later counts for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// Nothing.
+    Unheard,
+    /// Peers that were given cannot be reached: they may have it, though nobody says so.
+    Unreachable,
+    /// A peer says that it does not know the name.
+    Denied,
+    /// A peer has not said that it does not know the name, but gave no release either.
+    Claimed,
+    /// A peer sent a release, valid or not.
+    Answered,
 }
 
 /// A release that verified.
@@ -184,12 +198,11 @@ struct Search<'a> {
     offers: BTreeMap<Cid, Vec<PeerId>>,
     /// The newest valid pointer that the DHT held.
     newest_pointer: Option<Pointer>,
-    /// Whether anybody may know the name: has not said that it does not.
-    is_known: bool,
-    /// Whether anybody sent a release, valid or not.
-    is_answered: bool,
+    standing: Standing,
     /// What the store has.
     held: Option<&'a Pointer>,
+    /// Peers that were asked because they were given, and for no other reason.
+    given: BTreeSet<PeerId>,
     /// Peers that were asked although nobody said that they know the name.
     unannounced: BTreeSet<PeerId>,
     /// Searches for the pointer that have ended, of one for each key of the name.
@@ -216,10 +229,15 @@ impl Search<'_> {
                         sources.find_providers_of(&manifest);
                     },
                     Some(Finding::Peer(source, found)) => {
-                        if self.asked.len() < MAX_ASKED && self.asked.insert(found.peer) {
+                        self.given.remove(&found.peer);
+                        if self.is_new(&found) {
                             to_ask.entry(source).or_default().push_back(found);
                         }
                     }
+                    Some(Finding::Given(source, found)) => if self.is_new(&found) {
+                        self.given.insert(found.peer);
+                        to_ask.entry(source).or_default().push_back(found);
+                    },
                     Some(Finding::ValuesEnded) => self.values_ended += 1,
                     Some(Finding::Ended(outcome)) => self.searches.push(outcome),
                     None => sources_open = false,
@@ -237,6 +255,11 @@ impl Search<'_> {
                 asking.spawn(ask(node.clone(), found, self.name.clone()));
             }
         }
+    }
+
+    /// Whether a peer is to be asked: it has not been, and there is room for it.
+    fn is_new(&mut self, found: &FoundProvider) -> bool {
+        self.asked.len() < MAX_ASKED && self.asked.insert(found.peer)
     }
 
     /// Where nobody is said to know the name, those through whom we joined may: often they are providers.
@@ -282,10 +305,16 @@ impl Search<'_> {
             // It never said that it has it.
             return;
         }
-        self.is_answered |= answer.is_ok();
-        // Peers that were given are asked whether or not they have ever heard of the name.
-        let is_unknown = answer.as_ref().is_err_and(|unanswered| unanswered.is_unknown);
-        self.is_known |= !is_unknown;
+        let standing = match &answer {
+            Ok(_) => Standing::Answered,
+            // Peers that were given are asked whether or not they have ever heard of the name.
+            Err(Unanswered { silence: Silence::Unknown, .. }) => Standing::Denied,
+            Err(Unanswered { silence: Silence::Unreachable, .. }) if self.given.contains(&peer) => {
+                Standing::Unreachable
+            }
+            Err(_) => Standing::Claimed,
+        };
+        self.standing = self.standing.max(standing);
         let result = answer.map_err(|unanswered| unanswered.reason).and_then(|head| {
             let candidate = self.verify(&head).map_err(|error| describe(&error))?;
             let (cid, version) = (candidate.cid, candidate.manifest.version);
@@ -295,7 +324,7 @@ impl Search<'_> {
         });
         match &result {
             Ok(version) => tracing::debug!(%peer, version, "release offered"),
-            Err(error) if is_unknown => tracing::debug!(%peer, %error, "does not know the name"),
+            Err(error) if standing == Standing::Denied => tracing::debug!(%peer, %error, "does not know the name"),
             Err(error) => tracing::warn!(%peer, %error, "answer does not count"),
         }
         self.answers.push(Answer { peer, result });
@@ -352,19 +381,31 @@ enum AnswerError {
 /// No release from a peer.
 struct Unanswered {
     reason: String,
-    /// It has answered, and says that it does not know the name.
-    is_unknown: bool,
+    silence: Silence,
+}
+
+/// Why there is no release.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Silence {
+    /// The peer has answered, and says that it does not know the name.
+    Unknown,
+    /// There is no connection with the peer.
+    Unreachable,
+    /// Anything else.
+    Failed,
 }
 
 impl From<LinkError> for Unanswered {
     fn from(error: LinkError) -> Self {
-        Self { is_unknown: matches!(error, LinkError::Refused(Refusal::NotFound)), reason: error.to_string() }
+        let is_unknown = matches!(error, LinkError::Refused(Refusal::NotFound));
+        Self { silence: if is_unknown { Silence::Unknown } else { Silence::Failed }, reason: error.to_string() }
     }
 }
 
 impl From<ConnectError> for Unanswered {
     fn from(error: ConnectError) -> Self {
-        Self { is_unknown: false, reason: error.to_string() }
+        let is_connected = matches!(error, ConnectError::Stream(_));
+        Self { silence: if is_connected { Silence::Failed } else { Silence::Unreachable }, reason: error.to_string() }
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) enum Finding {
     ValuesEnded,
     /// A peer that may know the name, and the number of the source that says so.
     Peer(usize, FoundProvider),
+    /// A peer that was given, whether or not it has ever heard of the name, and the number of the source.
+    Given(usize, FoundProvider),
     /// A search for providers has ended.
     Ended(Result<QueryReport, QueryError>),
 }
@@ -46,7 +48,8 @@ impl Sources {
             sources.find_values(key.clone());
             sources.find_providers(key);
         }
-        sources.watch_peers(name.clone());
+        sources.find_given();
+        sources.watch_local_network(name.clone());
         sources
     }
 
@@ -98,8 +101,22 @@ impl Sources {
         });
     }
 
-    /// Peers that were given, and those of the local network: they can be asked without the DHT.
-    fn watch_peers(&mut self, name: Name) {
+    /// Peers that were given: each is asked, also those that do not answer just now or are still being dialled.
+    fn find_given(&mut self) {
+        let (node, sender, source) = (self.node.clone(), self.sender.clone(), self.next_source());
+        self.tasks.spawn(async move {
+            let mut given = node.given_peers().await;
+            for _ in 0..MAX_PER_SOURCE {
+                let Some(found) = given.recv().await else { return };
+                if sender.send(Finding::Given(source, found)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Peers of the local network: they can be asked without the DHT.
+    fn watch_local_network(&mut self, name: Name) {
         let (node, sender, source) = (self.node.clone(), self.sender.clone(), self.next_source());
         self.tasks.spawn(async move {
             let watching = watch(&node, &name, source, &sender);
@@ -121,7 +138,7 @@ async fn watch(node: &NodeHandle, name: &Name, source: usize, sender: &mpsc::Sen
     for peer in node.local_providers(name).into_iter().take(MAX_PER_SOURCE) {
         let _ = sender.send(found(peer)).await;
     }
-    let known = node.peers().into_iter().filter(|info| matches!(info.source, Source::Given | Source::LocalNetwork));
+    let known = node.peers().into_iter().filter(|info| info.source == Source::LocalNetwork);
     for info in known.take(MAX_PER_SOURCE) {
         let _ = sender.send(found(info.peer)).await;
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod asks_every_given_peer;
 mod fetch_from_many_providers;
 #[cfg(all(feature = "mdns", target_os = "linux"))]
 mod local_network;

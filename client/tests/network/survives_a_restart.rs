@@ -3,24 +3,14 @@
 use std::sync::Arc;
 
 use phase_client::{Client, FetchOptions};
-use phase_core::{MemStore, Store};
+use phase_core::MemStore;
 use phase_node::bootstrap::BootstrapPeer;
-use phase_node::{Identity, Multiaddr, Node, NodeConfig};
+use phase_node::{Identity, NodeConfig};
 use phase_test_support::gate::{Gate, GatedStore};
 use phase_test_support::in_time;
-use phase_transfer::catalog::Catalog;
-use phase_transfer::server::{Config as ServerConfig, Server};
 
 use crate::support::release::bytes;
-use crate::support::world::{World, patient};
-
-/// A provider outside of any DHT.
-async fn serve(identity: &Identity, listen: Multiaddr, store: Arc<dyn Store>) -> (Node, Server) {
-    let config = NodeConfig { identity: identity.clone(), listen: vec![listen], ..NodeConfig::default() };
-    let node = Node::start(config).await.unwrap();
-    let server = Server::start(node.handle(), Arc::new(Catalog::new(store)), ServerConfig::default());
-    (node, server)
-}
+use crate::support::world::{World, loopback, patient, serve};
 
 /// Nobody but the configuration ever names it.
 #[tokio::test(flavor = "multi_thread")]
@@ -29,7 +19,7 @@ async fn the_only_provider_is_started_again_and_the_fetch_goes_on() {
         let world = World::new([("rootfs", bytes(1, 4 << 20))]).await;
         let (gate, identity) = (Gate::new(1 << 20), Identity::ephemeral());
         let gated = GatedStore { inner: world.store.clone(), gate: gate.clone(), block: None };
-        let (node, server) = serve(&identity, "/ip4/127.0.0.1/tcp/0".parse().unwrap(), Arc::new(gated)).await;
+        let (node, server) = serve(&identity, loopback(), Arc::new(gated)).await;
         let address = node.handle().listen_addresses().await[0].clone();
         let peer = BootstrapPeer { peer: Some(identity.peer_id()), address: address.clone() };
         let store = Arc::new(MemStore::new());

@@ -1,9 +1,10 @@
 //! What passes between a [`NodeHandle`](crate::NodeHandle) and the event loop.
 
 use libp2p::{Multiaddr, PeerId};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::discovery::dht::command::DhtCommand;
+use crate::discovery::dht::query::FoundProvider;
 use crate::discovery::first_peers::BootstrapPeer;
 use crate::error::ConnectError;
 use crate::peer::Source;
@@ -21,6 +22,10 @@ pub(crate) enum Command {
         peer: PeerId,
         addresses: Vec<Multiaddr>,
         reply: oneshot::Sender<Result<(), ConnectError>>,
+    },
+    /// Tells the search of each given peer, as soon as it is known who that is.
+    Given {
+        search: mpsc::Sender<FoundProvider>,
     },
     OpenStream {
         peer: PeerId,

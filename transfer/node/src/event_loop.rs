@@ -15,7 +15,9 @@ use tokio::time::Instant;
 use crate::address::{self, Scope, believable, scope, without_peer};
 use crate::behaviour::{Behaviour, BehaviourEvent, Shared};
 use crate::command::Command;
+use crate::discovery::dht::query::FoundProvider;
 use crate::discovery::first_peers::dial_schedule::DialSchedule;
+use crate::discovery::first_peers::meetings::Meetings;
 use crate::error::{CONNECT_TIMEOUT, ConnectError};
 use crate::peer::Source;
 
@@ -48,6 +50,7 @@ pub(crate) struct EventLoop {
     swarm: Swarm<Behaviour>,
     commands: mpsc::Receiver<Command>,
     first_peers: DialSchedule,
+    meetings: Meetings,
     waiters: BTreeMap<PeerId, Vec<Waiter>>,
     shared: Shared,
     listeners: Listeners,
@@ -70,6 +73,7 @@ impl EventLoop {
             swarm,
             commands,
             first_peers,
+            meetings: Meetings::default(),
             waiters: BTreeMap::new(),
             shared,
             listeners,
@@ -84,6 +88,8 @@ impl EventLoop {
         for address in bound {
             self.handle_listening(address);
         }
+        // Before anything else: whoever is connected first keeps none of the others from being dialled.
+        self.dial_first_peers(Instant::now());
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
@@ -138,9 +144,14 @@ impl EventLoop {
             bound.into_iter().for_each(|address| self.swarm.add_external_address(address));
         }
         if !self.is_joined() {
-            for (peer, addresses) in by_peer(self.first_peers.due(now)) {
-                self.dial_first(peer, addresses);
-            }
+            self.dial_first_peers(now);
+        }
+    }
+
+    /// Dials the first peers if it is time.
+    fn dial_first_peers(&mut self, now: Instant) {
+        for (peer, addresses) in by_peer(self.first_peers.due(now)) {
+            self.dial_first(peer, addresses);
         }
     }
 
@@ -156,11 +167,40 @@ impl EventLoop {
                 let condition = PeerCondition::DisconnectedAndNotDialing;
                 DialOpts::peer_id(peer).condition(condition).addresses(addresses.clone()).build()
             }
-            None => DialOpts::unknown_peer_id().address(addresses[0].clone()).build(),
+            None => return addresses.into_iter().for_each(|address| self.dial_unnamed(address)),
         };
         match self.swarm.dial(dial) {
             Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => {}
             Err(error) => tracing::debug!(?addresses, %error, "cannot dial bootstrap peer"),
+        }
+    }
+
+    /// Dials an address that came without an identity.
+    fn dial_unnamed(&mut self, address: Multiaddr) {
+        let dial = DialOpts::unknown_peer_id().address(address.clone()).build();
+        let id = dial.connection_id();
+        match self.swarm.dial(dial) {
+            Ok(()) => self.meetings.begin(id, address),
+            Err(error) => tracing::debug!(%address, %error, "cannot dial bootstrap peer"),
+        }
+    }
+
+    /// Tells a search of the given peers. Those of whom nobody knows who they are have to be met first.
+    fn find_given(&mut self, search: &mpsc::Sender<FoundProvider>) {
+        let (own, mut unmet) = (*self.swarm.local_peer_id(), Vec::new());
+        for (peer, address) in self.first_peers.given() {
+            match peer {
+                Some(peer) if peer == own => {}
+                // There is room for all, so this fails only if nobody listens.
+                Some(peer) => drop(search.try_send(FoundProvider { peer, addresses: vec![address.clone()] })),
+                None => unmet.push(address.clone()),
+            }
+        }
+        for address in unmet {
+            if !self.meetings.wait(&address, search) {
+                self.dial_unnamed(address.clone());
+                self.meetings.wait(&address, search);
+            }
         }
     }
 
@@ -170,7 +210,10 @@ impl EventLoop {
             SwarmEvent::Behaviour(event) => self.handle_behaviour(now, event),
             SwarmEvent::NewListenAddr { address, .. } => self.handle_listening(address),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.swarm.remove_external_address(&address),
-            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                if let Some(address) = self.meetings.succeed(connection_id, peer_id) {
+                    self.first_peers.met(&address, peer_id);
+                }
                 let address = endpoint.get_remote_address();
                 tracing::debug!(peer = %peer_id, %address, "connected");
                 let dialled = match &endpoint {
@@ -200,7 +243,10 @@ impl EventLoop {
                     self.first_peers.hurry(now);
                 }
             }
-            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => self.handle_dial_error(peer_id, error),
+            SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
+                self.meetings.fail(connection_id);
+                self.handle_dial_error(peer_id, error);
+            }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listener failed"),
             SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
                 tracing::warn!(?addresses, %error, "no longer listening");
@@ -322,6 +368,7 @@ impl EventLoop {
                 let _ = reply.send(self.swarm.external_addresses().cloned().collect());
             }
             Command::Connect { peer, addresses, reply } => self.connect(now, peer, addresses, reply),
+            Command::Given { search } => self.find_given(&search),
             Command::OpenStream { peer, reply } => self.swarm.behaviour_mut().streams.open(peer, reply),
             Command::HideAddresses { reply } => {
                 self.hidden = true;
@@ -367,4 +414,56 @@ fn by_peer(first: Vec<(Option<PeerId>, Multiaddr)>) -> Vec<(Option<PeerId>, Vec<
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use phase_test_support::in_time;
+    use tokio::net::TcpListener;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::config::NodeConfig;
+    use crate::discovery::first_peers::BootstrapPeer;
+    use crate::identity::Identity;
+    use crate::metrics::Metrics;
+    use crate::node::Node;
+    use crate::peer_table::PeerTable;
+    use crate::transport::build_swarm;
+
+    fn event_loop(given: Vec<BootstrapPeer>, commands: mpsc::Receiver<Command>) -> EventLoop {
+        let metrics = Arc::new(Metrics::new());
+        let peers = Arc::new(PeerTable::new(metrics.clone()));
+        let shared = Shared { peers, metrics, routing: watch::Sender::new(0) };
+        let (config, key) = (NodeConfig::default(), Identity::ephemeral().0);
+        let swarm = build_swarm(&key, &config.transport, Behaviour::new(&key, &config, &shared)).unwrap();
+        let mut first_peers = DialSchedule::new(Instant::now());
+        first_peers.add(Instant::now(), Source::Given, given);
+        let listeners = Listeners { ids: Vec::new(), wildcard: false };
+        EventLoop::new(swarm, commands, listeners, first_peers, shared, false)
+    }
+
+    /// A caller may have asked for a connection with one of them before the first tick.
+    #[tokio::test]
+    async fn a_first_peer_is_dialled_at_the_start_though_another_is_connected() {
+        in_time(async {
+            let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+            let other = Node::start(NodeConfig { listen, ..NodeConfig::default() }).await.unwrap();
+            let addresses = other.handle().listen_addresses().await;
+            let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = format!("/ip4/127.0.0.1/tcp/{}", first.local_addr().unwrap().port()).parse().unwrap();
+            let (_handle, commands) = mpsc::channel(1);
+            let mut event_loop = event_loop(vec![BootstrapPeer { peer: None, address }], commands);
+            event_loop.dial(other.handle().peer_id(), addresses);
+            while !event_loop.is_joined() {
+                let event = event_loop.swarm.select_next_some().await;
+                event_loop.handle_event(event);
+            }
+            let _running = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(event_loop.run()));
+            first.accept().await.unwrap();
+        })
+        .await;
+    }
 }

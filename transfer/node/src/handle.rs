@@ -12,6 +12,8 @@ use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 
 use crate::address::{Scope, believable, without_peer};
 use crate::command::Command;
+use crate::discovery::dht::query::FoundProvider;
+use crate::discovery::first_peers::dial_schedule::MAX_PEERS as MAX_FIRST_PEERS;
 use crate::discovery::local_network::releases::{Advert, LocalReleases};
 use crate::error::{ConnectError, StreamError};
 use crate::identity::Identity;
@@ -130,6 +132,15 @@ impl NodeHandle {
     /// If none of them answers in time.
     pub async fn connect(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), ConnectError> {
         self.ask(|reply| Command::Connect { peer, addresses, reply }).await.unwrap_or(Err(ConnectError::Stopped))
+    }
+
+    /// The peers that the node was started with to ask directly, each as soon as it is known who it is. One that was given
+    /// without an identity, and has not answered yet, is dialled. Ends when each is known or its dial has failed.
+    pub async fn given_peers(&self) -> mpsc::Receiver<FoundProvider> {
+        let (search, found) = mpsc::channel(MAX_FIRST_PEERS);
+        // A stopped node drops the sender, which ends the search.
+        self.send(Command::Given { search }).await;
+        found
     }
 
     /// From where a connected peer is seen.

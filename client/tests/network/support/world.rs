@@ -8,7 +8,7 @@ use std::time::Duration;
 use phase_client::{Client, FetchOptions, ResolveOptions, Resolved, Selection};
 use phase_core::{DhtKey, FileStore, Store};
 use phase_node::bootstrap::BootstrapPeer;
-use phase_node::{Multiaddr, Node, NodeConfig, NodeHandle, PeerId, Role};
+use phase_node::{Identity, Multiaddr, Node, NodeConfig, NodeHandle, PeerId, Role};
 use phase_test_support::gate::{Gate, GatedStore};
 use phase_transfer::catalog::Catalog;
 use phase_transfer::server::{self, Server};
@@ -129,7 +129,16 @@ async fn bootstrap_peer(node: &NodeHandle) -> BootstrapPeer {
     BootstrapPeer { peer: Some(node.peer_id()), address: node.listen_addresses().await[0].clone() }
 }
 
-fn loopback() -> Multiaddr {
+/// A provider outside of any DHT.
+pub(crate) async fn serve(identity: &Identity, listen: Multiaddr, store: Arc<dyn Store>) -> (Node, Server) {
+    let config = NodeConfig { identity: identity.clone(), listen: vec![listen], ..NodeConfig::default() };
+    let node = Node::start(config).await.unwrap();
+    let server = Server::start(node.handle(), Arc::new(Catalog::new(store)), server::Config::default());
+    (node, server)
+}
+
+/// On a port that the system chooses.
+pub(crate) fn loopback() -> Multiaddr {
     "/ip4/127.0.0.1/tcp/0".parse().unwrap()
 }
 

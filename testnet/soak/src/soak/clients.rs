@@ -10,8 +10,6 @@ use phase_node::bootstrap::BootstrapPeer;
 use phase_node::{NodeConfig, NodeHandle};
 use phase_transfer::download::DownloadError;
 
-use tokio::sync::broadcast::error::RecvError;
-
 use super::board::Actor;
 use super::depot::Depot;
 use super::error::SoakError;
@@ -24,9 +22,7 @@ use super::store::FreshStore;
 const TRIES: usize = 10;
 /// The time between two tries.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// How long a new client may take to meet enough providers.
-const MEET: Duration = Duration::from_secs(3);
-/// Providers that a client has to know: only one at a time is down.
+/// Providers that have to answer a client: only one at a time is down.
 const ENOUGH: usize = 2;
 /// How often one fetch is interrupted at most.
 const MAX_INTERRUPTIONS: usize = 3;
@@ -151,27 +147,13 @@ impl Newcomer {
         loop {
             let peers = self.ways();
             match Client::start(store.clone(), config(peers)).await {
-                Ok(client) if self.knows_enough(&client).await => return Ok(client),
-                Ok(_) if tries == TRIES => return Err("meets fewer providers than are up".to_owned()),
+                Ok(client) => return Ok(client),
                 Err(error) if tries == TRIES => return Err(describe(&error)),
-                Ok(client) => client.stop().await,
                 Err(_) => tokio::time::sleep(TRY_AGAIN).await,
             }
             self.actor.moved();
             tries += 1;
         }
-    }
-
-    /// Whether it meets enough providers that one of them may be down later. Those it has not met when it meets the first one
-    /// it does not dial again by itself.
-    async fn knows_enough(&self, client: &Client) -> bool {
-        let mut events = client.node().peer_events();
-        let met = async {
-            while client.node().peers().len() < self.market.enough()
-                && !matches!(events.recv().await, Err(RecvError::Closed))
-            {}
-        };
-        tokio::time::timeout(MEET, met).await.is_ok()
     }
 
     /// To each provider either its line or QUIC.
@@ -286,7 +268,9 @@ impl Trade<'_> {
         loop {
             match self.client.resolve(&release.name, &self.market.releases.trust, one_answer()).await {
                 Ok(resolved) if resolved.providers.len() >= enough => return Ok(resolved),
-                Ok(_) if tries == TRIES => return Err(format!("fewer than {enough} providers answer")),
+                Ok(resolved) if tries == TRIES => {
+                    return Err(format!("fewer than {enough} providers answer{}", answers(&resolved)));
+                }
                 Err(error) if tries == TRIES => return Err(describe(&error)),
                 Ok(_) | Err(_) => tokio::time::sleep(TRY_AGAIN).await,
             }
@@ -403,6 +387,11 @@ fn compare(store: &dyn Store, release: &Published) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What each peer that was asked said.
+fn answers(resolved: &Resolved) -> String {
+    resolved.answers.iter().map(|answer| format!("; {}: {:?}", answer.peer, answer.result)).collect()
 }
 
 /// What became of the peers of a fetch that was given up.

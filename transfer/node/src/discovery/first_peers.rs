@@ -17,6 +17,7 @@ mod error;
 mod file;
 mod keeper;
 pub(crate) mod list_fetcher;
+pub(crate) mod meetings;
 mod peer_list;
 mod remembered;
 mod source;

@@ -14,13 +14,20 @@ const WAIT_MIN: Duration = Duration::from_secs(1);
 /// The longest wait between dials.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Peers that are dialled; more add nothing but dials.
-const MAX_PEERS: usize = 128;
+pub(crate) const MAX_PEERS: usize = 128;
 
 /// The first peers and when they are due to be dialled. Does no I/O.
 pub(crate) struct DialSchedule {
-    peers: Vec<(BootstrapPeer, Source)>,
+    peers: Vec<FirstPeer>,
     due_at: Instant,
     backoff: Backoff,
+}
+
+struct FirstPeer {
+    peer: BootstrapPeer,
+    source: Source,
+    /// Who answered last at an address that came without an identity.
+    met: Option<PeerId>,
 }
 
 impl DialSchedule {
@@ -31,14 +38,14 @@ impl DialSchedule {
     /// Adds some, for what `source` says; they are due at once, and the others with them.
     pub(crate) fn add(&mut self, now: Instant, source: Source, more: Vec<BootstrapPeer>) {
         for peer in more {
-            if self.peers.iter().any(|(known, _)| *known == peer) {
+            if self.peers.iter().any(|known| known.peer == peer) {
                 continue;
             }
             // The newest are the most likely to be there: dead ones must not keep them out.
-            self.peers.insert(0, (peer, source));
+            self.peers.insert(0, FirstPeer { peer, source, met: None });
             self.due_at = now;
             if self.peers.len() > MAX_PEERS {
-                let oldest = self.peers.iter().rposition(|(_, source)| *source != Source::Given);
+                let oldest = self.peers.iter().rposition(|first| first.source != Source::Given);
                 self.peers.remove(oldest.unwrap_or(MAX_PEERS));
             }
         }
@@ -46,7 +53,19 @@ impl DialSchedule {
 
     /// What the one that is said to be at that address is for, if there is one.
     pub(crate) fn source_of(&self, address: &Multiaddr) -> Option<Source> {
-        self.peers.iter().find(|(peer, _)| peer.address == *address).map(|(_, source)| *source)
+        self.peers.iter().find(|first| first.peer.address == *address).map(|first| first.source)
+    }
+
+    /// Those that are to be asked directly: who each is, as far as that is known, and its address.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (Option<PeerId>, &Multiaddr)> {
+        let given = self.peers.iter().filter(|first| first.source == Source::Given);
+        given.map(|first| (first.peer.peer.or(first.met), &first.peer.address))
+    }
+
+    /// `peer` has answered at `address`.
+    pub(crate) fn met(&mut self, address: &Multiaddr, peer: PeerId) {
+        let unnamed = self.peers.iter_mut().filter(|first| first.peer.peer.is_none());
+        unnamed.filter(|first| first.peer.address == *address).for_each(|first| first.met = Some(peer));
     }
 
     /// Those to be dialled now, if it is time.
@@ -55,7 +74,7 @@ impl DialSchedule {
             return Vec::new();
         }
         self.due_at = now + self.backoff.next_wait();
-        self.peers.iter().map(|(peer, _)| (peer.peer, peer.address.clone())).collect()
+        self.peers.iter().map(|first| (first.peer.peer, first.peer.address.clone())).collect()
     }
 
     /// The last connection that mattered is gone: all are due.
@@ -88,5 +107,18 @@ mod tests {
         assert_eq!(first.due(lost + Duration::from_secs(1)).len(), 1);
         first.add(lost, Source::Bootstrap, vec![peer, "/ip4/127.0.0.1/tcp/2".parse().unwrap()]);
         assert_eq!(first.due(lost + Duration::from_secs(1)).len(), 2);
+    }
+
+    #[test]
+    fn a_given_peer_without_an_identity_is_known_once_it_has_been_met() {
+        let (start, named, met) = (Instant::now(), PeerId::random(), PeerId::random());
+        let address = |port: u16| format!("/ip4/127.0.0.1/tcp/{port}").parse::<Multiaddr>().unwrap();
+        let mut first = DialSchedule::new(start);
+        let given = [(Some(named), 1), (None, 2)].map(|(peer, port)| BootstrapPeer { peer, address: address(port) });
+        first.add(start, Source::Given, given.into());
+        first.add(start, Source::Bootstrap, vec![BootstrapPeer { peer: None, address: address(3) }]);
+        assert_eq!(first.given().collect::<Vec<_>>(), [(None, &address(2)), (Some(named), &address(1))]);
+        (1..=3).for_each(|port| first.met(&address(port), met));
+        assert_eq!(first.given().collect::<Vec<_>>(), [(Some(met), &address(2)), (Some(named), &address(1))]);
     }
 }
