@@ -423,13 +423,13 @@ mod tests {
     use phase_test_support::in_time;
     use tokio::net::TcpListener;
     use tokio::sync::watch;
+    use tokio_util::task::AbortOnDropHandle;
 
     use super::*;
     use crate::config::NodeConfig;
     use crate::discovery::first_peers::BootstrapPeer;
     use crate::identity::Identity;
     use crate::metrics::Metrics;
-    use crate::node::Node;
     use crate::peer_table::PeerTable;
     use crate::transport::build_swarm;
 
@@ -449,19 +449,23 @@ mod tests {
     #[tokio::test]
     async fn a_first_peer_is_dialled_at_the_start_though_another_is_connected() {
         in_time(async {
-            let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
-            let other = Node::start(NodeConfig { listen, ..NodeConfig::default() }).await.unwrap();
-            let addresses = other.handle().listen_addresses().await;
-            let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = format!("/ip4/127.0.0.1/tcp/{}", first.local_addr().unwrap().port()).parse().unwrap();
             let (_handle, commands) = mpsc::channel(1);
-            let mut event_loop = event_loop(vec![BootstrapPeer { peer: None, address }], commands);
-            event_loop.dial(other.handle().peer_id(), addresses);
+            let mut other = event_loop(Vec::new(), commands);
+            other.swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+            let SwarmEvent::NewListenAddr { address, .. } = other.swarm.select_next_some().await else { panic!() };
+            let peer = *other.swarm.local_peer_id();
+            let _other = AbortOnDropHandle::new(tokio::spawn(other.run()));
+
+            let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let given = format!("/ip4/127.0.0.1/tcp/{}", first.local_addr().unwrap().port()).parse().unwrap();
+            let (_handle, commands) = mpsc::channel(1);
+            let mut event_loop = event_loop(vec![BootstrapPeer { peer: None, address: given }], commands);
+            event_loop.dial(peer, vec![address]);
             while !event_loop.is_joined() {
                 let event = event_loop.swarm.select_next_some().await;
                 event_loop.handle_event(event);
             }
-            let _running = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(event_loop.run()));
+            let _running = AbortOnDropHandle::new(tokio::spawn(event_loop.run()));
             first.accept().await.unwrap();
         })
         .await;
