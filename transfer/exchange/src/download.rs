@@ -1,4 +1,4 @@
-//! The driver of the [`scheduler`]: links in, verified chunks in the store out.
+//! The driver of the [scheduler](phase_protocol::scheduler): links in, verified chunks in the store out.
 //!
 //! One task runs a fixed sequence: carry out the scheduler's actions, wait for the next thing that happens, tell the
 //! scheduler. Hashing and disk writes run on blocking threads, a bounded number at a time; while they are behind,

@@ -83,7 +83,7 @@ fn scope_of_v6(ip: Ipv6Addr) -> Option<Scope> {
     }
 }
 
-/// Those of `addresses` that a peer seen at `from` may be believed, without repetition, at most [`MAX_ADDRESSES`].
+/// Those of `addresses` that a peer seen at `from` may be believed, without repetition, at most 8.
 pub fn believable(addresses: impl IntoIterator<Item = Multiaddr>, from: Scope) -> Vec<Multiaddr> {
     let mut kept = Vec::new();
     for address in addresses {

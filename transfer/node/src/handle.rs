@@ -163,7 +163,7 @@ impl NodeHandle {
         let _ = self.ask(|reply| Command::HideAddresses { reply }).await;
     }
 
-    /// Opens a raw transfer stream to a connected peer; [`PeerLink`](super::PeerLink) is what speaks on one.
+    /// Opens a raw transfer stream to a connected peer; `phase-transfer` is what speaks on one.
     ///
     /// # Errors
     /// If the peer is not connected, or does not serve.
@@ -176,7 +176,7 @@ impl NodeHandle {
         }
     }
 
-    /// The raw transfer streams that others open, which [`Server`](super::server::Server) otherwise takes. `None` if
+    /// The raw transfer streams that others open, which the server of `phase-transfer` otherwise takes. `None` if
     /// somebody else accepts them already.
     pub fn accept_streams(&self) -> Option<IncomingStreams> {
         self.acceptor.accept()
