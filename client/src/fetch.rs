@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::client::Client;
-use crate::discovery::{self, Quarry};
+use crate::peer_search::{self, SearchTargets};
 use crate::fetch_error::FetchError;
 use crate::indexes;
 use crate::pool::Pool;
@@ -43,15 +43,15 @@ pub struct FetchOptions {
 
 /// A fetch that is running. Dropping it stops it; what is verified stays in the store.
 pub struct Fetch {
-    progress: watch::Receiver<Progress>,
+    progress: ProgressReceiver,
     task: JoinHandle<Result<Report, FetchError>>,
     stop: CancellationToken,
     _guard: DropGuard,
 }
 
 impl Fetch {
-    /// How far it is.
-    pub fn progress(&self) -> watch::Receiver<Progress> {
+    /// Follows how far it is.
+    pub fn progress(&self) -> ProgressReceiver {
         self.progress.clone()
     }
 
@@ -69,6 +69,28 @@ impl Fetch {
     }
 }
 
+/// Follows how far a fetch is. Every value is a copy: a reference would make the fetch wait for as long as it is held.
+#[derive(Clone, Debug)]
+pub struct ProgressReceiver(watch::Receiver<Progress>);
+
+impl ProgressReceiver {
+    /// How far the fetch is now; how far it was, if it has ended.
+    pub fn latest(&self) -> Progress {
+        self.0.borrow().clone()
+    }
+
+    /// Waits until there is progress that this receiver has not returned yet. `None` if the fetch has ended.
+    pub async fn changed(&mut self) -> Option<Progress> {
+        self.0.changed().await.ok()?;
+        Some(self.0.borrow_and_update().clone())
+    }
+
+    /// Waits until the progress meets a condition, which the latest progress may do at once. `None` if the fetch ends before.
+    pub async fn wait_for(&mut self, condition: impl FnMut(&Progress) -> bool) -> Option<Progress> {
+        Some(self.0.wait_for(condition).await.ok()?.clone())
+    }
+}
+
 impl Client {
     /// Begins to fetch a release. When all of it is in the store, the store's ref is set to it.
     pub fn fetch(&self, resolved: &Resolved, options: FetchOptions) -> Fetch {
@@ -82,7 +104,7 @@ impl Client {
             progress: sender,
             stop: stop.clone(),
         };
-        Fetch { progress, task: tokio::spawn(work.run()), _guard: stop.clone().drop_guard(), stop }
+        Fetch { progress: ProgressReceiver(progress), task: tokio::spawn(work.run()), _guard: stop.clone().drop_guard(), stop }
     }
 }
 
@@ -103,11 +125,11 @@ impl Work {
         self.store(|store, resolved| store.put_block(&resolved.manifest_cid, &resolved.envelope)).await?;
         let (opener, events) = download::links(&self.node);
         let pool = Arc::new(Pool::new());
-        // Ends discovery and the feeding of links with this function.
+        // Ends the search and the feeding of links with this function.
         let helpers = CancellationToken::new();
         let _ends = helpers.clone().drop_guard();
-        let quarry = quarry(&self.resolved, &entries);
-        let looking = discovery::run(self.node.clone(), opener, pool.clone(), quarry);
+        let targets = search_targets(&self.resolved, &entries);
+        let looking = peer_search::run(self.node.clone(), opener, pool.clone(), targets);
         tokio::spawn(helpers.clone().run_until_cancelled_owned(looking));
 
         let collected = indexes::collect(self.catalog.store(), &pool, &entries);
@@ -169,10 +191,10 @@ fn distinct(mut entries: Vec<ArtifactEntry>) -> Vec<ArtifactEntry> {
     entries
 }
 
-fn quarry(resolved: &Resolved, entries: &[ArtifactEntry]) -> Quarry {
+fn search_targets(resolved: &Resolved, entries: &[ArtifactEntry]) -> SearchTargets {
     let mut by_size: Vec<_> = entries.iter().collect();
     by_size.sort_by_key(|entry| std::cmp::Reverse(entry.size));
-    Quarry {
+    SearchTargets {
         peers: resolved.providers.clone(),
         keys: vec![DhtKey::Name(resolved.name.clone()), DhtKey::Content(resolved.manifest_cid)],
         artifacts: by_size.iter().map(|entry| entry.cid).collect(),

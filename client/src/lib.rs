@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Client ── resolve ──► Resolved (a verified manifest and who has it)
-//!        └─ fetch ────► discovery ► links ► index blocks ► download ► store
+//!        └─ fetch ────► peer search ► links ► index blocks ► download ► store
 //! ```
 //!
 //! A client serves what it has verified while it still fetches. It keeps no trust of its own: every manifest is
@@ -35,8 +35,7 @@
 //! # let serving = Node::start(NodeConfig { listen: vec!["/ip4/127.0.0.1/tcp/0".parse()?], ..NodeConfig::default() }).await?;
 //! # let catalog = Arc::new(Catalog::new(Arc::new(FileStore::open(&seed)?)));
 //! # let _server = Server::start(serving.handle(), catalog, server::Config::default());
-//! # let address = serving.handle().listen_addresses().await[0].clone().with_p2p(serving.handle().peer_id()).unwrap();
-//! # let address = address.to_string();
+//! # let address = format!("{}/p2p/{}", serving.handle().listen_addresses().await[0], serving.handle().peer_id());
 //! // A client that asks one peer, and keeps what it fetches in memory. `address` is a multiaddr: /ip4/…/tcp/…/p2p/12D3KooW…
 //! let node = NodeConfig { peers: vec![address.parse()?], ..NodeConfig::default() };
 //! let client = Client::start(Arc::new(MemStore::default()), node).await?;
@@ -52,18 +51,18 @@
 //! ```
 
 mod client;
-mod discovery;
 mod export;
 mod fetch;
 mod fetch_error;
 mod indexes;
+mod peer_search;
 mod pool;
 mod resolve;
 mod sources;
 
 pub use client::{Client, StartError, Trust};
 pub use export::{ExportError, export};
-pub use fetch::{Fetch, FetchOptions, Selection};
+pub use fetch::{Fetch, FetchOptions, ProgressReceiver, Selection};
 pub use fetch_error::FetchError;
 pub use phase_transfer::download::{PeerReport, Progress, Report, Verdict};
 pub use resolve::{Answer, ResolveError, ResolveOptions, Resolved};

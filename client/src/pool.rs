@@ -1,4 +1,4 @@
-//! The links of one fetch: discovery adds them, the index stage and the download use them.
+//! The links of one fetch: the search for peers adds them, the index stage and the download use them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,7 +9,7 @@ use phase_transfer::{LinkError, PeerLink};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-/// Links kept; discovery stops at as many peers.
+/// Links kept; the search for peers stops at as many peers.
 pub(crate) const MAX_LINKS: usize = 128;
 /// How long a peer may take to send a block before the next one is asked as well.
 const HEDGE: Duration = Duration::from_secs(1);

@@ -115,7 +115,7 @@ async fn fetch(
     scheduler.max_inflight = scheduler.max_inflight.min((total / 16).max(2 << 20));
     let fetch = client.fetch(resolved, options);
     let mut progress = fetch.progress();
-    let half = progress.wait_for(|now| now.total > 0 && now.verified >= now.total / 2).await.is_ok();
+    let half = progress.wait_for(|now| now.total > 0 && now.verified >= now.total / 2).await.is_some();
     // Otherwise the fetch has ended already, and says why below.
     let killed = if half { network.kill_last() } else { None };
     output.remark("half of it is verified: one provider is killed");

@@ -134,7 +134,7 @@ async fn a_crowd_at_one_seed_shares_and_takes_nobody_for_a_liar() {
         let sharing = fetches.iter().map(|fetch| {
             let mut progress = fetch.progress();
             Box::pin(
-                async move { progress.wait_for(|now| now.by_peer.keys().any(|peer| *peer != seed.peer)).await.is_ok() },
+                async move { progress.wait_for(|now| now.by_peer.keys().any(|peer| *peer != seed.peer)).await.is_some() },
             )
         });
         assert!(select_all(sharing).await.0);

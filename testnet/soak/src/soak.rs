@@ -4,7 +4,7 @@
 //! ```text
 //! Soak ──stages──► clients    fetch releases over and over, are interrupted, stall, come and go
 //!   │              strangers  speak on raw streams: do not read, write half a frame, cancel, vanish
-//!   │              trouble    cuts and freezes lines, stops and kills providers
+//!   │              trouble    cuts and freezes proxies, stops and kills providers
 //!   │
 //!   ├── Board   who does what, what has happened, who hangs
 //!   └── Sample  tasks, descriptors, threads, memory at every quiet point
@@ -20,7 +20,6 @@ mod clients;
 mod depot;
 mod error;
 mod gauges;
-mod line;
 mod network;
 mod raw;
 mod releases;
@@ -28,6 +27,7 @@ mod report;
 mod stage;
 mod store;
 mod strangers;
+mod tcp_proxy;
 mod trouble;
 
 use std::path::{Path, PathBuf};
@@ -42,11 +42,11 @@ use tokio::time::Instant;
 use board::{Actor, Board, Part};
 use clients::{Market, Newcomer, Resident};
 use depot::Depot;
-use line::Line;
+use tcp_proxy::TcpProxy;
 use releases::Releases;
 use stage::Stage;
 use strangers::Stranger;
-use trouble::Lines;
+use trouble::Proxies;
 
 pub use board::Counts;
 pub use error::SoakError;
@@ -203,7 +203,7 @@ impl Soak {
         let before = Sample::take();
         let _ = self.messages.try_send(Message::Before(before));
         let own = self.actor("soak", Part::Other);
-        let (depots, lines, mut actors) = self.start(&own).await?;
+        let (depots, proxies, mut actors) = self.start(&own).await?;
         let (mut base, mut points) = (None, 0);
         let end = Instant::now() + self.config.duration;
         while points < MIN_POINTS_OF_ANY || Instant::now() < end {
@@ -212,7 +212,7 @@ impl Soak {
                 1 => self.config.load,
                 _ => self.config.load.min(end - Instant::now()),
             };
-            lines.iter().flat_map(|lines| lines.iter()).for_each(Line::open);
+            proxies.iter().flat_map(|proxies| proxies.iter()).for_each(TcpProxy::open);
             self.stage.send_replace(Stage::Load);
             own.begin("lets the others do");
             self.watch_over(&mut actors, load, &own).await?;
@@ -221,7 +221,7 @@ impl Soak {
             while !self.board.is_at_rest_but(&own) {
                 tokio::time::sleep(LOOK).await;
             }
-            lines.iter().flat_map(|lines| lines.iter()).for_each(Line::close);
+            proxies.iter().flat_map(|proxies| proxies.iter()).for_each(TcpProxy::close);
             own.begin("waits for what was in use to be given back");
             let sample = settle(base.as_ref()).await;
             base.get_or_insert(sample);
@@ -238,7 +238,7 @@ impl Soak {
         for depot in depots {
             depot.stop(true).await;
         }
-        drop(lines);
+        drop(proxies);
         Ok(settle(Some(&before)).await)
     }
 
@@ -256,28 +256,28 @@ impl Soak {
     }
 
     /// Publishes, starts everybody and lets the clients find their way once.
-    async fn start(&mut self, own: &Actor) -> Result<(Vec<Arc<Depot>>, Lines, JoinSet<()>), SoakError> {
+    async fn start(&mut self, own: &Actor) -> Result<(Vec<Arc<Depot>>, Proxies, JoinSet<()>), SoakError> {
         let (depots, releases) = self.publish().await?;
         own.moved();
         let market = Market { releases, depots: depots.clone() };
-        let mut lines = Vec::new();
+        let mut proxies = Vec::new();
         let (mut actors, mut residents) = (JoinSet::new(), Vec::new());
         for number in 0..self.config.residents {
-            let own_lines = self.lines(&depots).await?;
+            let own_proxies = self.proxies(&depots).await?;
             let actor = self.actor(&format!("client {number}"), Part::Client);
-            let resident = Resident::start(market.clone(), &own_lines, actor, self.random.fork()).await?;
-            lines.push(own_lines);
+            let resident = Resident::start(market.clone(), &own_proxies, actor, self.random.fork()).await?;
+            proxies.push(own_proxies);
             residents.push(resident.node());
             actors.spawn(resident.run());
             own.moved();
         }
         for number in 0..self.config.newcomers {
-            let own_lines = self.lines(&depots).await?;
-            lines.push(own_lines.clone());
+            let own_proxies = self.proxies(&depots).await?;
+            proxies.push(own_proxies.clone());
             let (folder, market) = (self.folder.join(format!("newcomer-{number}")), market.clone());
             let actor = self.actor(&format!("newcomer {number}"), Part::Client);
             let random = self.random.fork();
-            actors.spawn(Newcomer { market, lines: own_lines, folder, actor, random }.run());
+            actors.spawn(Newcomer { market, proxies: own_proxies, folder, actor, random }.run());
         }
         for number in 0..self.config.strangers {
             let (market, residents) = (market.clone(), residents.clone());
@@ -285,10 +285,10 @@ impl Soak {
             let random = self.random.fork();
             actors.spawn(Stranger { market, residents, actor, random }.run());
         }
-        actors.spawn(trouble::cut(lines.clone(), self.actor("cutter", Part::Other), self.random.fork()));
-        actors.spawn(trouble::freeze(lines.clone(), self.actor("freezer", Part::Other), self.random.fork()));
+        actors.spawn(trouble::cut(proxies.clone(), self.actor("cutter", Part::Other), self.random.fork()));
+        actors.spawn(trouble::freeze(proxies.clone(), self.actor("freezer", Part::Other), self.random.fork()));
         actors.spawn(trouble::restart(depots.clone(), self.actor("operator", Part::Other), self.random.fork()));
-        Ok((depots, lines, actors))
+        Ok((depots, proxies, actors))
     }
 
     async fn publish(&mut self) -> Result<(Vec<Arc<Depot>>, Arc<Releases>), SoakError> {
@@ -303,13 +303,13 @@ impl Soak {
         Ok((depots, releases))
     }
 
-    /// A line to each provider.
-    async fn lines(&self, depots: &[Arc<Depot>]) -> Result<Arc<Vec<Line>>, SoakError> {
-        let mut lines = Vec::new();
+    /// A proxy to each provider.
+    async fn proxies(&self, depots: &[Arc<Depot>]) -> Result<Arc<Vec<TcpProxy>>, SoakError> {
+        let mut proxies = Vec::new();
         for depot in depots {
-            lines.push(Line::start(depot.tcp(), self.board.clone()).await.map_err(SoakError::Network)?);
+            proxies.push(TcpProxy::start(depot.tcp(), self.board.clone()).await.map_err(SoakError::Network)?);
         }
-        Ok(Arc::new(lines))
+        Ok(Arc::new(proxies))
     }
 
     fn actor(&self, name: &str, part: Part) -> Actor {

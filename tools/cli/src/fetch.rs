@@ -192,8 +192,7 @@ async fn watch(fetch: Fetch, signals: &mut Signals, observer: &mut dyn Observer)
     loop {
         tokio::select! {
             ended = &mut ended => {
-                let last = progress.borrow().clone();
-                observer.progressed(&last);
+                observer.progressed(&progress.latest());
                 return ended;
             }
             () = signals.next() => {
@@ -203,9 +202,7 @@ async fn watch(fetch: Fetch, signals: &mut Signals, observer: &mut dyn Observer)
                 stop.cancel();
             }
             _ = tick.tick() => {
-                // A copy: while it is being printed, which may take long, the download goes on.
-                let now = progress.borrow().clone();
-                observer.progressed(&now);
+                observer.progressed(&progress.latest());
             }
         }
     }

@@ -13,12 +13,12 @@ use phase_transfer::download::DownloadError;
 use super::board::Actor;
 use super::depot::Depot;
 use super::error::SoakError;
-use super::line::Line;
+use super::tcp_proxy::TcpProxy;
 use super::network::{loopback, tcp_address, transport};
 use super::releases::{Published, Releases};
 use super::store::FreshStore;
 
-/// How often a start or a question is tried: lines are cut and frozen, and a provider is down, so one may fail.
+/// How often a start or a question is tried: proxies are cut and frozen, and a provider is down, so one may fail.
 const TRIES: usize = 10;
 /// The time between two tries.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -55,16 +55,16 @@ pub(super) struct Resident {
 }
 
 impl Resident {
-    /// Starts one that reaches each provider over a line of its own, and has it fetch everything once: what its catalog keeps
+    /// Starts one that reaches each provider over a proxy of its own, and has it fetch everything once: what its catalog keeps
     /// open, it keeps from then on.
     pub(super) async fn start(
         market: Market,
-        lines: &[Line],
+        proxies: &[TcpProxy],
         actor: Actor,
         random: fastrand::Rng,
     ) -> Result<Self, SoakError> {
         let store = FreshStore::default();
-        let peers = market.over(lines);
+        let peers = market.over(proxies);
         let client = Client::start(Arc::new(store.clone()), config(peers)).await?;
         let resident = Self { market, client, store, actor, random };
         let releases = resident.market.releases.clone();
@@ -105,7 +105,7 @@ impl Resident {
 pub(super) struct Newcomer {
     pub(super) market: Market,
     /// One to each provider.
-    pub(super) lines: Arc<Vec<Line>>,
+    pub(super) proxies: Arc<Vec<TcpProxy>>,
     pub(super) folder: PathBuf,
     pub(super) actor: Actor,
     pub(super) random: fastrand::Rng,
@@ -156,9 +156,9 @@ impl Newcomer {
         }
     }
 
-    /// To each provider either its line or QUIC.
+    /// To each provider either its proxy or QUIC.
     fn ways(&mut self) -> Vec<BootstrapPeer> {
-        let mut ways = self.market.over(&self.lines);
+        let mut ways = self.market.over(&self.proxies);
         for (way, depot) in ways.iter_mut().zip(&self.market.depots) {
             if self.random.bool() {
                 way.address = depot.quic().clone();
@@ -174,11 +174,11 @@ impl Market {
         self.depots.len().min(ENOUGH)
     }
 
-    /// The providers as they are reached over `lines`.
-    fn over(&self, lines: &[Line]) -> Vec<BootstrapPeer> {
-        let known = self.depots.iter().zip(lines);
+    /// The providers as they are reached over `proxies`.
+    fn over(&self, proxies: &[TcpProxy]) -> Vec<BootstrapPeer> {
+        let known = self.depots.iter().zip(proxies);
         known
-            .map(|(depot, line)| BootstrapPeer { peer: Some(depot.peer), address: tcp_address(line.address()) })
+            .map(|(depot, proxy)| BootstrapPeer { peer: Some(depot.peer), address: tcp_address(proxy.address()) })
             .collect()
     }
 }
@@ -288,17 +288,12 @@ impl Trade<'_> {
         let mut finishing = std::pin::pin!(fetch.finish());
         let reached = async {
             let mut verified = 0;
-            while progress.changed().await.is_ok() {
-                // One look: a second one, while the first still holds the lock and the download waits to write, never ends.
-                let (now, total) = {
-                    let seen = progress.borrow_and_update();
-                    (seen.verified, seen.total)
-                };
-                if now > verified {
-                    verified = now;
+            while let Some(now) = progress.changed().await {
+                if now.verified > verified {
+                    verified = now.verified;
                     self.actor.moved();
                 }
-                if total > 0 && now as f64 / total as f64 >= trouble.share() {
+                if now.total > 0 && now.verified as f64 / now.total as f64 >= trouble.share() {
                     return;
                 }
             }
@@ -340,15 +335,14 @@ impl Trade<'_> {
     async fn watched<T>(
         &self,
         mut finishing: impl Future<Output = T> + Unpin,
-        mut progress: tokio::sync::watch::Receiver<phase_client::Progress>,
+        mut progress: phase_client::ProgressReceiver,
     ) -> T {
         let mut verified = 0;
         loop {
             tokio::select! {
                 result = &mut finishing => return result,
-                Ok(()) = progress.changed() => {
-                    let now = progress.borrow().verified;
-                    if std::mem::replace(&mut verified, now) < now {
+                Some(now) = progress.changed() => {
+                    if std::mem::replace(&mut verified, now.verified) < now.verified {
                         self.actor.moved();
                     }
                 }

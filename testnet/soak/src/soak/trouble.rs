@@ -1,4 +1,4 @@
-//! What goes wrong in a network: lines are cut, lines stand still, providers stop and start again.
+//! What goes wrong in a network: proxies are cut, proxies stand still, providers stop and start again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::board::Actor;
 use super::depot::Depot;
-use super::line::Line;
+use super::tcp_proxy::TcpProxy;
 
-/// The time between two cuts, in seconds. With a dozen lines each is cut about twice a minute.
+/// The time between two cuts, in seconds. With a dozen proxies each is cut about twice a minute.
 const CUT_EVERY: (f64, f64) = (0.5, 4.0);
 /// The time between two freezes, and how long one lasts, in seconds.
 const FREEZE_EVERY: (f64, f64) = (1.0, 5.0);
@@ -18,25 +18,25 @@ const FREEZE_FOR: (f64, f64) = (0.5, 5.0);
 const STOP_EVERY: (f64, f64) = (3.0, 10.0);
 const DOWN_FOR: (f64, f64) = (0.0, 3.0);
 
-/// All lines, by client and provider.
-pub(super) type Lines = Vec<Arc<Vec<Line>>>;
+/// All proxies, by client and provider.
+pub(super) type Proxies = Vec<Arc<Vec<TcpProxy>>>;
 
-/// Cuts lines that are in use.
-pub(super) async fn cut(lines: Lines, actor: Actor, mut random: fastrand::Rng) {
+/// Cuts proxies that are in use.
+pub(super) async fn cut(proxies: Proxies, actor: Actor, mut random: fastrand::Rng) {
     while actor.ready().await {
         actor.pause(between(&mut random, CUT_EVERY)).await;
-        if let (true, Some(line)) = (actor.is_load(), any_used(&lines, &mut random)) {
-            line.cut();
+        if let (true, Some(proxy)) = (actor.is_load(), any_used(&proxies, &mut random)) {
+            proxy.cut();
         }
     }
 }
 
-/// Freezes lines that are in use, one at a time.
-pub(super) async fn freeze(lines: Lines, actor: Actor, mut random: fastrand::Rng) {
+/// Freezes proxies that are in use, one at a time.
+pub(super) async fn freeze(proxies: Proxies, actor: Actor, mut random: fastrand::Rng) {
     while actor.ready().await {
         actor.pause(between(&mut random, FREEZE_EVERY)).await;
-        if let (true, Some(line)) = (actor.is_load(), any_used(&lines, &mut random)) {
-            let _frozen = line.freeze();
+        if let (true, Some(proxy)) = (actor.is_load(), any_used(&proxies, &mut random)) {
+            let _frozen = proxy.freeze();
             actor.pause(between(&mut random, FREEZE_FOR)).await;
             actor.board().count(|counts| counts.freezes += 1);
         }
@@ -67,8 +67,8 @@ pub(super) async fn restart(depots: Vec<Arc<Depot>>, actor: Actor, mut random: f
     }
 }
 
-fn any_used<'a>(lines: &'a Lines, random: &mut fastrand::Rng) -> Option<&'a Line> {
-    let used: Vec<_> = lines.iter().flat_map(|lines| lines.iter()).filter(|line| line.is_used()).collect();
+fn any_used<'a>(proxies: &'a Proxies, random: &mut fastrand::Rng) -> Option<&'a TcpProxy> {
+    let used: Vec<_> = proxies.iter().flat_map(|proxies| proxies.iter()).filter(|proxy| proxy.is_used()).collect();
     random.choice(used)
 }
 

@@ -67,6 +67,32 @@ fn the_document_lists_every_direct_dependency_and_no_other() {
     assert_eq!(listed.len(), declared.len(), "a dependency has two rows in docs/dependencies.md");
 }
 
+/// A path of the map is given from the root, from the first path of its row, or from a folder above that.
+#[test]
+fn every_path_of_the_map_exists() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let map = text.split("## Where to look").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let rows: Vec<&str> = map.lines().filter(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 50, "the map has only {} rows", rows.len());
+    let missing: Vec<String> = rows.into_iter().flat_map(missing_paths).collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md names files that do not exist: {missing:?}");
+}
+
+fn missing_paths(row: &str) -> Vec<String> {
+    let code = row.split('`').skip(1).step_by(2);
+    let paths = code.filter(|text| text.ends_with(".rs") || text.ends_with(".md") || text.ends_with('/'));
+    let mut folders = vec![root()];
+    let mut missing = Vec::new();
+    for path in paths {
+        match folders.iter().find(|folder| folder.join(path).exists()) {
+            None => missing.push(path.to_owned()),
+            Some(_) if folders.len() > 1 => {}
+            Some(_) => folders.extend(Path::new(path).ancestors().map(|folder| root().join(folder))),
+        }
+    }
+    missing
+}
+
 /// Without it the first handshake of every process takes 80 ms of processor time: docs/design/transport.md.
 #[test]
 fn aws_lc_is_built_without_jitter_entropy() {

@@ -31,7 +31,7 @@ const ASKED_PER_ROUND: usize = 4;
 const MAX_ARTIFACT_KEYS: usize = 8;
 
 /// What to look for.
-pub(crate) struct Quarry {
+pub(crate) struct SearchTargets {
     /// Peers known to have it.
     pub(crate) peers: Vec<PeerId>,
     /// DHT keys whose providers have some of it: name, manifest.
@@ -51,7 +51,7 @@ struct Tried {
     link: Option<Arc<PeerLink>>,
 }
 
-struct Discovery {
+struct PeerSearch {
     opener: LinkOpener,
     pool: Arc<Pool>,
     own: PeerId,
@@ -63,9 +63,9 @@ struct Discovery {
 }
 
 /// Looks for peers until it is dropped.
-pub(crate) async fn run(node: NodeHandle, opener: LinkOpener, pool: Arc<Pool>, mut quarry: Quarry) {
-    quarry.artifacts.truncate(MAX_ARTIFACT_KEYS);
-    let mut discovery = Discovery {
+pub(crate) async fn run(node: NodeHandle, opener: LinkOpener, pool: Arc<Pool>, mut targets: SearchTargets) {
+    targets.artifacts.truncate(MAX_ARTIFACT_KEYS);
+    let mut search = PeerSearch {
         opener,
         pool,
         own: node.peer_id(),
@@ -77,22 +77,22 @@ pub(crate) async fn run(node: NodeHandle, opener: LinkOpener, pool: Arc<Pool>, m
     let mut round = Backoff::new(ROUND_MIN, ROUND_MAX);
     loop {
         // Again and again: nobody else may ever name them, for instance without a DHT.
-        for peer in &quarry.peers {
-            discovery.attempt(*peer, Vec::new());
+        for peer in &targets.peers {
+            search.attempt(*peer, Vec::new());
         }
-        discovery.ask_everybody(&node, &quarry).await;
-        discovery.settle_for(round.next_wait()).await;
+        search.ask_all(&node, &targets).await;
+        search.settle_for(round.next_wait()).await;
         // Another artifact is asked about in the next round.
-        if !quarry.artifacts.is_empty() {
-            quarry.artifacts.rotate_left(1);
+        if !targets.artifacts.is_empty() {
+            targets.artifacts.rotate_left(1);
         }
     }
 }
 
-impl Discovery {
+impl PeerSearch {
     /// One round of questions: the DHT for each key, some peers for others.
-    async fn ask_everybody(&mut self, node: &NodeHandle, quarry: &Quarry) {
-        let keys = quarry.keys.iter().cloned().chain(quarry.artifacts.iter().copied().map(DhtKey::Content));
+    async fn ask_all(&mut self, node: &NodeHandle, targets: &SearchTargets) {
+        let keys = targets.keys.iter().cloned().chain(targets.artifacts.iter().copied().map(DhtKey::Content));
         for key in keys {
             let mut providers = node.find_providers(&key).await;
             loop {
@@ -105,7 +105,7 @@ impl Discovery {
                 }
             }
         }
-        if let Some(artifact) = quarry.artifacts.first() {
+        if let Some(artifact) = targets.artifacts.first() {
             self.ask_peers(*artifact);
         }
     }

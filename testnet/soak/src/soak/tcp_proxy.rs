@@ -1,4 +1,4 @@
-//! A line between two nodes: forwards TCP connections, and can be cut, frozen and closed.
+//! A TCP proxy between two nodes: it forwards TCP connections, and can be cut, frozen and closed.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,7 +17,7 @@ use super::board::Board;
 const BUFFER: usize = 64 << 10;
 
 /// See the module's documentation. Dropping it cuts everything.
-pub(super) struct Line {
+pub(super) struct TcpProxy {
     address: SocketAddr,
     orders: watch::Sender<Orders>,
     _accepting: AbortOnDropHandle<()>,
@@ -31,8 +31,8 @@ struct Orders {
     cuts: u64,
 }
 
-impl Line {
-    /// A line to wherever `target` says; nowhere if it is `None`.
+impl TcpProxy {
+    /// A proxy to wherever `target` says; nowhere if it is `None`.
     pub(super) async fn start(target: watch::Receiver<Option<SocketAddr>>, board: Arc<Board>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -73,8 +73,8 @@ impl Line {
     }
 }
 
-/// See [`Line::freeze`].
-pub(super) struct Frozen<'a>(&'a Line);
+/// See [`TcpProxy::freeze`].
+pub(super) struct Frozen<'a>(&'a TcpProxy);
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
@@ -106,7 +106,7 @@ async fn accept(
     }
 }
 
-/// Forwards both ways until either end is gone or the line is cut.
+/// Forwards both ways until either end is gone or the proxy is cut.
 async fn forward(near: TcpStream, target: SocketAddr, mut orders: watch::Receiver<Orders>, board: Arc<Board>) {
     let cuts = orders.borrow().cuts;
     let (one, other) = (orders.clone(), orders.clone());
@@ -119,7 +119,7 @@ async fn forward(near: TcpStream, target: SocketAddr, mut orders: watch::Receive
         }
     };
     tokio::select! {
-        // How it ends makes no difference to a line.
+        // How it ends makes no difference to a proxy.
         _ = both => {}
         now = orders.wait_for(|now| now.cuts != cuts || now.is_closed) => {
             if now.is_ok_and(|now| !now.is_closed) {
@@ -133,7 +133,7 @@ async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut orders: watch
     let mut buffer = vec![0; BUFFER];
     loop {
         let read = from.read(&mut buffer).await?;
-        // A line that has gone is not frozen.
+        // A proxy that has gone is not frozen.
         let _ = orders.wait_for(|orders| !orders.is_frozen).await;
         if read == 0 {
             return Ok(());
