@@ -119,17 +119,17 @@ fn schedule(index: &Arc<ArtifactIndex>) -> u64 {
     let (mut requests, mut answered, mut verified) = (VecDeque::new(), 0, 0);
     while verified < CHUNKS {
         while let Some(action) = scheduler.poll_action(now) {
-            if let Action::Request { id, ranges, .. } = action {
-                requests.push_back((id, ranges));
+            if let Action::Request { id, peer, ranges, .. } = action {
+                requests.push_back((id, peer, ranges));
             }
         }
         while scheduler.poll_event().is_some() {}
-        let (id, ranges) = requests.pop_front().expect("something is under way until all is verified");
+        let (id, peer, ranges) = requests.pop_front().expect("something is under way until all is verified");
         now += Duration::from_millis(1);
         for chunk in ranges.into_iter().flat_map(|range| range.start..range.end).map(ChunkIndex) {
-            verified += u32::from(scheduler.handle_chunk(now, id, slot, chunk, ChunkResult::Verified));
+            verified += u32::from(scheduler.handle_chunk(now, peer, id, slot, chunk, ChunkResult::Verified));
         }
-        scheduler.handle_end(now, id, End::Done);
+        scheduler.handle_end(now, peer, id, End::Done);
         answered += 1;
     }
     answered

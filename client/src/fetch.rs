@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::client::Client;
-use crate::peer_search::{self, SearchTargets};
 use crate::fetch_error::FetchError;
 use crate::indexes;
+use crate::peer_search::{self, SearchTargets};
 use crate::pool::Pool;
 use crate::resolve::Resolved;
 
@@ -104,7 +104,12 @@ impl Client {
             progress: sender,
             stop: stop.clone(),
         };
-        Fetch { progress: ProgressReceiver(progress), task: tokio::spawn(work.run()), _guard: stop.clone().drop_guard(), stop }
+        Fetch {
+            progress: ProgressReceiver(progress),
+            task: tokio::spawn(work.run()),
+            _guard: stop.clone().drop_guard(),
+            stop,
+        }
     }
 }
 

@@ -133,9 +133,9 @@ async fn a_crowd_at_one_seed_shares_and_takes_nobody_for_a_liar() {
         let fetches = fetches.await;
         let sharing = fetches.iter().map(|fetch| {
             let mut progress = fetch.progress();
-            Box::pin(
-                async move { progress.wait_for(|now| now.by_peer.keys().any(|peer| *peer != seed.peer)).await.is_some() },
-            )
+            Box::pin(async move {
+                progress.wait_for(|now| now.by_peer.keys().any(|peer| *peer != seed.peer)).await.is_some()
+            })
         });
         assert!(select_all(sharing).await.0);
         gate.open();

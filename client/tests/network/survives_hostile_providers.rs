@@ -18,6 +18,8 @@ use crate::support::world::{World, impatient};
 enum Expect {
     /// Banned, and why.
     Banned(&'static str),
+    /// The same, but the peer closed the stream itself, before what it had sent was looked at.
+    BannedThoughGone(&'static str),
     Lost,
     /// Still connected, without having delivered anything.
     Useless,
@@ -43,7 +45,7 @@ async fn survives(trick: Trick, expect: Expect) {
         match expect {
             Expect::Banned(_) => hostile.cut_off().await,
             Expect::Lost => drop(fetch.progress().wait_for(|progress| progress.peers == 1).await.unwrap()),
-            Expect::Useless => {}
+            Expect::BannedThoughGone(_) | Expect::Useless => {}
         }
         assert_nothing_bad_on_disk(&world);
         gate.open();
@@ -58,7 +60,9 @@ async fn survives(trick: Trick, expect: Expect) {
 fn assert_verdict(report: &Report, hostile: &Hostile, expect: &Expect) {
     let peer = &report.peers[&hostile.peer];
     match (expect, &peer.verdict) {
-        (Expect::Banned(why), Verdict::Banned(reason)) => assert!(reason.contains(why), "{reason}"),
+        (Expect::Banned(why) | Expect::BannedThoughGone(why), Verdict::Banned(reason)) => {
+            assert!(reason.contains(why), "{reason}")
+        }
         (Expect::Lost, Verdict::Lost(_)) => assert_eq!(peer.bytes, 0),
         (Expect::Useless, Verdict::Good) => assert_eq!(peer.bytes, 0),
         (_, verdict) => panic!("{verdict:?}"),
@@ -84,6 +88,11 @@ fn assert_nothing_bad_on_disk(world: &World) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flipped_bit() {
     survives(Trick::FlipBit, Expect::Banned("do not verify")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_and_a_closed_stream() {
+    survives(Trick::FlipBitAndClose, Expect::BannedThoughGone("do not verify")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -107,12 +107,16 @@ impl Swarm<'_> {
         let Some(scheduler) = &mut state.scheduler else { return };
         match answer {
             Message::Have(update) => scheduler.handle_have(key(from), SLOT, update),
-            Message::Done { request } => scheduler.handle_end(now, request, End::Done),
-            Message::Refused { request, refusal } => scheduler.handle_end(now, request, End::Refused(refusal)),
+            Message::Done { request } => scheduler.handle_end(now, key(from), request, End::Done),
+            Message::Refused { request, refusal } => {
+                scheduler.handle_end(now, key(from), request, End::Refused(refusal))
+            }
             Message::Chunk { request, chunk } => {
                 let result = if is_corrupt { ChunkResult::Corrupt } else { ChunkResult::Verified };
                 let arrival = scheduler.handle_arrival(key(from), request, chunk);
-                if arrival == Arrival::Owed(SLOT) && scheduler.handle_chunk(now, request, SLOT, chunk, result) {
+                if arrival == Arrival::Owed(SLOT)
+                    && scheduler.handle_chunk(now, key(from), request, SLOT, chunk, result)
+                {
                     self.note_verified(node, chunk);
                 }
             }

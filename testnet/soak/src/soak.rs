@@ -42,10 +42,10 @@ use tokio::time::Instant;
 use board::{Actor, Board, Part};
 use clients::{Market, Newcomer, Resident};
 use depot::Depot;
-use tcp_proxy::TcpProxy;
 use releases::Releases;
 use stage::Stage;
 use strangers::Stranger;
+use tcp_proxy::TcpProxy;
 use trouble::Proxies;
 
 pub use board::Counts;

@@ -34,9 +34,9 @@
 //!     for chunk in ranges.iter().flat_map(ChunkRange::iter) {
 //!         assert_eq!(scheduler.handle_arrival(peer, id, chunk), Arrival::Owed(slot));
 //!         // Here a driver compares the chunk with its digest, and writes it.
-//!         scheduler.handle_chunk(now, id, slot, chunk, ChunkResult::Verified);
+//!         scheduler.handle_chunk(now, peer, id, slot, chunk, ChunkResult::Verified);
 //!     }
-//!     scheduler.handle_end(now, id, End::Done);
+//!     scheduler.handle_end(now, peer, id, End::Done);
 //! }
 //! assert!(std::iter::from_fn(|| scheduler.poll_event()).any(|event| event == Event::Complete));
 //! # Ok(())

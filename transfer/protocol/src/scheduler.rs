@@ -161,16 +161,18 @@ impl Scheduler {
         self.requests.arrive(peer, request, index)
     }
 
-    /// A chunk has arrived and been looked at. Returns whether it is a new verified one.
+    /// A chunk that [arrived](Self::handle_arrival) from `peer` has been looked at. Returns whether it is a new verified one. If it
+    /// is corrupt, its peer is banned, also if that peer was lost meanwhile.
     pub fn handle_chunk(
         &mut self,
         now: Instant,
+        peer: PeerKey,
         request: RequestId,
         slot: ArtifactSlot,
         index: ChunkIndex,
         result: ChunkResult,
     ) -> bool {
-        let is_new = self.look_at(now, request, slot, index, result);
+        let is_new = self.look_at(now, peer, request, slot, index, result);
         if let Some(end) = self.requests.looked_at(request) {
             self.end(now, request, end);
         }
@@ -181,16 +183,14 @@ impl Scheduler {
     fn look_at(
         &mut self,
         now: Instant,
+        peer: PeerKey,
         request: RequestId,
         slot: ArtifactSlot,
         index: ChunkIndex,
         result: ChunkResult,
     ) -> bool {
-        let from = self.requests.peer_of(request);
         if result == ChunkResult::Corrupt {
-            if let Some(peer) = from {
-                self.ban(peer, BanReason::Corrupt { slot, chunk: index });
-            }
+            self.ban(peer, BanReason::Corrupt { slot, chunk: index });
             return false;
         }
         self.delivered(now, request, index);
@@ -207,17 +207,17 @@ impl Scheduler {
                 for other in inflight.into_iter().flatten().filter(|other| *other != request) {
                     self.drop_copy(other, index);
                 }
-                self.events.push_back(Event::Verified { slot, index, peer: from });
+                self.events.push_back(Event::Verified { slot, index, peer });
                 self.settle(slot);
                 true
             }
         }
     }
 
-    /// A peer has ended a request. That takes effect once all chunks that arrived for it were looked at: what came before
-    /// the end is not missing.
-    pub fn handle_end(&mut self, now: Instant, request: RequestId, end: End) {
-        if let Some(end) = self.requests.ended(request, end) {
+    /// `peer` has ended a request. That takes effect once all chunks that arrived for it were looked at: what came before
+    /// the end is not missing. The end of a request that another peer was asked for has no effect.
+    pub fn handle_end(&mut self, now: Instant, peer: PeerKey, request: RequestId, end: End) {
+        if let Some(end) = self.requests.ended(peer, request, end) {
             self.end(now, request, end);
         }
     }

@@ -15,6 +15,8 @@ use super::world::{World, announce, start_node};
 pub(crate) enum Trick {
     /// Flips a bit of one chunk, once.
     FlipBit,
+    /// Flips a bit of a chunk and closes the stream behind it.
+    FlipBitAndClose,
     CloseMidChunk,
     StallAfterHeader,
     Refuse(Refusal),
@@ -221,6 +223,11 @@ impl Actor {
                 let (mut bytes, len) = (honest.collect::<Vec<_>>(), self.chunk(id, first).len());
                 bytes[len - 1] ^= 0x10;
                 (bytes, Then::GoOn)
+            }
+            Trick::FlipBitAndClose => {
+                let mut bytes = self.chunk(id, first);
+                *bytes.last_mut().unwrap() ^= 0x10;
+                (bytes, Then::Close)
             }
             Trick::CloseMidChunk => {
                 let chunk = self.chunk(id, first);

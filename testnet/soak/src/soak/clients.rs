@@ -13,10 +13,10 @@ use phase_transfer::download::DownloadError;
 use super::board::Actor;
 use super::depot::Depot;
 use super::error::SoakError;
-use super::tcp_proxy::TcpProxy;
 use super::network::{loopback, tcp_address, transport};
 use super::releases::{Published, Releases};
 use super::store::FreshStore;
+use super::tcp_proxy::TcpProxy;
 
 /// How often a start or a question is tried: proxies are cut and frozen, and a provider is down, so one may fail.
 const TRIES: usize = 10;
@@ -286,37 +286,31 @@ impl Trade<'_> {
         let fetch = self.client.fetch(resolved, options);
         let (stopper, mut progress) = (fetch.stopper(), fetch.progress());
         let mut finishing = std::pin::pin!(fetch.finish());
-        let reached = async {
-            let mut verified = 0;
-            while let Some(now) = progress.changed().await {
-                if now.verified > verified {
-                    verified = now.verified;
-                    self.actor.moved();
-                }
-                if now.total > 0 && now.verified as f64 / now.total as f64 >= trouble.share() {
-                    return;
-                }
-            }
-            std::future::pending::<()>().await;
-        };
-        let mut is_stopped = false;
-        let result = tokio::select! {
-            result = &mut finishing => result,
-            () = reached => {
-                match trouble {
-                    Trouble::Cancel(_) => {
-                        is_stopped = true;
-                        stopper.cancel();
+        let (mut verified, mut is_troubled, mut is_stopped) = (0, false, false);
+        let result = loop {
+            tokio::select! {
+                result = &mut finishing => break result,
+                Some(now) = progress.changed() => {
+                    if std::mem::replace(&mut verified, now.verified) < now.verified {
+                        self.actor.moved();
                     }
-                    Trouble::Stall(_, wait) => self.stall(wait).await,
-                    Trouble::Leave(_) => {
-                        self.actor.board().count(|counts| counts.left += 1);
-                        return Ok(Some(Ended::Left));
+                    if is_troubled || now.total == 0 || (now.verified as f64) < now.total as f64 * trouble.share() {
+                        continue;
                     }
-                    Trouble::None => {}
+                    is_troubled = true;
+                    match trouble {
+                        Trouble::Cancel(_) => {
+                            is_stopped = true;
+                            stopper.cancel();
+                        }
+                        Trouble::Stall(_, wait) => self.stall(wait).await,
+                        Trouble::Leave(_) => {
+                            self.actor.board().count(|counts| counts.left += 1);
+                            return Ok(Some(Ended::Left));
+                        }
+                        Trouble::None => {}
+                    }
                 }
-                // Goes on, and is looked at no more closely than every verified byte.
-                self.watched(finishing, progress).await
             }
         };
         match result {
@@ -328,26 +322,6 @@ impl Trade<'_> {
             }
             Err(FetchError::Download(DownloadError::Interrupted)) if is_stopped => Ok(None),
             Err(error) => Err(format!("{}: {}{}", resolved.name, describe(&error), verdicts(&error))),
-        }
-    }
-
-    /// Waits for the end, noting what arrives meanwhile.
-    async fn watched<T>(
-        &self,
-        mut finishing: impl Future<Output = T> + Unpin,
-        mut progress: phase_client::ProgressReceiver,
-    ) -> T {
-        let mut verified = 0;
-        loop {
-            tokio::select! {
-                result = &mut finishing => return result,
-                Some(now) = progress.changed() => {
-                    if std::mem::replace(&mut verified, now.verified) < now.verified {
-                        self.actor.moved();
-                    }
-                }
-                else => return finishing.await,
-            }
         }
     }
 

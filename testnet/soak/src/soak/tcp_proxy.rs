@@ -4,8 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{BufReader, copy_buf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -32,7 +31,7 @@ struct Orders {
 }
 
 impl TcpProxy {
-    /// A proxy to wherever `target` says; nowhere if it is `None`.
+    /// Starts to forward to the address that `target` holds. While it holds none, connections are closed at once.
     pub(super) async fn start(target: watch::Receiver<Option<SocketAddr>>, board: Arc<Board>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -106,38 +105,31 @@ async fn accept(
     }
 }
 
-/// Forwards both ways until either end is gone or the proxy is cut.
-async fn forward(near: TcpStream, target: SocketAddr, mut orders: watch::Receiver<Orders>, board: Arc<Board>) {
+/// Forwards both ways until either end is gone or the proxy is cut. While it is frozen, nothing is read or written.
+async fn forward(mut near: TcpStream, target: SocketAddr, mut orders: watch::Receiver<Orders>, board: Arc<Board>) {
     let cuts = orders.borrow().cuts;
-    let (one, other) = (orders.clone(), orders.clone());
-    let both = async move {
-        let far = TcpStream::connect(target).await?;
-        let ((near_reader, near_writer), (far_reader, far_writer)) = (near.into_split(), far.into_split());
+    let mut forwarding = std::pin::pin!(async {
+        let mut far = TcpStream::connect(target).await?;
+        let ((near_reader, mut near_writer), (far_reader, mut far_writer)) = (near.split(), far.split());
+        let (mut near_reader, mut far_reader) =
+            (BufReader::with_capacity(BUFFER, near_reader), BufReader::with_capacity(BUFFER, far_reader));
         tokio::select! {
-            result = copy(near_reader, far_writer, one) => result,
-            result = copy(far_reader, near_writer, other) => result,
+            result = copy_buf(&mut near_reader, &mut far_writer) => result,
+            result = copy_buf(&mut far_reader, &mut near_writer) => result,
         }
-    };
-    tokio::select! {
-        // How it ends makes no difference to a proxy.
-        _ = both => {}
-        now = orders.wait_for(|now| now.cuts != cuts || now.is_closed) => {
-            if now.is_ok_and(|now| !now.is_closed) {
-                board.count(|counts| counts.cuts += 1);
-            }
-        }
-    }
-}
-
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut orders: watch::Receiver<Orders>) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
+    });
     loop {
-        let read = from.read(&mut buffer).await?;
-        // A proxy that has gone is not frozen.
-        let _ = orders.wait_for(|orders| !orders.is_frozen).await;
-        if read == 0 {
-            return Ok(());
+        let now = *orders.borrow_and_update();
+        if now.is_closed {
+            return;
         }
-        to.write_all(&buffer[..read]).await?;
+        if now.cuts != cuts {
+            return board.count(|counts| counts.cuts += 1);
+        }
+        tokio::select! {
+            // Whether an end closed or failed makes no difference.
+            _ = &mut forwarding, if !now.is_frozen => return,
+            changed = orders.changed() => if changed.is_err() { return },
+        }
     }
 }

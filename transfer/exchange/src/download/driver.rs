@@ -311,8 +311,8 @@ impl Driver {
             let Some(key) = self.peers.key_of(&peer) else { continue };
             match event {
                 LinkEvent::Chunk { id, index, bytes } => chunks.extend(self.handle_arrival(key, id, index, bytes)),
-                LinkEvent::Done { id } => self.scheduler.handle_end(now, id, End::Done),
-                LinkEvent::Refused { id, refusal } => self.scheduler.handle_end(now, id, End::Refused(refusal)),
+                LinkEvent::Done { id } => self.scheduler.handle_end(now, key, id, End::Done),
+                LinkEvent::Refused { id, refusal } => self.scheduler.handle_end(now, key, id, End::Refused(refusal)),
                 LinkEvent::Have { artifact, update } => {
                     if let Some(slot) = self.artifacts.active_slot(&artifact) {
                         if let HaveUpdate::Add(_) = update {
@@ -352,7 +352,7 @@ impl Driver {
             return Some(Received { peer, request: id, slot, index, bytes, partial: partial.clone() });
         }
         self.report.duplicate_bytes += bytes.len() as u64;
-        self.scheduler.handle_chunk(Instant::now().into_std(), id, slot, index, ChunkResult::Unneeded);
+        self.scheduler.handle_chunk(Instant::now().into_std(), peer, id, slot, index, ChunkResult::Unneeded);
         None
     }
 
@@ -366,7 +366,7 @@ impl Driver {
             Err(StoreError::Finished(_)) => ChunkResult::Unneeded,
             Err(error) => return Err(error.into()),
         };
-        let fresh = self.scheduler.handle_chunk(now.into_std(), request, slot, index, result);
+        let fresh = self.scheduler.handle_chunk(now.into_std(), peer, request, slot, index, result);
         if !fresh {
             self.report.duplicate_bytes += if result == ChunkResult::Corrupt { 0 } else { len };
             return Ok(());
@@ -415,19 +415,24 @@ impl Driver {
         }
     }
 
+    /// Ends the link of a peer and says why in the report. A peer may be banned after its link has gone: what it sent before is
+    /// looked at later.
     fn drop_peer(&mut self, key: PeerKey, verdict: Verdict) {
-        let Some(link) = self.peers.remove(key) else { return };
-        let id = self.peers.id(key);
-        match &verdict {
+        let (id, link) = (self.peers.id(key), self.peers.remove(key));
+        let error = match &verdict {
             Verdict::Banned(reason) => {
                 tracing::warn!(peer = %id, %reason, "peer banned");
-                link.close(&LinkError::CutOff(reason.clone()));
+                LinkError::CutOff(reason.clone())
             }
+            _ if link.is_none() => return,
             Verdict::Lost(reason) => {
                 tracing::info!(peer = %id, %reason, "peer lost");
-                link.close(&LinkError::Ended);
+                LinkError::Ended
             }
-            Verdict::Good => {}
+            Verdict::Good => LinkError::Ended,
+        };
+        if let Some(link) = link {
+            link.close(&error);
         }
         if let Some(report) = self.report.peers.get_mut(&id) {
             report.verdict = verdict;

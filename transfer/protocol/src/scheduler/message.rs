@@ -108,8 +108,8 @@ pub enum Event {
         slot: ArtifactSlot,
         /// The chunk.
         index: ChunkIndex,
-        /// Who sent it; `None` for a request that has been forgotten.
-        peer: Option<PeerKey>,
+        /// The peer that sent it.
+        peer: PeerKey,
     },
     /// All chunks of an artifact are.
     ArtifactComplete {

@@ -5,7 +5,7 @@
 //! - `inflight` is what all open requests have pending;
 //! - the end of a request takes effect after all chunks that arrived for it were looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use phase_core::ChunkIndex;
@@ -14,8 +14,8 @@ use crate::peer::PeerKey;
 use crate::request_id::RequestId;
 use crate::scheduler::message::{Arrival, ArtifactSlot, End};
 
-/// Requests that have ended and are remembered, so that a chunk which arrived before the end, or before its peer was lost, is
-/// still attributed to that peer.
+/// Requests that have ended and are remembered, so that a peer is not blamed for a chunk which arrived before the end, or before
+/// the peer was lost. Of more, the one that ended first is forgotten.
 const MAX_ENDED: usize = 4096;
 /// Requests that were given up and whose peers have not ended them. Of more, the oldest is taken for ended: its chunks are then
 /// of no use, and its peer is not blamed for them.
@@ -79,8 +79,9 @@ pub(super) struct GivenUp {
 /// All requests by their id.
 pub(super) struct Requests {
     by_id: BTreeMap<RequestId, Request>,
-    /// The peers of requests that have ended.
+    /// The peers of requests that have ended, and these requests in the order of their ends.
     ended: BTreeMap<RequestId, PeerKey>,
+    ends: VecDeque<RequestId>,
     next: RequestId,
     inflight: u64,
     given_up: usize,
@@ -91,6 +92,7 @@ impl Default for Requests {
         Self {
             by_id: BTreeMap::new(),
             ended: BTreeMap::new(),
+            ends: VecDeque::new(),
             next: RequestId::FIRST_SCHEDULED,
             inflight: 0,
             given_up: 0,
@@ -112,11 +114,6 @@ impl Requests {
     /// All open requests.
     pub(super) fn iter(&self) -> impl Iterator<Item = (RequestId, &Request)> {
         self.by_id.iter().filter(|(_, request)| !request.is_given_up).map(|(id, request)| (*id, request))
-    }
-
-    /// Which peer a request was sent to, if that is still known.
-    pub(super) fn peer_of(&self, id: RequestId) -> Option<PeerKey> {
-        self.by_id.get(&id).map(|request| request.peer).or_else(|| self.ended.get(&id).copied())
     }
 
     /// The id that the next request will have.
@@ -186,8 +183,8 @@ impl Requests {
 
     /// The peer has ended a request. Returns the end if it can take effect now, otherwise it waits for
     /// [`looked_at`](Self::looked_at).
-    pub(super) fn ended(&mut self, id: RequestId, end: End) -> Option<End> {
-        let request = self.by_id.get_mut(&id)?;
+    pub(super) fn ended(&mut self, peer: PeerKey, id: RequestId, end: End) -> Option<End> {
+        let request = self.by_id.get_mut(&id).filter(|request| request.peer == peer)?;
         if request.unverified == 0 {
             return Some(end);
         }
@@ -233,10 +230,14 @@ impl Requests {
         let Some(request) = self.by_id.remove(&id) else { return };
         debug_assert!(request.is_given_up, "what is in flight is given up first");
         self.given_up -= 1;
-        if self.ended.len() >= MAX_ENDED {
-            self.ended.pop_first();
+        if self.ended.insert(id, request.peer).is_none() {
+            self.ends.push_back(id);
         }
-        self.ended.insert(id, request.peer);
+        if self.ends.len() > MAX_ENDED
+            && let Some(first) = self.ends.pop_front()
+        {
+            self.ended.remove(&first);
+        }
     }
 
     /// Forgets all requests of a peer that was lost; those that are open are to be [given up](Self::give_up) first.
@@ -250,4 +251,41 @@ impl Requests {
 fn take(pending: &mut Vec<(ChunkIndex, u64)>, chunk: ChunkIndex) -> Option<u64> {
     let position = pending.iter().position(|(of, _)| *of == chunk)?;
     Some(pending.remove(position).1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOT: ArtifactSlot = ArtifactSlot(0);
+    const CHUNK: ChunkIndex = ChunkIndex(7);
+
+    fn sent(requests: &mut Requests, peer: PeerKey) -> RequestId {
+        let id = requests.next_id();
+        requests.add(Instant::now(), peer, SLOT, vec![(CHUNK, 100)], 0);
+        id
+    }
+
+    fn end(requests: &mut Requests, id: RequestId) {
+        requests.give_up(id);
+        requests.forget(id);
+    }
+
+    #[test]
+    fn the_request_that_ended_first_is_forgotten_first() {
+        let mut requests = Requests::default();
+        let (one, other) = (PeerKey(1), PeerKey(2));
+        let early = sent(&mut requests, one);
+        let first = sent(&mut requests, other);
+        end(&mut requests, first);
+        for _ in 1..MAX_ENDED {
+            let id = sent(&mut requests, other);
+            end(&mut requests, id);
+        }
+        // It was sent before all others and ends after them.
+        end(&mut requests, early);
+        assert_eq!(requests.arrive(one, early, CHUNK), Arrival::Late);
+        assert_eq!(requests.arrive(other, first, CHUNK), Arrival::NotOwed, "it is forgotten");
+        assert_eq!((requests.ended.len(), requests.ends.len()), (MAX_ENDED, MAX_ENDED));
+    }
 }

@@ -1,7 +1,5 @@
 //! What the scheduler promises to whoever waits for the download, one test each.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -103,10 +101,10 @@ impl Rig {
         let (slot, chunk) = (*slot, chunks.remove(0));
         let is_over = chunks.is_empty();
         assert_eq!(self.scheduler.handle_arrival(peer, id, chunk), Arrival::Owed(slot));
-        self.scheduler.handle_chunk(self.now, id, slot, chunk, result);
+        self.scheduler.handle_chunk(self.now, peer, id, slot, chunk, result);
         if is_over {
             self.asked.remove(&id);
-            self.scheduler.handle_end(self.now, id, End::Done);
+            self.scheduler.handle_end(self.now, peer, id, End::Done);
         }
         self.drain();
         true
@@ -271,9 +269,9 @@ fn a_chunk_that_comes_late_counts() {
     let (id, (_, _, chunks)) = rig.asked.iter().next().map(|(id, asked)| (*id, asked.clone())).unwrap();
     rig.wake_until(rig.now + Duration::from_secs(6));
     assert!(rig.cancelled.contains(&id), "it was given up");
-    assert!(rig.scheduler.handle_chunk(rig.now, id, SLOT, chunks[0], ChunkResult::Verified));
+    assert!(rig.scheduler.handle_chunk(rig.now, A, id, SLOT, chunks[0], ChunkResult::Verified));
     rig.drain();
-    assert!(rig.events.contains(&Event::Verified { slot: SLOT, index: chunks[0], peer: Some(A) }));
+    assert!(rig.events.contains(&Event::Verified { slot: SLOT, index: chunks[0], peer: A }));
 }
 
 #[test]
@@ -281,10 +279,10 @@ fn a_request_ends_after_all_that_came_for_it_was_looked_at() {
     let mut rig = Rig::with_peers(1, &[A]);
     let (id, chunk) = rig.asked.pop_first().map(|(id, (.., chunks))| (id, chunks[0])).unwrap();
     assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Owed(SLOT));
-    rig.scheduler.handle_end(rig.now, id, End::Done);
+    rig.scheduler.handle_end(rig.now, A, id, End::Done);
     rig.drain();
     assert!(rig.asked.is_empty(), "the chunk is here and is not asked for again");
-    assert!(rig.scheduler.handle_chunk(rig.now, id, SLOT, chunk, ChunkResult::Verified));
+    assert!(rig.scheduler.handle_chunk(rig.now, A, id, SLOT, chunk, ChunkResult::Verified));
     rig.drain();
     assert!(rig.is_complete());
     assert_eq!(rig.scheduler.stats().reassigned, 0);
@@ -297,9 +295,9 @@ fn the_end_that_had_to_wait_makes_missing_what_did_not_come() {
     let (id, (_, _, chunks)) = rig.asked.iter().find(|(_, (.., chunks))| chunks.len() > 1).unwrap();
     let (id, chunks) = (*id, chunks.clone());
     assert_eq!(rig.scheduler.handle_arrival(A, id, chunks[0]), Arrival::Owed(SLOT));
-    rig.scheduler.handle_end(rig.now, id, End::Done);
+    rig.scheduler.handle_end(rig.now, A, id, End::Done);
     assert_eq!(rig.scheduler.stats().reassigned, 0);
-    rig.scheduler.handle_chunk(rig.now, id, SLOT, chunks[0], ChunkResult::Verified);
+    rig.scheduler.handle_chunk(rig.now, A, id, SLOT, chunks[0], ChunkResult::Verified);
     assert_eq!(rig.scheduler.stats().reassigned, chunks.len() as u64 - 1);
 }
 
@@ -325,8 +323,8 @@ fn a_request_that_was_given_up_is_owed_until_its_peer_ends_it() {
     rig.wake_until(rig.now + Duration::from_secs(6));
     assert!(rig.cancelled.contains(&id), "it was given up");
     assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Owed(SLOT));
-    rig.scheduler.handle_chunk(rig.now, id, SLOT, chunk, ChunkResult::Verified);
-    rig.scheduler.handle_end(rig.now, id, End::Done);
+    rig.scheduler.handle_chunk(rig.now, A, id, SLOT, chunk, ChunkResult::Verified);
+    rig.scheduler.handle_end(rig.now, A, id, End::Done);
     assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Late);
 }
 
@@ -338,7 +336,7 @@ fn a_corrupt_chunk_bans_its_peer_for_good_and_is_fetched_from_another() {
     rig.answer(A, ChunkResult::Corrupt);
     assert_eq!(rig.banned, [A]);
     // What it had sent before is looked at only now, and is no better.
-    rig.scheduler.handle_chunk(rig.now, before, SLOT, chunk, ChunkResult::Corrupt);
+    rig.scheduler.handle_chunk(rig.now, A, before, SLOT, chunk, ChunkResult::Corrupt);
     rig.drain();
     assert_eq!(rig.banned, [A], "once");
     rig.scheduler.handle_peer_lost(A);
@@ -350,11 +348,31 @@ fn a_corrupt_chunk_bans_its_peer_for_good_and_is_fetched_from_another() {
 }
 
 #[test]
+fn no_peer_ends_the_request_of_another() {
+    let mut rig = Rig::with_peers(1, &[A]);
+    let (id, chunk) = rig.asked.pop_first().map(|(id, (.., chunks))| (id, chunks[0])).unwrap();
+    rig.scheduler.handle_peer(rig.now, B);
+    rig.scheduler.handle_end(rig.now, B, id, End::Done);
+    assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Owed(SLOT));
+}
+
+#[test]
+fn a_corrupt_chunk_of_a_peer_that_was_lost_bans_it() {
+    let mut rig = Rig::with_peers(10, &[A]);
+    let (id, chunk) = rig.asked.iter().next().map(|(id, (.., chunks))| (*id, chunks[0])).unwrap();
+    assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Owed(SLOT));
+    rig.scheduler.handle_peer_lost(A);
+    rig.scheduler.handle_chunk(rig.now, A, id, SLOT, chunk, ChunkResult::Corrupt);
+    rig.drain();
+    assert_eq!(rig.banned, [A]);
+}
+
+#[test]
 fn a_corrupt_chunk_that_comes_late_bans_too() {
     let mut rig = Rig::with_peers(3, &[A]);
     let (id, chunk) = rig.asked.iter().next().map(|(id, (.., chunks))| (*id, chunks[0])).unwrap();
     rig.wake_until(rig.now + Duration::from_secs(6));
-    rig.scheduler.handle_chunk(rig.now, id, SLOT, chunk, ChunkResult::Corrupt);
+    rig.scheduler.handle_chunk(rig.now, A, id, SLOT, chunk, ChunkResult::Corrupt);
     rig.drain();
     assert_eq!(rig.banned, [A]);
 }
@@ -363,7 +381,7 @@ fn a_corrupt_chunk_that_comes_late_bans_too() {
 fn a_busy_peer_is_left_alone_as_long_as_it_asks_for() {
     let mut rig = Rig::with_peers(100, &[A]);
     for id in std::mem::take(&mut rig.asked).into_keys() {
-        rig.scheduler.handle_end(rig.now, id, End::Refused(Refusal::Busy { retry_after_ms: 700 }));
+        rig.scheduler.handle_end(rig.now, A, id, End::Refused(Refusal::Busy { retry_after_ms: 700 }));
     }
     rig.wake_until(rig.now + ms(690));
     assert!(rig.chunks_of(A).is_empty());
@@ -375,11 +393,11 @@ fn a_busy_peer_is_left_alone_as_long_as_it_asks_for() {
 fn what_a_peer_turns_out_to_lack_is_not_asked_of_it_until_it_says_that_it_has_it() {
     let mut rig = Rig::with_peers(2, &[A]);
     for id in std::mem::take(&mut rig.asked).into_keys() {
-        rig.scheduler.handle_end(rig.now, id, End::Refused(Refusal::Missing));
+        rig.scheduler.handle_end(rig.now, A, id, End::Refused(Refusal::Missing));
     }
     rig.wake_until(rig.now + Duration::from_secs(20));
     for id in std::mem::take(&mut rig.asked).into_keys() {
-        rig.scheduler.handle_end(rig.now, id, End::Refused(Refusal::Missing));
+        rig.scheduler.handle_end(rig.now, A, id, End::Refused(Refusal::Missing));
     }
     rig.wake_until(rig.now + Duration::from_secs(20));
     assert!(rig.asked.is_empty(), "it lacks both");
@@ -393,7 +411,7 @@ fn a_request_that_ends_early_is_not_repeated_at_once_for_ever() {
     let mut rig = Rig::with_peers(50, &[A]);
     for _ in 0..50 {
         for id in std::mem::take(&mut rig.asked).into_keys() {
-            rig.scheduler.handle_end(rig.now, id, End::Done);
+            rig.scheduler.handle_end(rig.now, A, id, End::Done);
         }
         rig.drain();
     }
@@ -434,7 +452,7 @@ fn the_rarest_chunks_go_first() {
     rig.drain();
     for (id, (peer, ..)) in rig.asked.clone() {
         assert_ne!(peer, A);
-        rig.scheduler.handle_end(rig.now, id, End::Refused(Refusal::Busy { retry_after_ms: 50_000 }));
+        rig.scheduler.handle_end(rig.now, peer, id, End::Refused(Refusal::Busy { retry_after_ms: 50_000 }));
     }
     rig.asked.clear();
     rig.connect(A, HaveUpdate::Set(set(100, 0..100)));

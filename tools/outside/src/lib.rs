@@ -1,6 +1,7 @@
 //! Publishes, serves and fetches a file with Phase's libraries alone.
 
 use std::error::Error;
+use std::path::Path;
 use std::sync::Arc;
 
 use phase_client::{Client, FetchOptions, ResolveOptions, Trust, export};
@@ -8,10 +9,15 @@ use phase_core::{Draft, Envelope, FileStore, Name, Publisher, ReleaseFile, Signi
 use phase_node::{NodeConfig, Role};
 use phase_provider::{Provider, ProviderConfig};
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let folder = tempfile::tempdir()?;
-    let (file, seed, here) = (folder.path().join("vmlinuz"), folder.path().join("seed"), folder.path().join("here"));
+/// Publishes a file in a store, serves it, and fetches it into another store and from there into a folder.
+///
+/// # Errors
+/// Any step that fails.
+///
+/// # Panics
+/// If the fetched file differs from the published one.
+pub async fn publish_serve_and_fetch(folder: &Path) -> Result<(), Box<dyn Error>> {
+    let (file, seed, here) = (folder.join("vmlinuz"), folder.join("seed"), folder.join("here"));
     let (now, later) = (1_700_000_000, 1_800_000_000);
     std::fs::write(&file, vec![7; 3 << 20])?;
 
@@ -30,10 +36,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let trust = Trust { root, time: TrustedTime(now) };
     let release = client.resolve(&name, &trust, ResolveOptions::default()).await?;
     client.fetch(&release, FetchOptions::default()).finish().await?;
-    export(store.as_ref(), &release.manifest.artifacts, folder.path().join("out").as_path())?;
-    assert_eq!(std::fs::read(folder.path().join("out/vmlinuz"))?, std::fs::read(file)?);
+    export(store.as_ref(), &release.manifest.artifacts, &folder.join("out"))?;
+    assert_eq!(std::fs::read(folder.join("out/vmlinuz"))?, std::fs::read(file)?);
     client.stop().await;
     provider.stop().await;
-    println!("published, served and fetched");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    async fn the_libraries_alone_publish_serve_and_fetch() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        super::publish_serve_and_fetch(folder.path()).await.expect("every step succeeds");
+    }
 }

@@ -1,8 +1,6 @@
 //! Whatever happens in whatever order, the scheduler keeps its contract, and a fetch completes as soon as one honest
 //! peer with everything stays.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -123,14 +121,14 @@ impl Driver {
             }
             Op::Done(request) => {
                 if let Some(id) = self.nth_request(request) {
-                    self.end(id, Refusal::Missing);
-                    self.scheduler.handle_end(self.now, id, End::Done);
+                    let peer = self.end(id, Refusal::Missing);
+                    self.scheduler.handle_end(self.now, peer, id, End::Done);
                 }
             }
             Op::Refused(request, refusal) => {
                 if let Some(id) = self.nth_request(request) {
-                    self.end(id, refusal);
-                    self.scheduler.handle_end(self.now, id, End::Refused(refusal));
+                    let peer = self.end(id, refusal);
+                    self.scheduler.handle_end(self.now, peer, id, End::Refused(refusal));
                 }
             }
             Op::Wait(ms) => self.wait(Duration::from_millis(ms)),
@@ -184,7 +182,7 @@ impl Driver {
         let is_new = result == ChunkResult::Verified && self.verified.insert((slot, chunk));
         assert_eq!(self.scheduler.handle_arrival(peer, id, chunk), Arrival::Owed(slot));
         assert_eq!(self.scheduler.handle_arrival(peer, id, chunk), Arrival::NotOwed, "a chunk is owed once");
-        let fresh = self.scheduler.handle_chunk(self.now, id, slot, chunk, result);
+        let fresh = self.scheduler.handle_chunk(self.now, peer, id, slot, chunk, result);
         assert_eq!(fresh, is_new, "{chunk} of {slot:?} as {result:?}");
         if result == ChunkResult::Corrupt {
             self.banned.insert(peer);
@@ -193,10 +191,11 @@ impl Driver {
         }
     }
 
-    /// A request ends, for this reason: what it did not bring its peer lacks, until it says again that it has it.
-    fn end(&mut self, id: RequestId, refusal: Refusal) {
+    /// A request ends, for this reason: what it did not bring its peer lacks, until it says again that it has it. Returns the
+    /// peer.
+    fn end(&mut self, id: RequestId, refusal: Refusal) -> PeerKey {
         let asked = self.asked.remove(&id).unwrap();
-        let Some(told) = self.told.get_mut(&asked.peer) else { return };
+        let Some(told) = self.told.get_mut(&asked.peer) else { return asked.peer };
         match refusal {
             Refusal::Busy { .. } => {}
             Refusal::Missing if asked.cancelled => {}
@@ -204,6 +203,7 @@ impl Driver {
             _ if asked.cancelled => {}
             _ => told.retain(|(slot, _)| *slot != asked.slot),
         }
+        asked.peer
     }
 
     fn wait(&mut self, time: Duration) {

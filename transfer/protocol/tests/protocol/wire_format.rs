@@ -1,7 +1,5 @@
 //! The bytes of every message, once and for all: other versions of Phase read them.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use phase_core::{ChunkIndex, ChunkRange, Cid};
 use phase_protocol::wire::{
     PeerAddrs, Refusal, Reply, ReplyHeader, Request, RequestHeader, RequestId, decode_reply, decode_request,

@@ -1,7 +1,5 @@
 //! What a peer sends is within its caps and in its one form, or an error; it is never allocated first, nor panicked over.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use phase_core::codec::to_dag_cbor;
 use phase_core::{ChunkIndex, ChunkRange, Cid};
 use phase_protocol::wire::{

@@ -1,8 +1,6 @@
 //! Whatever is asked, cancelled, stalled and given up, every chunk is sent once and in order, within the bounds; nobody
 //! waits while there is room; and peers that want something get the same.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
-
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

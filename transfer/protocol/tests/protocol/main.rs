@@ -1,0 +1,9 @@
+//! What the wire format, the scheduler and the upload queue promise.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod scheduler_invariants;
+mod scheduler_promises;
+mod upload_fairness;
+mod wire_format;
+mod wire_limits;
