@@ -8,5 +8,4 @@ mod programs;
 mod state;
 
 pub(crate) use course::Staged;
-pub use state::StageError;
 pub(crate) use state::{Stage, Way};

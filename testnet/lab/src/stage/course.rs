@@ -8,9 +8,10 @@ use phase_scenario::{Event, NodeName};
 
 use super::client::Client;
 use super::programs::EVERYBODY;
-use super::state::{Stage, StageError, Way, failed, now};
+use super::state::{Stage, Way, now};
 use crate::console::Console;
 use crate::engine;
+use crate::error::{LabError, failed};
 use crate::node::{self, Node};
 use crate::observe::complaints;
 use crate::timeline::Moment;
@@ -35,7 +36,7 @@ pub(crate) struct Staged {
 
 impl Stage<'_> {
     /// Starts everything but the clients, and waits until the release is to be had. Clients wait at a gate.
-    pub(crate) fn set_up(&mut self, console: &Console) -> Result<(), StageError> {
+    pub(crate) fn set_up(&mut self, console: &Console) -> Result<(), LabError> {
         console.show(&format!("{}: starting {} containers", self.name, self.nodes.len()));
         // Who joins needs the address of somebody who is there.
         for is_bootstrap in [true, false] {
@@ -52,7 +53,7 @@ impl Stage<'_> {
         self.create(&clients)?;
         let mut waiting: Vec<_> = self.nodes.iter_mut().filter(|node| is_client(node)).collect();
         node::start(self.lab, &mut waiting)?;
-        Ok(console.check()?)
+        console.check()
     }
 
     /// How long Phase may take, in seconds.
@@ -61,7 +62,7 @@ impl Stage<'_> {
     }
 
     /// Lets the clients go, and follows everything until the last has finished, or for `patience` seconds.
-    pub(crate) fn follow(mut self, patience: f64, console: &Console) -> Result<Staged, StageError> {
+    pub(crate) fn follow(mut self, patience: f64, console: &Console) -> Result<Staged, LabError> {
         self.begun = now();
         self.nodes.iter_mut().for_each(|node| node.sample(0.0));
         self.open_gate(EVERYBODY)?;
@@ -87,7 +88,7 @@ impl Stage<'_> {
         self.finish()
     }
 
-    fn finish(mut self) -> Result<Staged, StageError> {
+    fn finish(mut self) -> Result<Staged, LabError> {
         let end = self.seconds();
         self.nodes.iter_mut().for_each(|node| node.sample(end));
         self.look()?;
@@ -114,12 +115,12 @@ impl Stage<'_> {
         let clients = self.judge_clients(&mut broken);
         let nodes = self.nodes.iter().map(Node::record).collect();
         let folder = self.lab.folder.join(&self.name);
-        fs::remove_dir_all(&folder).map_err(failed(&folder))?;
+        fs::remove_dir_all(&folder).map_err(failed("use", &folder))?;
         Ok(Staged { outcome: Outcome { clients, nodes }, events: self.events, broken })
     }
 
     /// Waits until these nodes serve.
-    fn wait_for(&mut self, names: &[NodeName], console: &Console) -> Result<(), StageError> {
+    fn wait_for(&mut self, names: &[NodeName], console: &Console) -> Result<(), LabError> {
         let start = now().0;
         loop {
             console.check()?;
@@ -136,7 +137,7 @@ impl Stage<'_> {
             };
             let said = complaints(&node.output());
             let said = if said.is_empty() { said } else { format!(": {said}") };
-            return Err(StageError::Setup { node: node.label.clone(), what, said });
+            return Err(LabError::Setup { node: node.label.clone(), what, said });
         }
     }
 
@@ -149,10 +150,10 @@ impl Stage<'_> {
     }
 
     /// Reads what nodes have printed.
-    fn look(&mut self) -> Result<(), StageError> {
+    fn look(&mut self) -> Result<(), LabError> {
         let begun = self.begun.1;
         for node in &mut self.nodes {
-            let lines = node.lines().map_err(failed(&node.output()))?;
+            let lines = node.lines().map_err(failed("use", &node.output()))?;
             if let Some(peer) = &node.peer_id
                 && !lines.is_empty()
             {

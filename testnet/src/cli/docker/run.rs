@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use phase_lab::{Console, ExperimentError, Options, run};
+use phase_lab::{Console, LabError, Options, run};
 use phase_report::lab::record::Record;
 use phase_report::lab::{self as pages, INDEX};
 use phase_scenario::ScenarioFile;
@@ -80,11 +80,11 @@ impl Run {
     fn run_one(&self, file: &ScenarioFile, options: &Options, console: &Console) -> Result<Option<bool>, Failure> {
         let record = match run(file, options, now(), console) {
             Ok(record) => record,
-            Err(error) if error.is_interrupted() => {
+            Err(LabError::Interrupted) => {
                 eprintln!("interrupted; everything has been removed");
                 return Ok(None);
             }
-            Err(error @ ExperimentError::Stage(_)) => {
+            Err(error @ LabError::Stage(_)) => {
                 let Failure { text, .. } = Failure::of(error);
                 return Err(Failure { code: BROKEN, text: format!("{}: {text}", file.name) });
             }
