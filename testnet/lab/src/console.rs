@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::LabError;
 
-/// Shows how far things are, in one line, and knows whether somebody pressed Ctrl-C.
+/// Knows whether somebody pressed Ctrl-C.
 #[derive(Clone, Debug, Default)]
 pub struct Console {
     is_stopped: Arc<AtomicBool>,
@@ -22,11 +22,11 @@ impl Console {
     pub(super) fn check(&self) -> Result<(), LabError> {
         if self.is_stopped.load(Ordering::Relaxed) { Err(LabError::Interrupted) } else { Ok(()) }
     }
+}
 
-    /// Shows a line in place of the last one, to people alone.
-    pub(super) fn show(&self, line: &str) {
-        if stderr().is_terminal() {
-            eprint!("\r\x1b[K{line}");
-        }
+/// Shows a line in place of the last one, to people alone: nothing is written if standard error is no terminal.
+pub fn show(line: &str) {
+    if stderr().is_terminal() {
+        eprint!("\r\x1b[K{line}");
     }
 }

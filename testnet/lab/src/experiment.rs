@@ -7,7 +7,7 @@ use phase_report::lab::record::{Host, Prediction, Record, Run, Setup, VERSION};
 use phase_scenario::{Case, Change, Clients, Rate, Scenario, ScenarioFile, Variant};
 use phase_sim::{self as sim, Checks};
 
-use crate::console::Console;
+use crate::console::{Console, show};
 use crate::engine::{Engine, command};
 use crate::error::{LabError, failed};
 use crate::lab::Lab;
@@ -43,9 +43,9 @@ pub fn run(file: &ScenarioFile, options: &Options, now: u64, console: &Console) 
         experiment.run().map(|run| runs.push(run))
     });
     let binaries = lab.binaries.clone();
-    console.show(&format!("{}: removing containers, network and image", file.name));
+    show(&format!("{}: removing containers, network and image", file.name));
     let closed = lab.close();
-    console.show("");
+    show("");
     done?;
     closed?;
     Ok(Record {
@@ -84,7 +84,7 @@ fn bring_up(lab: &Lab, scenario: &Scenario, now: u64, console: &Console) -> Resu
     let release = Release::publish(&lab.folder.join("release"), &scenario.artifacts, scenario.rng_seed, now)?;
     let mut stage = Stage::new(lab, scenario, &release, Way::Phase, "up".to_owned())?;
     stage.set_up(console)?;
-    console.show("");
+    show("");
     Ok(stage.how_to_use())
 }
 
@@ -123,7 +123,7 @@ struct Experiment<'a> {
 impl Experiment<'_> {
     fn run(&self) -> Result<Run, LabError> {
         let folder = self.lab.folder.join("release");
-        self.console.show(&format!("{}: publishing", self.label));
+        show(&format!("{}: publishing", self.label));
         let release = Release::publish(&folder, &self.scenario.artifacts, self.scenario.rng_seed, self.now)?;
         let mut phase = self.stage(&release, self.scenario, Way::Phase, "phase", None)?;
         let calm = self.scenario.variant(Variant::Undisturbed);
@@ -141,7 +141,7 @@ impl Experiment<'_> {
             http = Some(self.stage(&release, &one_server, Way::Http, "http", patience)?.outcome);
         }
         fs::remove_dir_all(&folder).map_err(failed("use", &folder))?;
-        self.console.show(&format!("{}: simulating the same", self.label));
+        show(&format!("{}: simulating the same", self.label));
         let simulated = predict(self.scenario);
         let artifacts = release.artifacts.iter().map(|artifact| artifact.record.clone()).collect();
         let mut run = Run {

@@ -25,7 +25,7 @@ mod release;
 mod stage;
 mod timeline;
 
-pub use console::Console;
+pub use console::{Console, show};
 pub use error::LabError;
 pub use experiment::{Options, run, up};
 pub use lab::{reap, take_down};

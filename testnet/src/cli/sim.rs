@@ -5,14 +5,13 @@ mod plan;
 mod runner;
 
 use std::fs;
-
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use phase_report::swarm::{Document, Outcome, RunTable, ScenarioOutcome, plot};
 use phase_sim::{Checks, judge};
 
+use super::{Ended, print, verdict};
 use options::SwarmOptions;
 use plan::Plan;
 use runner::{Job, run_all};
@@ -68,26 +67,14 @@ pub(crate) struct Sim {
 }
 
 impl Sim {
-    pub(crate) fn run(&self) -> ExitCode {
-        match self.simulate() {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(error) => {
-                eprintln!("error: {error}");
-                ExitCode::from(2)
-            }
-        }
-    }
-
-    /// Returns whether everything held.
-    fn simulate(&self) -> Result<bool, String> {
+    pub(crate) fn run(&self) -> Ended {
         let plans = self.plans()?;
         if let Some(folder) = &self.out {
             fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         }
         let outcomes = self.run_plans(&plans)?;
         if self.json {
-            super::print(&Document::new(&outcomes).to_json())?;
+            print(&Document::new(&outcomes).to_json())?;
         }
         if let Some(folder) = &self.out {
             let write = |name: &str, text: &str| {
@@ -100,7 +87,7 @@ impl Sim {
             }
         }
         self.tell_failures(&plans, &outcomes);
-        Ok(outcomes.iter().all(ScenarioOutcome::held))
+        Ok(verdict(outcomes.iter().all(ScenarioOutcome::held)))
     }
 
     fn plans(&self) -> Result<Vec<Plan>, String> {
@@ -115,7 +102,7 @@ impl Sim {
     fn run_plans(&self, plans: &[Plan]) -> Result<Vec<ScenarioOutcome>, String> {
         let jobs: Vec<_> = plans.iter().flat_map(Plan::jobs).collect();
         let table = RunTable::new(jobs.iter().map(|job| job.label.as_str()));
-        let mut printed = if self.has_table() { super::print(&table.header()) } else { Ok(()) };
+        let mut printed = if self.has_table() { print(&table.header()) } else { Ok(()) };
         let mut outcomes: Vec<_> = plans.iter().map(Plan::outcome).collect();
         let cases = |(number, plan): (usize, &'_ Plan)| std::iter::repeat_n((number, plan.hold), plan.cases.len());
         let mut due = plans.iter().enumerate().flat_map(cases);
@@ -131,7 +118,7 @@ impl Sim {
             if let (Some(run), Some((plan, hold))) = (runs.pop(), due.next()) {
                 let outcome = Outcome::new(run, compared, |report, outcome| judge(&hold, report, outcome));
                 if let (true, Some(text)) = (printed.is_ok(), self.described(&outcome, &table)) {
-                    printed = super::print(&text);
+                    printed = print(&text);
                 }
                 outcomes[plan].outcomes.push(outcome);
             }

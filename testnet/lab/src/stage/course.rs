@@ -9,7 +9,7 @@ use phase_scenario::{Event, NodeName};
 use super::client::Client;
 use super::programs::EVERYBODY;
 use super::state::{Stage, Way, now};
-use crate::console::Console;
+use crate::console::{Console, show};
 use crate::engine;
 use crate::error::{LabError, failed};
 use crate::node::{self, Node};
@@ -37,7 +37,7 @@ pub(crate) struct Staged {
 impl Stage<'_> {
     /// Starts everything but the clients, and waits until the release is to be had. Clients wait at a gate.
     pub(crate) fn set_up(&mut self, console: &Console) -> Result<(), LabError> {
-        console.show(&format!("{}: starting {} containers", self.name, self.nodes.len()));
+        show(&format!("{}: starting {} containers", self.name, self.nodes.len()));
         // Who joins needs the address of somebody who is there.
         for is_bootstrap in [true, false] {
             let is_one = |node: &Node| (node.name == NodeName::Bootstrap) == is_bootstrap;
@@ -81,7 +81,7 @@ impl Stage<'_> {
             if self.seconds() - sampled >= SAMPLE_INTERVAL {
                 sampled = self.seconds();
                 self.nodes.iter_mut().for_each(|node| node.sample(sampled));
-                self.tell(console);
+                self.tell();
             }
             std::thread::sleep(TICK);
         }
@@ -184,14 +184,10 @@ impl Stage<'_> {
         verified as f64 / (self.scenario.size() * self.clients.len() as u64) as f64
     }
 
-    fn tell(&self, console: &Console) {
+    fn tell(&self) {
         let done = self.clients.iter().filter(|client| client.is_done()).count();
         let (percent, count) = (self.progress() * 100.0, self.clients.len());
-        console.show(&format!(
-            "{}: {:.0} s, {percent:.0} %, {done} of {count} clients done",
-            self.name,
-            self.seconds()
-        ));
+        show(&format!("{}: {:.0} s, {percent:.0} %, {done} of {count} clients done", self.name, self.seconds()));
     }
 }
 

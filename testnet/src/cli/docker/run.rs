@@ -1,7 +1,6 @@
 //! `phase-testnet run`: scenarios on containers, and a report.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use phase_lab::{Console, LabError, Options, run};
@@ -9,7 +8,8 @@ use phase_report::lab::record::Record;
 use phase_report::lab::{self as pages, INDEX};
 use phase_scenario::ScenarioFile;
 
-use super::{BROKEN, EXIT_CODES, Failure, HELD, INTERRUPTED, console, end, now, programs, read_scenarios};
+use super::{EXIT_CODES, console, now, programs, read_scenarios};
+use crate::cli::{BROKEN, Ended, Failure, HELD, INTERRUPTED, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,11 +52,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn run(&self) -> ExitCode {
-        end(self.run_all())
-    }
-
-    fn run_all(&self) -> Result<u8, Failure> {
+    pub(crate) fn run(&self) -> Ended {
         let mut files = read_scenarios(&self.scenarios)?;
         self.select(&mut files)?;
         let console = console()?;
@@ -100,7 +96,7 @@ impl Run {
             true => serde_json::to_string(record).map_err(Failure::of)?,
             false => pages::overview(record),
         };
-        crate::cli::print(&text).map_err(|text| Failure { code: super::UNUSABLE, text })
+        Ok(print(&text)?)
     }
 
     fn select(&self, files: &mut Vec<ScenarioFile>) -> Result<(), Failure> {
@@ -110,9 +106,7 @@ impl Run {
         }
         files.retain(|file| !file.cases.is_empty());
         match files.is_empty() {
-            true => {
-                Err(Failure { code: super::UNUSABLE, text: format!("no run of these scenarios is called {only:?}") })
-            }
+            true => Err(format!("no run of these scenarios is called {only:?}").into()),
             false => Ok(()),
         }
     }
