@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use phase_lab::show;
+use phase_scenario::ScenarioFile;
 
 #[cfg(feature = "real")]
 pub(crate) mod dht;
@@ -66,6 +67,13 @@ pub(crate) fn end(ended: Ended) -> ExitCode {
 /// The exit code of what held or did not.
 fn verdict(held: bool) -> u8 {
     if held { HELD } else { BROKEN }
+}
+
+/// Keeps the runs of scenario files that have a label. Returns whether there is any.
+fn keep_label(files: &mut Vec<ScenarioFile>, label: &str) -> bool {
+    files.iter_mut().for_each(|file| file.cases.retain(|case| case.label == label));
+    files.retain(|file| !file.cases.is_empty());
+    !files.is_empty()
 }
 
 /// Writes a line to standard output. A reader that has closed it wants no more, which is not a failure.

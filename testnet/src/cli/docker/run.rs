@@ -9,7 +9,7 @@ use phase_report::lab::{self as pages, INDEX};
 use phase_scenario::ScenarioFile;
 
 use super::{EXIT_CODES, console, now, programs, read_scenarios};
-use crate::cli::{BROKEN, Ended, Failure, HELD, INTERRUPTED, print};
+use crate::cli::{BROKEN, Ended, Failure, HELD, INTERRUPTED, keep_label, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -54,7 +54,11 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn run(&self) -> Ended {
         let mut files = read_scenarios(&self.scenarios)?;
-        self.select(&mut files)?;
+        if let Some(only) = &self.only
+            && !keep_label(&mut files, only)
+        {
+            return Err(format!("no run of these scenarios is called {only:?}").into());
+        }
         let console = console()?;
         let binaries = programs(self.programs.as_deref())?;
         let options = Options { binaries, dir: self.dir.clone(), without_http: self.no_http };
@@ -97,17 +101,5 @@ impl Run {
             false => pages::overview(record),
         };
         Ok(print(&text)?)
-    }
-
-    fn select(&self, files: &mut Vec<ScenarioFile>) -> Result<(), Failure> {
-        let Some(only) = &self.only else { return Ok(()) };
-        for file in files.iter_mut() {
-            file.cases.retain(|case| case.label == *only);
-        }
-        files.retain(|file| !file.cases.is_empty());
-        match files.is_empty() {
-            true => Err(format!("no run of these scenarios is called {only:?}").into()),
-            false => Ok(()),
-        }
     }
 }
