@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use phase_report::lab::record::{Host, Prediction, Record, Run, Setup, VERSION};
 use phase_scenario::{Case, Change, Clients, Rate, Scenario, ScenarioFile, Variant};
-use phase_sim::{self as sim, Checks};
+use phase_sim as sim;
 
 use crate::console::{Console, show};
 use crate::engine::{Engine, command};
@@ -194,7 +194,7 @@ impl Experiment<'_> {
 
 /// What the simulator says of a scenario. `None` if it cannot run it, or a client does not finish there.
 fn predict(scenario: &Scenario) -> Option<Prediction> {
-    let report = sim::run(&scenario.as_in_containers()?, Checks::Off).ok()?;
+    let report = sim::run(&scenario.as_in_containers()?, false, &mut |_| {}).ok()?;
     Some(Prediction { p50: report.p50?, p99: report.p99?, last: report.last? })
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::Args;
 use phase_report::swarm::{Outcome, RunTable, ScenarioOutcome, plot, to_json};
 use phase_scenario::{Engine, ScenarioFile};
-use phase_sim::{Checks, judge};
+use phase_sim::judge;
 
 use super::{Ended, print, verdict};
 use options::SwarmOptions;
@@ -118,8 +118,7 @@ impl Sim {
         let mut due = files.iter().enumerate().flat_map(cases);
         // The jobs of a case follow one another, the case itself first.
         let mut runs = Vec::new();
-        let checks = if self.check { Checks::Every } else { Checks::Off };
-        run_all(&jobs, checks, |number, run| {
+        run_all(&jobs, self.check, |number, run| {
             runs.push(run);
             if !jobs.get(number + 1).is_none_or(Job::is_whole) {
                 return;
