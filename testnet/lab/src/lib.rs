@@ -5,8 +5,7 @@
 //!                    │
 //!                    ├── Lab     what is made on this machine: image, network, folder; and how it goes again
 //!                    └── Stage   one distribution from start to end: by Phase, undisturbed, over HTTP
-//!                          ├── Node      a container: its program, its link, what it prints and uses
-//!                          └── Timeline  which events are due
+//!                          └── Node    a container: its program, its link, what it prints and uses
 //! ```
 //!
 //! Invariant: whatever is made has the label of its run, and nothing without that label is ever touched.
@@ -23,7 +22,6 @@ mod promises;
 mod relay;
 mod release;
 mod stage;
-mod timeline;
 
 pub use console::{Console, show};
 pub use error::LabError;

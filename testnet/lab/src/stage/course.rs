@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use phase_report::lab::record::{EventRecord, Outcome};
-use phase_scenario::{Event, NodeName};
+use phase_scenario::{Event, NodeName, When};
 
 use super::client::Client;
 use super::programs::EVERYBODY;
@@ -14,7 +14,6 @@ use crate::engine;
 use crate::error::{LabError, failed};
 use crate::node::{self, Node};
 use crate::observe::complaints;
-use crate::timeline::Moment;
 
 /// How often nodes are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -93,7 +92,7 @@ impl Stage<'_> {
         self.nodes.iter_mut().for_each(|node| node.sample(end));
         self.look()?;
         let mut broken = std::mem::take(&mut self.missed);
-        for event in self.timeline.rest() {
+        for event in &self.to_come {
             let nodes: Vec<_> = event.nodes.iter().map(ToString::to_string).collect();
             broken.push(format!(
                 "{} was not {} before all was over: it proves nothing",
@@ -171,11 +170,10 @@ impl Stage<'_> {
         self.after_finish()
     }
 
-    /// The next event that is due.
     fn next_event(&mut self) -> Option<Event> {
         let done: Vec<_> = self.clients.iter().map(Client::is_done).collect();
         let (at, progress) = (self.seconds(), self.progress());
-        self.timeline.next(Moment { at, progress, done: &done })
+        take_due(&mut self.to_come, at, progress, &done)
     }
 
     /// What clients have, as a part of all that they need together.
@@ -193,4 +191,39 @@ impl Stage<'_> {
 
 fn is_client(node: &Node) -> bool {
     matches!(node.name, NodeName::Client(_))
+}
+
+/// Takes the next event that is due, in the order in which they are listed: so many seconds after the start, when clients have
+/// this part of all that they need together, and each has everything or not.
+fn take_due(to_come: &mut Vec<Event>, seconds: f64, progress: f64, done: &[bool]) -> Option<Event> {
+    let is_due = |event: &Event| match event.when {
+        When::At(at) => seconds >= at.as_secs_f64(),
+        When::Progress(part) => progress >= part,
+        When::Done(client) => done.get(client as usize).copied().unwrap_or(false),
+    };
+    let position = to_come.iter().position(is_due)?;
+    Some(to_come.remove(position))
+}
+
+#[cfg(test)]
+mod tests {
+    use phase_scenario::Change;
+
+    use super::*;
+
+    #[test]
+    fn each_event_takes_place_once_when_it_is_due() {
+        let event = |when| Event { nodes: vec![NodeName::Seed(0)], when, change: Change::Kill };
+        let whens = [When::Done(1), When::At(Duration::from_secs(2)), When::Progress(0.5), When::At(Duration::ZERO)];
+        let mut to_come: Vec<_> = whens.map(event).into();
+        let mut due = |at, progress, done: &[bool]| -> Vec<_> {
+            std::iter::from_fn(|| take_due(&mut to_come, at, progress, done)).map(|event| event.when).collect()
+        };
+        assert_eq!(due(0.0, 0.0, &[false, false]), [whens[3]]);
+        assert_eq!(due(1.9, 0.4, &[true, false]), []);
+        assert_eq!(due(2.0, 0.5, &[true, false]), [whens[1], whens[2]]);
+        assert_eq!(due(9.0, 0.9, &[true]), [], "there is no second client");
+        assert_eq!(due(9.0, 0.9, &[true, true]), [whens[0]]);
+        assert!(to_come.is_empty());
+    }
 }

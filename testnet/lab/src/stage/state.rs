@@ -13,7 +13,6 @@ use crate::error::{LabError, failed};
 use crate::lab::Lab;
 use crate::node::Node;
 use crate::release::Release;
-use crate::timeline::Timeline;
 
 /// How artifacts get to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +35,8 @@ pub(crate) struct Stage<'a> {
     pub(super) clients: Vec<Client>,
     /// Names by peer id.
     pub(super) names: BTreeMap<String, String>,
-    pub(super) timeline: Timeline,
+    /// Events that are still to come, in the order of the scenario.
+    pub(super) to_come: Vec<Event>,
     pub(super) events: Vec<EventRecord>,
     /// Events that found nobody to happen to.
     pub(super) missed: Vec<String>,
@@ -67,7 +67,7 @@ impl<'a> Stage<'a> {
             nodes: Vec::new(),
             clients: Vec::new(),
             names: BTreeMap::new(),
-            timeline: Timeline::new(scenario.events.clone()),
+            to_come: scenario.events.clone(),
             events: Vec::new(),
             missed: Vec::new(),
             begun: now(),
