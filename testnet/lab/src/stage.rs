@@ -3,7 +3,6 @@
 mod changes;
 mod client;
 mod course;
-mod judge;
 mod programs;
 mod state;
 

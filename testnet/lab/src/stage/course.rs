@@ -1,9 +1,10 @@
-//! The course of a distribution: nodes are started, clients are let go, and followed to the end.
+//! The course of a distribution: nodes are started, clients are let go, followed to the end, and judged by what they have.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use phase_report::lab::record::{EventRecord, Outcome};
+use phase_report::lab::record::{ClientRecord, EventRecord, Outcome};
 use phase_scenario::{Event, NodeName, When};
 
 use super::client::Client;
@@ -24,6 +25,8 @@ const SETUP: Duration = Duration::from_secs(120);
 /// Phase may take this many times T_min, or so many seconds if that is more.
 const PATIENCE: f64 = 10.0;
 const LEAST_PATIENCE: f64 = 180.0;
+/// How many of those who failed are told one by one.
+const TOLD: usize = 5;
 
 /// What came of it.
 pub(crate) struct Staged {
@@ -116,6 +119,43 @@ impl Stage<'_> {
         let folder = self.lab.folder.join(&self.name);
         fs::remove_dir_all(&folder).map_err(failed("use", &folder))?;
         Ok(Staged { outcome: Outcome { clients, nodes }, events: self.events, broken })
+    }
+
+    /// Compares what clients have with what was published, and says which of those that must finish did not, or have
+    /// something else.
+    fn judge_clients(&mut self, broken: &mut Vec<String>) -> Vec<ClientRecord> {
+        let mut records = Vec::new();
+        for (number, client) in std::mem::take(&mut self.clients).into_iter().enumerate() {
+            let node = self.nodes.iter().find(|node| node.name == NodeName::Client(number as u32));
+            let node = node.expect("each client has a node");
+            let is_done = client.is_done();
+            let mut record = client.into_record(&self.names);
+            if self.way == Way::Http {
+                record.by_source = BTreeMap::from([(
+                    "http server".to_owned(),
+                    record.progress.last().map_or(0, |last| last.verified),
+                )]);
+            }
+            if is_done {
+                record.is_correct = Some(match self.way {
+                    Way::Phase => self.release.is_in(&node.store()),
+                    Way::Http => self.release.is_among(&node.folder),
+                });
+            }
+            records.push(record);
+        }
+        let wrong = records.iter().filter(|record| record.is_correct == Some(false));
+        broken.extend(wrong.map(|record| format!("{} has another SHA-256 than what was published", record.name)));
+        let unfinished: Vec<_> =
+            records.iter().filter(|record| record.must_finish && record.finished.is_none()).collect();
+        for record in unfinished.iter().take(TOLD) {
+            let why = record.error.as_deref().unwrap_or("it was given up");
+            broken.push(format!("{} did not finish: {why}", record.name));
+        }
+        if unfinished.len() > TOLD {
+            broken.push(format!("{} more clients did not finish", unfinished.len() - TOLD));
+        }
+        records
     }
 
     /// Waits until these nodes serve.
