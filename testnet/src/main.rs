@@ -16,11 +16,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(cli::docker::run::Run),
-    Up(cli::docker::up::Up),
-    Down(cli::docker::down::Down),
-    Report(cli::docker::report::Report),
+    Up(cli::docker::Up),
+    Down(cli::docker::Down),
+    Report(cli::docker::Report),
     #[command(hide = true)]
-    Reap(cli::docker::down::Reap),
+    Reap(cli::docker::Reap),
     Sim(cli::sim::Sim),
     #[cfg(feature = "real")]
     Dht(cli::dht::Dht),
@@ -29,7 +29,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    cli::end(match Cli::parse().command {
         Command::Run(run) => run.run(),
         Command::Up(up) => up.run(),
         Command::Down(down) => down.run(),
@@ -40,5 +40,5 @@ fn main() -> ExitCode {
         Command::Dht(dht) => dht.run(),
         #[cfg(feature = "real")]
         Command::Soak(soak) => soak.run(),
-    }
+    })
 }

@@ -1,11 +1,12 @@
 //! The Docker engine, by way of its command line: what is done here can be repeated by hand.
 
 use std::ffi::OsStr;
-use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use crate::error::LabError;
 
 /// The label of everything that is made; its value is the id of the run.
 pub(crate) const LABEL: &str = "phase.testnet";
@@ -20,34 +21,11 @@ pub(crate) const FOLDER: &str = "phase.testnet.folder";
 /// and permits it to containers.
 const CONGESTION_CONTROL: &str = "reno";
 
-/// A command that did not do what it should.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    /// It is not installed, or may not be run.
-    #[error("cannot run {program}: {source}; {hint}")]
-    Missing {
-        /// The command.
-        program: String,
-        /// What the system said.
-        source: io::Error,
-        /// What to do about it.
-        hint: &'static str,
-    },
-    /// It failed.
-    #[error("{command}: {output}")]
-    Failed {
-        /// The command with its arguments.
-        command: String,
-        /// What it said.
-        output: String,
-    },
-}
-
 /// Runs a command until its end; returns what it printed. Ctrl-C does not reach it.
-pub(crate) fn command<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result<String, CommandError> {
+pub(crate) fn command<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result<String, LabError> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).process_group(0);
-    let output = command.output().map_err(|source| CommandError::Missing {
+    let output = command.output().map_err(|source| LabError::Missing {
         program: program.to_owned(),
         source,
         hint: match program {
@@ -63,7 +41,7 @@ pub(crate) fn command<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result
     let arguments: Vec<_> = arguments.iter().map(|argument| argument.as_ref().to_string_lossy()).collect();
     let said = format!("{} {}", text(&output.stderr), text(&output.stdout));
     let said = if said.trim().is_empty() { output.status.to_string() } else { said.trim().to_owned() };
-    Err(CommandError::Failed { command: format!("{program} {}", arguments.join(" ")), output: said })
+    Err(LabError::Failed { command: format!("{program} {}", arguments.join(" ")), output: said })
 }
 
 /// A container that is to be made.
@@ -84,12 +62,12 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// The engine's version.
-    pub(crate) fn version() -> Result<String, CommandError> {
+    pub(crate) fn version() -> Result<String, LabError> {
         docker(&["version", "--format", "{{.Server.Version}}"])
     }
 
     /// Builds an image from a folder that has a Dockerfile; returns its name.
-    pub(crate) fn build(&self, context: &Path) -> Result<String, CommandError> {
+    pub(crate) fn build(&self, context: &Path) -> Result<String, LabError> {
         let image = format!("phase-testnet:{}", self.id);
         let mut words = vec!["build".to_owned(), "--quiet".to_owned(), "--tag".to_owned(), image.clone()];
         words.extend(self.labels());
@@ -99,7 +77,7 @@ impl Engine {
     }
 
     /// Makes a network with these addresses; returns its name.
-    pub(crate) fn create_network(&self, subnet: &str, folder: &Path) -> Result<String, CommandError> {
+    pub(crate) fn create_network(&self, subnet: &str, folder: &Path) -> Result<String, LabError> {
         let name = format!("phase-testnet-{}", self.id);
         let mut words = vec!["network".to_owned(), "create".to_owned(), "--subnet".to_owned(), subnet.to_owned()];
         words.extend(self.labels());
@@ -109,7 +87,7 @@ impl Engine {
     }
 
     /// Makes a container of an image in a network, and does not start it.
-    pub(crate) fn create(&self, image: &str, network: &str, container: &Container<'_>) -> Result<(), CommandError> {
+    pub(crate) fn create(&self, image: &str, network: &str, container: &Container<'_>) -> Result<(), LabError> {
         let mut words: Vec<String> =
             ["create", "--name", container.name, "--network", network].map(str::to_owned).into();
         words.extend(["--ip".to_owned(), container.address.to_string()]);
@@ -136,7 +114,7 @@ impl Engine {
 }
 
 /// Does one thing to containers: `start`, `kill`, `stop`, `pause`, `unpause`.
-pub(crate) fn on_containers(verb: &[&str], names: &[String]) -> Result<(), CommandError> {
+pub(crate) fn on_containers(verb: &[&str], names: &[String]) -> Result<(), LabError> {
     if names.is_empty() {
         return Ok(());
     }
@@ -145,7 +123,7 @@ pub(crate) fn on_containers(verb: &[&str], names: &[String]) -> Result<(), Comma
 }
 
 /// The process ids of containers, in order; 0 for one that does not run.
-pub(crate) fn pids(names: &[String]) -> Result<Vec<u32>, CommandError> {
+pub(crate) fn pids(names: &[String]) -> Result<Vec<u32>, LabError> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
@@ -163,7 +141,7 @@ pub(crate) struct Trace {
 }
 
 /// Every run of which there is something.
-pub(crate) fn traces() -> Result<Vec<Trace>, CommandError> {
+pub(crate) fn traces() -> Result<Vec<Trace>, LabError> {
     let format = format!("{{{{.Label \"{LABEL}\"}}}}\t{{{{.Label \"{OWNER}\"}}}}\t{{{{.Label \"{FOLDER}\"}}}}");
     let filter = format!("label={LABEL}");
     // Networks first: they name the folder.
@@ -189,7 +167,7 @@ pub(crate) fn traces() -> Result<Vec<Trace>, CommandError> {
 }
 
 /// Removes every container, network and image of a run. What is not there any more is no failure.
-pub(crate) fn remove_all(id: &str) -> Result<(), CommandError> {
+pub(crate) fn remove_all(id: &str) -> Result<(), LabError> {
     let filter = format!("label={LABEL}={id}");
     let kinds: [(&[&str], &[&str]); 3] = [
         (&["ps", "--all"], &["rm", "--force", "--volumes"]),
@@ -215,6 +193,6 @@ pub(crate) fn remove_all(id: &str) -> Result<(), CommandError> {
     result
 }
 
-fn docker<S: AsRef<OsStr>>(words: &[S]) -> Result<String, CommandError> {
+fn docker<S: AsRef<OsStr>>(words: &[S]) -> Result<String, LabError> {
     command("docker", words)
 }

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use phase_report::lab::record::{Host, Prediction, Record, Run, Setup, VERSION};
 use phase_scenario::{Case, Change, Clients, Rate, Scenario, ScenarioFile, Variant};
-use phase_sim::{self as sim, Checks};
+use phase_sim as sim;
 
-use crate::console::{Console, Interrupted};
-use crate::engine::{CommandError, Engine, command};
-use crate::lab::{Lab, LabError};
+use crate::console::{Console, show};
+use crate::engine::{Engine, command};
+use crate::error::{LabError, failed};
+use crate::lab::Lab;
 use crate::promises;
-use crate::release::{Release, ReleaseError};
-use crate::stage::{Stage, StageError, Way};
+use crate::release::Release;
+use crate::stage::{Stage, Staged, Way};
 
 /// HTTP is given up after so many times as long as Phase took, or so many seconds if that is more.
 const HTTP_PATIENCE: f64 = 4.0;
@@ -29,53 +30,22 @@ pub struct Options {
     pub without_http: bool,
 }
 
-/// An experiment that did not come about.
-#[derive(Debug, thiserror::Error)]
-pub enum ExperimentError {
-    /// Something that it needs is not there.
-    #[error("{0}")]
-    Needs(String),
-    /// Docker.
-    #[error(transparent)]
-    Command(#[from] CommandError),
-    /// The lab.
-    #[error(transparent)]
-    Lab(#[from] LabError),
-    /// What is published.
-    #[error(transparent)]
-    Release(#[from] ReleaseError),
-    /// A distribution.
-    #[error(transparent)]
-    Stage(#[from] StageError),
-    /// Somebody wants it to end.
-    #[error(transparent)]
-    Interrupted(#[from] Interrupted),
-}
-
-impl ExperimentError {
-    /// Whether it was ended by a signal.
-    pub fn is_interrupted(&self) -> bool {
-        matches!(self, Self::Interrupted(_) | Self::Stage(StageError::Interrupted(_)))
-    }
-}
-
 /// Runs every case of a file. `now` is in Unix seconds.
 ///
 /// # Errors
 /// If something of it cannot be set up or followed, or a signal ends it. Whatever happens, nothing of it stays.
-pub fn run(file: &ScenarioFile, options: &Options, now: u64, console: &Console) -> Result<Record, ExperimentError> {
+pub fn run(file: &ScenarioFile, options: &Options, now: u64, console: &Console) -> Result<Record, LabError> {
     check_means(file)?;
     let mut runs = Vec::new();
     let lab = Lab::open(&options.binaries, options.dir.as_deref(), false)?;
     let done = file.cases.iter().try_for_each(|Case { label, scenario }| {
         let experiment = Experiment { lab: &lab, label, scenario, options, now, console };
-        runs.push(experiment.run()?);
-        Ok::<_, ExperimentError>(())
+        experiment.run().map(|run| runs.push(run))
     });
     let binaries = lab.binaries.clone();
-    console.show(&format!("{}: removing containers, network and image", file.name));
+    show(&format!("{}: removing containers, network and image", file.name));
     let closed = lab.close();
-    console.show("");
+    show("");
     done?;
     closed?;
     Ok(Record {
@@ -93,7 +63,7 @@ pub fn run(file: &ScenarioFile, options: &Options, now: u64, console: &Console) 
 ///
 /// # Errors
 /// As [`run`].
-pub fn up(file: &ScenarioFile, options: &Options, now: u64, console: &Console) -> Result<String, ExperimentError> {
+pub fn up(file: &ScenarioFile, options: &Options, now: u64, console: &Console) -> Result<String, LabError> {
     check_means(file)?;
     let scenario = &file.cases.first().expect("a file has at least one case").scenario;
     // Nobody fetches until somebody says so.
@@ -110,16 +80,16 @@ pub fn up(file: &ScenarioFile, options: &Options, now: u64, console: &Console) -
     }
 }
 
-fn bring_up(lab: &Lab, scenario: &Scenario, now: u64, console: &Console) -> Result<String, ExperimentError> {
+fn bring_up(lab: &Lab, scenario: &Scenario, now: u64, console: &Console) -> Result<String, LabError> {
     let release = Release::publish(&lab.folder.join("release"), &scenario.artifacts, scenario.rng_seed, now)?;
     let mut stage = Stage::new(lab, scenario, &release, Way::Phase, "up".to_owned())?;
     stage.set_up(console)?;
-    console.show("");
+    show("");
     Ok(stage.how_to_use())
 }
 
 /// Whether this machine has what a scenario needs. Better told at once than in the middle.
-fn check_means(file: &ScenarioFile) -> Result<(), ExperimentError> {
+fn check_means(file: &ScenarioFile) -> Result<(), LabError> {
     Engine::version()?;
     let all = || file.cases.iter().map(|case| &case.scenario);
     let is_limited = |scenario: &Scenario| scenario.nodes().any(|node| scenario.rates(node) != (None, None));
@@ -128,7 +98,7 @@ fn check_means(file: &ScenarioFile) -> Result<(), ExperimentError> {
     let cut = all().any(is_cut);
     if (limited || cut) && !rustix::process::geteuid().is_root() {
         let why = "limits and cuts the links of containers, for which it has to enter their network: run it as root";
-        return Err(ExperimentError::Needs(format!("{} {why}", file.path.display())));
+        return Err(LabError::Needs(format!("{} {why}", file.path.display())));
     }
     if limited {
         command("nsenter", &["--version"])?;
@@ -151,9 +121,9 @@ struct Experiment<'a> {
 }
 
 impl Experiment<'_> {
-    fn run(&self) -> Result<Run, ExperimentError> {
+    fn run(&self) -> Result<Run, LabError> {
         let folder = self.lab.folder.join("release");
-        self.console.show(&format!("{}: publishing", self.label));
+        show(&format!("{}: publishing", self.label));
         let release = Release::publish(&folder, &self.scenario.artifacts, self.scenario.rng_seed, self.now)?;
         let mut phase = self.stage(&release, self.scenario, Way::Phase, "phase", None)?;
         let calm = self.scenario.variant(Variant::Undisturbed);
@@ -170,8 +140,8 @@ impl Experiment<'_> {
             let patience = phase.outcome.percentile(1.0).map(|last| (HTTP_PATIENCE * last).max(LEAST_HTTP_PATIENCE));
             http = Some(self.stage(&release, &one_server, Way::Http, "http", patience)?.outcome);
         }
-        fs::remove_dir_all(&folder).map_err(|source| ReleaseError::File { path: folder, source })?;
-        self.console.show(&format!("{}: simulating the same", self.label));
+        fs::remove_dir_all(&folder).map_err(failed("use", &folder))?;
+        show(&format!("{}: simulating the same", self.label));
         let simulated = predict(self.scenario);
         let artifacts = release.artifacts.iter().map(|artifact| artifact.record.clone()).collect();
         let mut run = Run {
@@ -196,12 +166,15 @@ impl Experiment<'_> {
         way: Way,
         name: &str,
         patience: Option<f64>,
-    ) -> Result<crate::stage::Staged, ExperimentError> {
-        let name = format!("{}-{name}", self.label);
-        let mut stage = Stage::new(self.lab, scenario, release, way, name)?;
-        stage.set_up(self.console)?;
-        let patience = patience.unwrap_or_else(|| stage.patience());
-        Ok(stage.follow(patience, self.console)?)
+    ) -> Result<Staged, LabError> {
+        let follow = || {
+            let name = format!("{}-{name}", self.label);
+            let mut stage = Stage::new(self.lab, scenario, release, way, name)?;
+            stage.set_up(self.console)?;
+            let patience = patience.unwrap_or_else(|| stage.patience());
+            stage.follow(patience, self.console)
+        };
+        follow().map_err(LabError::of_stage)
     }
 
     fn setup(&self, artifacts: Vec<phase_report::lab::record::ArtifactRecord>) -> Setup {
@@ -221,11 +194,11 @@ impl Experiment<'_> {
 
 /// What the simulator says of a scenario. `None` if it cannot run it, or a client does not finish there.
 fn predict(scenario: &Scenario) -> Option<Prediction> {
-    let report = sim::run(&scenario.as_in_containers()?, Checks::Off).ok()?;
+    let report = sim::run(&scenario.as_in_containers()?, false, &mut |_| {}).ok()?;
     Some(Prediction { p50: report.p50?, p99: report.p99?, last: report.last? })
 }
 
-fn host(binaries: String) -> Result<Host, ExperimentError> {
+fn host(binaries: String) -> Result<Host, LabError> {
     let read = |path: &str| fs::read_to_string(Path::new(path)).unwrap_or_default();
     let memory = read("/proc/meminfo");
     let kib =

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::{fs, io};
 
-use crate::engine::{self, CommandError, Engine, KEPT, Trace};
+use crate::engine::{self, Engine, KEPT, Trace};
+use crate::error::{LabError, failed};
 
 /// The programs in the image.
 const PROGRAMS: [&str; 5] = ["phase", "phase-client", "phase-provider", "phase-hostile", "phase-testnet-node"];
@@ -34,43 +35,6 @@ pub(crate) struct Lab {
     /// The first three bytes of every address.
     subnet: [u8; 3],
     reaper: Option<Reaper>,
-}
-
-/// What a lab could not be set up for.
-#[derive(Debug, thiserror::Error)]
-pub enum LabError {
-    /// Docker, or another command.
-    #[error(transparent)]
-    Command(#[from] CommandError),
-    /// A file or folder.
-    #[error("cannot {action} {}: {source}", path.display())]
-    File {
-        /// What was attempted.
-        action: &'static str,
-        /// On which one.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Programs for the image are missing.
-    #[error(
-        "{} is not in {}: build the programs that containers run with testnet/docker/build-binaries FOLDER",
-        program, folder.display()
-    )]
-    Program {
-        /// Which one.
-        program: &'static str,
-        /// Where it should be.
-        folder: PathBuf,
-    },
-    /// No range of addresses is free.
-    #[error("cannot make a network: {0}; every range from 10.77.0.0/24 to 10.77.255.0/24 is in use")]
-    Subnets(CommandError),
-}
-
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LabError {
-    let path = path.to_owned();
-    move |source| LabError::File { action, path, source }
 }
 
 impl Lab {
@@ -143,13 +107,11 @@ impl Lab {
             self.subnet[2] = third;
             match self.engine.create_network(&self.subnet(), &self.folder) {
                 Ok(name) => return Ok(name),
-                Err(error @ CommandError::Failed { .. }) if error.to_string().contains("overlaps") => {
-                    last = Some(error)
-                }
-                Err(error) => return Err(error.into()),
+                Err(error @ LabError::Failed { .. }) if error.to_string().contains("overlaps") => last = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        Err(LabError::Subnets(last.expect("at least one range was tried")))
+        Err(LabError::Subnets(Box::new(last.expect("at least one range was tried"))))
     }
 
     /// Removes everything.
@@ -193,8 +155,11 @@ impl Reaper {
     }
 }
 
-/// What the reaper does: waits until nobody writes to `lifeline` any more, and removes everything of a run.
-pub(crate) fn reap(id: &str, folder: &Path, lifeline: &mut dyn io::Read) -> Result<(), LabError> {
+/// Waits until nobody writes to `lifeline` any more, then removes what is left of a run: what the reaper does.
+///
+/// # Errors
+/// If something cannot be removed.
+pub fn reap(id: &str, folder: &Path, lifeline: &mut dyn io::Read) -> Result<(), LabError> {
     // It ends, with an error or without.
     let _ = io::copy(lifeline, &mut io::sink());
     remove(id, Some(folder))
@@ -209,7 +174,7 @@ pub(crate) fn remove(id: &str, folder: Option<&Path>) -> Result<(), LabError> {
     {
         fs::remove_dir_all(folder).map_err(failed("remove", folder))?;
     }
-    Ok(removed?)
+    removed
 }
 
 /// Whether a folder is one that a lab made: nothing else is ever removed, whatever a label says.
@@ -228,8 +193,11 @@ fn remove_orphans() -> Result<(), LabError> {
     Ok(())
 }
 
-/// Removes whatever is kept or left over. Returns the ids of what was removed, and of what belongs to a run that goes on.
-pub(crate) fn take_down() -> Result<(Vec<String>, Vec<String>), LabError> {
+/// Removes everything that is kept or left over. Returns the ids of the runs that it belonged to, and of those that go on.
+///
+/// # Errors
+/// If Docker cannot be asked, or something cannot be removed.
+pub fn take_down() -> Result<(Vec<String>, Vec<String>), LabError> {
     let (mut removed, mut busy) = (Vec::new(), Vec::new());
     for Trace { id, owner, folder } in engine::traces()? {
         if owner == KEPT || !is_alive(&owner) {

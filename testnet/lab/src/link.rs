@@ -3,7 +3,8 @@
 
 use std::net::Ipv4Addr;
 
-use crate::engine::{CommandError, command};
+use crate::engine::command;
+use crate::error::LabError;
 use crate::relay::{DEVICE, MARK};
 
 /// Bytes of a full Ethernet frame, of the packet in it, and of TCP's payload in that: IPv4, TCP with timestamps.
@@ -28,7 +29,7 @@ pub(crate) struct Link {
 impl Link {
     /// Limits what the container sends, in bytes of TCP payload per second: before it goes through a relay. Frames that wait
     /// are not lost by a change.
-    pub(crate) fn limit_up(self, rate: f64) -> Result<(), CommandError> {
+    pub(crate) fn limit_up(self, rate: f64) -> Result<(), LabError> {
         let (device, size) = if self.is_relayed { (DEVICE, PACKET) } else { ("eth0", FRAME) };
         let qdisc = bucket(rate, size);
         let set = |verb| {
@@ -39,7 +40,7 @@ impl Link {
     }
 
     /// Limits what the container receives: at the other end of its wire.
-    pub(crate) fn limit_down(self, rate: f64) -> Result<(), CommandError> {
+    pub(crate) fn limit_down(self, rate: f64) -> Result<(), LabError> {
         let other = self.other_end()?;
         let qdisc = bucket(rate, FRAME);
         let words = ["qdisc", "replace", "dev", &other, "root"].into_iter().chain(qdisc.iter().map(String::as_str));
@@ -47,7 +48,7 @@ impl Link {
     }
 
     /// Leads what the container sends to `subnet` through its relay, this machine (`gateway`) excepted.
-    pub(crate) fn lead_through_relay(self, subnet: &str, gateway: Ipv4Addr, own: Ipv4Addr) -> Result<(), CommandError> {
+    pub(crate) fn lead_through_relay(self, subnet: &str, gateway: Ipv4Addr, own: Ipv4Addr) -> Result<(), LabError> {
         let (mark, gateway, own) = (MARK.to_string(), gateway.to_string(), own.to_string());
         // To packets that have come from outside the routes of this table do not matter: nothing is forwarded.
         self.inside(&["ip", "route", "add", "throw", &gateway, "table", &mark])?;
@@ -56,7 +57,7 @@ impl Link {
     }
 
     /// Drops whatever comes from these addresses. Replaces what was dropped before.
-    pub(crate) fn drop_from(self, addresses: &[Ipv4Addr]) -> Result<(), CommandError> {
+    pub(crate) fn drop_from(self, addresses: &[Ipv4Addr]) -> Result<(), LabError> {
         self.heal();
         if addresses.is_empty() {
             return Ok(());
@@ -76,8 +77,8 @@ impl Link {
     }
 
     /// The name of the wire's end on this machine.
-    fn other_end(self) -> Result<String, CommandError> {
-        let unknown = |output: &str| CommandError::Failed {
+    fn other_end(self) -> Result<String, LabError> {
+        let unknown = |output: &str| LabError::Failed {
             command: "ip -o link".to_owned(),
             output: format!("the other end of a container's wire is not to be found: {output}"),
         };
@@ -90,7 +91,7 @@ impl Link {
         name.map(str::to_owned).ok_or_else(|| unknown(line))
     }
 
-    fn inside(self, words: &[&str]) -> Result<String, CommandError> {
+    fn inside(self, words: &[&str]) -> Result<String, LabError> {
         let pid = self.pid.to_string();
         command("nsenter", &["-t", &pid, "-n"].into_iter().chain(words.iter().copied()).collect::<Vec<_>>())
     }

@@ -8,7 +8,8 @@ use std::{fs, io};
 use phase_report::lab::record::{NodeRecord, Usage};
 use phase_scenario::{NodeName, Rate};
 
-use crate::engine::{self, CommandError, Container};
+use crate::engine::{self, Container};
+use crate::error::LabError;
 use crate::lab::Lab;
 use crate::link::Link;
 use crate::observe::{Line, Tail, usage};
@@ -98,7 +99,7 @@ impl Node {
         shared: &Path,
         after: Option<&str>,
         program: Vec<String>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), LabError> {
         let mut command: Vec<String> =
             ["/bin/phase-testnet-node", "gate", "--output", &format!("{OWN}/{OUTPUT}")].map(str::to_owned).into();
         if let Some(after) = after {
@@ -127,7 +128,7 @@ impl Node {
     }
 
     /// Notes the process of its container, which has just been started, and makes its link what it is to be.
-    fn started(&mut self, lab: &Lab, pid: u32) -> Result<(), CommandError> {
+    fn started(&mut self, lab: &Lab, pid: u32) -> Result<(), LabError> {
         self.meter.begin();
         self.pid = Some(pid).filter(|pid| *pid != 0);
         let Some(link) = self.link() else { return Ok(()) };
@@ -142,7 +143,7 @@ impl Node {
     }
 
     /// Leaves this part of its upward rate.
-    pub(crate) fn limit_up(&mut self, part: f64) -> Result<(), CommandError> {
+    pub(crate) fn limit_up(&mut self, part: f64) -> Result<(), LabError> {
         self.part = part;
         match (self.link(), self.rates.0) {
             (Some(link), Some(rate)) => link.limit_up(rate.0 * part),
@@ -156,7 +157,7 @@ impl Node {
     }
 
     /// Ends its process.
-    pub(crate) fn end(&mut self, verb: &[&str], at: f64) -> Result<(), CommandError> {
+    pub(crate) fn end(&mut self, verb: &[&str], at: f64) -> Result<(), LabError> {
         self.sample(at);
         self.pid = None;
         engine::on_containers(verb, std::slice::from_ref(&self.container))?;
@@ -203,7 +204,7 @@ fn is_zombie(pid: u32) -> bool {
 }
 
 /// Starts containers, and notes their processes.
-pub(crate) fn start(lab: &Lab, nodes: &mut [&mut Node]) -> Result<(), CommandError> {
+pub(crate) fn start(lab: &Lab, nodes: &mut [&mut Node]) -> Result<(), LabError> {
     let names: Vec<_> = nodes.iter().map(|node| node.container.clone()).collect();
     engine::on_containers(&["start"], &names)?;
     for (node, pid) in nodes.iter_mut().zip(engine::pids(&names)?) {

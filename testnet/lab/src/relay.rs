@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::engine::CommandError;
+use crate::error::LabError;
 
 /// The device through which packets get to the relay.
 pub(crate) const DEVICE: &str = "phase-relay";
@@ -40,14 +40,14 @@ struct Said {
 impl Relay {
     /// Starts one in the network of the container with this process, and waits until its device is there. `program` is
     /// `phase-testnet-node`.
-    pub(crate) fn start(program: &Path, pid: u32, latency: Duration) -> Result<Self, CommandError> {
+    pub(crate) fn start(program: &Path, pid: u32, latency: Duration) -> Result<Self, LabError> {
         let pid = pid.to_string();
         let mut command = Command::new("nsenter");
         command.args(["-t", &pid, "-n", "--"]).arg(program).args(["delay", "--device", DEVICE]);
         command.args(["--mark", &MARK.to_string(), "--beside", &pid, "--latency"]);
         command.arg(humantime::format_duration(latency).to_string().replace(' ', ""));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().map_err(|source| CommandError::Missing {
+        let mut child = command.spawn().map_err(|source| LabError::Missing {
             program: "nsenter".to_owned(),
             source,
             hint: "install util-linux",
@@ -62,7 +62,7 @@ impl Relay {
         let _ = relay.child.stderr.take().map(|mut errors| errors.read_to_string(&mut said));
         let _ = relay.child.wait();
         let command = format!("{} delay", program.display());
-        Err(CommandError::Failed { command, output: format!("no latency can be given: {}", said.trim()) })
+        Err(LabError::Failed { command, output: format!("no latency can be given: {}", said.trim()) })
     }
 
     fn next(&mut self) -> Option<Said> {

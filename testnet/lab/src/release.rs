@@ -4,13 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use phase_core::publish::FilesError;
 use phase_core::{
-    Cid, Digest, Draft, Envelope, FileStore, Name, PublishError, Publisher, ReleaseFile, Role, SigningKey, StoreError,
-    TrustRoot,
+    Cid, Digest, Draft, Envelope, FileStore, Name, PublishError, Publisher, ReleaseFile, Role, SigningKey, TrustRoot,
 };
 use phase_report::lab::record::ArtifactRecord;
-use phase_scenario::{Artifact, Kind};
+use phase_scenario::{Artifact, Kind, Size};
+
+use crate::error::{LabError, failed};
 
 /// How long what is signed is valid, in seconds.
 const LIFETIME: u64 = 7 * 24 * 60 * 60;
@@ -33,43 +33,16 @@ pub(crate) struct Published {
     sha256: Digest,
 }
 
-/// A release could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum ReleaseError {
-    /// A file could not be written or read.
-    #[error("cannot use {}: {source}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The store.
-    #[error("cannot publish")]
-    Store(#[from] StoreError),
-    /// A file that was made up is gone.
-    #[error("cannot publish")]
-    Files(#[from] FilesError),
-    /// The release.
-    #[error("cannot publish")]
-    Publish(#[from] PublishError),
-}
-
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> ReleaseError {
-    let path = path.to_owned();
-    move |source| ReleaseError::File { path, source }
-}
-
 impl Release {
     /// Makes up files, publishes them, and leaves everything in a folder. `now` is in Unix seconds.
-    pub(crate) fn publish(folder: &Path, artifacts: &[Artifact], seed: u64, now: u64) -> Result<Self, ReleaseError> {
+    pub(crate) fn publish(folder: &Path, artifacts: &[Artifact], seed: u64, now: u64) -> Result<Self, LabError> {
         let release = Self {
             folder: folder.to_owned(),
             name: "testnet/any".parse().expect("it is a valid name"),
             artifacts: Vec::new(),
         };
         for folder in [release.files(), release.folder.clone()] {
-            fs::create_dir_all(&folder).map_err(failed(&folder))?;
+            fs::create_dir_all(&folder).map_err(failed("use", &folder))?;
         }
         let store = FileStore::open(release.store())?;
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -77,17 +50,17 @@ impl Release {
         for (number, artifact) in artifacts.iter().enumerate() {
             let filename = format!("artifact-{number}");
             let path = release.files().join(&filename);
-            make_up(&path, artifact, &mut rng).map_err(failed(&path))?;
+            make_up(&path, artifact, &mut rng).map_err(failed("use", &path))?;
             let role = Role::FILE.parse().expect("it is a valid role");
             files.push(ReleaseFile::new(role, filename.parse().expect("it is a valid name"), path)?);
         }
-        let key = SigningKey::generate().map_err(|error| failed(&release.folder)(io::Error::other(error)))?;
+        let key = SigningKey::generate().map_err(|error| failed("use", &release.folder)(io::Error::other(error)))?;
         let root = TrustRoot::of_one_key(key.public(), [release.name.channel.clone()], now, now + LIFETIME);
         let root = Envelope::signed(&root, [&key]).expect("a small payload").encode();
         let publisher = Publisher::new(&root, vec![key]).map_err(PublishError::Manifest)?;
         let draft = Draft::new(&release.name, files, now, now + LIFETIME);
         let made = publisher.publish(&store, &draft, now, &mut |_| {})?;
-        fs::write(release.root(), root).map_err(failed(&release.root()))?;
+        fs::write(release.root(), root).map_err(failed("use", &release.root()))?;
         let published = made.manifest().artifacts.iter().zip(artifacts).map(|(entry, artifact)| Published {
             record: ArtifactRecord {
                 filename: entry.filename.to_string(),
@@ -116,8 +89,8 @@ impl Release {
     }
 
     /// Gives a node a store of its own with everything in it.
-    pub(crate) fn copy_store(&self, to: &Path) -> Result<(), ReleaseError> {
-        copy(&self.store(), to).map_err(failed(to))
+    pub(crate) fn copy_store(&self, to: &Path) -> Result<(), LabError> {
+        copy(&self.store(), to).map_err(failed("use", to))
     }
 
     /// Whether a store has every file as it was published, by SHA-256 of what is on disk.
@@ -133,13 +106,29 @@ impl Release {
     }
 
     /// Changes single bytes of everything in a store, while it is served.
-    pub(crate) fn damage(&self, store: &Path) -> Result<(), ReleaseError> {
+    pub(crate) fn damage(&self, store: &Path) -> Result<(), LabError> {
         for artifact in &self.artifacts {
             let path = store.join("artifacts").join(artifact.cid.to_string());
-            damage(&path, artifact.record.size).map_err(failed(&path))?;
+            damage(&path, artifact.record.size).map_err(failed("use", &path))?;
         }
         Ok(())
     }
+}
+
+/// Makes up a file of this many bytes, publishes it as `testnet/any` into new stores, and writes the root that clients need.
+/// `now` is in Unix seconds.
+///
+/// # Errors
+/// If something cannot be written.
+pub fn publish(size: u64, now: u64, root: &Path, stores: &[PathBuf]) -> Result<(), LabError> {
+    let first = stores.first().map_or(Path::new("."), PathBuf::as_path);
+    // Beside the stores: there is room.
+    let folder = first.join("release");
+    let release = Release::publish(&folder, &[Artifact { size: Size(size), kind: Kind::Noise }], now, now)?;
+    stores.iter().try_for_each(|store| release.copy_store(store))?;
+    // Last: whoever finds it finds all the rest.
+    fs::copy(release.root(), root).map_err(failed("use", root))?;
+    fs::remove_dir_all(&folder).map_err(failed("use", &folder))
 }
 
 fn make_up(path: &Path, artifact: &Artifact, rng: &mut fastrand::Rng) -> io::Result<()> {
@@ -196,8 +185,6 @@ fn sha256(path: &Path) -> io::Result<Digest> {
 
 #[cfg(test)]
 mod tests {
-    use phase_scenario::Size;
-
     use super::*;
 
     fn release(folder: &Path) -> Release {

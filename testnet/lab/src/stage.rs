@@ -3,10 +3,8 @@
 mod changes;
 mod client;
 mod course;
-mod judge;
 mod programs;
 mod state;
 
 pub(crate) use course::Staged;
-pub use state::StageError;
 pub(crate) use state::{Stage, Way};

@@ -1,8 +1,8 @@
 //! What simulated swarms showed.
 //!
 //! ```text
-//! Report ──► Run ──► Outcome ──► ScenarioOutcome ──► Document   report.json
-//!                      │               └───────────► plot       <name>.svg
+//! Report ──► Run ──► Outcome ──► ScenarioOutcome ──► to_json   report.json
+//!                      │               └───────────► plot      <name>.svg
 //!                      └──► RunTable   a line each in a terminal
 //! ```
 
@@ -14,7 +14,7 @@ mod picture;
 mod report;
 mod table;
 
-pub use document::Document;
+pub use document::to_json;
 pub use outcome::{Outcome, Run, ScenarioOutcome};
 pub use picture::plot;
 pub use report::{Report, Sample};

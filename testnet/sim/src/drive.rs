@@ -8,7 +8,7 @@ use phase_protocol::scheduler::{Action, Arrival, ChunkResult, End, Event, HaveUp
 use phase_protocol::wire::{MAX_RANGES, Refusal};
 use phase_scenario::Harm;
 
-use crate::swarm::{Checks, Happening, Message, SLOT, Swarm, key, number};
+use crate::swarm::{Happening, Message, SLOT, Swarm, key, number};
 
 impl Swarm<'_> {
     /// The driver of a client's scheduler: actions, events, timer.
@@ -31,7 +31,7 @@ impl Swarm<'_> {
                 self.unfinished_first -= usize::from((seeds..seeds + first).contains(&(node as usize)));
             }
         }
-        if self.checks == Checks::Every {
+        if self.is_checked {
             scheduler.check();
         }
         let Some(at) = scheduler.poll_timeout() else { return };

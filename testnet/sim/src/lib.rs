@@ -23,6 +23,5 @@ mod uplink;
 mod watch;
 
 pub use promises::judge;
-pub use run::{run, run_with};
-pub use swarm::Checks;
+pub use run::run;
 pub use watch::Progress;

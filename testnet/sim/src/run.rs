@@ -8,7 +8,7 @@ use phase_scenario::{Change, Engine, Event, NodeName, Problem, Scenario, When};
 
 use crate::queue::Queue;
 use crate::setting::{all_rates, bound, index};
-use crate::swarm::{Checks, Happening, Message, Swarm, key, some_instant};
+use crate::swarm::{Happening, Message, Swarm, key, some_instant};
 use crate::watch::{Progress, Watch};
 
 /// A run that takes longer than this has failed.
@@ -16,31 +16,21 @@ const GIVE_UP: Duration = Duration::from_secs(4 * 3600);
 /// Why some of what a scenario may have is not there.
 const CHECKED: &str = "the scenario was checked for the simulator";
 
-/// Runs a scenario.
+/// Runs a scenario, and tells `watch` now and then how far it is. With `check` the invariants of every scheduler are checked
+/// after every event, which takes time in proportion to the chunks.
 ///
 /// # Errors
 /// If the simulator cannot run the scenario. That clients do not finish is no error: see [`Report::is_complete`].
 ///
 /// # Panics
 /// If a scheduler breaks an invariant.
-pub fn run(scenario: &Scenario, checks: Checks) -> Result<Report, Problem> {
-    run_with(scenario, checks, &mut |_| {})
-}
-
-/// Runs a scenario, and tells now and then how far it is.
-///
-/// # Errors
-/// As [`run`].
-///
-/// # Panics
-/// As [`run`].
-pub fn run_with(scenario: &Scenario, checks: Checks, watch: &mut dyn FnMut(Progress)) -> Result<Report, Problem> {
+pub fn run(scenario: &Scenario, check: bool, watch: &mut dyn FnMut(Progress)) -> Result<Report, Problem> {
     scenario.check(Engine::Simulator)?;
-    Ok(Swarm::new(scenario, checks).run(watch))
+    Ok(Swarm::new(scenario, check).run(watch))
 }
 
 impl<'a> Swarm<'a> {
-    fn new(scenario: &'a Scenario, checks: Checks) -> Self {
+    fn new(scenario: &'a Scenario, is_checked: bool) -> Self {
         let mut rng = Rng::with_seed(scenario.rng_seed);
         let index = index(scenario, &mut rng);
         let rates = all_rates(scenario, &mut rng);
@@ -48,7 +38,7 @@ impl<'a> Swarm<'a> {
         let clients = scenario.clients.count as usize;
         let mut swarm = Self {
             scenario,
-            checks,
+            is_checked,
             base: some_instant(),
             now: Duration::ZERO,
             queue: Queue::new(),

@@ -19,15 +19,6 @@ pub(crate) const SLOT: ArtifactSlot = ArtifactSlot(0);
 /// How long it takes until a node that is gone is noticed.
 pub(crate) const NOTICE: Duration = Duration::from_secs(1);
 
-/// How often the invariants of the schedulers are checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checks {
-    /// Never: for figures.
-    Off,
-    /// After every event: takes time in proportion to the chunks.
-    Every,
-}
-
 /// What one node hears from another.
 pub(crate) enum Message {
     Request { id: RequestId, range: ChunkRange },
@@ -62,7 +53,8 @@ pub(crate) enum Happening {
 /// All nodes and what is under way between them.
 pub(crate) struct Swarm<'a> {
     pub(crate) scenario: &'a Scenario,
-    pub(crate) checks: Checks,
+    /// Whether the invariants of schedulers are checked after every event.
+    pub(crate) is_checked: bool,
     pub(crate) base: Instant,
     pub(crate) now: Duration,
     pub(crate) rng: Rng,

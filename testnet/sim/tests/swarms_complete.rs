@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use phase_report::swarm::Report;
 use phase_scenario::{
-    Artifact, Change, Churn, Clients, Event, Harm, Hostile, Kind, Multiple, Network, NodeName, Rate, Scenario, Share,
-    Size, When,
+    Artifact, Change, Churn, Clients, Event, Harm, Hostile, Kind, Multiple, Network, NodeName, Problem, Rate, Scenario,
+    Share, Size, When,
 };
-use phase_sim::{Checks, run};
 
 /// Seeds that are tried for each scenario.
 const SEEDS: std::ops::Range<u64> = 0..6;
@@ -43,13 +42,17 @@ fn lost(client: u32, after_ms: u64) -> Event {
     Event { nodes: vec![NodeName::Client(client)], when, change: Change::Kill }
 }
 
+fn run(scenario: &Scenario, check: bool) -> Result<Report, Problem> {
+    phase_sim::run(scenario, check, &mut |_| {})
+}
+
 /// Runs a scenario with several seeds, checks invariants after every event, and hands every report to `check`.
 fn try_seeds(scenario: &Scenario, check: impl Fn(&Report)) {
     let replayed = std::env::var("PHASE_SIM_SEED").ok().map(|seed| seed.parse().expect("PHASE_SIM_SEED is a number"));
     let seeds = replayed.map_or(SEEDS, |seed: u64| seed..seed + 1);
     for seed in seeds {
         let named = NameOnPanic(seed);
-        let report = run(&Scenario { rng_seed: seed, ..scenario.clone() }, Checks::Every).unwrap();
+        let report = run(&Scenario { rng_seed: seed, ..scenario.clone() }, true).unwrap();
         assert!(report.is_complete(), "{report}");
         check(&report);
         drop(named);
@@ -138,9 +141,9 @@ fn long_ways_complete() {
 #[test]
 fn a_seed_replays_to_the_same_report() {
     let scenario = Scenario { hostile: hostile([(Harm::Corrupt, 1), (Harm::Stall, 1), (Harm::Lie, 1)]), ..small() };
-    assert_eq!(run(&scenario, Checks::Off), run(&scenario, Checks::Off));
+    assert_eq!(run(&scenario, false), run(&scenario, false));
     let other = Scenario { rng_seed: 1, ..scenario.clone() };
-    assert_ne!(run(&scenario, Checks::Off), run(&other, Checks::Off));
+    assert_ne!(run(&scenario, false), run(&other, false));
 }
 
 #[test]
@@ -152,6 +155,6 @@ fn clients_are_replaced_until_the_others_have_finished() {
 #[test]
 fn a_scenario_of_containers_is_refused() {
     let hostile = hostile([(Harm::Drip, 1)]);
-    let problem = run(&Scenario { hostile, ..small() }, Checks::Off).unwrap_err();
+    let problem = run(&Scenario { hostile, ..small() }, false).unwrap_err();
     assert_eq!(problem.key, "hostile.drip", "{problem}");
 }

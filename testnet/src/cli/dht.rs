@@ -1,11 +1,9 @@
 //! `phase-testnet dht`: a DHT of real nodes.
 
-use std::process::ExitCode;
-
 use clap::Args;
 use phase_soak::dht::{Figures, Measurement, NetworkConfig, measure, resident_bytes};
 
-use super::show;
+use super::{BROKEN, Ended, Failure, show, verdict};
 
 /// Start DHTs of many real nodes in this process, look things up in them, take a fifth of each away and look again.
 ///
@@ -35,16 +33,10 @@ pub(crate) struct Dht {
 }
 
 impl Dht {
-    pub(crate) fn run(&self) -> ExitCode {
+    pub(crate) fn run(&self) -> Ended {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        match runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(self.measure())) {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(error) => {
-                eprintln!("error: {error}");
-                ExitCode::FAILURE
-            }
-        }
+        let found = runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(self.measure()));
+        found.map(verdict).map_err(|text| Failure { code: BROKEN, text })
     }
 
     /// Prints the figures of each size; returns whether everything was found.

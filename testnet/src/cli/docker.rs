@@ -1,28 +1,20 @@
-//! Networks of containers: `phase-testnet run`, `up`, `down`, `report`.
+//! Networks of containers: `phase-testnet run`, `up`, `down`, `report`, and the process that cleans up after a run.
 
-pub(crate) mod down;
-pub(crate) mod report;
 pub(crate) mod run;
-pub(crate) mod up;
 
-use std::error::Error;
+use std::io::stdin;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use phase_lab::Console;
+use clap::Args;
+use phase_lab::{Console, Options, reap, take_down, up};
+use phase_report::lab::{self as pages, INDEX};
 use phase_scenario::{Engine, ScenarioFile};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// Everything held.
-const HELD: u8 = 0;
-/// Something did not hold.
-const BROKEN: u8 = 1;
-/// The command line, a scenario file, or what is needed on this machine.
-const UNUSABLE: u8 = 2;
-/// Stopped by a signal.
-const INTERRUPTED: u8 = 130;
+use super::{Ended, Failure, HELD, INTERRUPTED, print, verdict};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -31,36 +23,91 @@ Exit codes:
   2    the command line or a scenario file is wrong, or this machine lacks something: Docker, root, nsenter, tc, nft
   130  stopped by a signal; everything has been removed";
 
-/// Why a command did nothing.
-struct Failure {
-    code: u8,
-    text: String,
+/// Start the bootstrap node, seeds and hostile nodes of a scenario, and leave them running.
+///
+/// How a client is started there is printed, and where Prometheus finds figures. `down` removes it all. Clients and events
+/// of the scenario are left out.
+#[derive(Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Up {
+    /// A scenario file, or the name of one that ships.
+    #[arg(value_name = "SCENARIO", default_value = "smoke")]
+    scenario: PathBuf,
+    /// The programs that containers run, as testnet/docker/build-binaries leaves them. Default: built from the sources.
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+    /// Where stores are kept. Default: in memory.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
 }
 
-impl Failure {
-    fn of(error: impl Error) -> Self {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let next = error.to_string();
-            if !text.contains(&next) {
-                text = format!("{text}: {next}");
-            }
-            cause = error.source();
+impl Up {
+    pub(crate) fn run(&self) -> Ended {
+        let files = read_scenarios(std::slice::from_ref(&self.scenario))?;
+        let console = console()?;
+        let options =
+            Options { binaries: programs(self.programs.as_deref())?, dir: self.dir.clone(), without_http: true };
+        for file in &files {
+            let text = up(file, &options, now(), &console).map_err(Failure::of)?;
+            print(&text)?;
         }
-        Self { code: UNUSABLE, text }
+        Ok(HELD)
     }
 }
 
-/// Ends a command: with its exit code, or with a line about what went wrong.
-fn end(result: Result<u8, Failure>) -> ExitCode {
-    match result {
-        Ok(code) => ExitCode::from(code),
-        Err(Failure { code, text }) => {
-            super::show("");
-            eprintln!("error: {text}");
-            ExitCode::from(code)
+/// Remove what `up` has made, and whatever is left of runs whose process is gone.
+///
+/// Containers, networks, images and folders: those with the testnet's label, and nothing else. Runs that go on stay.
+#[derive(Args)]
+pub(crate) struct Down {}
+
+impl Down {
+    pub(crate) fn run(&self) -> Ended {
+        let (removed, busy) = take_down().map_err(Failure::of)?;
+        if removed.is_empty() {
+            println!("there is nothing to remove");
         }
+        removed.iter().for_each(|id| println!("removed {id}"));
+        busy.iter().for_each(|id| println!("{id} belongs to a run that goes on: stop that with Ctrl-C"));
+        Ok(HELD)
+    }
+}
+
+/// Wait for the end of standard input, then remove everything of a run.
+#[derive(Args)]
+pub(crate) struct Reap {
+    id: String,
+    folder: PathBuf,
+}
+
+impl Reap {
+    pub(crate) fn run(&self) -> Ended {
+        reap(&self.id, &self.folder, &mut stdin()).map(|()| HELD).map_err(Failure::of)
+    }
+}
+
+/// Make summaries, pictures and index.html again from every report.json in a folder, and print the table.
+#[derive(Args)]
+pub(crate) struct Report {
+    /// The folder, as `run --out` wrote it.
+    #[arg(value_name = "DIR", default_value = "testnet-report")]
+    dir: PathBuf,
+}
+
+impl Report {
+    pub(crate) fn run(&self) -> Ended {
+        let all = pages::read_all(&self.dir).map_err(Failure::of)?;
+        if all.is_empty() {
+            let text = format!("{} has no folder with a report.json: run scenarios first", self.dir.display());
+            return Err(text.into());
+        }
+        for page in &all {
+            pages::write(&self.dir.join(&page.dir), &page.record).map_err(Failure::of)?;
+            print(&pages::overview(&page.record))?;
+        }
+        pages::write_index(&self.dir, &all).map_err(Failure::of)?;
+        eprintln!("report: {}", self.dir.join(INDEX).display());
+        Ok(verdict(all.iter().all(|page| page.record.held())))
     }
 }
 
@@ -99,11 +146,8 @@ fn programs(given: Option<&Path>) -> Result<PathBuf, Failure> {
     let built = Command::new(&script).arg(&folder).stdin(Stdio::null()).stdout(Stdio::null()).status();
     match built {
         Ok(status) if status.success() => Ok(folder),
-        Ok(status) => Err(Failure { code: UNUSABLE, text: format!("{} failed: {status}", script.display()) }),
-        Err(error) => {
-            let text = format!("cannot run {}: {error}; give a folder with --programs", script.display());
-            Err(Failure { code: UNUSABLE, text })
-        }
+        Ok(status) => Err(format!("{} failed: {status}", script.display()).into()),
+        Err(error) => Err(format!("cannot run {}: {error}; give a folder with --programs", script.display()).into()),
     }
 }
 

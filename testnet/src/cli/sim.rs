@@ -5,16 +5,16 @@ mod plan;
 mod runner;
 
 use std::fs;
-
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
-use phase_report::swarm::{Document, Outcome, RunTable, ScenarioOutcome, plot};
-use phase_sim::{Checks, judge};
+use phase_report::swarm::{Outcome, RunTable, ScenarioOutcome, plot, to_json};
+use phase_scenario::{Engine, ScenarioFile};
+use phase_sim::judge;
 
+use super::{Ended, print, verdict};
 use options::SwarmOptions;
-use plan::Plan;
+use plan::replay;
 use runner::{Job, run_all};
 
 const EXAMPLES: &str = "\
@@ -68,72 +68,69 @@ pub(crate) struct Sim {
 }
 
 impl Sim {
-    pub(crate) fn run(&self) -> ExitCode {
-        match self.simulate() {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(error) => {
-                eprintln!("error: {error}");
-                ExitCode::from(2)
-            }
-        }
-    }
-
-    /// Returns whether everything held.
-    fn simulate(&self) -> Result<bool, String> {
-        let plans = self.plans()?;
+    pub(crate) fn run(&self) -> Ended {
+        let files = self.scenarios()?;
         if let Some(folder) = &self.out {
             fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         }
-        let outcomes = self.run_plans(&plans)?;
+        let outcomes = self.run_files(&files)?;
         if self.json {
-            super::print(&Document::new(&outcomes).to_json())?;
+            print(&to_json(&outcomes))?;
         }
         if let Some(folder) = &self.out {
             let write = |name: &str, text: &str| {
                 let path = folder.join(name);
                 fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
             };
-            write("report.json", &(Document::new(&outcomes).to_json() + "\n"))?;
+            write("report.json", &(to_json(&outcomes) + "\n"))?;
             for scenario in &outcomes {
                 write(&format!("{}.svg", scenario.name), &plot(scenario))?;
             }
         }
-        self.tell_failures(&plans, &outcomes);
-        Ok(outcomes.iter().all(ScenarioOutcome::held))
+        self.tell_failures(&outcomes);
+        Ok(verdict(outcomes.iter().all(ScenarioOutcome::held)))
     }
 
-    fn plans(&self) -> Result<Vec<Plan>, String> {
+    /// What is to be run.
+    fn scenarios(&self) -> Result<Vec<ScenarioFile>, String> {
         if self.files.is_empty() {
-            return Ok(vec![Plan::of_options(self.swarm.scenario(self.seed.unwrap_or(0))?)]);
+            return Ok(vec![plan::of_options(self.swarm.scenario(self.seed.unwrap_or(0))?)]);
         }
-        let plans: Vec<_> = self.files.iter().map(|path| Plan::of_file(path)).collect::<Result<_, _>>()?;
-        plan::select(plans, self.only.as_deref(), self.seed)
+        let read = |path: &PathBuf| ScenarioFile::read(path, Engine::Simulator).map_err(|error| error.to_string());
+        let files = self.files.iter().map(read).collect::<Result<_, _>>()?;
+        plan::select(files, self.only.as_deref(), self.seed)
+    }
+
+    /// The outcome of a file, without any run yet.
+    fn outcome(&self, file: &ScenarioFile) -> ScenarioOutcome {
+        let path = (!self.files.is_empty()).then(|| file.path.to_string_lossy().into_owned());
+        let (name, about) = (file.name.clone(), file.about.clone());
+        ScenarioOutcome { name, about, file: path, hold: file.hold, outcomes: Vec::new() }
     }
 
     /// Runs everything, and prints runs as they are over, in order.
-    fn run_plans(&self, plans: &[Plan]) -> Result<Vec<ScenarioOutcome>, String> {
-        let jobs: Vec<_> = plans.iter().flat_map(Plan::jobs).collect();
+    fn run_files(&self, files: &[ScenarioFile]) -> Result<Vec<ScenarioOutcome>, String> {
+        let jobs: Vec<_> = files.iter().flat_map(plan::jobs).collect();
         let table = RunTable::new(jobs.iter().map(|job| job.label.as_str()));
-        let mut printed = if self.has_table() { super::print(&table.header()) } else { Ok(()) };
-        let mut outcomes: Vec<_> = plans.iter().map(Plan::outcome).collect();
-        let cases = |(number, plan): (usize, &'_ Plan)| std::iter::repeat_n((number, plan.hold), plan.cases.len());
-        let mut due = plans.iter().enumerate().flat_map(cases);
+        let mut printed = if self.has_table() { print(&table.header()) } else { Ok(()) };
+        let mut outcomes: Vec<_> = files.iter().map(|file| self.outcome(file)).collect();
+        let cases = |(number, file): (usize, &ScenarioFile)| std::iter::repeat_n(number, file.cases.len());
+        let mut due = files.iter().enumerate().flat_map(cases);
         // The jobs of a case follow one another, the case itself first.
         let mut runs = Vec::new();
-        let checks = if self.check { Checks::Every } else { Checks::Off };
-        run_all(&jobs, checks, |number, run| {
+        run_all(&jobs, self.check, |number, run| {
             runs.push(run);
             if !jobs.get(number + 1).is_none_or(Job::is_whole) {
                 return;
             }
             let compared = runs.split_off(1);
-            if let (Some(run), Some((plan, hold))) = (runs.pop(), due.next()) {
-                let outcome = Outcome::new(run, compared, |report, outcome| judge(&hold, report, outcome));
+            if let (Some(run), Some(number)) = (runs.pop(), due.next()) {
+                let scenario = &mut outcomes[number];
+                let outcome = Outcome::new(run, compared, |report, outcome| judge(&scenario.hold, report, outcome));
                 if let (true, Some(text)) = (printed.is_ok(), self.described(&outcome, &table)) {
-                    printed = super::print(&text);
+                    printed = print(&text);
                 }
-                outcomes[plan].outcomes.push(outcome);
+                scenario.outcomes.push(outcome);
             }
         });
         printed.map(|()| outcomes)
@@ -152,17 +149,15 @@ impl Sim {
     }
 
     /// How to run again what failed.
-    fn tell_failures(&self, plans: &[Plan], outcomes: &[ScenarioOutcome]) {
-        let runs = plans
-            .iter()
-            .zip(outcomes)
-            .flat_map(|(plan, scenario)| scenario.outcomes.iter().map(move |run| (plan, run)));
+    fn tell_failures(&self, outcomes: &[ScenarioOutcome]) {
+        let runs =
+            outcomes.iter().flat_map(|scenario| scenario.outcomes.iter().map(move |outcome| (&scenario.file, outcome)));
         let failed: Vec<_> = runs.filter(|(_, outcome)| !outcome.held()).collect();
         if !failed.is_empty() {
             eprintln!("failed: {}; to run again what did:", failed.len());
         }
-        for (plan, outcome) in failed {
-            eprintln!("  {}", plan.replay(&outcome.run, self.check));
+        for (file, outcome) in failed {
+            eprintln!("  {}", replay(file.as_deref(), &outcome.run, self.check));
             // The table has said why.
             if self.json || self.files.is_empty() {
                 eprintln!("      {}", outcome.broken.join("; "));

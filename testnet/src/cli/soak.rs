@@ -1,12 +1,11 @@
 //! `phase-testnet soak`.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use phase_soak::soak::{Config, News, QuietPoint, run};
 
-use super::show;
+use super::{Ended, Failure, show, verdict};
 
 /// Put real nodes under load and in trouble for ten minutes: nothing may be lost, hang or pile up.
 ///
@@ -30,7 +29,7 @@ pub(crate) struct Soak {
 }
 
 impl Soak {
-    pub(crate) fn run(&self) -> ExitCode {
+    pub(crate) fn run(&self) -> Ended {
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
         eprintln!("seed {seed}");
         if !self.json {
@@ -46,23 +45,11 @@ impl Soak {
             }
         });
         show("");
-        let report = match outcome {
-            Ok(report) => report,
-            Err(error) => {
-                eprintln!("error: {}", describe(&error));
-                return ExitCode::from(2);
-            }
-        };
+        let report = outcome.map_err(Failure::of)?;
         match self.json {
             true => println!("{}", serde_json::to_string_pretty(&report).expect("figures have a JSON form")),
             false => println!("{report}"),
         }
-        if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        Ok(verdict(report.is_good()))
     }
-}
-
-/// An error and its causes.
-fn describe(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -3,12 +3,13 @@
 use phase_report::lab::record::EventRecord;
 use phase_scenario::{Afterwards, Change, Event, Harm, NodeName};
 
-use super::state::{Stage, StageError};
+use super::state::Stage;
+use crate::error::LabError;
 use crate::{engine, node};
 
 impl Stage<'_> {
     /// Makes an event come true, and notes when.
-    pub(super) fn apply(&mut self, event: &Event) -> Result<(), StageError> {
+    pub(super) fn apply(&mut self, event: &Event) -> Result<(), LabError> {
         for name in &event.nodes {
             let position = self.position(*name);
             let text = format!("{}: {}", self.nodes[position].label, event.change);
@@ -18,7 +19,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn change(&mut self, position: usize, event: &Event) -> Result<(), StageError> {
+    fn change(&mut self, position: usize, event: &Event) -> Result<(), LabError> {
         if needs_process(event.change) && self.nodes[position].has_ended() {
             let label = &self.nodes[position].label;
             self.missed.push(format!("{label} had ended by itself before it was {}: it proves nothing", event.change));
@@ -47,7 +48,7 @@ impl Stage<'_> {
     }
 
     /// For the first time, by opening its gate, or again.
-    fn start(&mut self, position: usize) -> Result<(), StageError> {
+    fn start(&mut self, position: usize) -> Result<(), LabError> {
         let (name, at) = (self.nodes[position].name, self.seconds());
         if let Some(gate) = self.gate(name)
             && !self.shared.join(&gate).exists()
@@ -62,20 +63,20 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn end(&mut self, position: usize, verb: &[&str]) -> Result<(), StageError> {
+    fn end(&mut self, position: usize, verb: &[&str]) -> Result<(), LabError> {
         let at = self.seconds();
         if let NodeName::Client(number) = self.nodes[position].name {
             self.clients[number as usize].interrupt();
         }
-        Ok(self.nodes[position].end(verb, at)?)
+        self.nodes[position].end(verb, at)
     }
 
-    fn on(&self, position: usize, verb: &[&str]) -> Result<(), StageError> {
-        Ok(engine::on_containers(verb, &[self.nodes[position].container().to_owned()])?)
+    fn on(&self, position: usize, verb: &[&str]) -> Result<(), LabError> {
+        engine::on_containers(verb, &[self.nodes[position].container().to_owned()])
     }
 
     /// Cuts these nodes off from all others: neither side hears the other.
-    fn partition(&self, names: &[NodeName]) -> Result<(), StageError> {
+    fn partition(&self, names: &[NodeName]) -> Result<(), LabError> {
         let (inside, outside): (Vec<_>, Vec<_>) = self.nodes.iter().partition(|node| names.contains(&node.name));
         for (side, other) in [(&inside, &outside), (&outside, &inside)] {
             let addresses: Vec<_> = other.iter().map(|node| node.address).collect();
@@ -87,16 +88,16 @@ impl Stage<'_> {
     }
 
     /// A node goes away at once, and another program takes over its address, its store and its key.
-    fn become_another(&mut self, position: usize, program: Vec<String>) -> Result<(), StageError> {
+    fn become_another(&mut self, position: usize, program: Vec<String>) -> Result<(), LabError> {
         let at = self.seconds();
         let node = &mut self.nodes[position];
         node.end(&["rm", "--force", "--volumes"], at)?;
         node.create(self.lab, &self.shared, None, program)?;
-        Ok(node::start(self.lab, &mut [node])?)
+        node::start(self.lab, &mut [node])
     }
 
     /// Clients that have just finished become providers, if that is what the scenario wants.
-    pub(super) fn after_finish(&mut self) -> Result<(), StageError> {
+    pub(super) fn after_finish(&mut self) -> Result<(), LabError> {
         if self.scenario.clients.afterwards != Afterwards::Provide {
             return Ok(());
         }

@@ -1,19 +1,20 @@
-//! The course of a distribution: nodes are started, clients are let go, and followed to the end.
+//! The course of a distribution: nodes are started, clients are let go, followed to the end, and judged by what they have.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use phase_report::lab::record::{EventRecord, Outcome};
-use phase_scenario::{Event, NodeName};
+use phase_report::lab::record::{ClientRecord, EventRecord, Outcome};
+use phase_scenario::{Event, NodeName, When};
 
 use super::client::Client;
 use super::programs::EVERYBODY;
-use super::state::{Stage, StageError, Way, failed, now};
-use crate::console::Console;
+use super::state::{Stage, Way, now};
+use crate::console::{Console, show};
 use crate::engine;
+use crate::error::{LabError, failed};
 use crate::node::{self, Node};
 use crate::observe::complaints;
-use crate::timeline::Moment;
 
 /// How often nodes are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -24,6 +25,8 @@ const SETUP: Duration = Duration::from_secs(120);
 /// Phase may take this many times T_min, or so many seconds if that is more.
 const PATIENCE: f64 = 10.0;
 const LEAST_PATIENCE: f64 = 180.0;
+/// How many of those who failed are told one by one.
+const TOLD: usize = 5;
 
 /// What came of it.
 pub(crate) struct Staged {
@@ -35,8 +38,8 @@ pub(crate) struct Staged {
 
 impl Stage<'_> {
     /// Starts everything but the clients, and waits until the release is to be had. Clients wait at a gate.
-    pub(crate) fn set_up(&mut self, console: &Console) -> Result<(), StageError> {
-        console.show(&format!("{}: starting {} containers", self.name, self.nodes.len()));
+    pub(crate) fn set_up(&mut self, console: &Console) -> Result<(), LabError> {
+        show(&format!("{}: starting {} containers", self.name, self.nodes.len()));
         // Who joins needs the address of somebody who is there.
         for is_bootstrap in [true, false] {
             let is_one = |node: &Node| (node.name == NodeName::Bootstrap) == is_bootstrap;
@@ -52,7 +55,7 @@ impl Stage<'_> {
         self.create(&clients)?;
         let mut waiting: Vec<_> = self.nodes.iter_mut().filter(|node| is_client(node)).collect();
         node::start(self.lab, &mut waiting)?;
-        Ok(console.check()?)
+        console.check()
     }
 
     /// How long Phase may take, in seconds.
@@ -61,7 +64,7 @@ impl Stage<'_> {
     }
 
     /// Lets the clients go, and follows everything until the last has finished, or for `patience` seconds.
-    pub(crate) fn follow(mut self, patience: f64, console: &Console) -> Result<Staged, StageError> {
+    pub(crate) fn follow(mut self, patience: f64, console: &Console) -> Result<Staged, LabError> {
         self.begun = now();
         self.nodes.iter_mut().for_each(|node| node.sample(0.0));
         self.open_gate(EVERYBODY)?;
@@ -80,19 +83,19 @@ impl Stage<'_> {
             if self.seconds() - sampled >= SAMPLE_INTERVAL {
                 sampled = self.seconds();
                 self.nodes.iter_mut().for_each(|node| node.sample(sampled));
-                self.tell(console);
+                self.tell();
             }
             std::thread::sleep(TICK);
         }
         self.finish()
     }
 
-    fn finish(mut self) -> Result<Staged, StageError> {
+    fn finish(mut self) -> Result<Staged, LabError> {
         let end = self.seconds();
         self.nodes.iter_mut().for_each(|node| node.sample(end));
         self.look()?;
         let mut broken = std::mem::take(&mut self.missed);
-        for event in self.timeline.rest() {
+        for event in &self.to_come {
             let nodes: Vec<_> = event.nodes.iter().map(ToString::to_string).collect();
             broken.push(format!(
                 "{} was not {} before all was over: it proves nothing",
@@ -114,12 +117,49 @@ impl Stage<'_> {
         let clients = self.judge_clients(&mut broken);
         let nodes = self.nodes.iter().map(Node::record).collect();
         let folder = self.lab.folder.join(&self.name);
-        fs::remove_dir_all(&folder).map_err(failed(&folder))?;
+        fs::remove_dir_all(&folder).map_err(failed("use", &folder))?;
         Ok(Staged { outcome: Outcome { clients, nodes }, events: self.events, broken })
     }
 
+    /// Compares what clients have with what was published, and says which of those that must finish did not, or have
+    /// something else.
+    fn judge_clients(&mut self, broken: &mut Vec<String>) -> Vec<ClientRecord> {
+        let mut records = Vec::new();
+        for (number, client) in std::mem::take(&mut self.clients).into_iter().enumerate() {
+            let node = self.nodes.iter().find(|node| node.name == NodeName::Client(number as u32));
+            let node = node.expect("each client has a node");
+            let is_done = client.is_done();
+            let mut record = client.into_record(&self.names);
+            if self.way == Way::Http {
+                record.by_source = BTreeMap::from([(
+                    "http server".to_owned(),
+                    record.progress.last().map_or(0, |last| last.verified),
+                )]);
+            }
+            if is_done {
+                record.is_correct = Some(match self.way {
+                    Way::Phase => self.release.is_in(&node.store()),
+                    Way::Http => self.release.is_among(&node.folder),
+                });
+            }
+            records.push(record);
+        }
+        let wrong = records.iter().filter(|record| record.is_correct == Some(false));
+        broken.extend(wrong.map(|record| format!("{} has another SHA-256 than what was published", record.name)));
+        let unfinished: Vec<_> =
+            records.iter().filter(|record| record.must_finish && record.finished.is_none()).collect();
+        for record in unfinished.iter().take(TOLD) {
+            let why = record.error.as_deref().unwrap_or("it was given up");
+            broken.push(format!("{} did not finish: {why}", record.name));
+        }
+        if unfinished.len() > TOLD {
+            broken.push(format!("{} more clients did not finish", unfinished.len() - TOLD));
+        }
+        records
+    }
+
     /// Waits until these nodes serve.
-    fn wait_for(&mut self, names: &[NodeName], console: &Console) -> Result<(), StageError> {
+    fn wait_for(&mut self, names: &[NodeName], console: &Console) -> Result<(), LabError> {
         let start = now().0;
         loop {
             console.check()?;
@@ -136,7 +176,7 @@ impl Stage<'_> {
             };
             let said = complaints(&node.output());
             let said = if said.is_empty() { said } else { format!(": {said}") };
-            return Err(StageError::Setup { node: node.label.clone(), what, said });
+            return Err(LabError::Setup { node: node.label.clone(), what, said });
         }
     }
 
@@ -149,10 +189,10 @@ impl Stage<'_> {
     }
 
     /// Reads what nodes have printed.
-    fn look(&mut self) -> Result<(), StageError> {
+    fn look(&mut self) -> Result<(), LabError> {
         let begun = self.begun.1;
         for node in &mut self.nodes {
-            let lines = node.lines().map_err(failed(&node.output()))?;
+            let lines = node.lines().map_err(failed("use", &node.output()))?;
             if let Some(peer) = &node.peer_id
                 && !lines.is_empty()
             {
@@ -170,11 +210,10 @@ impl Stage<'_> {
         self.after_finish()
     }
 
-    /// The next event that is due.
     fn next_event(&mut self) -> Option<Event> {
         let done: Vec<_> = self.clients.iter().map(Client::is_done).collect();
         let (at, progress) = (self.seconds(), self.progress());
-        self.timeline.next(Moment { at, progress, done: &done })
+        take_due(&mut self.to_come, at, progress, &done)
     }
 
     /// What clients have, as a part of all that they need together.
@@ -183,17 +222,48 @@ impl Stage<'_> {
         verified as f64 / (self.scenario.size() * self.clients.len() as u64) as f64
     }
 
-    fn tell(&self, console: &Console) {
+    fn tell(&self) {
         let done = self.clients.iter().filter(|client| client.is_done()).count();
         let (percent, count) = (self.progress() * 100.0, self.clients.len());
-        console.show(&format!(
-            "{}: {:.0} s, {percent:.0} %, {done} of {count} clients done",
-            self.name,
-            self.seconds()
-        ));
+        show(&format!("{}: {:.0} s, {percent:.0} %, {done} of {count} clients done", self.name, self.seconds()));
     }
 }
 
 fn is_client(node: &Node) -> bool {
     matches!(node.name, NodeName::Client(_))
+}
+
+/// Takes the next event that is due, in the order in which they are listed: so many seconds after the start, when clients have
+/// this part of all that they need together, and each has everything or not.
+fn take_due(to_come: &mut Vec<Event>, seconds: f64, progress: f64, done: &[bool]) -> Option<Event> {
+    let is_due = |event: &Event| match event.when {
+        When::At(at) => seconds >= at.as_secs_f64(),
+        When::Progress(part) => progress >= part,
+        When::Done(client) => done.get(client as usize).copied().unwrap_or(false),
+    };
+    let position = to_come.iter().position(is_due)?;
+    Some(to_come.remove(position))
+}
+
+#[cfg(test)]
+mod tests {
+    use phase_scenario::Change;
+
+    use super::*;
+
+    #[test]
+    fn each_event_takes_place_once_when_it_is_due() {
+        let event = |when| Event { nodes: vec![NodeName::Seed(0)], when, change: Change::Kill };
+        let whens = [When::Done(1), When::At(Duration::from_secs(2)), When::Progress(0.5), When::At(Duration::ZERO)];
+        let mut to_come: Vec<_> = whens.map(event).into();
+        let mut due = |at, progress, done: &[bool]| -> Vec<_> {
+            std::iter::from_fn(|| take_due(&mut to_come, at, progress, done)).map(|event| event.when).collect()
+        };
+        assert_eq!(due(0.0, 0.0, &[false, false]), [whens[3]]);
+        assert_eq!(due(1.9, 0.4, &[true, false]), []);
+        assert_eq!(due(2.0, 0.5, &[true, false]), [whens[1], whens[2]]);
+        assert_eq!(due(9.0, 0.9, &[true]), [], "there is no second client");
+        assert_eq!(due(9.0, 0.9, &[true, true]), [whens[0]]);
+        assert!(to_come.is_empty());
+    }
 }

@@ -4,8 +4,9 @@ use std::fs;
 
 use phase_scenario::{Afterwards, Harm, NodeName};
 
-use super::state::{Stage, StageError, Way, failed};
+use super::state::{Stage, Way};
 use crate::engine::LABEL;
+use crate::error::{LabError, failed};
 use crate::node::{OWN, PORT, SHARED};
 
 /// The gate of all who begin together.
@@ -15,7 +16,7 @@ const FOR_EVER: &str = "24h";
 
 impl Stage<'_> {
     /// Makes the containers of nodes.
-    pub(super) fn create(&self, names: &[NodeName]) -> Result<(), StageError> {
+    pub(super) fn create(&self, names: &[NodeName]) -> Result<(), LabError> {
         for node in self.nodes.iter().filter(|node| names.contains(&node.name)) {
             let gate = self.gate(node.name);
             node.create(self.lab, &self.shared, gate.as_deref(), self.program(node.name))?;
@@ -24,9 +25,9 @@ impl Stage<'_> {
     }
 
     /// Lets whoever waits for it go.
-    pub(super) fn open_gate(&self, gate: &str) -> Result<(), StageError> {
+    pub(super) fn open_gate(&self, gate: &str) -> Result<(), LabError> {
         let path = self.shared.join(gate);
-        fs::write(&path, "").map_err(failed(&path))
+        fs::write(&path, "").map_err(failed("use", &path))
     }
 
     /// What a node waits for before it begins.

@@ -1,63 +1,24 @@
 //! The nodes of a distribution, and how far it is.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use std::{fs, io};
 
 use phase_report::lab::record::EventRecord;
 use phase_scenario::{Change, Event, NodeName, Scenario};
 
 use super::client::Client;
-use crate::console::Interrupted;
-use crate::engine::CommandError;
+use crate::error::{LabError, failed};
 use crate::lab::Lab;
 use crate::node::Node;
-use crate::release::{Release, ReleaseError};
-use crate::timeline::Timeline;
+use crate::release::Release;
 
 /// How artifacts get to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Phase,
     Http,
-}
-
-/// A distribution that did not come about.
-#[derive(Debug, thiserror::Error)]
-pub enum StageError {
-    /// Docker, or another command.
-    #[error(transparent)]
-    Command(#[from] CommandError),
-    /// A file.
-    #[error("cannot use {}: {source}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// What is published.
-    #[error(transparent)]
-    Release(#[from] ReleaseError),
-    /// A node does not do what it should before the clients begin.
-    #[error("{node} {what}{said}")]
-    Setup {
-        /// Which.
-        node: String,
-        /// What it does not do.
-        what: &'static str,
-        /// Its last words.
-        said: String,
-    },
-    /// Somebody wants it to end.
-    #[error(transparent)]
-    Interrupted(#[from] Interrupted),
-}
-
-pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> StageError {
-    let path = path.to_owned();
-    move |source| StageError::File { path, source }
 }
 
 /// A distribution.
@@ -74,7 +35,8 @@ pub(crate) struct Stage<'a> {
     pub(super) clients: Vec<Client>,
     /// Names by peer id.
     pub(super) names: BTreeMap<String, String>,
-    pub(super) timeline: Timeline,
+    /// Events that are still to come, in the order of the scenario.
+    pub(super) to_come: Vec<Event>,
     pub(super) events: Vec<EventRecord>,
     /// Events that found nobody to happen to.
     pub(super) missed: Vec<String>,
@@ -90,11 +52,11 @@ impl<'a> Stage<'a> {
         release: &'a Release,
         way: Way,
         name: String,
-    ) -> Result<Self, StageError> {
+    ) -> Result<Self, LabError> {
         let shared = lab.folder.join(&name).join("shared");
-        fs::create_dir_all(&shared).map_err(failed(&shared))?;
+        fs::create_dir_all(&shared).map_err(failed("use", &shared))?;
         let root = shared.join("root.cbor");
-        fs::copy(release.root(), &root).map_err(failed(&root))?;
+        fs::copy(release.root(), &root).map_err(failed("use", &root))?;
         let mut stage = Self {
             lab,
             scenario,
@@ -105,7 +67,7 @@ impl<'a> Stage<'a> {
             nodes: Vec::new(),
             clients: Vec::new(),
             names: BTreeMap::new(),
-            timeline: Timeline::new(scenario.events.clone()),
+            to_come: scenario.events.clone(),
             events: Vec::new(),
             missed: Vec::new(),
             begun: now(),
@@ -118,23 +80,23 @@ impl<'a> Stage<'a> {
         Ok(stage)
     }
 
-    fn add(&mut self, name: NodeName) -> Result<(), StageError> {
+    fn add(&mut self, name: NodeName) -> Result<(), LabError> {
         let label = match (self.way, name) {
             (Way::Http, NodeName::Seed(_)) => "http server".to_owned(),
             _ => name.to_string(),
         };
         let folder = self.lab.folder.clone();
         let mut node =
-            Node::new(self.lab, &self.name, name, label.clone(), self.nodes.len()).map_err(failed(&folder))?;
+            Node::new(self.lab, &self.name, name, label.clone(), self.nodes.len()).map_err(failed("use", &folder))?;
         node.rates = self.scenario.rates(name);
         node.latency = self.scenario.network.latency;
         match name {
             NodeName::Seed(_) if self.way == Way::Http => {
                 let files = node.folder.join("files");
-                fs::create_dir_all(&files).map_err(failed(&files))?;
+                fs::create_dir_all(&files).map_err(failed("use", &files))?;
                 for artifact in &self.release.artifacts {
                     let (from, to) = (self.release.files(), files.join(&artifact.record.filename));
-                    fs::copy(from.join(&artifact.record.filename), &to).map_err(failed(&to))?;
+                    fs::copy(from.join(&artifact.record.filename), &to).map_err(failed("use", &to))?;
                 }
             }
             NodeName::Seed(_) | NodeName::Hostile(_) => self.release.copy_store(&node.store())?,

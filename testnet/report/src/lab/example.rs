@@ -144,12 +144,11 @@ fn run(label: &str, clients: u32, seeds: &[f64]) -> Run {
     Run { label: label.to_owned(), setup, ..Run::default() }
 }
 
-/// A client that has everything at a time. It is a little slower at first, and not equally fast at all times.
+/// A client that has everything at a time, and was equally fast until then.
 fn fetched(number: u32, finished: f64) -> ClientRecord {
-    let part = |part: f64| part.powf(1.15) + 0.01 * (part * 40.0 + f64::from(number)).sin() * part * (1.0 - part);
     let progress = (0..60)
         .map(|look| f64::from(look) / 60.0)
-        .map(|passed| Progress { at: thousandths(passed * finished), verified: (part(passed) * SIZE as f64) as u64 });
+        .map(|passed| Progress { at: thousandths(passed * finished), verified: (passed * SIZE as f64) as u64 });
     ClientRecord {
         name: format!("client {number}"),
         finished: Some(thousandths(finished)),
@@ -167,13 +166,12 @@ fn nodes(seeds: u32, clients: u32, end: f64) -> Vec<NodeRecord> {
     std::iter::once(node("bootstrap".to_owned(), 0.005, 8.0)).chain(seeds).chain(clients).collect()
 }
 
-/// A load in cores, and memory in MiB that is filled after a third of the time.
+/// A load in cores, and memory in MiB.
 fn usage(end: f64, load: f64, mib: f64) -> Vec<Usage> {
     let sample = |look| {
         let passed = f64::from(look) / 50.0;
-        let bytes = (passed * SIZE as f64) as u64;
-        let cpu = thousandths(end * load * (passed + 0.02 * (passed * 40.0 + load * 100.0).sin().abs()));
-        let memory = (mib * (0.3 + 0.7 * (passed * 3.0).min(1.0)) * 1048576.0) as u64;
+        let (cpu, bytes) = (thousandths(end * load * passed), (passed * SIZE as f64) as u64);
+        let memory = (mib * 1048576.0) as u64;
         Usage { at: thousandths(passed * end), cpu, memory, sent: bytes, received: bytes }
     };
     (0..=50).map(sample).collect()

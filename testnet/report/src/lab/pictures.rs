@@ -90,30 +90,22 @@ mod tests {
     }
 
     #[test]
-    fn every_picture_says_what_it_shows_of_which_run() {
-        for (picture, svg) in all_of(&example::crowd()) {
-            for part in ["crowd", picture.caption(), "1 seed (100 Mbit/s up)", "all promises held"] {
-                assert!(svg.contains(part), "{part:?} is not in {picture:?}");
-            }
-        }
-        for (picture, svg) in all_of(&example::trouble()) {
-            assert!(svg.contains("FAILED: client 1 did not finish (and 1 more)"), "{picture:?}");
-        }
-    }
-
-    #[test]
-    fn whatever_was_measured_is_drawn() {
-        for record in [
-            example::empty(),
-            example::crowd(),
-            example::one(),
-            example::trouble(),
-            example::of_clients(64, None),
-            example::of_clients(200, Some(1.5)),
-            example::absurd(),
+    fn whatever_was_measured_is_drawn_and_says_of_which_run_it_is() {
+        const HELD: &[&str] = &["all promises held"];
+        for (record, words) in [
+            (example::empty(), HELD),
+            (example::crowd(), &["1 seed (100 Mbit/s up)", "all promises held"]),
+            (example::one(), HELD),
+            (example::trouble(), &["FAILED: client 1 did not finish (and 1 more)"]),
+            (example::of_clients(64, None), HELD),
+            (example::of_clients(200, Some(1.5)), HELD),
+            (example::absurd(), HELD),
         ] {
             for (picture, svg) in all_of(&record) {
-                let (name, length) = (&record.scenario, svg.len());
+                let (name, length) = (record.scenario.as_str(), svg.len());
+                for part in [name, picture.caption()].iter().chain(words) {
+                    assert!(svg.contains(part), "{part:?} is not in {picture:?}");
+                }
                 assert!(!svg.contains("NaN") && !svg.contains("inf"), "{picture:?} of {name} has no numbers");
                 assert!(svg.ends_with("</svg>\n"), "{picture:?} of {name} is not whole");
                 assert!(length < 1_500_000, "{picture:?} of {name} has {length} bytes");

@@ -1,24 +1,27 @@
 //! Runs, and whether they did what was promised.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use phase_scenario::{Hold, Variant};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 
 use super::report::Report;
 
 /// The runs of one scenario file, or of a scenario from the command line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct ScenarioOutcome {
     /// Its name.
     pub name: String,
     /// One line for people; may be empty.
     pub about: String,
     /// The file, if it comes from one.
-    pub path: Option<PathBuf>,
+    pub file: Option<String>,
     /// What was promised.
+    #[serde(rename = "promised")]
     pub hold: Hold,
     /// Its runs, in order.
+    #[serde(rename = "runs")]
     pub outcomes: Vec<Outcome>,
 }
 
@@ -67,6 +70,24 @@ impl Outcome {
     /// The report of a run that it is compared with.
     pub fn other(&self, variant: Variant) -> Option<&Report> {
         self.compared.iter().find(|run| run.variant == variant)?.result.as_ref().ok()
+    }
+}
+
+/// The run, whether all did hold, and the reports that it is compared with, each under the name of its variant.
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut entries = serializer.serialize_map(None)?;
+        entries.serialize_entry("label", &self.run.label)?;
+        entries.serialize_entry("rng_seed", &self.run.seed)?;
+        entries.serialize_entry("held", &self.held())?;
+        entries.serialize_entry("broken", &self.broken)?;
+        entries.serialize_entry("report", &self.run.result.as_ref().ok())?;
+        for (name, variant) in [("honest", Variant::Honest), ("undisturbed", Variant::Undisturbed)] {
+            if let Some(report) = self.other(variant) {
+                entries.serialize_entry(name, report)?;
+            }
+        }
+        entries.end()
     }
 }
 

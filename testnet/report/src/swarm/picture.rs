@@ -207,7 +207,7 @@ mod tests {
             [vec![Ok(short)], vec![Ok(none)], vec![Ok(crowd), Ok(report())], vec![Err("a bug".to_owned())], vec![]]
         {
             let (name, about, outcomes) = ("crowd".to_owned(), String::new(), outcomes(runs));
-            let svg = plot(&ScenarioOutcome { name, about, path: None, hold: hold(), outcomes });
+            let svg = plot(&ScenarioOutcome { name, about, file: None, hold: hold(), outcomes });
             assert!(svg.contains("T_min") && svg.contains("p50 ≤ 1.2") && !svg.contains("NaN"), "{svg}");
             assert!(svg.len() < 200_000, "{} bytes", svg.len());
         }

@@ -1,15 +1,15 @@
 //! `phase-testnet run`: scenarios on containers, and a report.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
-use phase_lab::{Console, ExperimentError, Options, run};
+use phase_lab::{Console, LabError, Options, run};
 use phase_report::lab::record::Record;
 use phase_report::lab::{self as pages, INDEX};
 use phase_scenario::ScenarioFile;
 
-use super::{BROKEN, EXIT_CODES, Failure, HELD, INTERRUPTED, console, end, now, programs, read_scenarios};
+use super::{EXIT_CODES, console, now, programs, read_scenarios};
+use crate::cli::{BROKEN, Ended, Failure, HELD, INTERRUPTED, keep_label, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,13 +52,13 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn run(&self) -> ExitCode {
-        end(self.run_all())
-    }
-
-    fn run_all(&self) -> Result<u8, Failure> {
+    pub(crate) fn run(&self) -> Ended {
         let mut files = read_scenarios(&self.scenarios)?;
-        self.select(&mut files)?;
+        if let Some(only) = &self.only
+            && !keep_label(&mut files, only)
+        {
+            return Err(format!("no run of these scenarios is called {only:?}").into());
+        }
         let console = console()?;
         let binaries = programs(self.programs.as_deref())?;
         let options = Options { binaries, dir: self.dir.clone(), without_http: self.no_http };
@@ -80,11 +80,11 @@ impl Run {
     fn run_one(&self, file: &ScenarioFile, options: &Options, console: &Console) -> Result<Option<bool>, Failure> {
         let record = match run(file, options, now(), console) {
             Ok(record) => record,
-            Err(error) if error.is_interrupted() => {
+            Err(LabError::Interrupted) => {
                 eprintln!("interrupted; everything has been removed");
                 return Ok(None);
             }
-            Err(error @ ExperimentError::Stage(_)) => {
+            Err(error @ LabError::Stage(_)) => {
                 let Failure { text, .. } = Failure::of(error);
                 return Err(Failure { code: BROKEN, text: format!("{}: {text}", file.name) });
             }
@@ -100,20 +100,6 @@ impl Run {
             true => serde_json::to_string(record).map_err(Failure::of)?,
             false => pages::overview(record),
         };
-        crate::cli::print(&text).map_err(|text| Failure { code: super::UNUSABLE, text })
-    }
-
-    fn select(&self, files: &mut Vec<ScenarioFile>) -> Result<(), Failure> {
-        let Some(only) = &self.only else { return Ok(()) };
-        for file in files.iter_mut() {
-            file.cases.retain(|case| case.label == *only);
-        }
-        files.retain(|file| !file.cases.is_empty());
-        match files.is_empty() {
-            true => {
-                Err(Failure { code: super::UNUSABLE, text: format!("no run of these scenarios is called {only:?}") })
-            }
-            false => Ok(()),
-        }
+        Ok(print(&text)?)
     }
 }

@@ -7,6 +7,7 @@ use phase_scenario::{
     Artifact, Change, Clients, Engine, Event, Harm, Hostile, Network, NodeName, Order, Problem, Rate, Scenario, Share,
     Size, When,
 };
+use phase_units::parse_size;
 
 /// When clients that get lost do.
 const LOST_AFTER: Duration = Duration::from_secs(1);
@@ -116,10 +117,6 @@ impl SwarmOptions {
         })?;
         Ok(scenario)
     }
-}
-
-fn parse_size(text: &str) -> Result<Size, String> {
-    text.parse().map(Size).or_else(|_| text.parse())
 }
 
 fn parse_rate(text: &str) -> Result<Rate, String> {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use phase_report::swarm::Run;
 use phase_scenario::{Scenario, Variant};
-use phase_sim::{Checks, Progress, run_with};
+use phase_sim::{Progress, run};
 
 use crate::cli::show;
 
@@ -37,7 +37,7 @@ enum Message {
 }
 
 /// Runs all jobs and hands each over, in their order, as soon as it and all before it are over.
-pub(super) fn run_all(jobs: &[Job], checks: Checks, mut over: impl FnMut(usize, Run)) {
+pub(super) fn run_all(jobs: &[Job], check: bool, mut over: impl FnMut(usize, Run)) {
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(MAX_THREADS).min(jobs.len());
     let next = AtomicUsize::new(0);
     let (sender, messages) = sync_channel(MAX_MESSAGES);
@@ -48,7 +48,7 @@ pub(super) fn run_all(jobs: &[Job], checks: Checks, mut over: impl FnMut(usize, 
                 while let number = next.fetch_add(1, Ordering::Relaxed)
                     && let Some(job) = jobs.get(number)
                 {
-                    let run = job.run(checks, |progress| drop(sender.try_send(Message::Progress(number, progress))));
+                    let run = job.run(check, |progress| drop(sender.try_send(Message::Progress(number, progress))));
                     if sender.send(Message::Over(number, Box::new(run))).is_err() {
                         break;
                     }
@@ -84,7 +84,7 @@ impl Job {
     }
 
     #[expect(clippy::disallowed_methods, reason = "how long a run takes in real time, and when to show how far it is")]
-    fn run(&self, checks: Checks, mut tell: impl FnMut(Progress)) -> Run {
+    fn run(&self, check: bool, mut tell: impl FnMut(Progress)) -> Run {
         let started = Instant::now();
         let (is_watched, mut told) = (std::io::stderr().is_terminal(), started);
         let mut watch = |progress| {
@@ -93,7 +93,7 @@ impl Job {
                 tell(progress);
             }
         };
-        let result = catch_unwind(AssertUnwindSafe(|| run_with(&self.scenario, checks, &mut watch)));
+        let result = catch_unwind(AssertUnwindSafe(|| run(&self.scenario, check, &mut watch)));
         let result = match result {
             Ok(Ok(report)) => Ok(report),
             Ok(Err(error)) => Err(error.to_string()),

@@ -71,6 +71,11 @@ mod tests {
         of(run).0[0].charts.iter().map(|(_, chart)| chart.items.len()).collect()
     }
 
+    /// When each chart ends.
+    fn ends(run: &Run) -> Vec<f64> {
+        of(run).0[0].charts.iter().map(|(_, chart)| chart.x.range.end).collect()
+    }
+
     fn texts(run: &Run) -> String {
         of(run).1.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ")
     }
@@ -88,6 +93,16 @@ mod tests {
         let marks: Vec<_> = of(run).0[0].charts[0].1.marks.iter().map(|mark| mark.words.clone()).collect();
         assert_eq!(marks[..2], ["T_min 6.71 s", "seed 1: killed"]);
         assert!(texts(run).contains("something happened to a node"));
+    }
+
+    #[test]
+    fn http_gets_a_chart_of_its_own_only_if_it_took_far_longer() {
+        let mut run = example::crowd().runs.remove(0);
+        assert!(matches!(ends(&run)[..], [phase, http] if phase < 20.0 && http > 430.0));
+        for client in &mut run.http.as_mut().unwrap().clients {
+            client.finished = Some(20.0);
+        }
+        assert!(matches!(ends(&run)[..], [both] if both > 20.0));
     }
 
     #[test]

@@ -65,21 +65,3 @@ pub(super) fn legend_of_marks(run: &Run) -> Legend {
     let has_events = run.events.iter().any(|event| event.at.is_finite());
     bound.into_iter().chain(has_events.then_some(event)).collect()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lab::example;
-
-    #[test]
-    fn http_gets_a_chart_of_its_own_only_if_it_took_far_longer() {
-        let mut record = example::crowd();
-        let (phase, http) = times(&record.runs[0]);
-        assert!(phase.end < 20.0 && http.is_some_and(|range| range.end > 430.0));
-        for client in &mut record.runs[0].http.as_mut().unwrap().clients {
-            client.finished = Some(20.0);
-        }
-        let (phase, http) = times(&record.runs[0]);
-        assert!(http.is_none() && phase.end > 20.0);
-    }
-}
