@@ -167,12 +167,19 @@ fn the_report_folder_has_figures_and_pictures() {
 fn what_is_wrong_with_a_file_is_told_with_its_place() {
     let folder = Folder::new();
     let good = folder.write("good.toml", SMALL);
-    let path = folder.write("range.toml", "[clients]\ncount = 20001");
-    // Nothing is run if any file is wrong.
-    let output = sim(&[&good, &path]);
-    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""));
-    let expected = format!("error: {path}:2: clients.count: is 20001, but must be from 1 to 20000");
-    assert!(stderr(&output).starts_with(&expected), "{}", stderr(&output));
+    let cases = [
+        ("size.toml", "\n[[artifact]]\nsize = \"64Mib\"", ":3: artifact.0.size: \"64Mib\" is not a size"),
+        ("key.toml", "[clients]\nnodes = 3", ":2: clients.nodes: unknown field `nodes`"),
+        ("range.toml", "[clients]\ncount = 20001", ":2: clients.count: is 20001, but must be from 1 to 20000"),
+        ("syntax.toml", "[clients", ":1: "),
+    ];
+    for (name, text, expected) in cases {
+        let path = folder.write(name, text);
+        // Nothing is run if any file is wrong.
+        let output = sim(&[&good, &path]);
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""), "{name}");
+        assert!(stderr(&output).starts_with(&format!("error: {path}{expected}")), "{name}: {}", stderr(&output));
+    }
     fs::write(folder.path("bytes.toml"), [0xff, 0xfe]).unwrap();
     for (name, cause) in [("none.toml", "cannot be opened"), ("bytes.toml", "is no UTF-8 text"), ("", "cannot be read")]
     {
@@ -188,13 +195,15 @@ fn a_wrong_command_line_exits_with_2() {
     let file = folder.write("crowd.toml", SMALL);
     let not_a_folder = folder.write("file", "");
     let below_a_file = Path::new(&not_a_folder).join("out");
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["--nodes", "0"], "--nodes: is 0, but must be from 1 to 20000"),
         (&["--up", "fast"], "\"fast\" is not a rate"),
         (&["--latency", "soon"], "--latency"),
+        (&["--size", "1MiBB"], "is not a size"),
         (&["--fault", "gremlins"], "expected lost, corrupt, stalled or liar"),
         (&["--fault", "lost=17"], "--fault: happens to client 16, which there is not"),
         (&["--only", "crowd"], "--only"),
+        (&[&file, "--only", "crowd"], "nothing has the label \"crowd\"; there is crowd-2, crowd-4"),
         (&[&file, "--nodes", "3"], "cannot be used with"),
         (&[&file, "--out", below_a_file.to_str().unwrap()], "cannot make"),
     ];

@@ -230,14 +230,22 @@ fn what_is_wrong_is_told_with_its_place() {
             ("[[artifact]]\nkind = \"noise\"", 1, "artifact.0", "missing field `size`"),
             ("[[artifact]]\nsize = \"1B\"\nkind = \"text\"", 3, "artifact.0.kind", "unknown variant `text`"),
             (
+                "[[artifact]]\nsize = \"1B\"\n[[artifact]]\nsize = \"0B\"",
+                4,
+                "artifact.1.size",
+                "is 0 bytes, but must be",
+            ),
+            (
                 "[[artifact]]\nsize = \"3GiB\"\n[[artifact]]\nsize = \"2GiB\"",
                 4,
                 "artifact.1.size",
                 "4294967296 are the most",
             ),
+            ("[seeds]\nup = \"fast\"", 2, "seeds.up", "\"fast\" is not a rate"),
             ("[seeds]\nup = [\"1MB/s\",\n \"fast\"]", 2, "seeds.up", "\"fast\" is not a rate"),
             ("[seeds]\nup = []", 2, "seeds.up", "is empty"),
             ("[seeds]\nup = \"79kbit/s\"", 2, "seeds.up", "is 79 kbit/s, but must be from 80 kbit/s to 10 Gbit/s"),
+            ("[seeds]\ncount = 0", 2, "seeds.count", "is 0, but must be from 1 to 250"),
             ("[seeds]\ncount = 3\nup = [\"1MB/s\", \"2MB/s\"]", 2, "seeds.count", "does not go with seeds.up"),
             ("[seeds]\ncount = [2, 2]", 2, "seeds.count", "has 2 twice"),
             ("[seeds]\ncount = 4000000000", 2, "seeds.count", "must be from 1 to 250"),
@@ -245,6 +253,7 @@ fn what_is_wrong_is_told_with_its_place() {
             ("[clients]\ncount = [200, 249]", 2, "clients.count", "makes 251 nodes in all, with the bootstrap node"),
             ("[clients]\ncount = []", 2, "clients.count", "is empty"),
             ("[clients]\ncount = [4, 4]", 2, "clients.count", "has 4 twice"),
+            ("[clients]\ncount = 0", 2, "clients.count", "is 0, but must be"),
             ("[clients]\ncount = [10, -1]", 2, "clients.count.1", "invalid value: integer `-1`"),
             ("[clients]\ncount = [1, 2]\n[seeds]\ncount = [1, 2]", 2, "clients.count", "only one of them"),
             ("[clients]\nup = \"10001Mbit/s\"", 2, "clients.up", "from 80 kbit/s to 10 Gbit/s"),
@@ -254,8 +263,10 @@ fn what_is_wrong_is_told_with_its_place() {
             ("[clients]\nfirst_peers = [\"client 0\"]", 2, "clients.first_peers", "only bootstrap and seeds"),
             ("[clients]\nfirst_peers = [\"nobody\"]", 2, "clients.first_peers", "\"nobody\" is not a node"),
             ("[clients]\nafterwards = \"sleep\"", 2, "clients.afterwards", "unknown variant `sleep`"),
+            ("[clients]\nspread = 0.2", 2, "clients.spread", "for the simulator alone"),
             ("[network]\nlatency = \"10\"", 2, "network.latency", "is not a time"),
             ("[network]\nlatency = \"1001ms\"", 2, "network.latency", "is 1.001s, but must be from 0ns to 1s"),
+            ("[network]\nneighbours = 3", 2, "network.neighbours", "for the simulator alone"),
             ("[churn]\nevery = 0.1\nshare = 0.1", 1, "churn", "for the simulator alone"),
             ("[baseline]\nhttp = 1", 2, "baseline.http", "invalid type: integer"),
             ("[hold]\np99 = -1.0", 2, "hold.p99", "-1 is not a multiple"),
@@ -277,8 +288,11 @@ fn what_is_wrong_is_told_with_its_place() {
     are_refused(
         Engine::Simulator,
         &[
+            ("[clients]\ncount = [10, 0]", 2, "clients.count", "is 0, but must be from 1 to 20000"),
+            ("[clients]\nnat = 1.5", 2, "clients.nat", "1.5 is not a share"),
             ("[clients]\nspread = 0.95", 2, "clients.spread", "is 0.95, but must be from 0.0 to 0.9"),
             ("[clients]\norder = \"best\"", 2, "clients.order", "unknown variant `best`, expected one of `rarest`"),
+            ("[network]\nlatency = \"1h\"", 2, "network.latency", "is 3600s, but must be from 0ns to 10s"),
             ("[churn]\nevery = 0.1", 1, "churn", "missing field `share`"),
             (
                 "[churn]\nevery = 0.1\nshare = 0",
@@ -288,6 +302,12 @@ fn what_is_wrong_is_told_with_its_place() {
             ),
             ("[churn]\nevery = 0.0\nshare = 0.1", 2, "churn.every", "0 is not a multiple"),
             ("[seeds]\nup = \"1MB/s\"\n[hold]\nversus_honest = 2.0", 4, "hold.versus_honest", "needs [hostile]"),
+            (
+                "[seeds]\nup = \"1MB/s\"\n[hold]\nversus_http = 2.0",
+                4,
+                "hold.versus_http",
+                "for networks of containers alone",
+            ),
             ("[seeds]\nup = \"1MB/s\"\n[hostile]\ndrip = 2", 4, "hostile.drip", "the simulator cannot run it"),
         ],
     );
@@ -303,12 +323,14 @@ fn events_that_make_no_sense_are_told_with_their_line() {
     let before = "[clients]\ncount = 2\n[[event]]\nnode = \"client 0\"\nat = \"1s\"\nchange = \"kill\"\n";
     let cases = [
         ("node = \"seed 1\"\nat = \"1s\"\nchange = \"kill\"", 7, "event.1", "seed 1, which there is not"),
+        ("node = \"hostile 0\"\nat = \"1s\"\nchange = \"kill\"", 7, "event.1", "hostile 0, which there is not"),
         ("node = \"peer 1\"\nat = \"1s\"\nchange = \"kill\"", 8, "event.1.node", "\"peer 1\" is not a node"),
         ("node = []\nat = \"1s\"\nchange = \"kill\"", 7, "event.1", "happens to no node"),
         ("node = \"seed 0\"\nat = \"1s\"", 7, "event.1", "missing field `change`"),
         ("node = \"seed 0\"\nchange = \"kill\"", 7, "event.1", "needs one of at"),
         ("node = \"seed 0\"\nat = \"1s\"\nprogress = 0.5\nchange = \"kill\"", 7, "event.1", "needs one of at"),
         ("node = \"seed 0\"\nat = \"1s\"\ndone = \"client 0\"\nchange = \"kill\"", 7, "event.1", "needs one of at"),
+        ("node = \"seed 0\"\nat = \"61m\"\nchange = \"kill\"", 7, "event.1", "must be from 0ns to 3600s"),
         ("node = \"seed 0\"\nprogress = 2\nchange = \"kill\"", 9, "event.1.progress", "2 is not a share"),
         ("node = \"seed 0\"\ndone = \"seed 0\"\nchange = \"kill\"", 9, "event.1.done", "is not a client"),
         ("node = \"seed 0\"\ndone = \"client 2\"\nchange = \"kill\"", 7, "event.1", "waits for client 2"),
@@ -320,6 +342,7 @@ fn events_that_make_no_sense_are_told_with_their_line() {
         ("node = \"client 1\"\nat = \"1s\"\nchange = \"corrupt\"", 7, "event.1", "only to seeds"),
         ("node = \"bootstrap\"\nat = \"1s\"\nchange = \"lie\"", 7, "event.1", "only to seeds"),
         ("node = \"bootstrap\"\nat = \"1s\"\nchange = \"start\"", 7, "event.1", "has to be there before"),
+        ("node = \"client 0\"\nat = \"1s\"\nchange = \"pause\"", 7, "event.1", "client 0 is not there by then"),
         ("node = \"seed 0\"\nat = \"1s\"\nchange = \"resume\"", 7, "event.1", "seed 0 is running by then"),
         ("node = \"client 1\"\nat = \"1s\"\nchange = \"stop\"", 3, "event", "takes every client away for good"),
     ]
@@ -333,6 +356,8 @@ fn events_that_make_no_sense_are_told_with_their_line() {
     assert!(error.cause.contains("starts every client") && error.line == Some(3), "{error}");
     let error = parse(&format!("[clients]\nfirst_peers = [\"seed 0\"]\n{}", start("\"seed 0\""))).unwrap_err();
     assert!(error.cause.contains("has seed 0, which an event starts later") && error.line == Some(2), "{error}");
+    let error = parse(&start("\"seed 0\"").repeat(1001)).unwrap_err();
+    assert!(error.cause.contains("is 1001 of them") && error.line == Some(1), "{error}");
 }
 
 /// Whatever is in a file, there is an error with its place or a scenario that can be run.
