@@ -260,9 +260,14 @@ mod tests {
     const SLOT: ArtifactSlot = ArtifactSlot(0);
     const CHUNK: ChunkIndex = ChunkIndex(7);
 
+    #[expect(clippy::disallowed_methods, reason = "time has to begin somewhere")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
     fn sent(requests: &mut Requests, peer: PeerKey) -> RequestId {
         let id = requests.next_id();
-        requests.add(Instant::now(), peer, SLOT, vec![(CHUNK, 100)], 0);
+        requests.add(start(), peer, SLOT, vec![(CHUNK, 100)], 0);
         id
     }
 
