@@ -169,6 +169,7 @@ async fn all_failed(node: &NodeHandle, first: &FirstContact) {
 
 /// Why a client could not be started.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The node does not start.
     #[error(transparent)]

@@ -70,6 +70,7 @@ fn write_out(
 
 /// Why artifacts could not be put into a folder.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ExportError {
     /// Not in the store.
     #[error("{0} is not in the store")]

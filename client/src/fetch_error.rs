@@ -8,6 +8,7 @@ use tokio::task::JoinError;
 
 /// Why a fetch ended without everything.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FetchError {
     /// An artifact that the release does not have.
     #[error("the release has no artifact {wanted:?}; it has {offered}")]

@@ -50,6 +50,7 @@
 //! # }
 //! ```
 
+mod answer;
 mod client;
 mod export;
 mod fetch;
@@ -60,9 +61,10 @@ mod pool;
 mod resolve;
 mod sources;
 
+pub use answer::{Answer, AnswerError};
 pub use client::{Client, StartError, Trust};
 pub use export::{ExportError, export};
 pub use fetch::{Fetch, FetchOptions, ProgressReceiver, Selection};
 pub use fetch_error::FetchError;
 pub use phase_transfer::download::{PeerReport, Progress, Report, Verdict};
-pub use resolve::{Answer, ResolveError, ResolveOptions, Resolved};
+pub use resolve::{ResolveError, ResolveOptions, Resolved};

@@ -4,18 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use phase_core::dht::Pointer;
-use phase_core::envelope::{Envelope, EnvelopeError};
+use phase_core::envelope::Envelope;
 use phase_core::manifest::Manifest;
 use phase_core::name::NAME_COPIES;
 use phase_core::store::StoreError;
-use phase_core::trust::TrustError;
 use phase_core::{Cid, Fails, Failure, Name};
-use phase_node::{ConnectError, FoundProvider, NodeHandle, PeerId, QueryError, QueryReport, Source};
-use phase_protocol::wire::Refusal;
-use phase_transfer::{HeadAnswer, LinkError, PeerLink};
+use phase_node::{FoundProvider, NodeHandle, PeerId, QueryError, QueryReport, Source};
+use phase_transfer::{HeadAnswer, PeerLink};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use crate::answer::{Answer, AnswerError};
 use crate::client::{Client, Trust};
 use crate::sources::{Finding, Sources};
 
@@ -39,15 +38,6 @@ impl Default for ResolveOptions {
     fn default() -> Self {
         Self { answers: 3, timeout: Duration::from_secs(10) }
     }
-}
-
-/// What one peer said.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// Who.
-    pub peer: PeerId,
-    /// The version it offered, or why its answer does not count.
-    pub result: Result<u64, String>,
 }
 
 /// A verified release.
@@ -300,7 +290,7 @@ impl Search<'_> {
         }
     }
 
-    fn handle_answer(&mut self, peer: PeerId, answer: Result<HeadAnswer, Unanswered>) {
+    fn handle_answer(&mut self, peer: PeerId, answer: Result<HeadAnswer, AnswerError>) {
         if answer.is_err() && self.unannounced.contains(&peer) {
             // It never said that it has it.
             return;
@@ -308,17 +298,15 @@ impl Search<'_> {
         let standing = match &answer {
             Ok(_) => Standing::Answered,
             // Peers that were given are asked whether or not they have ever heard of the name.
-            Err(Unanswered { silence: Silence::Unknown, .. }) => Standing::Denied,
-            Err(Unanswered { silence: Silence::Unreachable, .. }) if self.given.contains(&peer) => {
-                Standing::Unreachable
-            }
+            Err(error) if error.is_denial() => Standing::Denied,
+            Err(error) if error.is_unreachable() && self.given.contains(&peer) => Standing::Unreachable,
             Err(_) => Standing::Claimed,
         };
         self.standing = self.standing.max(standing);
-        let result = answer.map_err(|unanswered| unanswered.reason).and_then(|head| {
-            let candidate = self.verify(&head).map_err(|error| describe(&error))?;
+        let result = answer.and_then(|head| {
+            let candidate = self.verify(&head)?;
             let (cid, version) = (candidate.cid, candidate.manifest.version);
-            self.consider(candidate).map_err(|error| describe(&error))?;
+            self.consider(candidate)?;
             self.offers.entry(cid).or_default().push(peer);
             Ok(version)
         });
@@ -359,56 +347,6 @@ impl Search<'_> {
     }
 }
 
-/// An error and its causes.
-fn describe(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-/// Why an answer to a request for a name does not count.
-#[derive(Debug, thiserror::Error)]
-enum AnswerError {
-    #[error(transparent)]
-    Trust(#[from] TrustError),
-    #[error(transparent)]
-    Envelope(#[from] EnvelopeError),
-    #[error("its pointer leads to another release than the one it sent")]
-    OtherRelease,
-    #[error("equivocation: version {version} is signed twice, this and {kept}; tell the publisher")]
-    Equivocation { version: u64, kept: Cid },
-}
-
-/// No release from a peer.
-struct Unanswered {
-    reason: String,
-    silence: Silence,
-}
-
-/// Why there is no release.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Silence {
-    /// The peer has answered, and says that it does not know the name.
-    Unknown,
-    /// There is no connection with the peer.
-    Unreachable,
-    /// Anything else.
-    Failed,
-}
-
-impl From<LinkError> for Unanswered {
-    fn from(error: LinkError) -> Self {
-        let is_unknown = matches!(error, LinkError::Refused(Refusal::NotFound));
-        Self { silence: if is_unknown { Silence::Unknown } else { Silence::Failed }, reason: error.to_string() }
-    }
-}
-
-impl From<ConnectError> for Unanswered {
-    fn from(error: ConnectError) -> Self {
-        let is_connected = matches!(error, ConnectError::Stream(_));
-        Self { silence: if is_connected { Silence::Failed } else { Silence::Unreachable }, reason: error.to_string() }
-    }
-}
-
 /// The next peer to ask: the sources take turns.
 fn next_in_turn(to_ask: &mut BTreeMap<usize, VecDeque<FoundProvider>>, turn: &mut usize) -> Option<FoundProvider> {
     to_ask.retain(|_, waiting| !waiting.is_empty());
@@ -417,7 +355,7 @@ fn next_in_turn(to_ask: &mut BTreeMap<usize, VecDeque<FoundProvider>>, turn: &mu
     to_ask.get_mut(&source)?.pop_front()
 }
 
-async fn ask(node: NodeHandle, found: FoundProvider, name: Name) -> (PeerId, Result<HeadAnswer, Unanswered>) {
+async fn ask(node: NodeHandle, found: FoundProvider, name: Name) -> (PeerId, Result<HeadAnswer, AnswerError>) {
     let answer = async {
         let link = PeerLink::open(&node, found.peer, found.addresses).await?;
         Ok(link.head(&name).await?)
@@ -427,6 +365,7 @@ async fn ask(node: NodeHandle, found: FoundProvider, name: Name) -> (PeerId, Res
 
 /// Why a name could not be resolved.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ResolveError {
     /// Nobody knows it.
     #[error("nothing is published as {name}: no provider was found{}{}", if asked.is_empty() { "" } else { ": " }, asked.join("; "))]

@@ -219,6 +219,7 @@ async fn bind(address: SocketAddr) -> Result<HttpPort, ProviderError> {
 
 /// Why a provider could not be started.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProviderError {
     /// The store.
     #[error(transparent)]

@@ -75,7 +75,7 @@ fn text(resolved: &Resolved, wanted: usize) -> String {
     for answer in &resolved.answers {
         lines.push(match &answer.result {
             Ok(version) => format!("peer       {} offers version {version}", answer.peer),
-            Err(error) => format!("peer       {}: {}", answer.peer, cli::printable(error)),
+            Err(error) => format!("peer       {}: {}", answer.peer, cli::printable(&error.to_string())),
         });
     }
     lines.join("\n")

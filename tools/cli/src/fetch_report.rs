@@ -92,7 +92,7 @@ pub fn json_entry(entry: &ArtifactEntry) -> Value {
 pub fn json_answer(answer: &Answer) -> Value {
     match &answer.result {
         Ok(version) => json!({ "peer": answer.peer.to_string(), "version": version }),
-        Err(error) => json!({ "peer": answer.peer.to_string(), "error": error }),
+        Err(error) => json!({ "peer": answer.peer.to_string(), "error": error.to_string() }),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use futures::AsyncReadExt as _;
 use libp2p::{Multiaddr, PeerId};
 use phase_core::{ChunkIndex, ChunkRange, ChunkSet, Cid, Name};
 use phase_node::{ConnectError, NodeHandle, Scope, Stream, believable};
-use phase_protocol::wire::{self, Refusal, Reply, ReplyHeader, Request, RequestHeader};
+use phase_protocol::wire::{self, Refusal, Reply, ReplyHeader, Request, RequestHeader, WireError};
 use phase_protocol::{HaveUpdate, RequestId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -310,8 +311,8 @@ impl Reading {
                     }
                 }
                 Ok(None) => return LinkError::Ended,
-                Err(framing::FrameError::Io(error)) => return LinkError::Io(error.to_string()),
-                Err(framing::FrameError::Wire(error)) => return LinkError::Protocol(error.to_string()),
+                Err(framing::FrameError::Io(error)) => return LinkError::Io(Arc::new(error)),
+                Err(framing::FrameError::Wire(error)) => return LinkError::Protocol(error),
             }
         }
     }
@@ -398,6 +399,7 @@ fn have_event(subscription: &mut Subscription, body: Reply, payload: &[u8]) -> R
 
 /// Why a link or a call on it failed.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LinkError {
     /// The peer refused the call.
     #[error("refused: {0}")]
@@ -410,7 +412,7 @@ pub enum LinkError {
     Unexpected,
     /// A frame that breaks the protocol.
     #[error("violated the protocol: {0}")]
-    Protocol(String),
+    Protocol(WireError),
     /// No answer in time.
     #[error("no answer within {} s", CALL_TIMEOUT.as_secs())]
     Timeout,
@@ -419,7 +421,7 @@ pub enum LinkError {
     Backlog,
     /// The stream failed.
     #[error("stream failed: {0}")]
-    Io(String),
+    Io(Arc<io::Error>),
     /// The peer ended the stream.
     #[error("ended the stream")]
     Ended,

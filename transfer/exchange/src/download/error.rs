@@ -10,6 +10,7 @@ use crate::download::report::Report;
 
 /// Why a download ended without everything.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DownloadError {
     /// The disk: what was verified before stays.
     #[error("cannot store what was fetched")]

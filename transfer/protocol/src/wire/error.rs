@@ -6,6 +6,7 @@ use crate::wire::limits::MAX_HEADER_LEN;
 
 /// Why a frame is not one of this protocol.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum WireError {
     /// A header of no or too great length.
     #[error("header of {0} bytes: 1 to {MAX_HEADER_LEN} are permitted")]
