@@ -24,6 +24,6 @@ pub use key::{DhtKey, DhtKeyError, MAX_DHT_KEY_LEN};
 pub use peer::{MAX_PEER_LEN, PeerText, PeerTextError};
 pub use pointer::{MAX_POINTER_LEN, MAX_URL_LEN, MAX_URLS, Pointer, PointerError};
 pub use record::{
-    DhtRecord, InvalidAddresses, MAX_ADDRESS_LEN, MAX_ADDRESSES, MAX_RECORD_LEN, RecordError, decode_envelope,
+    DhtRecord, InvalidAddresses, MAX_ADDRESS_LEN, MAX_ADDRESSES, MAX_RECORD_LEN, Rank, RecordError, decode_envelope,
 };
 pub use signed_record::{MAX_VALUE_LEN, SignedRecord, SignedRecordError};

@@ -29,7 +29,14 @@ fn changed(world: &World, change: impl FnOnce(&mut Manifest)) -> Manifest {
 
 /// What a peer's answer was worth.
 fn answer(resolved: &Resolved, hostile: &Hostile) -> Result<u64, String> {
-    resolved.answers.iter().find(|answer| answer.peer == hostile.peer).unwrap().result.clone().map_err(|error| error.to_string())
+    resolved
+        .answers
+        .iter()
+        .find(|answer| answer.peer == hostile.peer)
+        .unwrap()
+        .result
+        .clone()
+        .map_err(|error| error.to_string())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +123,8 @@ async fn a_second_release_of_one_version_is_reported_as_equivocation() {
         // Nobody can tell which is the right one. The first is taken, the other is not.
         let resolved = resolve().await.unwrap();
         assert_eq!(resolved.providers.len(), 1);
-        let refused: Vec<_> = resolved.answers.iter().filter_map(|answer| Some(answer.result.as_ref().err()?.to_string())).collect();
+        let refused: Vec<_> =
+            resolved.answers.iter().filter_map(|answer| Some(answer.result.as_ref().err()?.to_string())).collect();
         assert!(refused.len() == 1 && refused[0].contains("equivocation"), "{refused:?}");
 
         // What the store has is the right one.

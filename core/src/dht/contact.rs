@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key::DhtKey;
 use super::peer::PeerText;
-use super::record::{self, DhtRecord, InvalidAddresses, RecordError};
+use super::record::{self, DhtRecord, InvalidAddresses, Rank, RecordError};
 use crate::codec::V1;
 use crate::envelope::Payload;
 use crate::keys::PublicKey;
@@ -59,12 +59,8 @@ impl DhtRecord for Contact {
         DhtKey::Contact(self.peer.clone())
     }
 
-    fn version(&self) -> u64 {
-        self.version
-    }
-
-    fn issued_at(&self) -> u64 {
-        self.issued_at
+    fn rank(&self) -> Rank {
+        Rank { version: self.version, issued_at: self.issued_at }
     }
 
     fn expires_at(&self) -> u64 {

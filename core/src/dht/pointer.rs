@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::key::DhtKey;
-use super::record::{self, DhtRecord, MAX_RECORD_LEN};
+use super::record::{self, DhtRecord, MAX_RECORD_LEN, Rank};
 use crate::cid::{Cid, Codec};
 use crate::codec::V1;
 use crate::envelope::{Envelope, EnvelopeError, Payload};
@@ -91,12 +91,8 @@ impl DhtRecord for Pointer {
         DhtKey::Name(self.name.clone())
     }
 
-    fn version(&self) -> u64 {
-        self.version
-    }
-
-    fn issued_at(&self) -> u64 {
-        self.issued_at
+    fn rank(&self) -> Rank {
+        Rank { version: self.version, issued_at: self.issued_at }
     }
 
     fn expires_at(&self) -> u64 {

@@ -19,16 +19,23 @@ pub const MAX_ADDRESSES: usize = 16;
 /// The most bytes of one address.
 pub const MAX_ADDRESS_LEN: usize = 256;
 
+/// Which of two records under one key is the newer: the one with the higher version; of two with the same version the one that was
+/// made later, which is a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank {
+    /// The record's version.
+    pub version: u64,
+    /// When the record was made: a Unix time in seconds.
+    pub issued_at: u64,
+}
+
 /// A payload that stands in the DHT. Times are Unix times in seconds.
 pub trait DhtRecord: Payload {
     /// The key under which it stands.
     fn dht_key(&self) -> DhtKey;
 
-    /// Of two records under a key, the one with the higher version is the newer one.
-    fn version(&self) -> u64;
-
-    /// When it was made: of two with the same version, the later one is a renewal.
-    fn issued_at(&self) -> u64;
+    /// How new it is.
+    fn rank(&self) -> Rank;
 
     /// From when on it must not be believed any more.
     fn expires_at(&self) -> u64;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::key::{self, DhtKey};
-use super::record::{self, DhtRecord, RecordError};
+use super::record::{self, DhtRecord, Rank, RecordError};
 use crate::codec::V1;
 use crate::envelope::Payload;
 use crate::keys::{KeyId, PublicKey};
@@ -68,12 +68,8 @@ impl DhtRecord for SignedRecord {
         DhtKey::Record { owner: self.key.id(), label: self.label.clone() }
     }
 
-    fn version(&self) -> u64 {
-        self.version
-    }
-
-    fn issued_at(&self) -> u64 {
-        self.issued_at
+    fn rank(&self) -> Rank {
+        Rank { version: self.version, issued_at: self.issued_at }
     }
 
     fn expires_at(&self) -> u64 {

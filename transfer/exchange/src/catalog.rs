@@ -177,6 +177,9 @@ impl Catalog {
     }
 
     /// What can be served of an artifact; `None` if nothing is known of it.
+    ///
+    /// # Errors
+    /// The store cannot be read, or what it holds is damaged.
     pub fn content(&self, artifact: &Cid) -> Result<Option<Content>, StoreError> {
         if let Some(content) = self.open_content(artifact) {
             return Ok(Some(content));
@@ -195,11 +198,17 @@ impl Catalog {
     }
 
     /// A small block.
+    ///
+    /// # Errors
+    /// The store cannot be read, or what it holds is damaged.
     pub fn block(&self, cid: &Cid) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.block(cid)
     }
 
     /// The current release of a name: the signed pointer, and the envelope it points to.
+    ///
+    /// # Errors
+    /// The store cannot be read, or what it holds is damaged.
     pub fn head(&self, name: &Name) -> Result<Option<(Envelope, Vec<u8>)>, StoreError> {
         let Some(pointer) = self.store.pointer(name)? else { return Ok(None) };
         let Ok(unverified) = pointer.payload_unverified::<phase_core::dht::Pointer>() else { return Ok(None) };

@@ -138,6 +138,9 @@ pub struct PeerLink {
 
 impl PeerLink {
     /// Connects to `peer` and opens a stream for calls.
+    ///
+    /// # Errors
+    /// The peer cannot be reached, or opens no stream.
     pub async fn open(node: &NodeHandle, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Self, ConnectError> {
         Self::open_with(node, peer, addresses, None, Buffers::new(0)).await
     }
@@ -191,6 +194,9 @@ impl PeerLink {
     }
 
     /// Asks for the current release of a name.
+    ///
+    /// # Errors
+    /// [`LinkError::Refused`] if the peer does not know the name; otherwise the link has ended or the peer does not answer in time.
     pub async fn head(&self, name: &Name) -> Result<HeadAnswer, LinkError> {
         let CallAnswer { body, payload } = self.call(Request::Head { name: name.clone() }).await?;
         let Reply::Head { pointer_len } = body else { return Err(LinkError::Unexpected) };
@@ -199,6 +205,10 @@ impl PeerLink {
     }
 
     /// Fetches a small block and verifies it. A peer that sends another one is cut off.
+    ///
+    /// # Errors
+    /// [`LinkError::Refused`] if the peer does not have the block, [`LinkError::Corrupt`] if it sent another one; otherwise the link
+    /// has ended or the peer does not answer in time.
     pub async fn block(&self, cid: &Cid) -> Result<Vec<u8>, LinkError> {
         let CallAnswer { body, payload } = self.call(Request::Block { cid: *cid }).await?;
         let error = match body {
@@ -212,6 +222,9 @@ impl PeerLink {
 
     /// Asks which other peers have some of an artifact. Addresses that do not parse,
     /// or that it cannot be believed, are left out.
+    ///
+    /// # Errors
+    /// [`LinkError::Refused`]; otherwise the link has ended or the peer does not answer in time.
     pub async fn peers(&self, artifact: &Cid) -> Result<Vec<(PeerId, Vec<Multiaddr>)>, LinkError> {
         let CallAnswer { body, .. } = self.call(Request::Peers { artifact: *artifact }).await?;
         let Reply::Peers { peers } = body else { return Err(LinkError::Unexpected) };

@@ -172,27 +172,41 @@ impl Scheduler {
         index: ChunkIndex,
         result: ChunkResult,
     ) -> bool {
-        let is_new = self.look_at(now, peer, request, slot, index, result);
+        let is_new = match result {
+            ChunkResult::Corrupt => {
+                self.ban(peer, BanReason::Corrupt { slot, chunk: index });
+                false
+            }
+            ChunkResult::Verified => self.accept(now, peer, request, slot, index),
+            ChunkResult::Unneeded => {
+                self.discard(now, request, slot, index);
+                false
+            }
+        };
         if let Some(end) = self.requests.looked_at(request) {
             self.end(now, request, end);
         }
         is_new
     }
 
-    /// What [`handle_chunk`](Self::handle_chunk) says of the chunk itself.
-    fn look_at(
+    /// A chunk of an artifact that is complete was not looked at. While the artifact is not complete, the chunk counts as not
+    /// delivered, since it was not verified.
+    fn discard(&mut self, now: Instant, request: RequestId, slot: ArtifactSlot, index: ChunkIndex) {
+        if !self.slots.contains_key(&slot) {
+            self.delivered(now, request, index);
+            self.stats.duplicates += 1;
+        }
+    }
+
+    /// A chunk is verified and stored. Returns whether it is a new one.
+    fn accept(
         &mut self,
         now: Instant,
         peer: PeerKey,
         request: RequestId,
         slot: ArtifactSlot,
         index: ChunkIndex,
-        result: ChunkResult,
     ) -> bool {
-        if result == ChunkResult::Corrupt {
-            self.ban(peer, BanReason::Corrupt { slot, chunk: index });
-            return false;
-        }
         self.delivered(now, request, index);
         let Some((_, chunks)) = self.slots.get_mut(&slot) else {
             self.stats.duplicates += 1;

@@ -50,6 +50,9 @@ pub fn links(node: &NodeHandle) -> (LinkOpener, LinkEvents) {
 
 impl LinkOpener {
     /// Connects to `peer` and opens a link.
+    ///
+    /// # Errors
+    /// The peer cannot be reached, or opens no stream.
     pub async fn open(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<PeerLink, ConnectError> {
         PeerLink::open_with(&self.node, peer, addresses, Some(self.events.clone()), self.buffers.clone()).await
     }

@@ -126,7 +126,7 @@ impl NodeHandle {
             match open(&found.value) {
                 Ok(record) => {
                     holders += 1;
-                    if best.as_ref().is_none_or(|best| record.version() > best.version()) {
+                    if best.as_ref().is_none_or(|best| record.rank() > best.rank()) {
                         best = Some(record);
                     }
                 }

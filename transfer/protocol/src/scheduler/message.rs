@@ -132,7 +132,7 @@ pub enum Event {
 pub struct Stats {
     /// Chunks taken back from a peer that was lost, stalled, refused or banned.
     pub reassigned: u64,
-    /// Verified chunks that had been verified before.
+    /// Chunks that came although they had been verified before.
     pub duplicates: u64,
     /// Times that a peer stalled.
     pub stalls: u64,

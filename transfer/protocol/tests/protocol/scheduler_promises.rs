@@ -348,6 +348,20 @@ fn a_corrupt_chunk_bans_its_peer_for_good_and_is_fetched_from_another() {
 }
 
 #[test]
+fn a_chunk_that_was_not_looked_at_is_not_verified() {
+    let mut rig = Rig::with_peers(1, &[A]);
+    let (id, chunk) = rig.asked.pop_first().map(|(id, (.., chunks))| (id, chunks[0])).unwrap();
+    assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Owed(SLOT));
+    assert!(!rig.scheduler.handle_chunk(rig.now, A, id, SLOT, chunk, ChunkResult::Unneeded));
+    rig.scheduler.handle_end(rig.now, A, id, End::Done);
+    rig.drain();
+    assert!(!rig.is_complete() && !rig.events.iter().any(|event| matches!(event, Event::Verified { .. })));
+    rig.connect(B, HaveUpdate::Full);
+    rig.drain();
+    assert_eq!(rig.chunks_of(B), BTreeSet::from([chunk]), "another peer is asked for it");
+}
+
+#[test]
 fn no_peer_ends_the_request_of_another() {
     let mut rig = Rig::with_peers(1, &[A]);
     let (id, chunk) = rig.asked.pop_first().map(|(id, (.., chunks))| (id, chunks[0])).unwrap();

@@ -13,8 +13,8 @@
 
 use libp2p::PeerId;
 use libp2p::kad::{ProviderRecord, Record};
-use phase_core::dht::Pointer;
-use phase_core::dht::{MAX_RECORD_LEN, decode_envelope};
+use phase_core::dht::{DhtRecord, MAX_RECORD_LEN, Pointer, Rank, decode_envelope};
+use phase_core::envelope::Envelope;
 use phase_core::time::TrustedTime;
 use phase_core::trust::TrustRoot;
 use phase_core::{Authority, Contact, DhtKey, Name, SignedRecord};
@@ -72,13 +72,6 @@ impl Refusal {
     }
 }
 
-/// Which of two records under one key is the newer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rank {
-    version: u64,
-    issued_at: u64,
-}
-
 /// What to do with a provider record of somebody else.
 #[derive(Debug)]
 pub(crate) enum ProviderVerdict {
@@ -116,17 +109,10 @@ impl Validator {
             DhtKey::Contact(peer) => {
                 let id: PeerId = peer.as_str().parse().map_err(|_| Refusal::Namespace)?;
                 let signer = identity::public_key_of(&id).ok_or(Refusal::Namespace)?;
-                let contact = Contact::open(value, peer, &signer, now)?;
-                Ok(Rank { version: contact.version, issued_at: contact.issued_at })
+                Ok(Contact::open(value, peer, &signer, now)?.rank())
             }
-            DhtKey::Authority(id) => {
-                let authority = Authority::open(value, id, now)?;
-                Ok(Rank { version: authority.version, issued_at: authority.issued_at })
-            }
-            DhtKey::Record { owner, label } => {
-                let record = SignedRecord::open(value, owner, label, now)?;
-                Ok(Rank { version: record.version, issued_at: record.issued_at })
-            }
+            DhtKey::Authority(id) => Ok(Authority::open(value, id, now)?.rank()),
+            DhtKey::Record { owner, label } => Ok(SignedRecord::open(value, owner, label, now)?.rank()),
             // Whoever has content says so with a provider record.
             DhtKey::Content(_) => Err(Refusal::Namespace),
         }
@@ -148,7 +134,7 @@ impl Validator {
         if roots.peek().is_some() && !roots.any(|root| root.verify_pointer(&envelope, name, now).is_ok()) {
             return Err(Refusal::Unsigned);
         }
-        Ok(Rank { version: pointer.version, issued_at: pointer.issued_at })
+        Ok(pointer.rank())
     }
 }
 
@@ -168,17 +154,18 @@ impl From<phase_core::RecordError> for Refusal {
 
 /// How new a record that is held says it is; `None` if it says nothing.
 pub(crate) fn rank(record: &Record) -> Option<Rank> {
-    let rank = |version, issued_at| Rank { version, issued_at };
     let envelope = decode_envelope(&record.value).ok()?;
     match DhtKey::from_bytes(record.key.as_ref()).ok()? {
-        DhtKey::Name(_) | DhtKey::NameCopy(..) => {
-            envelope.payload_unverified().ok().map(|p: Pointer| rank(p.version, p.issued_at))
-        }
-        DhtKey::Contact(_) => envelope.payload_unverified().ok().map(|p: Contact| rank(p.version, p.issued_at)),
-        DhtKey::Authority(_) => envelope.payload_unverified().ok().map(|p: Authority| rank(p.version, p.issued_at)),
-        DhtKey::Record { .. } => envelope.payload_unverified().ok().map(|p: SignedRecord| rank(p.version, p.issued_at)),
+        DhtKey::Name(_) | DhtKey::NameCopy(..) => rank_of::<Pointer>(&envelope),
+        DhtKey::Contact(_) => rank_of::<Contact>(&envelope),
+        DhtKey::Authority(_) => rank_of::<Authority>(&envelope),
+        DhtKey::Record { .. } => rank_of::<SignedRecord>(&envelope),
         DhtKey::Content(_) => None,
     }
+}
+
+fn rank_of<R: DhtRecord>(envelope: &Envelope) -> Option<Rank> {
+    envelope.payload_unverified::<R>().ok().map(|record| record.rank())
 }
 
 /// What to do with a provider record of somebody else, who is connected from `from`. Kademlia has already checked that
