@@ -158,7 +158,7 @@ fn describe_search(outcome: &Result<QueryReport, QueryError>) -> String {
 enum Standing {
     /// Nothing.
     Unheard,
-    /// Peers that were given cannot be reached: they may have it, though nobody says so.
+    /// Peers that were given cannot be reached: they may have the release, but no other peer says so.
     Unreachable,
     /// A peer says that it does not know the name.
     Denied,
