@@ -2,23 +2,27 @@
 
 default: test outside containers format lint doc deny
 
-# Everything that has a test.
+# All tests.
 test:
     cargo test --workspace
 
-# A package outside the workspace publishes, serves and fetches with the libraries alone.
+# Prints a Python interpreter with the packages of the example client: `PHASE_PYTHON=$(just python) just test` tests that client too.
+@python:
+    .ci/python
+
+# A package outside the workspace that publishes, serves and fetches with the libraries alone.
 outside:
     .ci/outside
 
-# Two scenarios on containers, where the machine has what they need; says so where it does not.
+# Two scenarios in containers; skipped if the machine lacks something for them.
 containers:
     .ci/containers
 
-# Formatting, as `cargo fmt --all` leaves it.
+# Checks the formatting.
 format:
     cargo fmt --all --check
 
-# Clippy with warnings denied, and with every way of finding peers left out.
+# Clippy with warnings denied, also with each kind of discovery left out.
 lint:
     cargo clippy --workspace --all-targets -- -D warnings
     for features in "" dht,dns mdns; do \
@@ -29,7 +33,7 @@ lint:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# Licences, advisories and duplicate crates; needs cargo-deny.
+# Licences, banned crates and sources of crates; needs cargo-deny.
 deny:
     command -v cargo-deny >/dev/null && cargo deny check licenses bans sources || echo "cargo-deny is not installed: skipped"
 
@@ -37,12 +41,12 @@ deny:
 demo *ARGS:
     cargo run --release -p phase -- demo {{ARGS}}
 
-# Phase against the bare pipeline, and publishing against FastCDC alone.
+# Phase against a bare TCP or libp2p stream, and publishing against FastCDC alone.
 bench:
     cargo run --release -p phase-benches --bin side-by-side
     cargo run --release -p phase-benches --bin publish-speed
 
-# Every swarm scenario in virtual time; figures and pictures in target/sim.
+# All swarm scenarios in virtual time; writes figures and pictures to target/sim.
 sim *ARGS:
     cargo run --release -p phase-testnet --no-default-features -- sim testnet/scenarios/sim/*.toml --out target/sim {{ARGS}}
 
@@ -50,11 +54,11 @@ sim *ARGS:
 testnet *ARGS:
     cargo run --release -p phase-testnet --no-default-features -- run {{ARGS}}
 
-# The parts, by criterion.
+# Criterion benches of single parts.
 bench-parts:
     cargo bench -p phase-benches
 
-# Phase as a user runs it against curl from nginx, sendme and libtorrent: whichever of them is installed.
+# Phase as users run it, against curl with nginx, sendme and libtorrent, as far as they are installed.
 compare *ARGS: _release-binaries
     benches/compare/rivals {{ARGS}}
 
@@ -62,19 +66,19 @@ compare *ARGS: _release-binaries
 compare-small-files *ARGS: _release-binaries
     benches/compare/small-files {{ARGS}}
 
-# Several providers behind limited links, and faults near the end, in containers. Needs Docker and root.
+# Several providers with limited links, and faults near the end of a fetch, in containers. Needs Docker and root.
 compare-shaped *ARGS:
     cargo run --release -p phase-testnet --no-default-features -- run throughput unequal-providers late-loss late-slow late-stall {{ARGS}}
 
-# What the comparisons run.
+# The binaries for the comparisons.
 _release-binaries:
     cargo build --release -p phase -p phase-provider-bin -p phase-client-bin -p phase-benches --bins
 
-# SIGKILL a fetching client fifty times, and a publisher.
+# Kills a fetching client fifty times with SIGKILL, and a publisher; both must recover.
 kill-loop:
     cargo build --release --workspace --bins
     cargo test --release -p phase --test network survives_kill -- --nocapture
 
-# Ten minutes of load, cancels, stalls, cuts and restarts, and no task, descriptor or memory too many.
+# Ten minutes of load, cancels, stalls, cuts and restarts; no task, descriptor or memory may leak.
 soak *ARGS:
     cargo run --release -p phase-testnet -- soak {{ARGS}}

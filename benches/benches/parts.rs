@@ -1,4 +1,4 @@
-//! The parts that every byte passes, one by one: what each costs when nothing else runs.
+//! Criterion benches that measure single parts of fetching and publishing, each part alone.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -16,13 +16,13 @@ use phase_protocol::scheduler::{Action, ArtifactSlot, ChunkResult, Config, End, 
 use phase_protocol::wire::{self, Reply, ReplyHeader, Request, RequestHeader, RequestId};
 use tempfile::TempDir;
 
-/// A chunk of the average size.
+/// The average length of a chunk, in bytes.
 const CHUNK: usize = 128 << 10;
-/// What is cut, and what is written into stores.
+/// The length of the file that is chunked and written into stores, in bytes.
 const FILE: usize = 16 << 20;
-/// Chunks of the artifact that is scheduled and whose index is encoded.
+/// The number of chunks of the artifact whose index is encoded and whose download is scheduled.
 const CHUNKS: u32 = 10_000;
-/// Peers that all have it.
+/// The number of peers in the simulated download. Each peer has the whole artifact.
 const PEERS: u64 = 50;
 
 fn hashes(c: &mut Criterion) {
@@ -37,23 +37,23 @@ fn hashes(c: &mut Criterion) {
 
 fn chunker(c: &mut Criterion) {
     let file = input::noise(FILE);
-    let mut group = c.benchmark_group("cut");
+    let mut group = c.benchmark_group("cut into chunks");
     group.throughput(Throughput::Bytes(FILE as u64));
     group.bench_function("memory", |b| b.iter(|| cut(black_box(&file))));
     group.finish();
 }
 
-/// The lengths of the chunks of `file`.
+/// Returns the lengths of the chunks of `file`.
 fn cut(file: &[u8]) -> Vec<u32> {
     let mut chunker = Chunker::new(file, ChunkerParams::default());
     let (mut segment, mut lens) = (Segment::default(), Vec::new());
-    while chunker.read_segment(&mut segment).expect("memory can be read") {
+    while chunker.read_segment(&mut segment).expect("a slice can always be read") {
         lens.extend(segment.chunks().map(|chunk| chunk.len() as u32));
     }
     lens
 }
 
-/// An index of chunks of the average size, whose digests stand for nothing.
+/// Returns an index of [`CHUNKS`] chunks, which all have the average length and invented digests.
 fn index() -> ArtifactIndex {
     let digest = |n: u32| HashAlgorithm::Blake3.digest(&n.to_be_bytes());
     let chunks = (0..CHUNKS).map(|n| ChunkEntry { digest: digest(n), len: CHUNK as u32 });
@@ -73,7 +73,7 @@ fn index_blocks(c: &mut Criterion) {
             for (cid, block) in black_box(&encoded.blocks) {
                 decoder.handle_block(cid, block).expect("a block of this index");
             }
-            decoder.finish().expect("all blocks were given")
+            decoder.finish().expect("all blocks were handled")
         });
     });
     group.finish();
@@ -88,15 +88,17 @@ fn wire_headers(c: &mut Criterion) {
         body: Reply::Chunk { index: ChunkIndex(1234), encoding: 0 },
     };
     let (request_frame, reply_frame) = (wire::encode_request(&request), wire::encode_reply(&reply));
-    let mut group = c.benchmark_group("wire");
+    let mut group = c.benchmark_group("wire headers");
     group.bench_function("encode a request for 8 ranges", |b| b.iter(|| wire::encode_request(black_box(&request))));
-    group.bench_function("decode it", |b| b.iter(|| wire::decode_request(black_box(&request_frame[4..]))));
-    group.bench_function("encode the head of a chunk", |b| b.iter(|| wire::encode_reply(black_box(&reply))));
-    group.bench_function("decode it again", |b| b.iter(|| wire::decode_reply(black_box(&reply_frame[4..]))));
+    group.bench_function("decode a request for 8 ranges", |b| {
+        b.iter(|| wire::decode_request(black_box(&request_frame[4..])))
+    });
+    group.bench_function("encode a chunk header", |b| b.iter(|| wire::encode_reply(black_box(&reply))));
+    group.bench_function("decode a chunk header", |b| b.iter(|| wire::decode_reply(black_box(&reply_frame[4..]))));
     group.finish();
 }
 
-/// A whole download, without the network: the time of one chunk is what the scheduler spends on it.
+/// Measures the scheduler alone, in a simulated download of a whole artifact without a network.
 fn scheduler(c: &mut Criterion) {
     let index = Arc::new(index());
     let mut group = c.benchmark_group("scheduler");
@@ -106,7 +108,8 @@ fn scheduler(c: &mut Criterion) {
     group.finish();
 }
 
-/// Every peer answers its requests in order, one request per millisecond in all. Returns the number of requests.
+/// Simulates the download of an artifact. The peers answer the requests in the order in which they were sent, one
+/// request per millisecond over all peers. Returns the number of answered requests.
 fn schedule(index: &Arc<ArtifactIndex>) -> u64 {
     let mut now = measure::now();
     let mut scheduler = Scheduler::new(Config::default(), 1);
@@ -124,7 +127,7 @@ fn schedule(index: &Arc<ArtifactIndex>) -> u64 {
             }
         }
         while scheduler.poll_event().is_some() {}
-        let (id, peer, ranges) = requests.pop_front().expect("something is under way until all is verified");
+        let (id, peer, ranges) = requests.pop_front().expect("a request is open until all chunks are verified");
         now += Duration::from_millis(1);
         for chunk in ranges.into_iter().flat_map(|range| range.start..range.end).map(ChunkIndex) {
             verified += u32::from(scheduler.handle_chunk(now, peer, id, slot, chunk, ChunkResult::Verified));
@@ -142,7 +145,7 @@ fn stores(c: &mut Criterion) {
         chunks.iter().map(|chunk| ChunkEntry { digest: HashAlgorithm::Blake3.digest(chunk), len: chunk.len() as u32 });
     let sha256 = HashAlgorithm::Sha2_256.digest(&file);
     let index = ArtifactIndex::new(ChunkerParams::default(), HashAlgorithm::Blake3, sha256, entries.collect());
-    let index = Arc::new(index.expect("the chunker made these chunks"));
+    let index = Arc::new(index.expect("the chunker produces only permitted chunk lengths"));
     let mut group = c.benchmark_group("verify and write chunks");
     group.throughput(Throughput::Bytes(FILE as u64));
     group.sample_size(20);
@@ -173,20 +176,21 @@ fn slices<'a>(mut rest: &'a [u8], lens: &[u32]) -> Vec<&'a [u8]> {
 }
 
 fn partial(store: &dyn Store, index: &Arc<ArtifactIndex>) -> Arc<dyn Partial> {
-    store.partial(&index.encode().root, index.clone()).expect("a new store has room")
+    store.partial(&index.encode().root, index.clone()).expect("a new store can hold a partial artifact")
 }
 
-/// In the folder for temporary files: set `TMPDIR` to choose the disk.
+/// Creates a store in a new temporary folder, and returns the folder and an empty partial artifact in the store. The
+/// environment variable `TMPDIR` chooses the disk.
 fn in_new_file_store(index: &Arc<ArtifactIndex>) -> (TempDir, Arc<dyn Partial>) {
-    let folder = tempfile::tempdir().expect("a folder for temporary files");
-    let store = FileStore::open(folder.path()).expect("the folder is new");
+    let folder = tempfile::tempdir().expect("a temporary folder can be created");
+    let store = FileStore::open(folder.path()).expect("a store can be created in a new folder");
     let partial = partial(&store, index);
     (folder, partial)
 }
 
 fn write(partial: &dyn Partial, chunks: &[&[u8]]) {
     for (position, chunk) in (0..).zip(chunks) {
-        partial.write_chunk(ChunkIndex(position), chunk).expect("the chunk is what the index says");
+        partial.write_chunk(ChunkIndex(position), chunk).expect("the chunk matches the index");
     }
 }
 

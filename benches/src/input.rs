@@ -1,23 +1,23 @@
-//! The bytes that are moved: incompressible, and the same in every run.
+//! Generates the input of the benches: bytes that do not compress and are the same in every run.
 
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-/// Bytes written at a time.
+/// The number of bytes that [`write_noise`] writes at a time.
 const STEP: usize = 1 << 20;
 
-/// Noise of some length: the output of BLAKE3 as a stream.
+/// Returns `len` bytes that do not compress: the extended output of BLAKE3 for a fixed input.
 pub fn noise(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     stream().fill(&mut bytes);
     bytes
 }
 
-/// Writes a file of [`noise`] in bounded memory.
+/// Writes a file that contains `len` bytes of [`noise`]. Uses little memory for any length.
 ///
 /// # Errors
-/// The file cannot be written.
+/// If the file cannot be written.
 pub fn write_noise(path: &Path, len: u64) -> io::Result<()> {
     let (mut file, mut stream) = (File::create(path)?, stream());
     let mut buffer = vec![0; STEP];
@@ -32,10 +32,10 @@ pub fn write_noise(path: &Path, len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The BLAKE3 digest of a file's whole content.
+/// Returns the BLAKE3 digest of a whole file.
 ///
 /// # Errors
-/// The file cannot be read.
+/// If the file cannot be read.
 pub fn digest(path: &Path) -> io::Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(File::open(path)?)?;

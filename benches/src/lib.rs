@@ -1,20 +1,20 @@
-//! What the benches share: input, clock, statistics.
+//! Shared code of the benches: input files, clock, CPU time, memory and statistics.
 //!
-//! Absolute figures differ between machines and hours. So every bench runs what it compares in turn within one run,
-//! and prints the ratio.
+//! Absolute figures differ between machines and from hour to hour. Therefore every comparison lets its contenders take
+//! turns within one run, and prints the ratio of their figures.
 
 pub mod input;
 pub mod measure;
 pub mod release;
 pub mod stats;
 
-/// Why a bench failed. Nothing is decided by the kind, so it is only text.
+/// The error type of the benches. A bench prints the text of the error and ends.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a bench's functions return.
+/// The return type of functions in the benches.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An error and all its causes, outermost first.
+/// Returns the text of an error, followed by the texts of all its causes.
 pub fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

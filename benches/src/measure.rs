@@ -1,4 +1,4 @@
-//! What a measurement takes down: wall clock, CPU time and peak memory of this process, from `/proc`.
+//! Measures wall clock time, CPU time and peak memory of this process, from `/proc`.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -7,39 +7,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
-/// The unit of times in `/proc/self/stat`: a constant of the kernel's interface, whatever the kernel's own tick is.
+/// The number of ticks per second in the CPU times of `/proc/self/stat`. It is a constant of the kernel's interface and
+/// does not depend on the kernel's own tick.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Reads the clock.
+/// Reads the monotonic clock.
 #[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 pub fn now() -> Instant {
     Instant::now()
 }
 
-/// CPU time in seconds, of all threads together.
+/// The CPU time of all threads of this process, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cpu {
-    /// In the program.
+    /// The CPU time in user mode.
     pub user: f64,
-    /// In the kernel on its behalf.
+    /// The CPU time in kernel mode.
     pub system: f64,
 }
 
 impl Cpu {
-    /// What this process has used so far, to 10 ms.
+    /// Returns the CPU time of this process so far, with a resolution of 10 ms.
     ///
     /// # Errors
-    /// There is no `/proc`.
+    /// If there is no `/proc`.
     pub fn so_far() -> Result<Self> {
         let stat = fs::read_to_string("/proc/self/stat")?;
-        // The name of the program, in parentheses, may contain anything; fields 14 and 15 follow it.
+        // Fields 14 and 15 are the CPU times. Parsing starts after the program's name, which is in parentheses and may
+        // contain any character.
         let (_, fields) = stat.rsplit_once(')').ok_or("/proc/self/stat has no program name")?;
         let mut times = fields.split_whitespace().skip(11).map(str::parse::<f64>);
         let mut next = || times.next().and_then(|time| time.ok()).ok_or("/proc/self/stat has no CPU times");
         Ok(Self { user: next()? / TICKS_PER_SECOND, system: next()? / TICKS_PER_SECOND })
     }
 
-    /// Both together.
+    /// Returns the sum of user and system time.
     pub fn total(&self) -> f64 {
         self.user + self.system
     }
@@ -49,16 +51,16 @@ impl Cpu {
     }
 }
 
-/// What something took.
+/// The wall clock time and CPU time that a measured piece of work took.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Taken {
-    /// Wall clock seconds.
+    /// The wall clock time in seconds.
     pub seconds: f64,
-    /// CPU time of this process meanwhile.
+    /// The CPU time that this process used during the measured work.
     pub cpu: Cpu,
 }
 
-/// A measurement under way.
+/// A running measurement of wall clock time and CPU time.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch {
     at: Instant,
@@ -66,34 +68,34 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Begins to measure.
+    /// Starts a measurement.
     ///
     /// # Errors
-    /// There is no `/proc`.
+    /// If there is no `/proc`.
     pub fn start() -> Result<Self> {
         let cpu = Cpu::so_far()?;
         Ok(Self { at: now(), cpu })
     }
 
-    /// Time since the start.
+    /// Returns the wall clock time since the start of the measurement.
     pub fn elapsed(&self) -> Duration {
         now() - self.at
     }
 
-    /// What was taken since the start.
+    /// Returns the wall clock time and CPU time since the start of the measurement.
     ///
     /// # Errors
-    /// There is no `/proc`.
+    /// If there is no `/proc`.
     pub fn stop(&self) -> Result<Taken> {
         let seconds = self.elapsed().as_secs_f64();
         Ok(Taken { seconds, cpu: Cpu::so_far()?.since(&self.cpu) })
     }
 }
 
-/// The most memory this process has had resident, in bytes, since its start or [`reset_peak_memory`].
+/// Returns the peak resident memory of this process in bytes, since its start or the last [`reset_peak_memory`].
 ///
 /// # Errors
-/// There is no `/proc`.
+/// If there is no `/proc`.
 pub fn peak_memory() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -101,10 +103,10 @@ pub fn peak_memory() -> Result<u64> {
     Ok(kib.trim().parse::<u64>()? * 1024)
 }
 
-/// Forgets the peak: from now on it is counted anew.
+/// Resets the peak resident memory of this process to its current resident memory.
 ///
 /// # Errors
-/// There is no `/proc`.
+/// If there is no `/proc`, or the kernel cannot reset the peak memory.
 pub fn reset_peak_memory() -> Result<()> {
     Ok(fs::write("/proc/self/clear_refs", "5")?)
 }

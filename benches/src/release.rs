@@ -1,4 +1,4 @@
-//! A signed release, and the trust root that accepts it.
+//! Publishes a signed release and creates a trust root that accepts it.
 
 use std::path::{Path, PathBuf};
 
@@ -11,17 +11,18 @@ use phase_core::{Name, SigningKey};
 
 use crate::Result;
 
-/// What it is published as.
+/// The name under which the release is published.
 pub const NAME: &str = "bench/any";
-/// When everything is signed and used, and when it expires: Unix seconds. Nothing here needs the clock.
+/// The time at which signatures are made and verified, in Unix seconds. It is fixed, so that the clock is never read.
 pub const NOW: u64 = 1;
+/// The time at which signatures expire, in Unix seconds.
 const EXPIRES: u64 = 2;
 
-/// Publishes `files` as the artifacts of a release in a new store, and writes the trust root that accepts it. Returns the
-/// files of the artifacts.
+/// Publishes `files` as the artifacts of one release in a new store, and writes a trust root that accepts the release.
+/// Returns the paths of the artifacts in the store.
 ///
 /// # Errors
-/// If a file cannot be read, or the store not be written.
+/// If a file cannot be read, or the store cannot be written.
 pub fn publish(store: &Path, files: &[PathBuf], trust_root: &Path) -> Result<Vec<PathBuf>> {
     let key = SigningKey::generate()?;
     let name: Name = NAME.parse()?;
@@ -37,8 +38,8 @@ pub fn publish(store: &Path, files: &[PathBuf], trust_root: &Path) -> Result<Vec
     let release = Publisher::new(&root, vec![key])?.publish(&store, &draft, NOW, &mut |_| {})?;
     let mut artifacts = Vec::new();
     for entry in &release.manifest().artifacts {
-        let artifact = store.artifact(&entry.cid)?.ok_or("an artifact that was just published is gone")?;
-        artifacts.push(artifact.path().ok_or("an artifact of a file store has a file")?);
+        let artifact = store.artifact(&entry.cid)?.ok_or("a published artifact is missing")?;
+        artifacts.push(artifact.path().ok_or("the artifact has no file")?);
     }
     Ok(artifacts)
 }

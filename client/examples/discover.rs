@@ -1,8 +1,8 @@
-//! Finds which release a name stands for and which peers have it:
+//! Resolves a name and prints its newest release and the peers that offer this release:
 //! `cargo run -p phase-client --example discover -- BOOTSTRAP NAME ROOT`
 //!
-//! `BOOTSTRAP` is the address of a node of the network, such as `/ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…`, `ROOT` the file of
-//! the trust root.
+//! `BOOTSTRAP` is the address of a node of the network, such as `/ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…`. `ROOT` is the
+//! file that contains the trust root.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: discover BOOTSTRAP NAME ROOT".into());
     };
     let name: Name = name.parse()?;
-    #[expect(clippy::disallowed_methods, reason = "only programs read the clock: the library is told the time")]
+    #[expect(clippy::disallowed_methods, reason = "only programs read the clock; libraries get the time")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let trust = Trust { root: TrustRoot::decode_trusted(&std::fs::read(root)?)?, time: TrustedTime(now) };
 
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let release = client.resolve(&name, &trust, ResolveOptions::default()).await?;
     println!("{name} is version {}, manifest {}", release.manifest.version, release.manifest_cid);
     for provider in &release.providers {
-        println!("{provider} has it");
+        println!("{provider} offers this release");
     }
     client.stop().await;
     Ok(())

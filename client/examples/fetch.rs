@@ -1,7 +1,8 @@
 //! Fetches the newest release of a name into a folder:
 //! `cargo run -p phase-client --example fetch -- BOOTSTRAP NAME ROOT STORE FOLDER`
 //!
-//! `STORE` keeps what is verified, so that a fetch which was interrupted resumes; the files appear in `FOLDER`.
+//! The store in the folder `STORE` keeps verified chunks, so that an interrupted fetch resumes. The fetched files are
+//! exported to `FOLDER`.
 
 use std::error::Error;
 use std::path::Path;
@@ -19,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: fetch BOOTSTRAP NAME ROOT STORE FOLDER".into());
     };
     let name: Name = name.parse()?;
-    #[expect(clippy::disallowed_methods, reason = "only programs read the clock: the library is told the time")]
+    #[expect(clippy::disallowed_methods, reason = "only programs read the clock; libraries get the time")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let trust = Trust { root: TrustRoot::decode_trusted(&std::fs::read(root)?)?, time: TrustedTime(now) };
 
@@ -29,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let release = client.resolve(&name, &trust, ResolveOptions::default()).await?;
     let report = client.fetch(&release, FetchOptions::default()).finish().await?;
     export(store.as_ref(), &release.manifest.artifacts, Path::new(folder))?;
-    println!("{} bytes from {} peers", report.total, report.peers.len());
+    println!("fetched {} bytes; peers: {}", report.total, report.peers.len());
     client.stop().await;
     Ok(())
 }

@@ -19,29 +19,29 @@ use crate::peer_search::{self, SearchTargets};
 use crate::pool::Pool;
 use crate::resolve::Resolved;
 
-/// Links that may wait for the download.
+/// The capacity of the channel that passes open links to the download.
 const LINK_QUEUE: usize = 16;
 
-/// Which artifacts of a release to fetch.
+/// The artifacts of a release to fetch.
 #[derive(Clone, Debug, Default)]
 pub enum Selection {
-    /// All of them.
+    /// All artifacts of the release.
     #[default]
     All,
-    /// Those whose role or file name is listed.
+    /// Only the artifacts whose role or file name is in this list.
     Some(Vec<String>),
 }
 
-/// How to fetch.
+/// The options of a fetch.
 #[derive(Clone, Debug, Default)]
 pub struct FetchOptions {
-    /// Which artifacts.
+    /// The artifacts to fetch.
     pub selection: Selection,
-    /// Windows, limits and timeouts.
+    /// The configuration of the download, such as its windows, limits and timeouts.
     pub download: download::Config,
 }
 
-/// A fetch that is running. Dropping it stops it; what is verified stays in the store.
+/// A running fetch. Dropping this handle stops the fetch, but verified chunks stay in the store.
 pub struct Fetch {
     progress: ProgressReceiver,
     task: JoinHandle<Result<Report, FetchError>>,
@@ -50,49 +50,52 @@ pub struct Fetch {
 }
 
 impl Fetch {
-    /// Follows how far it is.
+    /// Returns a receiver for the progress of the fetch.
     pub fn progress(&self) -> ProgressReceiver {
         self.progress.clone()
     }
 
-    /// Ends it early, cleanly: [`finish`](Self::finish) then says that it was interrupted.
+    /// Returns a token. If the caller cancels the token, the fetch stops cleanly, and [`finish`](Self::finish) returns
+    /// [`DownloadError::Interrupted`].
     pub fn stopper(&self) -> CancellationToken {
         self.stop.clone()
     }
 
-    /// Waits for the end.
+    /// Waits until the fetch has ended.
     ///
     /// # Errors
-    /// [`FetchError`]; what was verified until then stays in the store.
+    /// [`FetchError`] if the fetch fails or is stopped. Chunks that were verified before the error stay in the store.
     pub async fn finish(self) -> Result<Report, FetchError> {
         self.task.await.unwrap_or_else(|error| Err(FetchError::Worker(error)))
     }
 }
 
-/// Follows how far a fetch is. Every value is a copy: a reference would make the fetch wait for as long as it is held.
+/// Receives the progress of a fetch. Each method returns a copy, because a borrowed value would block the fetch.
 #[derive(Clone, Debug)]
 pub struct ProgressReceiver(watch::Receiver<Progress>);
 
 impl ProgressReceiver {
-    /// How far the fetch is now; how far it was, if it has ended.
+    /// Returns the current progress, or the final progress if the fetch has ended.
     pub fn latest(&self) -> Progress {
         self.0.borrow().clone()
     }
 
-    /// Waits until there is progress that this receiver has not returned yet. `None` if the fetch has ended.
+    /// Waits for progress that this receiver has not seen yet. Returns `None` if the fetch has ended.
     pub async fn changed(&mut self) -> Option<Progress> {
         self.0.changed().await.ok()?;
         Some(self.0.borrow_and_update().clone())
     }
 
-    /// Waits until the progress meets a condition, which the latest progress may do at once. `None` if the fetch ends before.
+    /// Waits until `condition` is true for the progress, and checks the current progress first. Returns `None` if the
+    /// fetch ends before the condition is true.
     pub async fn wait_for(&mut self, condition: impl FnMut(&Progress) -> bool) -> Option<Progress> {
         Some(self.0.wait_for(condition).await.ok()?.clone())
     }
 }
 
 impl Client {
-    /// Begins to fetch a release. When all of it is in the store, the store's ref is set to it.
+    /// Starts to fetch a release. When the whole release is in the store, the fetch sets the store's ref for the name
+    /// to this release. A fetch of only some artifacts leaves the ref unchanged.
     pub fn fetch(&self, resolved: &Resolved, options: FetchOptions) -> Fetch {
         let (sender, progress) = watch::channel(Progress::default());
         let stop = CancellationToken::new();
@@ -130,12 +133,12 @@ impl Work {
         self.store(|store, resolved| store.put_block(&resolved.manifest_cid, &resolved.envelope)).await?;
         let (opener, events) = download::links(&self.node);
         let pool = Arc::new(Pool::new());
-        // Ends the search and the feeding of links with this function.
+        // This token stops the peer search and the link feed when this function returns.
         let helpers = CancellationToken::new();
-        let _ends = helpers.clone().drop_guard();
+        let _guard = helpers.clone().drop_guard();
         let targets = search_targets(&self.resolved, &entries);
-        let looking = peer_search::run(self.node.clone(), opener, pool.clone(), targets);
-        tokio::spawn(helpers.clone().run_until_cancelled_owned(looking));
+        let searching = peer_search::run(self.node.clone(), opener, pool.clone(), targets);
+        tokio::spawn(helpers.clone().run_until_cancelled_owned(searching));
 
         let collected = indexes::collect(self.catalog.store(), &pool, &entries);
         let wanted = self.stop.run_until_cancelled(collected).await.ok_or(DownloadError::Interrupted)??;
@@ -152,12 +155,13 @@ impl Work {
         };
         let report = download::run(inputs, self.options.download.clone()).await?;
         if is_whole {
-            // Only now: a ref promises that all it leads to can be served.
+            // Set the ref only now, because the store must be able to serve every artifact of a release with a ref.
             self.store(|store, resolved| store.set_ref(&resolved.name, &resolved.pointer)).await?;
         }
         Ok(report)
     }
 
+    /// Runs a store operation on the thread pool for blocking work.
     async fn store(
         &self,
         work: impl FnOnce(&dyn Store, &Resolved) -> Result<(), StoreError> + Send + 'static,
@@ -169,10 +173,10 @@ impl Work {
 }
 
 impl Selection {
-    /// The artifacts of a release that are selected.
+    /// Returns the selected artifacts of a release.
     ///
     /// # Errors
-    /// [`FetchError::NoSuchArtifact`] if the release lacks one that was asked for.
+    /// [`FetchError::NoSuchArtifact`] if the selection names an artifact that the release does not have.
     pub fn of(&self, manifest: &Manifest) -> Result<Vec<ArtifactEntry>, FetchError> {
         let all = &manifest.artifacts;
         let Self::Some(wanted) = self else { return Ok(all.clone()) };
@@ -189,13 +193,14 @@ impl Selection {
     }
 }
 
-/// One entry for each content: files with the same bytes are one artifact.
+/// Deduplicates entries by artifact CID, because files with the same bytes are one artifact.
 fn distinct(mut entries: Vec<ArtifactEntry>) -> Vec<ArtifactEntry> {
     let mut seen = BTreeSet::new();
     entries.retain(|entry| seen.insert(entry.cid));
     entries
 }
 
+/// Returns the targets of the peer search. Large artifacts come first, because the search uses only the first few.
 fn search_targets(resolved: &Resolved, entries: &[ArtifactEntry]) -> SearchTargets {
     let mut by_size: Vec<_> = entries.iter().collect();
     by_size.sort_by_key(|entry| std::cmp::Reverse(entry.size));

@@ -1,53 +1,57 @@
-//! Why a fetch ends without everything.
+//! The error of a fetch.
 
 use phase_core::index::IndexError;
 use phase_core::store::StoreError;
-use phase_core::{Cid, Fails, Failure};
+use phase_core::{Attempt, Cid, Fails, Failure};
 use phase_transfer::download::DownloadError;
 use tokio::task::JoinError;
 
-/// Why a fetch ended without everything.
+/// An error that ended a fetch before all selected artifacts were in the store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// An artifact that the release does not have.
+    /// The selection names an artifact that the release does not have.
     #[error("the release has no artifact {wanted:?}; it has {offered}")]
     NoSuchArtifact {
-        /// What was asked for.
+        /// The role or file name that was selected.
         wanted: String,
-        /// Some of what there is.
+        /// The artifacts of the release, at most ten of them.
         offered: String,
     },
-    /// Nobody has an index block.
-    #[error("nobody has the index of {filename} ({cid}); asked: {}", if tried.is_empty() { "no peer was found".to_owned() } else { tried.join("; ") })]
+    /// No peer sent an index block in time.
+    #[error("no peer sent the index of {filename} ({cid}): {}", match tried.len() {
+        0 => "no peer has answered".to_owned(),
+        1 => "1 peer answered with an error".to_owned(),
+        more => format!("{more} peers answered with errors"),
+    })]
     IndexMissing {
         /// The artifact's file name.
         filename: String,
-        /// The block.
+        /// The CID of the missing index block.
         cid: Cid,
-        /// Every peer that was asked and what it said.
-        tried: Vec<String>,
+        /// The peers that answered, each with its error.
+        tried: Vec<Attempt>,
     },
-    /// A published index is not what the manifest says.
+    /// The published index is malformed, contradicts itself, or describes more bytes than the size in the manifest.
     #[error("the index of {filename} is not valid")]
     Index {
         /// The artifact's file name.
         filename: String,
-        /// What is wrong.
+        /// The reason why the index is not valid.
         #[source]
         source: IndexError,
     },
-    /// A published index is valid, but not of the artifact that the manifest describes.
-    #[error("the index of {filename} has another size or SHA-256 than the manifest: tell the publisher")]
+    /// The published index is valid, but the size or SHA-256 in the manifest differs.
+    #[error("the index of {filename} has another size or SHA-256 than the manifest says; report it to the publisher")]
     Contradiction {
         /// The artifact's file name.
         filename: String,
     },
-    /// The download.
+    /// The download failed or was interrupted.
     #[error(transparent)]
     Download(#[from] DownloadError),
-    /// The store.
-    #[error("cannot store what was fetched")]
+    /// The store cannot be written.
+    #[error("cannot write to the store")]
     Store(#[from] StoreError),
     /// A task panicked.
     #[error("a worker failed")]
@@ -68,8 +72,15 @@ impl Fails for FetchError {
 
     fn hint(&self) -> Option<&'static str> {
         match self.failure() {
-            Failure::Network => Some("what was verified is kept: run the same command again to resume"),
+            Failure::Network => Some("verified chunks are kept: run the same command again to resume"),
             _ => None,
+        }
+    }
+
+    fn attempts(&self) -> Vec<Attempt> {
+        match self {
+            Self::IndexMissing { tried, .. } => tried.clone(),
+            _ => Vec::new(),
         }
     }
 }

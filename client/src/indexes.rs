@@ -1,4 +1,4 @@
-//! Fetches the index blocks of the artifacts of a manifest.
+//! Fetches the indexes of artifacts, which are needed before their chunks can be downloaded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,20 +6,21 @@ use std::time::Duration;
 use phase_core::index::IndexDecoder;
 use phase_core::manifest::{ArtifactEntry, Role};
 use phase_core::store::{Store, StoreError};
-use phase_core::{ArtifactIndex, Cid};
+use phase_core::{ArtifactIndex, Attempt, Cid};
 use phase_transfer::download::Wanted;
 use tokio::task::JoinSet;
 
 use crate::fetch_error::FetchError;
 use crate::pool::Pool;
 
-/// Indexes fetched at a time.
+/// The maximum number of indexes that are fetched at the same time.
 const CONCURRENCY: usize = 64;
-/// How long to look for a peer that has a block.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest time to wait until some peer sends an index block.
+const BLOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The indexes of all `entries`, from the store or from peers, in the same order. Blocks of an index that has several are
-/// stored as they come; one that has only its root is stored when its artifact is begun.
+/// Returns the indexes of all `entries`, in the same order. Blocks that the store lacks are fetched from peers. The
+/// blocks of an index with several blocks are stored when they arrive. The only block of a small index is stored later,
+/// when the download of its artifact begins.
 pub(crate) async fn collect(
     store: &Arc<dyn Store>,
     pool: &Arc<Pool>,
@@ -29,23 +30,24 @@ pub(crate) async fn collect(
     let mut running = JoinSet::new();
     for (position, entry) in entries.iter().enumerate() {
         if running.len() >= CONCURRENCY {
-            place(&mut indexes, running.join_next().await)?;
+            set_index(&mut indexes, running.join_next().await)?;
         }
         let (store, pool, entry) = (store.clone(), pool.clone(), entry.clone());
         running.spawn(async move { Ok((position, fetch(store, &pool, &entry).await?)) });
     }
     while let Some(result) = running.join_next().await {
-        place(&mut indexes, Some(result))?;
+        set_index(&mut indexes, Some(result))?;
     }
     let wanted = entries.iter().zip(indexes).map(|(entry, index)| Wanted {
         cid: entry.cid,
         priority: priority_of(&entry.role),
-        index: index.expect("every position was placed or failed"),
+        index: index.expect("every task has set its index or returned an error"),
     });
     Ok(wanted.collect())
 }
 
-/// What boots first is fetched first.
+/// Returns the priority class of a role. Artifacts of a lower class are fetched first. Artifacts that are needed first
+/// at boot have class 0.
 fn priority_of(role: &Role) -> u8 {
     match role.as_str() {
         Role::KERNEL | Role::INITRAMFS | Role::DTB => 0,
@@ -54,9 +56,9 @@ fn priority_of(role: &Role) -> u8 {
     }
 }
 
-type Placed = Result<Result<(usize, Arc<ArtifactIndex>), FetchError>, tokio::task::JoinError>;
+type TaskResult = Result<Result<(usize, Arc<ArtifactIndex>), FetchError>, tokio::task::JoinError>;
 
-fn place(indexes: &mut [Option<Arc<ArtifactIndex>>], result: Option<Placed>) -> Result<(), FetchError> {
+fn set_index(indexes: &mut [Option<Arc<ArtifactIndex>>], result: Option<TaskResult>) -> Result<(), FetchError> {
     if let Some(result) = result {
         let (position, index) = result.map_err(FetchError::Worker)??;
         indexes[position] = Some(index);
@@ -64,8 +66,9 @@ fn place(indexes: &mut [Option<Arc<ArtifactIndex>>], result: Option<Placed>) -> 
     Ok(())
 }
 
+/// Returns the index of one artifact. Checks the index against the entry in the manifest.
 async fn fetch(store: Arc<dyn Store>, pool: &Pool, entry: &ArtifactEntry) -> Result<Arc<ArtifactIndex>, FetchError> {
-    let bad = |source| FetchError::Index { filename: entry.filename.to_string(), source };
+    let invalid = |source| FetchError::Index { filename: entry.filename.to_string(), source };
     let mut decoder = IndexDecoder::new(entry.cid, entry.size);
     loop {
         let wanted: Vec<Cid> = decoder.wanted();
@@ -74,41 +77,42 @@ async fn fetch(store: Arc<dyn Store>, pool: &Pool, entry: &ArtifactEntry) -> Res
         }
         for cid in wanted {
             let Block { bytes, is_new } = block(&store, pool, cid, entry).await?;
-            decoder.handle_block(&cid, &bytes).map_err(bad)?;
+            decoder.handle_block(&cid, &bytes).map_err(invalid)?;
             if is_new && (cid != entry.cid || !decoder.wanted().is_empty()) {
                 blocking(&store, move |store| store.put_block(&cid, &bytes)).await?;
             }
         }
     }
-    let index = decoder.finish().map_err(bad)?;
+    let index = decoder.finish().map_err(invalid)?;
     if !entry.agrees_with(&index) {
         return Err(FetchError::Contradiction { filename: entry.filename.to_string() });
     }
     Ok(Arc::new(index))
 }
 
-/// A verified block.
+/// An index block from the store or from a peer.
 struct Block {
     bytes: Vec<u8>,
-    /// It is not in the store.
+    /// Whether the block came from a peer and is not in the store yet.
     is_new: bool,
 }
 
-/// A block from the store, or else from a peer.
+/// Returns a block from the store, or from a peer if the store lacks the block.
 async fn block(store: &Arc<dyn Store>, pool: &Pool, cid: Cid, entry: &ArtifactEntry) -> Result<Block, FetchError> {
     let local = blocking(store, move |store| store.block(&cid)).await;
-    // A damaged block is fetched anew.
+    // Ignore a read error of the store, because the block can be fetched again.
     if let Ok(Some(bytes)) = local {
         return Ok(Block { bytes, is_new: false });
     }
-    let bytes = pool.block(&cid, PATIENCE).await.map_err(|tried| FetchError::IndexMissing {
+    let bytes = pool.block(&cid, BLOCK_TIMEOUT).await.map_err(|tried| FetchError::IndexMissing {
         filename: entry.filename.to_string(),
         cid,
-        tried,
+        tried: Attempt::merged(tried),
     })?;
     Ok(Block { bytes, is_new: true })
 }
 
+/// Runs a store operation on the thread pool for blocking work.
 async fn blocking<T: Send + 'static>(
     store: &Arc<dyn Store>,
     work: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,

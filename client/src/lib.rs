@@ -1,12 +1,13 @@
-//! Resolves a Phase name and fetches what it names, from every provider that can be found.
+//! Resolves a Phase name to a release, and fetches the artifacts of the release in parallel from all providers that it
+//! finds.
 //!
 //! ```text
-//! Client ── resolve ──► Resolved (a verified manifest and who has it)
+//! Client ── resolve ──► Resolved (a verified manifest and its providers)
 //!        └─ fetch ────► peer search ► links ► index blocks ► download ► store
 //! ```
 //!
-//! A client serves what it has verified while it still fetches. It keeps no trust of its own: every manifest is
-//! checked against the trust root it was started with.
+//! A client serves verified chunks to other peers while it still fetches. It stores no trust root, because the caller
+//! passes one to every call of [`Client::resolve`].
 //!
 //! # Example
 //!
@@ -36,11 +37,11 @@
 //! # let catalog = Arc::new(Catalog::new(Arc::new(FileStore::open(&seed)?)));
 //! # let _server = Server::start(serving.handle(), catalog, server::Config::default());
 //! # let address = format!("{}/p2p/{}", serving.handle().listen_addresses().await[0], serving.handle().peer_id());
-//! // A client that asks one peer, and keeps what it fetches in memory. `address` is a multiaddr: /ip4/…/tcp/…/p2p/12D3KooW…
+//! // A client that asks one peer and keeps the artifacts in RAM. `address` is a multiaddr: /ip4/…/tcp/…/p2p/12D3KooW…
 //! let node = NodeConfig { peers: vec![address.parse()?], ..NodeConfig::default() };
 //! let client = Client::start(Arc::new(MemStore::default()), node).await?;
 //!
-//! // From the name to a manifest that the trust root accepts, and from there to the artifacts.
+//! // Find a manifest that the trust root accepts, then fetch its artifacts.
 //! let trust = Trust { root, time: TrustedTime(now) };
 //! let release = client.resolve(&name, &trust, ResolveOptions::default()).await?;
 //! let report = client.fetch(&release, FetchOptions::default()).finish().await?;

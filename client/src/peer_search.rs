@@ -1,5 +1,5 @@
-//! Finds peers for a fetch, as long as it runs: those that answered the name, the DHT's providers of everything in the
-//! manifest, and whoever those peers know.
+//! Finds peers while a fetch runs. It tries the peers that offered the release during the resolve, the DHT providers of
+//! the name, the manifest and some of the artifacts, and the peers that connected peers report.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,40 +14,43 @@ use tokio::time::Instant;
 
 use crate::pool::{MAX_LINKS, Pool};
 
-/// Links being opened at a time.
+/// The maximum number of links that are being opened at the same time.
 const MAX_OPENING: usize = 16;
-/// Peers remembered; further ones are not tried.
-const MAX_KNOWN: usize = 1024;
-/// How long after a failed or ended link the same peer is tried again.
+/// The maximum number of peers to which one fetch tries to open a link.
+const MAX_TRIED: usize = 1024;
+/// The minimum time between two attempts to open a link to the same peer.
 const RETRY: Duration = Duration::from_secs(5);
-/// The time between two rounds of questions; doubles from the first to the last.
+/// The wait after the first search round. The wait doubles with each round, up to [`ROUND_MAX`].
 const ROUND_MIN: Duration = Duration::from_secs(1);
-/// The longest time between two rounds.
+/// The longest wait between two search rounds.
 const ROUND_MAX: Duration = Duration::from_secs(30);
-/// Peers asked for others in one round.
+/// The maximum number of connected peers that are asked for further peers in one search round.
 const ASKED_PER_ROUND: usize = 4;
-/// Artifacts whose own provider records are looked up: a manifest of thousands would flood the DHT, and whoever has an
-/// artifact usually has its manifest.
+/// The maximum number of artifacts whose provider records are looked up. Thousands of lookups would flood the DHT, and
+/// would find few new peers, because a peer that has an artifact usually has the manifest too.
 const MAX_ARTIFACT_KEYS: usize = 8;
 
-/// What to look for.
+/// The targets of a peer search: the known peers and the content of one release.
 pub(crate) struct SearchTargets {
-    /// Peers known to have it.
+    /// The peers that offered the release during the resolve.
     pub(crate) peers: Vec<PeerId>,
-    /// DHT keys whose providers have some of it: name, manifest.
+    /// The DHT keys of the name and the manifest. Their providers have at least a part of the release.
     pub(crate) keys: Vec<DhtKey>,
-    /// Artifacts, most important first.
+    /// The artifacts of the release, largest first.
     pub(crate) artifacts: Vec<Cid>,
 }
 
-/// A peer and where it is said to be.
-type Found = (PeerId, Vec<Multiaddr>);
+/// The id and addresses of a peer that another peer reported.
+type NamedPeer = (PeerId, Vec<Multiaddr>);
 
-/// A peer that has been tried.
+/// The last attempt to open a link to a peer.
 struct Tried {
+    /// The time when the attempt ended, or when it began if it is still running.
     at: Instant,
-    /// Somebody is at it still: a second link would be of no use, and stand in the way of a third.
+    /// Whether the attempt is still running. A second attempt would be useless and would count towards
+    /// [`MAX_OPENING`].
     is_opening: bool,
+    /// The link that the attempt opened, which may be closed now. `None` if the attempt is running or has failed.
     link: Option<Arc<PeerLink>>,
 }
 
@@ -57,12 +60,13 @@ struct PeerSearch {
     own: PeerId,
     tried: BTreeMap<PeerId, Tried>,
     opening: JoinSet<(PeerId, Option<PeerLink>)>,
-    /// Peers being asked for others.
-    asking: JoinSet<(PeerId, Vec<Found>)>,
+    /// The running requests for further peers.
+    asking: JoinSet<(PeerId, Vec<NamedPeer>)>,
+    /// The peers to which the requests in `asking` were sent.
     asked: BTreeSet<PeerId>,
 }
 
-/// Looks for peers until it is dropped.
+/// Searches for peers in rounds until the future is dropped.
 pub(crate) async fn run(node: NodeHandle, opener: LinkOpener, pool: Arc<Pool>, mut targets: SearchTargets) {
     targets.artifacts.truncate(MAX_ARTIFACT_KEYS);
     let mut search = PeerSearch {
@@ -76,13 +80,13 @@ pub(crate) async fn run(node: NodeHandle, opener: LinkOpener, pool: Arc<Pool>, m
     };
     let mut round = Backoff::new(ROUND_MIN, ROUND_MAX);
     loop {
-        // Again and again: nobody else may ever name them, for instance without a DHT.
+        // Try these peers in every round, because without a DHT the search may not find them in any other way.
         for peer in &targets.peers {
             search.attempt(*peer, Vec::new());
         }
         search.ask_all(&node, &targets).await;
-        search.settle_for(round.next_wait()).await;
-        // Another artifact is asked about in the next round.
+        search.wait_for_round(round.next_wait()).await;
+        // Rotate the list, so that peers are asked about another artifact in the next round.
         if !targets.artifacts.is_empty() {
             targets.artifacts.rotate_left(1);
         }
@@ -90,7 +94,7 @@ pub(crate) async fn run(node: NodeHandle, opener: LinkOpener, pool: Arc<Pool>, m
 }
 
 impl PeerSearch {
-    /// One round of questions: the DHT for each key, some peers for others.
+    /// Runs one search round: looks up each DHT key, and asks some connected peers for further peers.
     async fn ask_all(&mut self, node: &NodeHandle, targets: &SearchTargets) {
         let keys = targets.keys.iter().cloned().chain(targets.artifacts.iter().copied().map(DhtKey::Content));
         for key in keys {
@@ -101,7 +105,7 @@ impl PeerSearch {
                         Some(found) => self.attempt(found.peer, found.addresses),
                         None => break,
                     },
-                    () = self.settle() => {}
+                    () = self.handle_next_result() => {}
                 }
             }
         }
@@ -110,29 +114,31 @@ impl PeerSearch {
         }
     }
 
-    /// Asks some peers for others. One that has not answered yet is not asked again.
+    /// Asks some connected peers, the newest links first, for further peers that have `artifact`. Skips a peer while
+    /// its previous request is still running.
     fn ask_peers(&mut self, artifact: Cid) {
         let links = self.pool.all().into_iter().rev();
-        let idle: Vec<_> = links.filter(|link| link.is_open() && !self.asked.contains(&link.peer())).collect();
-        for link in idle.into_iter().take(ASKED_PER_ROUND) {
+        let askable: Vec<_> = links.filter(|link| link.is_open() && !self.asked.contains(&link.peer())).collect();
+        for link in askable.into_iter().take(ASKED_PER_ROUND) {
             self.asked.insert(link.peer());
             self.asking.spawn(async move { (link.peer(), link.peers(&artifact).await.unwrap_or_default()) });
         }
     }
 
-    /// Opens a link unless there is one, or was an attempt just now.
+    /// Starts to open a link to a peer. Does nothing if the peer has an open link or a running attempt, if the last
+    /// attempt ended less than [`RETRY`] ago, if the peer misbehaved, or if a limit is reached.
     fn attempt(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
         let open = self.open_links();
         let known = self.tried.get(&peer);
         let is_wanted = known.is_none_or(|tried| match &tried.link {
-            // One that misbehaved is not wanted back.
+            // A peer that misbehaved is never tried again.
             Some(link) => link.closed().is_some_and(|error| !error.is_misbehaviour()) && tried.at.elapsed() >= RETRY,
             None => !tried.is_opening && tried.at.elapsed() >= RETRY,
         });
-        let has_room = open + self.opening.len() < MAX_LINKS
+        let is_within_limits = open + self.opening.len() < MAX_LINKS
             && self.opening.len() < MAX_OPENING
-            && (known.is_some() || self.tried.len() < MAX_KNOWN);
-        if peer == self.own || !is_wanted || !has_room {
+            && (known.is_some() || self.tried.len() < MAX_TRIED);
+        if peer == self.own || !is_wanted || !is_within_limits {
             return;
         }
         self.tried.insert(peer, Tried { at: Instant::now(), is_opening: true, link: None });
@@ -141,7 +147,7 @@ impl PeerSearch {
             match opener.open(peer, addresses).await {
                 Ok(link) => (peer, Some(link)),
                 Err(error) => {
-                    tracing::debug!(%peer, %error, "cannot be used");
+                    tracing::debug!(%peer, %error, "cannot open a link to the peer");
                     (peer, None)
                 }
             }
@@ -159,24 +165,26 @@ impl PeerSearch {
         link.into_iter().for_each(|link| self.pool.add(link));
     }
 
-    /// Waits, and takes in what comes up meanwhile. Does not wait on if nobody is left: all may be tried again.
-    async fn settle_for(&mut self, wait: Duration) {
+    /// Handles results until the time `wait` has passed. Checks at the interval [`RETRY`] whether any link is open. If
+    /// no link is open, returns early, so that the peers are tried again.
+    async fn wait_for_round(&mut self, wait: Duration) {
         let until = Instant::now() + wait;
-        let mut look = Instant::now() + RETRY;
+        let mut next_check = Instant::now() + RETRY;
         loop {
             tokio::select! {
-                () = self.settle() => {}
+                () = self.handle_next_result() => {}
                 () = tokio::time::sleep_until(until) => return,
-                () = tokio::time::sleep_until(look) => match self.open_links() {
+                () = tokio::time::sleep_until(next_check) => match self.open_links() {
                     0 => return,
-                    _ => look += RETRY,
+                    _ => next_check += RETRY,
                 },
             }
         }
     }
 
-    /// Waits for the next link or answer.
-    async fn settle(&mut self) {
+    /// Waits for the next opened link or answer from a peer, and handles it. Never returns if no attempt and no request
+    /// is running.
+    async fn handle_next_result(&mut self) {
         tokio::select! {
             Some(opened) = self.opening.join_next() => self.handle_opened(opened),
             Some(answer) = self.asking.join_next() => self.handle_answer(answer),
@@ -184,7 +192,7 @@ impl PeerSearch {
         }
     }
 
-    fn handle_answer(&mut self, answer: Result<(PeerId, Vec<Found>), tokio::task::JoinError>) {
+    fn handle_answer(&mut self, answer: Result<(PeerId, Vec<NamedPeer>), tokio::task::JoinError>) {
         let Ok((asked, found)) = answer else { return };
         self.asked.remove(&asked);
         for (peer, addresses) in found {

@@ -1,25 +1,25 @@
-//! The links of one fetch: the search for peers adds them, the index stage and the download use them.
+//! The pool of links of one fetch. The peer search adds links to the pool. The index fetch and the download use them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use phase_core::Cid;
-use phase_transfer::{LinkError, PeerLink};
+use phase_core::{Attempt, Cause, Cid};
+use phase_transfer::PeerLink;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-/// Links kept; the search for peers stops at as many peers.
+/// The maximum number of links that the peer search keeps open.
 pub(crate) const MAX_LINKS: usize = 128;
-/// How long a peer may take to send a block before the next one is asked as well.
-const HEDGE: Duration = Duration::from_secs(1);
+/// The time that a peer has to send a block before the next peer is asked too.
+const HEDGE_DELAY: Duration = Duration::from_secs(1);
 
-/// Links in the order they were opened, each with a number. One that is dead is forgotten when another one is added;
-/// until then whoever uses it finds out. That of a peer that misbehaved stays, so that the report names it: one of each
-/// such peer, since it is not tried again.
+/// The links of a fetch, numbered in the order in which they were added. Adding a link removes closed links, except the
+/// links of peers that misbehaved, because the report must name these peers. Each of them has only one link, because
+/// the peer search never tries a peer again that misbehaved.
 pub(crate) struct Pool {
     links: Mutex<BTreeMap<u64, Arc<PeerLink>>>,
-    /// The number of the next link.
+    /// The number that the next link gets.
     next: watch::Sender<u64>,
 }
 
@@ -37,17 +37,17 @@ impl Pool {
         });
     }
 
-    /// The links there are now.
+    /// Returns all links, in the order in which they were added.
     pub(crate) fn all(&self) -> Vec<Arc<PeerLink>> {
         self.between(0, u64::MAX)
     }
 
-    /// Those whose number is at least `first` and below `next`.
+    /// Returns the links whose numbers are in `first..next`.
     fn between(&self, first: u64, next: u64) -> Vec<Arc<PeerLink>> {
         self.lock().range(first..next).map(|(_, link)| link.clone()).collect()
     }
 
-    /// Feeds every link, those of now and of later, to a download until it ends.
+    /// Sends every link to a download, including links that are added later. Returns when the download ends.
     pub(crate) async fn feed(&self, download: mpsc::Sender<Arc<PeerLink>>) {
         let mut next = self.next.subscribe();
         let mut unfed = 0;
@@ -65,18 +65,19 @@ impl Pool {
         }
     }
 
-    /// Fetches a block from whichever peer has it, and waits for further peers until `patience` is over.
+    /// Fetches a block from any peer. Waits up to `timeout`, and also asks peers whose links are added meanwhile.
     ///
     /// # Errors
-    /// What every peer said that was asked.
-    pub(crate) async fn block(&self, cid: &Cid, patience: Duration) -> Result<Vec<u8>, Vec<String>> {
+    /// If no peer sends the block in time, the peers that answered, each with its error.
+    pub(crate) async fn block(&self, cid: &Cid, timeout: Duration) -> Result<Vec<u8>, Vec<Attempt>> {
         let mut tried = Vec::new();
-        tokio::time::timeout(patience, self.ask_all(*cid, &mut tried)).await.map_err(|_| tried)
+        tokio::time::timeout(timeout, self.ask_all(*cid, &mut tried)).await.map_err(|_| tried)
     }
 
-    /// Asks one peer after the other. Begins at a different one for each block, to spread the load, and does not wait
-    /// for one that is slow.
-    async fn ask_all(&self, cid: Cid, tried: &mut Vec<String>) -> Vec<u8> {
+    /// Asks one peer after the other until one sends the block. The next peer is asked after an error or after
+    /// [`HEDGE_DELAY`]. The CID of the block decides which peer is first, so that the requests for different blocks are
+    /// spread over all peers.
+    async fn ask_all(&self, cid: Cid, tried: &mut Vec<Attempt>) -> Vec<u8> {
         let mut added = self.next.subscribe();
         let mut known = 0;
         let mut next = VecDeque::new();
@@ -88,15 +89,18 @@ impl Pool {
             fresh.rotate_left(start);
             next.extend(fresh);
             if let Some(link) = next.pop_front() {
-                answers.spawn(async move { link.block(&cid).await.map_err(|error| describe(&link, &error)) });
+                answers.spawn(async move {
+                    let failed = |error| Attempt::new(link.peer(), vec![Cause::new(error)]);
+                    link.block(&cid).await.map_err(failed)
+                });
             }
             tokio::select! {
                 Some(Ok(answer)) = answers.join_next() => match answer {
                     Ok(block) => return block,
-                    Err(error) => tried.push(error),
+                    Err(failed) => tried.push(failed),
                 },
-                () = tokio::time::sleep(HEDGE), if !next.is_empty() => {}
-                // The pool lives as long as the fetch, so the channel stays open.
+                () = tokio::time::sleep(HEDGE_DELAY), if !next.is_empty() => {}
+                // `changed` never fails, because `self` holds the sender.
                 Ok(()) = added.changed(), if next.is_empty() => {}
             }
         }
@@ -105,8 +109,4 @@ impl Pool {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<PeerLink>>> {
         self.links.lock().expect("no code panics while it holds the links")
     }
-}
-
-fn describe(link: &PeerLink, error: &LinkError) -> String {
-    format!("{}: {error}", link.peer())
 }

@@ -1,4 +1,5 @@
-//! From a name to a verified manifest: everybody who may know is asked, the highest verified version wins.
+//! Resolves a name to a verified manifest. Asks all peers that may serve the name, and takes the highest version that
+//! verifies.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use phase_core::envelope::Envelope;
 use phase_core::manifest::Manifest;
 use phase_core::name::NAME_COPIES;
 use phase_core::store::StoreError;
-use phase_core::{Cid, Fails, Failure, Name};
+use phase_core::{Attempt, Cause, Cid, Fails, Failure, Name};
 use phase_node::{FoundProvider, NodeHandle, PeerId, QueryError, QueryReport, Source};
 use phase_transfer::{HeadAnswer, PeerLink};
 use tokio::task::{JoinError, JoinSet};
@@ -18,19 +19,23 @@ use crate::answer::{Answer, AnswerError};
 use crate::client::{Client, Trust};
 use crate::sources::{Finding, Sources};
 
-/// Peers asked at a time.
+/// The maximum number of peers that are asked at the same time.
 const MAX_ASKING: usize = 64;
-/// How long those who may know of a newer release are waited for, although enough agree on one.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Peers asked in all: more would only say the same again.
+/// The time that a resolve waits for the DHT searches for the pointer before it may end early. The searches may return
+/// a pointer to a newer release.
+const VALUES_TIMEOUT: Duration = Duration::from_secs(1);
+/// The maximum number of peers that one resolve asks, without bootstrap peers. Further peers would only repeat the
+/// answers.
 const MAX_ASKED: usize = 128;
 
-/// How long to look, and for how many answers.
+/// The conditions under which a resolve ends.
 #[derive(Clone, Copy, Debug)]
 pub struct ResolveOptions {
-    /// Verified answers after which the search ends. More answers make it harder to hide a newer release.
+    /// The number of peers that must offer the newest release before the resolve ends early. More peers make it harder
+    /// to hide a newer release. Default: 3.
     pub answers: usize,
-    /// When to be content with fewer, or to give up.
+    /// The longest time to search. After this time, the newest verified release is accepted even if fewer peers offer
+    /// it. If no release was verified, the resolve fails. Default: 10 s.
     pub timeout: Duration,
 }
 
@@ -40,26 +45,26 @@ impl Default for ResolveOptions {
     }
 }
 
-/// A verified release.
+/// The result of a resolve: a verified release and its providers.
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    /// What was asked for.
+    /// The name that was resolved.
     pub name: Name,
-    /// What is in the release.
+    /// The verified manifest of the release.
     pub manifest: Manifest,
-    /// The CID of its envelope.
+    /// The CID of the manifest's envelope.
     pub manifest_cid: Cid,
-    /// The signed pointer to it.
+    /// The signed pointer to the manifest.
     pub pointer: Envelope,
-    /// The encoded envelope.
+    /// The encoded envelope that contains the manifest and its signatures.
     pub envelope: Vec<u8>,
-    /// What everybody said who was asked.
+    /// The answers of the peers that were asked.
     pub answers: Vec<Answer>,
-    /// Peers that offered this very release.
+    /// The peers that offer this release.
     pub providers: Vec<PeerId>,
-    /// Whether the DHT held a valid pointer record.
+    /// Whether the DHT returned a valid pointer record for the name.
     pub pointer_in_dht: bool,
-    /// How long it took.
+    /// The duration of the resolve.
     pub elapsed: Duration,
 }
 
@@ -67,10 +72,11 @@ impl Client {
     /// Finds the newest release of a name that `trust` accepts.
     ///
     /// # Errors
-    /// [`ResolveError`]. A release older than the one in the store is refused.
+    /// [`ResolveError`] if no peer offers a valid release, or if the newest valid release is older than the release in
+    /// the store.
     pub async fn resolve(&self, name: &Name, trust: &Trust, options: ResolveOptions) -> Result<Resolved, ResolveError> {
         let started = Instant::now();
-        let held = self.held(name).await?;
+        let held = self.stored_pointer(name).await?;
         let mut search = Search {
             client: self,
             name,
@@ -80,27 +86,27 @@ impl Client {
             best: None,
             offers: BTreeMap::new(),
             newest_pointer: None,
-            standing: Standing::Unheard,
+            standing: Standing::Unknown,
             held: held.as_ref(),
-            given: BTreeSet::new(),
+            configured: BTreeSet::new(),
             unannounced: BTreeSet::new(),
             values_ended: 0,
-            patient_until: started + PATIENCE,
+            values_deadline: started + VALUES_TIMEOUT,
             searches: Vec::new(),
         };
         search.run(started + options.timeout, options.answers).await;
         let Search { answers, best, offers, newest_pointer, standing, searches, .. } = search;
-        let Some(candidate) = best else {
-            return Err(nothing_valid(name, &answers, standing, &searches));
+        let Some(release) = best else {
+            return Err(no_valid_release(name, &answers, standing, &searches));
         };
-        check_floor(name, candidate.manifest.version, held.as_ref())?;
+        check_floor(name, release.manifest.version, held.as_ref())?;
         Ok(Resolved {
             name: name.clone(),
-            providers: offers.get(&candidate.cid).cloned().unwrap_or_default(),
-            manifest: candidate.manifest,
-            manifest_cid: candidate.cid,
-            pointer: candidate.pointer,
-            envelope: candidate.envelope,
+            providers: offers.get(&release.cid).cloned().unwrap_or_default(),
+            manifest: release.manifest,
+            manifest_cid: release.cid,
+            pointer: release.pointer,
+            envelope: release.envelope,
             answers,
             pointer_in_dht: newest_pointer.is_some(),
             elapsed: started.elapsed(),
@@ -109,8 +115,9 @@ impl Client {
 }
 
 impl Client {
-    /// The pointer that the store has, unverified: reading it may block.
-    async fn held(&self, name: &Name) -> Result<Option<Pointer>, ResolveError> {
+    /// Returns the pointer that the store has for a name, without verifying it. Reads the store on the thread pool for
+    /// blocking work.
+    async fn stored_pointer(&self, name: &Name) -> Result<Option<Pointer>, ResolveError> {
         let (store, name) = (self.catalog().store().clone(), name.clone());
         let read = tokio::task::spawn_blocking(move || store.pointer(&name));
         let envelope = read.await.map_err(ResolveError::Worker)??;
@@ -118,7 +125,7 @@ impl Client {
     }
 }
 
-/// Refuses what is older than the release in the store.
+/// Returns an error if a release is older than the release in the store.
 fn check_floor(name: &Name, version: u64, held: Option<&Pointer>) -> Result<(), ResolveError> {
     let floor = held.map_or(0, |pointer| pointer.version);
     if version < floor {
@@ -127,79 +134,83 @@ fn check_floor(name: &Name, version: u64, held: Option<&Pointer>) -> Result<(), 
     Ok(())
 }
 
-fn nothing_valid(
+/// Returns the error of a resolve that found no valid release.
+fn no_valid_release(
     name: &Name,
     answers: &[Answer],
     standing: Standing,
     searches: &[Result<QueryReport, QueryError>],
 ) -> ResolveError {
     let name = name.clone();
-    let said = answers.iter().filter_map(|answer| Some(format!("{}: {}", answer.peer, answer.result.as_ref().err()?)));
+    let errors =
+        answers.iter().filter_map(|answer| Some(Attempt::new(answer.peer, answer.result.as_ref().err()?.causes())));
     match standing {
-        Standing::Unheard | Standing::Denied => {
-            let mut asked: Vec<_> = searches.iter().map(describe_search).chain(said).collect();
-            asked.dedup();
+        Standing::Unknown | Standing::Denied => {
+            let nodes = searches.iter().flat_map(|outcome| match outcome {
+                Ok(report) => report.attempts(),
+                Err(error) => error.attempts(),
+            });
+            let asked = Attempt::merged(searches.iter().map(search_attempt).chain(errors).chain(nodes));
             ResolveError::NotFound { name, asked }
         }
-        Standing::Answered => ResolveError::NoneValid { name, refused: said.collect() },
-        Standing::Unreachable | Standing::Claimed => ResolveError::Silent { name, tried: said.collect() },
+        Standing::Answered => ResolveError::NoneValid { name, refused: errors.collect() },
+        Standing::Unreachable | Standing::Claimed => ResolveError::Silent { name, tried: errors.collect() },
     }
 }
 
-fn describe_search(outcome: &Result<QueryReport, QueryError>) -> String {
-    match outcome {
-        Ok(report) => format!("the DHT knows no provider ({report})"),
-        Err(error) => error.to_string(),
-    }
+fn search_attempt(outcome: &Result<QueryReport, QueryError>) -> Attempt {
+    let cause = outcome.as_ref().map_or_else(ToString::to_string, ToString::to_string);
+    Attempt::new("DHT search for providers", vec![Cause::new(cause)])
 }
 
-/// What is known of a name, from all that was said: what comes later counts for more.
+/// The summary of all answers about a name. It decides the error of a resolve that finds no valid release. If the
+/// answers differ, the variant that is declared last counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
-    /// Nothing.
-    Unheard,
-    /// Peers that were given cannot be reached: they may have the release, but no other peer says so.
+    /// No peer has answered. Errors from peers in `Search::unannounced` do not count as answers.
+    Unknown,
+    /// A configured peer cannot be reached, and no other source reports that this peer serves the name.
     Unreachable,
-    /// A peer says that it does not know the name.
+    /// A peer replied that it does not serve the name.
     Denied,
-    /// A peer has not said that it does not know the name, but gave no release either.
+    /// A peer replied neither with a release nor with a denial, so the peer may have a release.
     Claimed,
     /// A peer sent a release, valid or not.
     Answered,
 }
 
-/// A release that verified.
-struct Candidate {
+/// A verified release with its pointer and the envelope of its manifest.
+struct VerifiedRelease {
     cid: Cid,
     manifest: Manifest,
     pointer: Envelope,
     envelope: Vec<u8>,
 }
 
-/// One search for a name.
+/// The state of one resolve.
 struct Search<'a> {
     client: &'a Client,
     name: &'a Name,
     trust: &'a Trust,
     asked: BTreeSet<PeerId>,
     answers: Vec<Answer>,
-    best: Option<Candidate>,
-    /// Who offered which release.
+    best: Option<VerifiedRelease>,
+    /// The peers that offer each release, by manifest CID.
     offers: BTreeMap<Cid, Vec<PeerId>>,
-    /// The newest valid pointer that the DHT held.
+    /// The newest valid pointer that the DHT returned.
     newest_pointer: Option<Pointer>,
     standing: Standing,
-    /// What the store has.
+    /// The pointer that the store has for the name. Its signatures are not verified.
     held: Option<&'a Pointer>,
-    /// Peers that were asked because they were given, and for no other reason.
-    given: BTreeSet<PeerId>,
-    /// Peers that were asked although nobody said that they know the name.
+    /// The configured peers that no other source has reported.
+    configured: BTreeSet<PeerId>,
+    /// The bootstrap peers that are asked although no source reports that they serve the name.
     unannounced: BTreeSet<PeerId>,
-    /// Searches for the pointer that have ended, of one for each key of the name.
+    /// The number of DHT searches for the pointer that have ended. There is one search for each DHT key of the name.
     values_ended: usize,
-    /// Until when those that have not are waited for.
-    patient_until: Instant,
-    /// How the searches for providers ended.
+    /// The time when the resolve stops waiting for the DHT searches for the pointer.
+    values_deadline: Instant,
+    /// The results of the DHT searches for providers.
     searches: Vec<Result<QueryReport, QueryError>>,
 }
 
@@ -209,7 +220,7 @@ impl Search<'_> {
         let mut sources = Sources::start(&node, self.name);
         let (mut sources_open, mut may_fall_back) = (true, true);
         let mut asking = JoinSet::new();
-        // In turn, so that no source holds up another.
+        // The peers to ask, by the number of their source. The sources take turns, so that no source delays another.
         let mut to_ask: BTreeMap<usize, VecDeque<FoundProvider>> = BTreeMap::new();
         let mut turn = 0;
         while (sources_open || !asking.is_empty()) && !self.is_enough(wanted) {
@@ -219,13 +230,13 @@ impl Search<'_> {
                         sources.find_providers_of(&manifest);
                     },
                     Some(Finding::Peer(source, found)) => {
-                        self.given.remove(&found.peer);
-                        if self.is_new(&found) {
+                        self.configured.remove(&found.peer);
+                        if self.mark_asked(&found) {
                             to_ask.entry(source).or_default().push_back(found);
                         }
                     }
-                    Some(Finding::Given(source, found)) => if self.is_new(&found) {
-                        self.given.insert(found.peer);
+                    Some(Finding::Configured(source, found)) => if self.mark_asked(&found) {
+                        self.configured.insert(found.peer);
                         to_ask.entry(source).or_default().push_back(found);
                     },
                     Some(Finding::ValuesEnded) => self.values_ended += 1,
@@ -233,11 +244,11 @@ impl Search<'_> {
                     None => sources_open = false,
                 },
                 Some(Ok((peer, answer))) = asking.join_next() => self.handle_answer(peer, answer),
-                () = tokio::time::sleep_until(self.patient_until), if Instant::now() < self.patient_until => {}
+                () = tokio::time::sleep_until(self.values_deadline), if Instant::now() < self.values_deadline => {}
                 () = tokio::time::sleep_until(deadline) => return,
             }
             if !sources_open && asking.is_empty() && self.best.is_none() && std::mem::take(&mut may_fall_back) {
-                to_ask.entry(0).or_default().extend(self.last_resort());
+                to_ask.entry(0).or_default().extend(self.bootstrap_peers_to_ask());
             }
             while asking.len() < MAX_ASKING
                 && let Some(found) = next_in_turn(&mut to_ask, &mut turn)
@@ -247,25 +258,29 @@ impl Search<'_> {
         }
     }
 
-    /// Whether a peer is to be asked: it has not been, and there is room for it.
-    fn is_new(&mut self, found: &FoundProvider) -> bool {
+    /// Marks a peer as asked. Returns false if the peer was marked before, or if [`MAX_ASKED`] peers are marked.
+    fn mark_asked(&mut self, found: &FoundProvider) -> bool {
         self.asked.len() < MAX_ASKED && self.asked.insert(found.peer)
     }
 
-    /// Where nobody is said to know the name, those through whom we joined may: often they are providers.
-    fn last_resort(&mut self) -> Vec<FoundProvider> {
+    /// Returns the connected bootstrap peers that have not been asked, and marks them as asked. Bootstrap peers are
+    /// often providers, even if no source reports this.
+    fn bootstrap_peers_to_ask(&mut self) -> Vec<FoundProvider> {
         let peers = self.client.node().peers().into_iter();
-        let first = peers.filter(|info| info.source == Source::Bootstrap && info.is_connected()).map(|info| info.peer);
-        let new: Vec<_> = first.filter(|peer| self.asked.insert(*peer)).collect();
+        let bootstrap =
+            peers.filter(|info| info.source == Source::Bootstrap && info.is_connected()).map(|info| info.peer);
+        let new: Vec<_> = bootstrap.filter(|peer| self.asked.insert(*peer)).collect();
         self.unannounced.extend(&new);
         new.into_iter().map(|peer| FoundProvider { peer, addresses: Vec::new() }).collect()
     }
 
-    /// Enough agree, and nobody vouches for anything newer: those who were asked for the pointer have had the time to.
+    /// Returns whether the resolve may end early. At least `wanted` peers must offer the best release. The DHT must
+    /// have returned a valid pointer, and no pointer to a newer release. All DHT searches for the pointer must have
+    /// ended, unless [`VALUES_TIMEOUT`] has passed.
     fn is_enough(&self, wanted: usize) -> bool {
         let Some(best) = &self.best else { return false };
-        let may_hear_more = self.values_ended < usize::from(NAME_COPIES) && Instant::now() < self.patient_until;
-        if may_hear_more {
+        let may_find_newer = self.values_ended < usize::from(NAME_COPIES) && Instant::now() < self.values_deadline;
+        if may_find_newer {
             return false;
         }
         let offered = self.offers.get(&best.cid).map_or(0, Vec::len);
@@ -273,8 +288,8 @@ impl Search<'_> {
         offered >= wanted && !newer && self.newest_pointer.is_some()
     }
 
-    /// Verifies a pointer from the DHT; returns its manifest if it is the newest so far. One without a manifest is
-    /// for clients without the DHT, and says nothing here.
+    /// Verifies a pointer from the DHT, and returns the CID of its manifest if the pointer is the newest so far.
+    /// Ignores a pointer without a manifest, because its release can be fetched only from URLs.
     fn handle_value(&mut self, value: &[u8]) -> Option<Cid> {
         let envelope = Envelope::decode(value).ok()?;
         match self.trust.root.verify_pointer(&envelope, self.name, self.trust.time) {
@@ -284,7 +299,7 @@ impl Search<'_> {
                 newest.then(|| self.newest_pointer = Some(pointer)).map(|()| manifest)
             }
             Err(error) => {
-                tracing::warn!(name = %self.name, %error, "pointer record in the DHT is not valid");
+                tracing::warn!(name = %self.name, %error, "a pointer record from the DHT is not valid");
                 None
             }
         }
@@ -292,33 +307,36 @@ impl Search<'_> {
 
     fn handle_answer(&mut self, peer: PeerId, answer: Result<HeadAnswer, AnswerError>) {
         if answer.is_err() && self.unannounced.contains(&peer) {
-            // It never said that it has it.
+            // No source reported that this peer serves the name, so its error does not count.
             return;
         }
         let standing = match &answer {
             Ok(_) => Standing::Answered,
-            // Peers that were given are asked whether or not they have ever heard of the name.
+            // A denial is normal, because configured peers are asked even if they do not serve the name.
             Err(error) if error.is_denial() => Standing::Denied,
-            Err(error) if error.is_unreachable() && self.given.contains(&peer) => Standing::Unreachable,
+            Err(error) if error.is_unreachable() && self.configured.contains(&peer) => Standing::Unreachable,
             Err(_) => Standing::Claimed,
         };
         self.standing = self.standing.max(standing);
         let result = answer.and_then(|head| {
-            let candidate = self.verify(&head)?;
-            let (cid, version) = (candidate.cid, candidate.manifest.version);
-            self.consider(candidate)?;
+            let release = self.verify(&head)?;
+            let (cid, version) = (release.cid, release.manifest.version);
+            self.consider(release)?;
             self.offers.entry(cid).or_default().push(peer);
             Ok(version)
         });
         match &result {
-            Ok(version) => tracing::debug!(%peer, version, "release offered"),
-            Err(error) if standing == Standing::Denied => tracing::debug!(%peer, %error, "does not know the name"),
-            Err(error) => tracing::warn!(%peer, %error, "answer does not count"),
+            Ok(version) => tracing::debug!(%peer, version, "peer offers a release"),
+            Err(error) if standing == Standing::Denied => {
+                tracing::debug!(%peer, %error, "peer does not serve the name")
+            }
+            Err(error) => tracing::warn!(%peer, %error, "the answer of the peer is not valid"),
         }
         self.answers.push(Answer { peer, result });
     }
 
-    fn verify(&self, head: &HeadAnswer) -> Result<Candidate, AnswerError> {
+    /// Verifies the manifest and the pointer in an answer.
+    fn verify(&self, head: &HeadAnswer) -> Result<VerifiedRelease, AnswerError> {
         let Trust { root, time } = self.trust;
         let envelope = Envelope::decode(&head.envelope)?;
         let manifest = root.verify_manifest(&envelope, self.name, *time)?;
@@ -327,27 +345,36 @@ impl Search<'_> {
         if (pointer.manifest, pointer.version) != (Some(envelope.cid()), manifest.version) {
             return Err(AnswerError::OtherRelease);
         }
-        Ok(Candidate { cid: envelope.cid(), manifest, pointer: pointer_envelope, envelope: head.envelope.clone() })
+        Ok(VerifiedRelease {
+            cid: envelope.cid(),
+            manifest,
+            pointer: pointer_envelope,
+            envelope: head.envelope.clone(),
+        })
     }
 
-    /// Keeps the newest release. Of two with the same version the one in the store is kept, otherwise the first.
-    fn consider(&mut self, candidate: Candidate) -> Result<(), AnswerError> {
-        let version = candidate.manifest.version;
+    /// Keeps `release` if it is the newest so far. Of two releases with the same version, keeps the release in the
+    /// store, or else the one that arrived first.
+    ///
+    /// # Errors
+    /// [`AnswerError::Equivocation`] if a different release with the same version is in the store or was kept before.
+    fn consider(&mut self, release: VerifiedRelease) -> Result<(), AnswerError> {
+        let version = release.manifest.version;
         let best = self.best.as_ref().map(|best| (best.manifest.version, best.cid));
         let held = self.held.and_then(|held| Some((held.version, held.manifest?)));
-        if let Some((_, kept)) = held.into_iter().chain(best).find(|kept| kept.0 == version && kept.1 != candidate.cid)
-        {
-            tracing::error!(name = %self.name, version, %kept, refused = %candidate.cid, "two releases have one version");
+        if let Some((_, kept)) = held.into_iter().chain(best).find(|kept| kept.0 == version && kept.1 != release.cid) {
+            let refused = release.cid;
+            tracing::error!(name = %self.name, version, %kept, %refused, "two signed manifests have the same version");
             return Err(AnswerError::Equivocation { version, kept });
         }
         if best.is_none_or(|(newest, _)| version > newest) {
-            self.best = Some(candidate);
+            self.best = Some(release);
         }
         Ok(())
     }
 }
 
-/// The next peer to ask: the sources take turns.
+/// Takes the next peer to ask, round-robin over the sources. `turn` is the number of the source of the previous peer.
 fn next_in_turn(to_ask: &mut BTreeMap<usize, VecDeque<FoundProvider>>, turn: &mut usize) -> Option<FoundProvider> {
     to_ask.retain(|_, waiting| !waiting.is_empty());
     let source = to_ask.range(*turn + 1..).chain(to_ask.iter()).map(|(source, _)| *source).next()?;
@@ -363,42 +390,46 @@ async fn ask(node: NodeHandle, found: FoundProvider, name: Name) -> (PeerId, Res
     (found.peer, answer.await)
 }
 
-/// Why a name could not be resolved.
+fn peers_were(asked: &[Attempt]) -> String {
+    if asked.len() == 1 { "1 peer was".to_owned() } else { format!("{} peers were", asked.len()) }
+}
+
+/// An error from [`Client::resolve`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
-    /// Nobody knows it.
-    #[error("nothing is published as {name}: no provider was found{}{}", if asked.is_empty() { "" } else { ": " }, asked.join("; "))]
+    /// No peer serves the name.
+    #[error("nothing is published as {name}: no peer offers it")]
     NotFound {
-        /// The name.
+        /// The requested name.
         name: Name,
-        /// Who was asked, and what came of it.
-        asked: Vec<String>,
+        /// The DHT searches, the peers that were asked and the DHT nodes of the searches, each with its result.
+        asked: Vec<Attempt>,
     },
-    /// Somebody knows it, nobody offers a release that verifies.
-    #[error("no valid release of {name}: {}", refused.join("; "))]
+    /// At least one peer sent a release, but none is valid.
+    #[error("no valid release of {name}: {} asked", peers_were(refused))]
     NoneValid {
-        /// The name.
+        /// The requested name.
         name: Name,
-        /// Every peer that was asked, and what was wrong with its answer.
-        refused: Vec<String>,
+        /// The peers that were asked, each with its error.
+        refused: Vec<Attempt>,
     },
-    /// Somebody should know it, nobody answers.
-    #[error("nobody who provides {name} answers: {}", tried.join("; "))]
+    /// At least one peer may serve the name, but no peer sent a release.
+    #[error("no provider of {name} answers: {} asked", peers_were(tried))]
     Silent {
-        /// The name.
+        /// The requested name.
         name: Name,
-        /// Every peer that was asked, and what became of it.
-        tried: Vec<String>,
+        /// The peers that were asked, each with its error.
+        tried: Vec<Attempt>,
     },
-    /// Everything offered is older than what the store holds.
-    #[error("rollback refused: {name} is offered as version {offered}, the store holds version {floor}")]
+    /// The newest release that peers offer is older than the one in the store.
+    #[error("rollback refused: peers offer version {offered} of {name}, the store has version {floor}")]
     Rollback {
-        /// The name.
+        /// The requested name.
         name: Name,
-        /// The newest version offered.
+        /// The newest version that peers offer.
         offered: u64,
-        /// The version in the store.
+        /// The version of the release in the store.
         floor: u64,
     },
     /// The store cannot be read.
@@ -423,8 +454,17 @@ impl Fails for ResolveError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NotFound { .. } => Some("check the name; a provider needs some seconds to announce a new release"),
-            Self::NoneValid { .. } => Some("is this the root that the publisher signs with?"),
+            Self::NoneValid { .. } => Some("check that the trust root is the root of this publisher"),
             _ => None,
+        }
+    }
+
+    fn attempts(&self) -> Vec<Attempt> {
+        match self {
+            Self::NotFound { asked, .. } => asked.clone(),
+            Self::NoneValid { refused, .. } => refused.clone(),
+            Self::Silent { tried, .. } => tried.clone(),
+            _ => Vec::new(),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Who may know a name: everybody who can be found is asked side by side, and none of the ways can crowd out another.
+//! The sources of a resolve: the DHT, the configured peers and the local network. All are searched in parallel. The
+//! findings of each source are limited, so that no source can crowd out another.
 
 use std::time::Duration;
 
@@ -8,39 +9,40 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Peers that one way of finding them may contribute: somebody who controls one fills no other's share.
+/// The maximum number of findings that are taken from one source. An attacker who controls one source therefore cannot
+/// crowd out the other sources.
 const MAX_PER_SOURCE: usize = 32;
-/// Findings that may wait.
+/// The capacity of the channel that passes findings to the resolve.
 const QUEUE: usize = 64;
-/// How long to listen for peers of the local network: mDNS answers within a second.
-const LOCAL_PATIENCE: Duration = Duration::from_secs(3);
+/// The time to wait for peers of the local network, which answer mDNS queries within a second.
+const LOCAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Something that a source has found.
+/// An item that a source has found, or the end of a DHT search.
 pub(crate) enum Finding {
-    /// A value that is said to be the name's pointer.
+    /// An unverified value that was found in the DHT under a key of the name.
     Value(Vec<u8>),
-    /// A search for values has ended.
+    /// A DHT search for values under one key of the name has ended.
     ValuesEnded,
-    /// A peer that may know the name, and the number of the source that says so.
+    /// The number of a source, and a peer that may serve the name according to this source.
     Peer(usize, FoundProvider),
-    /// A peer that was given, whether or not it has ever heard of the name, and the number of the source.
-    Given(usize, FoundProvider),
-    /// A search for providers has ended.
+    /// The number of a source, and a configured peer, which may or may not serve the name.
+    Configured(usize, FoundProvider),
+    /// A DHT search for providers has ended with this result.
     Ended(Result<QueryReport, QueryError>),
 }
 
-/// All sources of one name.
+/// The running searches for one name.
 pub(crate) struct Sources {
     node: NodeHandle,
     findings: mpsc::Receiver<Finding>,
     sender: mpsc::Sender<Finding>,
     tasks: JoinSet<()>,
-    /// Sources of peers that have been started.
+    /// The number of the source of peers that was started last. The first source has number 1.
     started: usize,
 }
 
 impl Sources {
-    /// Asks the DHT under every key of the name, the peers that were given, and the local network.
+    /// Starts to search all sources: the DHT under every key of the name, the configured peers and the local network.
     pub(crate) fn start(node: &NodeHandle, name: &Name) -> Self {
         let (sender, findings) = mpsc::channel(QUEUE);
         let mut sources = Self { node: node.clone(), findings, sender, tasks: JoinSet::new(), started: 0 };
@@ -48,24 +50,25 @@ impl Sources {
             sources.find_values(key.clone());
             sources.find_providers(key);
         }
-        sources.find_given();
+        sources.find_configured();
         sources.watch_local_network(name.clone());
         sources
     }
 
-    /// Asks for those who have a manifest: they know its name too, even if the name's own records are stale.
+    /// Starts to search the DHT for providers of a manifest. These peers serve the name too, even if the provider
+    /// records of the name are outdated.
     pub(crate) fn find_providers_of(&mut self, manifest: &Cid) {
         self.find_providers(DhtKey::Content(*manifest));
     }
 
-    /// The next finding; `None` when every source has ended.
+    /// Returns the next finding, or `None` when every source has ended.
     pub(crate) async fn next(&mut self) -> Option<Finding> {
         loop {
             tokio::select! {
                 biased;
                 finding = self.findings.recv() => return finding,
                 ended = self.tasks.join_next() => if ended.is_none() {
-                    // What the last of them found may still wait.
+                    // The last source may have left a finding in the channel.
                     return self.findings.try_recv().ok();
                 },
             }
@@ -93,7 +96,7 @@ impl Sources {
             for n in 0.. {
                 let Some(found) = search.recv().await else { break };
                 if n == MAX_PER_SOURCE || sender.send(Finding::Peer(source, found)).await.is_err() {
-                    // Dropping the search ends it.
+                    // Returning drops `search`, which ends the DHT search.
                     return;
                 }
             }
@@ -101,26 +104,26 @@ impl Sources {
         });
     }
 
-    /// Peers that were given: each is asked, also those that do not answer just now or are still being dialled.
-    fn find_given(&mut self) {
+    /// Starts to report every configured peer, including peers that do not answer or are still being dialled.
+    fn find_configured(&mut self) {
         let (node, sender, source) = (self.node.clone(), self.sender.clone(), self.next_source());
         self.tasks.spawn(async move {
-            let mut given = node.given_peers().await;
+            let mut configured = node.configured_peers().await;
             for _ in 0..MAX_PER_SOURCE {
-                let Some(found) = given.recv().await else { return };
-                if sender.send(Finding::Given(source, found)).await.is_err() {
+                let Some(found) = configured.recv().await else { return };
+                if sender.send(Finding::Configured(source, found)).await.is_err() {
                     return;
                 }
             }
         });
     }
 
-    /// Peers of the local network: they can be asked without the DHT.
+    /// Starts to report peers of the local network, which can be asked without the DHT.
     fn watch_local_network(&mut self, name: Name) {
         let (node, sender, source) = (self.node.clone(), self.sender.clone(), self.next_source());
         self.tasks.spawn(async move {
-            let watching = watch(&node, &name, source, &sender);
-            let _ = tokio::time::timeout(LOCAL_PATIENCE, watching).await;
+            let watching = report_local_peers(&node, &name, source, &sender);
+            let _ = tokio::time::timeout(LOCAL_TIMEOUT, watching).await;
         });
     }
 
@@ -130,11 +133,12 @@ impl Sources {
     }
 }
 
-async fn watch(node: &NodeHandle, name: &Name, source: usize, sender: &mpsc::Sender<Finding>) {
-    // First, so that nobody is missed who comes between.
+/// Reports the peers of the local network: first the peers that announce the name, then the other known peers, then
+/// each peer that is discovered later.
+async fn report_local_peers(node: &NodeHandle, name: &Name, source: usize, sender: &mpsc::Sender<Finding>) {
+    // Subscribe first, so that no peer is missed that is discovered while known peers are listed.
     let mut events = node.peer_events();
     let found = |peer| Finding::Peer(source, FoundProvider { peer, addresses: Vec::new() });
-    // Those who say that they serve it come first.
     for peer in node.local_providers(name).into_iter().take(MAX_PER_SOURCE) {
         let _ = sender.send(found(peer)).await;
     }
@@ -142,7 +146,7 @@ async fn watch(node: &NodeHandle, name: &Name, source: usize, sender: &mpsc::Sen
     for info in known.take(MAX_PER_SOURCE) {
         let _ = sender.send(found(info.peer)).await;
     }
-    if !node.looks_around() {
+    if !node.searches_local_network() {
         return;
     }
     for _ in 0..MAX_PER_SOURCE {

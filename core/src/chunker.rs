@@ -1,7 +1,8 @@
-//! Cuts a stream into chunks where its content says so: FastCDC 2020, normalization level 1, seed 0.
+//! The chunker, which cuts a stream into chunks at positions that depend on its content. The algorithm is FastCDC 2020
+//! with normalization level 1 and seed 0.
 //!
-//! The same bytes with the same [`ChunkerParams`] give the same chunks on every machine, however
-//! the reads happen to be split: two publishers of one file get one artifact CID.
+//! The same bytes with the same [`ChunkerParams`] give the same chunks on every machine, no matter how many bytes each
+//! read returns. Two publishers of the same file therefore get the same artifact CID.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -9,21 +10,22 @@ use std::ops::Range;
 use fastcdc::v2020::{Normalization, cut, select_masks};
 use serde::{Deserialize, Serialize};
 
-/// The most bytes one chunk may have anywhere: what a peer must be ready to buffer.
+/// The upper limit of the length of a chunk, in bytes. A peer must be able to buffer a chunk of this length.
 pub const MAX_CHUNK_LEN: u32 = 1 << 20;
-/// The fewest bytes a chunk other than the last may have. The algorithm takes no less; it also
-/// bounds the length of an index by the size of its artifact.
+/// The lower limit of the length of a chunk, in bytes, except for the last chunk of an artifact. FastCDC accepts no
+/// smaller value. The limit prevents an artifact from having a huge number of tiny chunks.
 pub const MIN_CHUNK_LEN: u32 = 64;
-/// How many bytes a [`Segment`] holds at least, so that handing one over costs little per byte.
-/// At most one chunk of it is copied into the next segment.
+/// The minimum length of a [`Segment`], in bytes, except for the last segment of a stream. A segment is large, so that
+/// passing it to another thread costs little per byte.
 pub const SEGMENT_LEN: usize = 2 << 20;
 
-/// The smallest average that the algorithm takes.
+/// The smallest average chunk length that FastCDC accepts, in bytes.
 const MIN_AVERAGE: u32 = 256;
-/// The smallest maximum that the algorithm takes.
+/// The smallest maximum chunk length that FastCDC accepts, in bytes.
 const MIN_MAXIMUM: u32 = 1024;
 
-/// Sizes of the chunks in bytes. They are part of the index, so a reader never guesses.
+/// The minimum, average and maximum length of the chunks, in bytes. Each index contains the parameters with which its
+/// artifact was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "UncheckedParams")]
 pub struct ChunkerParams {
@@ -33,12 +35,11 @@ pub struct ChunkerParams {
 }
 
 impl ChunkerParams {
-    /// Parameters from their parts, in bytes.
+    /// Makes parameters from lengths in bytes.
     ///
     /// # Errors
-    /// Unless all are even and [`MIN_CHUNK_LEN`] ≤ `min` ≤ `avg` ≤ `max` ≤ [`MAX_CHUNK_LEN`], with an
-    /// average of at least 256 and a maximum of at least 1024. (Even, because the algorithm looks at
-    /// two bytes at a time.)
+    /// [`ChunkerError`] unless all lengths are even, [`MIN_CHUNK_LEN`] ≤ `min` ≤ `avg` ≤ `max` ≤ [`MAX_CHUNK_LEN`],
+    /// `avg` ≥ 256 and `max` ≥ 1024. Odd lengths are refused because the algorithm processes two bytes at a time.
     pub const fn new(min: u32, avg: u32, max: u32) -> Result<Self, ChunkerError> {
         let ordered = MIN_CHUNK_LEN <= min && min <= avg && avg <= max && max <= MAX_CHUNK_LEN;
         let even = min.is_multiple_of(2) && avg.is_multiple_of(2) && max.is_multiple_of(2);
@@ -48,30 +49,30 @@ impl ChunkerParams {
         Ok(Self { min, avg, max })
     }
 
-    /// The fewest bytes of a chunk other than the last.
+    /// Returns the minimum length of a chunk, in bytes. Only the last chunk may be shorter.
     pub const fn min(&self) -> u32 {
         self.min
     }
 
-    /// The length that chunks are aimed at.
+    /// Returns the intended average length of a chunk, in bytes.
     pub const fn avg(&self) -> u32 {
         self.avg
     }
 
-    /// The most bytes of a chunk.
+    /// Returns the maximum length of a chunk, in bytes.
     pub const fn max(&self) -> u32 {
         self.max
     }
 }
 
 impl Default for ChunkerParams {
-    /// 32 KiB, 128 KiB and 512 KiB.
+    /// Returns a minimum of 32 KiB, an average of 128 KiB and a maximum of 512 KiB.
     fn default() -> Self {
         Self { min: 32 << 10, avg: 128 << 10, max: 512 << 10 }
     }
 }
 
-/// [`ChunkerParams`] as they come from outside.
+/// [`ChunkerParams`] that were decoded and not checked yet.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UncheckedParams {
@@ -88,11 +89,11 @@ impl TryFrom<UncheckedParams> for ChunkerParams {
     }
 }
 
-/// Chunk sizes that cannot be used.
+/// The error for chunk lengths that the chunker cannot use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "chunk sizes {min}, {avg}, {max} (least, average, most) cannot be used: they must be even and ascending, \
-     with 64 <= least, 256 <= average, 1024 <= most <= 1048576"
+    "chunk sizes {min}, {avg}, {max} (minimum, average, maximum) cannot be used: they must be even and ascending, \
+     with 64 <= minimum, 256 <= average, 1024 <= maximum <= 1048576"
 )]
 pub struct ChunkerError {
     min: u32,
@@ -100,7 +101,7 @@ pub struct ChunkerError {
     max: u32,
 }
 
-/// Finds cut points in memory.
+/// Finds the ends of chunks in a buffer.
 #[derive(Clone, Debug)]
 pub struct Cutter {
     params: ChunkerParams,
@@ -109,14 +110,14 @@ pub struct Cutter {
 }
 
 impl Cutter {
-    /// A cutter for chunks of these sizes.
+    /// Returns a cutter for chunks of these lengths.
     pub fn new(params: ChunkerParams) -> Self {
         let (mask_s, mask_l) = select_masks(params.avg as usize, Normalization::Level1);
         Self { params, mask_s, mask_l }
     }
 
-    /// The length of the first chunk of `bytes`, which must either reach to the end of the artifact
-    /// or be at least [`ChunkerParams::max`] long. 0 only if `bytes` is empty.
+    /// Returns the length of the first chunk of `bytes`, or 0 if `bytes` is empty. Unless `bytes` reaches to the end of
+    /// the artifact, it must have at least [`ChunkerParams::max`] bytes.
     pub fn cut(&self, bytes: &[u8]) -> usize {
         let ChunkerParams { min, avg, max } = self.params;
         let (mask_s, mask_l) = (self.mask_s, self.mask_l);
@@ -124,54 +125,55 @@ impl Cutter {
     }
 }
 
-/// A stretch of an artifact that is cut into whole chunks. Reused from one read to the next: after
-/// the first few it allocates nothing.
+/// A run of whole chunks of an artifact. Pass the same segment to every call of [`Chunker::read_segment`], so that its
+/// buffers are reused.
 #[derive(Debug, Default)]
 pub struct Segment {
-    /// What was read. Past the last cut stands the beginning of the next segment, then nothing of use.
+    /// The bytes that were read. Bytes after the end of the last chunk do not belong to the segment.
     buffer: Vec<u8>,
-    /// Where the first byte stands in the artifact.
+    /// The position of the segment's first byte in the artifact.
     offset: u64,
-    /// Where each chunk ends, relative to the segment.
+    /// The exclusive end of each chunk, relative to the start of the segment.
     ends: Vec<usize>,
 }
 
 impl Segment {
-    /// Where the segment begins in the artifact, in bytes.
+    /// Returns the position of the segment in the artifact, in bytes.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The bytes of all its chunks, one after the other.
+    /// Returns the bytes of all chunks of the segment, in order.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[..self.len()]
     }
 
-    /// How many bytes its chunks have together.
+    /// Returns the total length of the chunks, in bytes.
     pub fn len(&self) -> usize {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// Whether it has no chunks, which is so only before the first read and past the end.
+    /// Returns whether the segment has no chunks, which is true only before the first read and at the end of the
+    /// stream.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// The chunks in order.
+    /// Returns the bytes of each chunk, in order.
     pub fn chunks(&self) -> impl ExactSizeIterator<Item = &[u8]> + '_ {
-        (0..self.ends.len()).map(|position| &self.buffer[self.bounds(position)])
+        (0..self.ends.len()).map(|position| &self.buffer[self.range_of(position)])
     }
 
-    fn bounds(&self, position: usize) -> Range<usize> {
+    fn range_of(&self, position: usize) -> Range<usize> {
         let start = position.checked_sub(1).map_or(0, |previous| self.ends[previous]);
         start..self.ends[position]
     }
 }
 
-/// Cuts a stream into chunks, in bounded memory.
+/// Cuts a stream into chunks with bounded memory.
 ///
-/// Hands out [`Segment`]s of [`SEGMENT_LEN`] bytes or more with several chunks each, so that another
-/// thread can hash and write one while the next is read:
+/// The chunks are returned in [`Segment`]s of at least [`SEGMENT_LEN`] bytes (the last segment may be shorter). One
+/// thread can then read a segment while another thread hashes and writes the previous segment:
 ///
 /// ```
 /// use phase_core::chunker::{Chunker, ChunkerParams, Segment};
@@ -188,41 +190,42 @@ impl Segment {
 /// ```
 #[derive(Debug)]
 pub struct Chunker<R> {
-    source: R,
+    reader: R,
     cutter: Cutter,
-    /// Where the next segment begins.
+    /// The position of the next segment in the artifact.
     offset: u64,
-    /// The bytes read past the last cut: the beginning of the next segment.
+    /// The bytes that were read after the last returned chunk. The next segment begins with them.
     tail: Vec<u8>,
     at_end: bool,
 }
 
 impl<R: Read> Chunker<R> {
-    /// Will cut what `source` yields from now on. It is read in large pieces: no `BufReader` is needed.
-    pub fn new(source: R, params: ChunkerParams) -> Self {
-        Self { source, cutter: Cutter::new(params), offset: 0, tail: Vec::new(), at_end: false }
+    /// Returns a chunker that reads from `reader`. A `BufReader` is not needed, because the chunker reads into a large
+    /// buffer.
+    pub fn new(reader: R, params: ChunkerParams) -> Self {
+        Self { reader, cutter: Cutter::new(params), offset: 0, tail: Vec::new(), at_end: false }
     }
 
-    /// How many bytes the segments so far had.
+    /// Returns the total length of the segments returned so far, in bytes.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Gives the source back. Up to one segment more than was handed out has been read from it.
+    /// Returns the underlying reader. The chunker reads ahead, so up to [`ChunkerParams::max`] bytes after the last
+    /// returned chunk were read and are lost.
     pub fn into_inner(self) -> R {
-        self.source
+        self.reader
     }
 
-    /// Fills `segment` with the next chunks; false if there are none left. What `segment` held before
-    /// is lost, any segment will do.
+    /// Replaces the content of `segment` with the next chunks. Returns false if the stream has no more chunks.
     ///
     /// # Errors
-    /// What the source reports. The stream cannot be continued then.
+    /// The error from the reader. The chunker must not be used after an error.
     pub fn read_segment(&mut self, segment: &mut Segment) -> io::Result<bool> {
         segment.offset = self.offset;
         segment.ends.clear();
         if segment.buffer.len() != self.capacity() {
-            // Zeroed by the system, page by page as needed: a small file costs little.
+            // The operating system zeroes the buffer page by page on first use, so a small file costs only a few pages.
             segment.buffer = vec![0; self.capacity()];
         }
         let filled = self.fill(&mut segment.buffer)?;
@@ -233,12 +236,13 @@ impl<R: Read> Chunker<R> {
         Ok(!segment.is_empty())
     }
 
-    /// Puts the tail and what follows it in the source into `buffer`; returns how many bytes.
+    /// Copies `self.tail` into `buffer`, fills the rest of `buffer` from the reader, and returns the total number of
+    /// bytes written to `buffer`.
     fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = self.tail.len();
         buffer[..filled].copy_from_slice(&self.tail);
         while filled < buffer.len() && !self.at_end {
-            match self.source.read(&mut buffer[filled..]) {
+            match self.reader.read(&mut buffer[filled..]) {
                 Ok(0) => self.at_end = true,
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -248,7 +252,8 @@ impl<R: Read> Chunker<R> {
         Ok(filled)
     }
 
-    /// Notes the end of every chunk of `bytes` that is certain.
+    /// Appends to `ends` the exclusive end of each whole chunk in `bytes`. A chunk is left out if its end may depend on
+    /// bytes of the stream that were not read yet.
     fn cut_all(&self, bytes: &[u8], ends: &mut Vec<usize>) {
         let needed = if self.at_end { 1 } else { self.cutter.params.max as usize };
         let mut start = 0;
@@ -258,8 +263,8 @@ impl<R: Read> Chunker<R> {
         }
     }
 
-    /// The most bytes a segment's buffer takes: a tail is always shorter than the largest chunk, so a
-    /// segment that does not end the stream has at least [`SEGMENT_LEN`] bytes in chunks.
+    /// Returns the length of a segment's buffer, in bytes. The bytes after the last whole chunk in the buffer are fewer
+    /// than the maximum length of a chunk. Every segment except the last therefore has at least [`SEGMENT_LEN`] bytes.
     fn capacity(&self) -> usize {
         SEGMENT_LEN + self.cutter.params.max as usize
     }
@@ -272,7 +277,7 @@ mod tests {
 
     use super::*;
 
-    /// A source that returns few bytes at a time and is interrupted now and then.
+    /// A reader whose reads are short and sometimes fail with `Interrupted`.
     struct Trickle<'a> {
         rest: &'a [u8],
         step: usize,
@@ -295,8 +300,8 @@ mod tests {
         bytes
     }
 
-    fn stream<R: Read>(source: R, params: ChunkerParams) -> Vec<(u64, Vec<u8>)> {
-        let mut chunker = Chunker::new(source, params);
+    fn stream<R: Read>(reader: R, params: ChunkerParams) -> Vec<(u64, Vec<u8>)> {
+        let mut chunker = Chunker::new(reader, params);
         let (mut segment, mut chunks) = (Segment::default(), Vec::new());
         while chunker.read_segment(&mut segment).unwrap() {
             let mut offset = segment.offset();
@@ -318,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_cut_where_the_bytes_in_memory_are() {
+    fn a_stream_is_cut_into_the_same_chunks_as_a_buffer() {
         let params = ChunkerParams::default();
         for len in [0, 1, 63, 32_769, 512 << 10, SEGMENT_LEN, SEGMENT_LEN + (512 << 10), 9_876_543] {
             let bytes = noise(len);
@@ -329,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_without_any_cut_point_give_the_largest_chunks() {
+    fn bytes_without_a_cut_point_give_chunks_of_maximum_length() {
         let params = ChunkerParams::default();
         let chunks = stream([0; 3 << 20].as_slice(), params);
         assert_eq!(chunks.len(), 6);
@@ -337,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cut_points_stay_the_same_from_release_to_release() {
+    fn the_chunks_of_given_bytes_never_change() {
         let ends: Vec<u64> = stream(noise(700_000).as_slice(), ChunkerParams::default())
             .iter()
             .map(|(offset, chunk)| offset + chunk.len() as u64)
@@ -346,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_source_is_passed_on() {
+    fn an_error_from_the_reader_is_returned() {
         struct Broken;
         impl Read for Broken {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -358,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_the_algorithm_cannot_use_are_refused() {
+    fn chunk_lengths_that_the_algorithm_cannot_use_are_refused() {
         for (min, avg, max) in [
             (62, 256, 1024),
             (64, 254, 1024),
@@ -379,7 +384,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_sizes_and_bytes_give_the_same_chunks_as_in_memory(
+        fn with_any_chunk_sizes_a_stream_is_cut_like_a_buffer(
             (min, more, most) in (32u32..2000, 0u32..2000, 0u32..2000),
             len in 0usize..60_000,
             step in 0usize..50_000,

@@ -1,4 +1,4 @@
-//! A set of chunk positions of one artifact: which chunks somebody has.
+//! A chunk set, which says which chunks of an artifact a peer or the store has.
 //!
 //! Invariant: bits past [`ChunkSet::len`] are zero, so that counting and comparing need no mask.
 
@@ -6,13 +6,13 @@ use std::fmt;
 
 use crate::index::{ChunkIndex, ChunkRange};
 
-/// Bits in one word of the bitmap.
+/// The number of bits in one word of the bitmap.
 const WORD_BITS: u32 = u64::BITS;
 
-/// A subset of the positions `0..len`, kept as a bitmap.
+/// A subset of the chunk indexes `0..len`, stored as a bitmap.
 ///
-/// A position past the end is a caller's mistake and panics; positions that come from a peer are
-/// checked against [`ChunkSet::len`] first.
+/// Inserting an index past the end panics. Callers must therefore check an index that a peer sent against
+/// [`ChunkSet::len`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChunkSet {
     len: u32,
@@ -21,12 +21,12 @@ pub struct ChunkSet {
 }
 
 impl ChunkSet {
-    /// The empty subset of `0..len`.
+    /// Returns an empty set for an artifact with `len` chunks.
     pub fn new(len: u32) -> Self {
         Self { len, count: 0, words: vec![0; len.div_ceil(WORD_BITS) as usize] }
     }
 
-    /// All of `0..len`.
+    /// Returns the full set for an artifact with `len` chunks.
     pub fn full(len: u32) -> Self {
         let mut set = Self::new(len);
         set.words.fill(u64::MAX);
@@ -37,37 +37,37 @@ impl ChunkSet {
         set
     }
 
-    /// How many positions there are, in the set or not.
+    /// Returns the number of chunks of the artifact, including those that are not in the set.
     pub fn len(&self) -> u32 {
         self.len
     }
 
-    /// How many positions are in the set.
+    /// Returns the number of chunks in the set.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// Whether no position is in the set.
+    /// Returns whether no chunk is in the set.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Whether every position is in the set.
+    /// Returns whether every chunk is in the set.
     pub fn is_full(&self) -> bool {
         self.count == self.len
     }
 
-    /// Whether `index` is in the set; false past the end.
+    /// Returns whether `index` is in the set. An index past the end is never in the set.
     pub fn contains(&self, index: ChunkIndex) -> bool {
         index.0 < self.len && self.words[word(index.0)] & mask(index.0) != 0
     }
 
-    /// Whether all chunks of `range` are in the set.
+    /// Returns whether all chunks of `range` are in the set.
     pub fn contains_range(&self, range: ChunkRange) -> bool {
         range.end <= self.len && words(range).all(|(word, bits)| self.words[word] & bits == bits)
     }
 
-    /// The runs of chunks that are in this set and not in `other`, ascending.
+    /// Returns the maximal ranges of chunks that are in this set and not in `other`, in ascending order.
     pub fn difference_ranges<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = ChunkRange> + 'a {
         let mut chunks = self.iter().filter(|index| !other.contains(*index)).map(|index| index.0).peekable();
         std::iter::from_fn(move || {
@@ -80,31 +80,31 @@ impl ChunkSet {
         })
     }
 
-    /// Adds `index`; true if it was not there before.
+    /// Adds `index`. Returns true if `index` was not in the set before.
     ///
     /// # Panics
-    /// If `index` is not below [`ChunkSet::len`].
+    /// If `index` is [`ChunkSet::len`] or more.
     pub fn insert(&mut self, index: ChunkIndex) -> bool {
-        assert!(index.0 < self.len, "position {} of {}", index.0, self.len);
+        assert!(index.0 < self.len, "chunk {} of {}", index.0, self.len);
         let added = self.words[word(index.0)] & mask(index.0) == 0;
         self.words[word(index.0)] |= mask(index.0);
         self.count += u32::from(added);
         added
     }
 
-    /// Adds every position of `range`.
+    /// Adds every chunk of `range`.
     ///
     /// # Panics
     /// If `range` ends past [`ChunkSet::len`].
     pub fn insert_range(&mut self, range: ChunkRange) {
-        assert!(range.end <= self.len, "range up to {} of {}", range.end, self.len);
+        assert!(range.end <= self.len, "chunks up to {} of {}", range.end, self.len);
         for (word, bits) in words(range) {
             self.count += (bits & !self.words[word]).count_ones();
             self.words[word] |= bits;
         }
     }
 
-    /// Takes `index` out; true if it was there.
+    /// Removes `index`. Returns true if `index` was in the set.
     pub fn remove(&mut self, index: ChunkIndex) -> bool {
         let removed = self.contains(index);
         if removed {
@@ -114,17 +114,17 @@ impl ChunkSet {
         removed
     }
 
-    /// The positions in the set, ascending.
+    /// Returns the chunk indexes in the set, in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = ChunkIndex> + '_ {
         self.scan(0).map(ChunkIndex)
     }
 
-    /// The positions not in the set, ascending.
+    /// Returns the chunk indexes that are not in the set, in ascending order.
     pub fn iter_missing(&self) -> impl Iterator<Item = ChunkIndex> + '_ {
         self.scan(u64::MAX).take_while(|&position| position < self.len).map(ChunkIndex)
     }
 
-    /// The longest runs of positions in the set, ascending.
+    /// Returns the maximal ranges of chunks in the set, in ascending order.
     pub fn ranges(&self) -> impl Iterator<Item = ChunkRange> + '_ {
         let mut positions = self.scan(0).peekable();
         std::iter::from_fn(move || {
@@ -137,22 +137,22 @@ impl ChunkSet {
         })
     }
 
-    /// The length in bytes of the bitmap of a set over `len` positions.
+    /// Returns the length, in bytes, of the bitmap of an artifact with `len` chunks.
     pub fn byte_len(len: u32) -> usize {
         len.div_ceil(8) as usize
     }
 
-    /// The bitmap: position `i` is bit `i % 8`, counted from the lowest, of byte `i / 8`.
+    /// Returns the bitmap. Chunk `i` is bit `i % 8` of byte `i / 8`, where bit 0 is the least significant bit.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes: Vec<u8> = self.words.iter().flat_map(|word| word.to_le_bytes()).collect();
         bytes.truncate(Self::byte_len(self.len));
         bytes
     }
 
-    /// Reads the bitmap of a set over `len` positions.
+    /// Decodes the bitmap of an artifact with `len` chunks.
     ///
     /// # Errors
-    /// If the bitmap has another length, or bits past the end are set.
+    /// If the bitmap has the wrong length, or if bits past the end are set.
     pub fn from_bytes(len: u32, bytes: &[u8]) -> Result<Self, ChunkSetError> {
         let expected = Self::byte_len(len);
         if bytes.len() != expected {
@@ -168,7 +168,8 @@ impl ChunkSet {
         Ok(Self { len, count, words })
     }
 
-    /// The positions of the bits set in each word XOR `flip`; past the end as well when flipped.
+    /// Returns the positions of the bits that are set after each word is XORed with `flip`. If `flip` is not 0,
+    /// positions past the end are returned too.
     fn scan(&self, flip: u64) -> impl Iterator<Item = u32> + '_ {
         self.words.iter().zip((0u32..).step_by(WORD_BITS as usize)).flat_map(move |(word, base)| {
             let mut rest = word ^ flip;
@@ -195,7 +196,7 @@ fn mask(position: u32) -> u64 {
     1 << (position % WORD_BITS)
 }
 
-/// The words that a range touches, and which of their bits it covers.
+/// Returns the position of each bitmap word that overlaps `range`, with a mask of the bits inside `range`.
 fn words(range: ChunkRange) -> impl Iterator<Item = (usize, u64)> {
     let ChunkRange { start, end } = range;
     let last = end.saturating_sub(1);
@@ -213,20 +214,20 @@ fn word_of(bytes: &[u8]) -> u64 {
     u64::from_le_bytes(word)
 }
 
-/// Why bytes are not the bitmap of a [`ChunkSet`].
+/// An error from decoding the bitmap of a [`ChunkSet`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChunkSetError {
-    /// Too short or too long for the number of chunks.
-    #[error("bitmap of {found} bytes, expected {expected}")]
+    /// The bitmap is too short or too long for the number of chunks.
+    #[error("bitmap has {found} bytes, expected {expected}")]
     Length {
-        /// The length of what was given, in bytes.
+        /// The actual length of the bitmap, in bytes.
         found: usize,
-        /// The length it must have, in bytes.
+        /// The required length of the bitmap, in bytes.
         expected: usize,
     },
     /// A bit past the last chunk is set.
-    #[error("bitmap sets bits past the last of {0} chunks")]
+    #[error("bitmap has bits set past the last chunk of an artifact with chunk count {0}")]
     SpareBits(u32),
 }
 
@@ -253,9 +254,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn behaves_like_a_set_of_numbers((len, model, other) in positions()) {
+        fn a_chunk_set_behaves_like_a_set_of_numbers((len, model, other) in positions()) {
             let mut set = set_of(len, &model);
-            prop_assert!(model.iter().all(|&position| !set.insert(ChunkIndex(position))), "each counts once");
+            prop_assert!(model.iter().all(|&position| !set.insert(ChunkIndex(position))), "each chunk is counted once");
             prop_assert_eq!(set.count() as usize, model.len());
             prop_assert_eq!(set.is_full(), model.len() == len as usize);
             prop_assert!((0..len + 70).all(|i| set.contains(ChunkIndex(i)) == model.contains(&i)));
@@ -281,13 +282,13 @@ mod tests {
         }
 
         #[test]
-        fn bitmap_survives_the_wire((len, model, _) in positions()) {
+        fn a_decoded_bitmap_equals_the_encoded_set((len, model, _) in positions()) {
             let set = set_of(len, &model);
             prop_assert_eq!(ChunkSet::from_bytes(len, &set.to_bytes()), Ok(set));
         }
 
         #[test]
-        fn any_bytes_give_a_set_or_an_error(len in 0u32..100, bytes in proptest::collection::vec(any::<u8>(), 0..14)) {
+        fn decoding_any_bytes_returns_a_set_or_an_error(len in 0u32..100, bytes in proptest::collection::vec(any::<u8>(), 0..14)) {
             if let Ok(set) = ChunkSet::from_bytes(len, &bytes) {
                 prop_assert_eq!(set.to_bytes(), bytes);
                 prop_assert!(set.count() <= len);
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn full_sets_have_every_position_and_no_more() {
+    fn a_full_set_has_every_chunk_and_no_more() {
         for len in [0, 1, 7, 8, 63, 64, 65, 128, 1000] {
             let set = ChunkSet::full(len);
             assert!(set.is_full() && set == set_of(len, &(0..len).collect()), "{len}");
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bitmap_has_this_form() {
+    fn the_bytes_of_a_bitmap_do_not_change() {
         assert_eq!(set_of(10, &BTreeSet::from([0, 3, 9])).to_bytes(), [0b0000_1001, 0b0000_0010]);
         assert_eq!(ChunkSet::from_bytes(10, &[0]), Err(ChunkSetError::Length { found: 1, expected: 2 }));
         assert_eq!(ChunkSet::from_bytes(10, &[0, 4]), Err(ChunkSetError::SpareBits(10)));

@@ -1,7 +1,7 @@
-//! The content identifiers Phase accepts: CIDv1, raw or dag-cbor, BLAKE3-256 or SHA2-256.
+//! The content identifiers that Phase accepts: CIDv1, raw or DAG-CBOR, BLAKE3-256 or SHA2-256.
 //!
-//! [`Cid`] can only be made from a permitted combination, so every value past the edge is known
-//! good: an identity hash, a truncated digest, a CIDv0 or an unknown codec never gets this far.
+//! A [`Cid`] always has a permitted codec and hash function. Identity hashes, truncated digests, CIDv0 and unknown
+//! codecs are refused when bytes or text are parsed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,31 +12,31 @@ use sha2::Digest as _;
 
 use crate::failure::{Fails, Failure};
 
-/// Multicodec of raw bytes, used for chunks.
+/// The multicodec code of raw bytes, which is the codec of chunks.
 const CODEC_RAW: u64 = 0x55;
-/// Multicodec of DAG-CBOR, used for everything that is not a chunk.
+/// The multicodec code of DAG-CBOR, which is the codec of index blocks and envelopes.
 const CODEC_DAG_CBOR: u64 = 0x71;
-/// Multihash code of BLAKE3.
+/// The multihash code of BLAKE3.
 const HASH_BLAKE3: u64 = 0x1e;
-/// Multihash code of SHA2-256.
+/// The multihash code of SHA2-256.
 const HASH_SHA2_256: u64 = 0x12;
-/// The longest text that is parsed as a CID, in bytes. A permitted CID takes 59 characters in
-/// base32 and 74 in base16; the rest is room for other multibase encodings.
+/// The maximum length of a text that is parsed as a CID, in bytes. A permitted CID has 59 characters in base32 and 73
+/// in base16. The limit leaves space for other multibase encodings.
 const MAX_TEXT_LEN: usize = 128;
 
-/// How the bytes behind a [`Cid`] are to be read.
+/// The format of the bytes that a [`Cid`] identifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Codec {
-    /// Uninterpreted bytes: a chunk.
+    /// Uninterpreted bytes. This is the codec of chunks.
     Raw,
-    /// Canonical DAG-CBOR: an index block, envelope or root.
+    /// Canonical DAG-CBOR. This is the codec of index blocks and envelopes.
     DagCbor,
 }
 
-/// The hash functions Phase accepts.
+/// The hash functions that Phase accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum HashAlgorithm {
-    /// BLAKE3 with 32 bytes of output: the default.
+    /// BLAKE3 with 32 bytes of output. This is the default.
     #[default]
     #[serde(rename = "blake3")]
     Blake3,
@@ -46,7 +46,7 @@ pub enum HashAlgorithm {
 }
 
 impl HashAlgorithm {
-    /// The digest of `bytes`.
+    /// Returns the digest of `bytes`.
     pub fn digest(self, bytes: &[u8]) -> Digest {
         match self {
             Self::Blake3 => Digest(*blake3::hash(bytes).as_bytes()),
@@ -55,17 +55,17 @@ impl HashAlgorithm {
     }
 }
 
-/// A 256-bit hash value without its algorithm.
+/// A 256-bit hash value without the code of its hash function.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Wraps the 32 bytes of a hash value.
+    /// Makes a digest from the 32 bytes of a hash value.
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The hash value.
+    /// Returns the 32 bytes of the hash value.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -115,20 +115,20 @@ pub struct Cid {
 }
 
 impl Cid {
-    /// A CID from its parts.
+    /// Makes a CID from its parts.
     pub const fn new(codec: Codec, hash: HashAlgorithm, digest: Digest) -> Self {
         Self { codec, hash, digest }
     }
 
-    /// The CID of a DAG-CBOR block, by BLAKE3.
+    /// Returns the CID of a DAG-CBOR block, hashed with BLAKE3.
     pub fn of_block(bytes: &[u8]) -> Self {
         Self::new(Codec::DagCbor, HashAlgorithm::Blake3, HashAlgorithm::Blake3.digest(bytes))
     }
 
-    /// Parses the binary form. Trailing bytes are refused.
+    /// Parses the binary form of a CID. Trailing bytes are refused.
     ///
     /// # Errors
-    /// [`CidError::Bytes`], or the part of the CID that is not accepted.
+    /// [`CidError::Bytes`] if the bytes are not one binary CID, or the variant that names the refused part of the CID.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CidError> {
         let mut rest = bytes;
         let cid = cid::Cid::read_bytes(&mut rest).map_err(|_| CidError::Bytes)?;
@@ -138,30 +138,30 @@ impl Cid {
         cid.try_into()
     }
 
-    /// The binary form: 36 bytes.
+    /// Returns the binary form of the CID, which has 36 bytes.
     pub fn to_bytes(self) -> Vec<u8> {
         cid::Cid::from(self).to_bytes()
     }
 
-    /// How the bytes are to be read.
+    /// Returns the codec, which is the format of the identified bytes.
     pub const fn codec(&self) -> Codec {
         self.codec
     }
 
-    /// The hash function.
+    /// Returns the hash function that computed the digest.
     pub const fn hash(&self) -> HashAlgorithm {
         self.hash
     }
 
-    /// The hash value.
+    /// Returns the digest.
     pub const fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// Checks that `bytes` hash to this CID.
+    /// Checks that the digest of `bytes` equals the digest of this CID.
     ///
     /// # Errors
-    /// [`CidError::Mismatch`] if they do not.
+    /// [`CidError::Mismatch`] if the digests differ.
     pub fn verify(&self, bytes: &[u8]) -> Result<(), CidError> {
         if self.hash.digest(bytes) == self.digest { Ok(()) } else { Err(CidError::Mismatch(*self)) }
     }
@@ -183,10 +183,10 @@ impl FromStr for Cid {
     type Err = CidError;
 
     fn from_str(text: &str) -> Result<Self, CidError> {
-        // A CIDv0 is bare base58 and would otherwise fail with a misleading message.
         if text.len() > MAX_TEXT_LEN {
             return Err(CidError::Text);
         }
+        // The parser returns a misleading error for a CIDv0, because a CIDv0 is base58 without a multibase prefix.
         if text.len() == 46 && text.starts_with("Qm") {
             return Err(CidError::Version);
         }
@@ -231,30 +231,30 @@ impl From<Cid> for cid::Cid {
     }
 }
 
-/// Why something is not a CID that Phase accepts, or not the bytes behind one.
+/// An error from parsing a CID, or from verifying bytes against a CID.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CidError {
-    /// The text is not a multibase CID.
+    /// The text is not a CID in a multibase encoding.
     #[error("not a CID: expected text such as bafyr4i…")]
     Text,
-    /// The bytes are not one binary CID.
+    /// The bytes are not exactly one binary CID.
     #[error("not a binary CID")]
     Bytes,
-    /// A CID of version 0.
+    /// The CID has version 0.
     #[error("CIDv0 is not accepted, only CIDv1")]
     Version,
-    /// A codec other than raw and dag-cbor.
+    /// The codec is neither raw nor DAG-CBOR.
     #[error("codec 0x{0:x} is not accepted, only raw (0x55) and dag-cbor (0x71)")]
     Codec(u64),
-    /// A hash function other than BLAKE3 and SHA2-256.
+    /// The hash function is neither BLAKE3 nor SHA2-256.
     #[error("hash function 0x{0:x} is not accepted, only blake3 (0x1e) and sha2-256 (0x12)")]
     Hash(u64),
-    /// A digest that is not 32 bytes long.
+    /// The digest is not 32 bytes long.
     #[error("digest of {0} bytes is not accepted, only 32")]
     DigestLength(u8),
-    /// The bytes do not hash to the CID.
-    #[error("bytes do not match {0}")]
+    /// The bytes do not match the CID.
+    #[error("the bytes do not match CID {0}")]
     Mismatch(Cid),
 }
 
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_permitted_combinations_parse() {
+    fn only_permitted_codecs_and_hash_functions_are_parsed() {
         let digest = [7; 32];
         for codec in [CODEC_RAW, CODEC_DAG_CBOR] {
             for hash in [HASH_BLAKE3, HASH_SHA2_256] {
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_text_and_bytes_are_refused() {
+    fn malformed_text_and_bytes_are_refused() {
         let cid = Cid::of_block(b"block");
         let mut trailing = cid.to_bytes();
         trailing.push(0);
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn verify_tells_the_right_bytes_from_others() {
+    fn verify_accepts_only_the_bytes_that_were_hashed() {
         for hash in [HashAlgorithm::Blake3, HashAlgorithm::Sha2_256] {
             let cid = Cid::new(Codec::Raw, hash, hash.digest(b"bytes"));
             assert_eq!(cid.verify(b"bytes"), Ok(()));

@@ -1,41 +1,41 @@
-//! Canonical DAG-CBOR: one value has one encoding, so that a CID or signature over bytes is one over
-//! the value.
+//! Canonical DAG-CBOR. Each value has exactly one encoding, so a CID of the encoded bytes identifies the value, and a
+//! signature of the encoded bytes covers it.
 //!
-//! Two ways in, both of which refuse bytes that encode the value in another way (map keys out of order
-//! or twice, longer lengths than needed, trailing bytes):
-//! - [`from_dag_cbor_exact`]: a format that Phase alone defines. Unknown fields are refused, since they
-//!   could not be encoded again.
-//! - [`from_dag_cbor_open`]: a signed payload. Unknown fields are passed over, so that an older client
-//!   can read what a newer publisher signs.
+//! Two functions decode a value. Both refuse every encoding that is not canonical, for instance because map keys are
+//! out of order or repeated, a number is encoded in more bytes than needed, or other bytes follow the value:
+//! - [`from_dag_cbor_exact`] is for a closed format. Unknown fields are refused, because they would be lost if the
+//!   value were encoded again.
+//! - [`from_dag_cbor_open`] is for an open format, such as a signed payload. Unknown fields are ignored, so that an
+//!   older client can read the payload of a newer publisher.
 
 use ipld_core::ipld::Ipld;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The canonical encoding of `value`.
+/// Returns the canonical encoding of `value`.
 ///
 /// # Panics
-/// If `value` has no encoding. Phase's own types have one: their maps have text keys, and they hold no
-/// floats.
+/// If `value` has no encoding. Phase's own types always have an encoding, because their maps have text keys and they
+/// contain no floats.
 pub fn to_dag_cbor<T: Serialize>(value: &T) -> Vec<u8> {
     serde_ipld_dagcbor::to_vec(value).expect("types with text keys and no floats have an encoding")
 }
 
-/// Decodes a value of a closed format.
+/// Decodes a value of a closed format, which permits no unknown fields.
 ///
 /// # Errors
-/// If the bytes are not exactly what [`to_dag_cbor`] gives for the value.
+/// If the bytes are not exactly what [`to_dag_cbor`] returns for the value.
 pub fn from_dag_cbor_exact<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let value: T = decode(bytes)?;
     if to_dag_cbor(&value) == bytes { Ok(value) } else { Err(DecodeError::NotCanonical) }
 }
 
-/// Decodes a value of an open format: the bytes are canonical, but may have more fields.
+/// Decodes a value of an open format. The bytes must be canonical, but may contain unknown fields.
 ///
-/// Takes memory in the order of 100 times the length of `bytes`; the caller bounds that.
+/// Decoding needs about 100 bytes of memory per byte of input, so the caller must limit the length of `bytes`.
 ///
 /// # Errors
-/// If the bytes are not canonical DAG-CBOR, or not such a value.
+/// If the bytes are not canonical DAG-CBOR, or do not encode a value of type `T`.
 pub fn from_dag_cbor_open<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     let tree: Ipld = decode(bytes)?;
     if to_dag_cbor(&tree) != bytes {
@@ -48,10 +48,10 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     serde_ipld_dagcbor::from_slice(bytes).map_err(|error| DecodeError::Malformed(error.to_string()))
 }
 
-/// The field `v` of a format that has one version so far: encoded as 1, and nothing else is decoded.
+/// The type of the field `v`, which is the version of a format. It is encoded as 1, and every other number is refused.
 ///
-/// It is called `v` because the shortest name comes first in canonical DAG-CBOR: a later format is
-/// told apart before anything else about it can go wrong.
+/// The field is named `v` because canonical DAG-CBOR puts the shortest map key first. The decoder therefore reports a
+/// later version before another change of the format can cause an error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct V1;
@@ -70,20 +70,20 @@ impl From<V1> for u64 {
     }
 }
 
-/// A format of another version than 1.
+/// The error for a format version other than 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("format version {0} is not known here, only 1: update Phase")]
+#[error("format version {0} is not supported, only version 1: update Phase")]
 pub struct LaterVersion(u64);
 
-/// Why bytes were not decoded.
+/// An error from decoding DAG-CBOR.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Not DAG-CBOR, or not of the expected form.
-    #[error("not decodable: {0}")]
+    /// The bytes are not DAG-CBOR, or not of the expected type.
+    #[error("not DAG-CBOR of the expected form: {0}")]
     Malformed(String),
-    /// DAG-CBOR, but not the one encoding of its value.
-    #[error("DAG-CBOR is not canonical")]
+    /// The bytes are DAG-CBOR, but not the canonical encoding of their value.
+    #[error("the DAG-CBOR is not canonical")]
     NotCanonical,
 }
 
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn one_value_has_one_encoding() {
+    fn only_the_canonical_encoding_of_a_value_is_accepted() {
         let sample = Sample { v: V1, name: Some("a".to_owned()) };
         assert_eq!(hex::encode(to_dag_cbor(&sample)), "a2617601646e616d656161");
         for decoded in both("a2617601646e616d656161") {
@@ -130,23 +130,23 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_pass_in_an_open_format_only() {
+    fn unknown_fields_are_accepted_in_an_open_format_only() {
         let [exact, open] = both("a26161f5617601");
         assert_eq!(exact, Err(DecodeError::NotCanonical));
         assert_eq!(open, Ok(Sample { v: V1, name: None }));
         assert!(both("a26161a26161016162f5617601")[1].is_ok());
-        assert!(both("a26161a2616201616101617601")[1].is_err(), "an unknown field is canonical as well");
+        assert!(both("a26161a2616201616101617601")[1].is_err(), "an unknown field must be canonical as well");
     }
 
     #[test]
-    fn a_later_version_is_named() {
+    fn the_error_for_a_later_version_names_that_version() {
         let later = to_dag_cbor(&BTreeMap::from([("v", 2), ("a", 1)]));
         let error = from_dag_cbor_open::<Sample>(&later).unwrap_err();
         assert!(error.to_string().contains("format version 2"), "{error}");
     }
 
     #[test]
-    fn deep_nesting_is_an_error() {
+    fn deep_nesting_is_refused() {
         let nested = vec![0x81; 1 << 20];
         assert!(from_dag_cbor_open::<Sample>(&nested).is_err());
         assert!(from_dag_cbor_exact::<Sample>(&nested).is_err());

@@ -1,13 +1,13 @@
-//! What may stand in the DHT: keys, and the records under them.
+//! Keys and records of the DHT.
 //!
 //! | module | holds | verified by |
 //! |---|---|---|
-//! | `key` | every key that a node accepts | |
+//! | `key` | the DHT keys that a node accepts | |
 //! | `peer` | the text of a peer id | |
-//! | `record` | the trait, the bounds and the errors of all records | |
-//! | `pointer` | where a name points | the trust root |
-//! | `contact` | where a node can be reached | the node's identity key |
-//! | `authority` | what a publisher's key signs for | that key |
+//! | `record` | the trait, the limits and the errors of all records | |
+//! | `pointer` | the manifest that a name points to | the trust root |
+//! | `contact` | the addresses of a node | the node's identity key |
+//! | `authority` | the names for which a publisher's key signs | that key |
 //! | `signed_record` | a value of another application | the key that owns it |
 
 mod authority;

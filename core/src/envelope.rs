@@ -1,13 +1,13 @@
-//! A signed payload: the bytes of a manifest, trust root or pointer, and signatures over them.
+//! The envelope: a payload (the bytes of a manifest, trust root or DHT record) together with its signatures.
 //!
 //! ```text
 //! envelope  {payload: bytes, signatures: [{alg: "ed25519", sig: bytes, key_id: bytes}, …]}
 //! signed    "DSSEv1 " len(type) " " type " " len(payload) " " payload
 //! ```
 //!
-//! What is signed begins with the payload's type ([DSSE]'s pre-authentication encoding), so that no
-//! signature fits a payload of another type. Signatures stand in ascending order of key id, once each:
-//! the same signatures give the same envelope and CID in whatever order they were made.
+//! The signed bytes begin with the type of the payload ([DSSE]'s pre-authentication encoding), so a signature is never
+//! valid for a payload of another type. Each signature is listed once, in ascending order of key id. The same
+//! signatures therefore give the same envelope and CID, no matter in which order the keys signed.
 //!
 //! [DSSE]: https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
 
@@ -22,34 +22,36 @@ use crate::failure::{Fails, Failure};
 use crate::index::MAX_BLOCK_LEN;
 use crate::keys::{KeyId, PublicKey, SigningKey};
 
-/// The most bytes of an envelope: it is stored and sent as one block.
+/// The maximum length of an envelope, in bytes. It equals the maximum length of a block, because an envelope is stored
+/// and sent as one block.
 pub const MAX_ENVELOPE_LEN: usize = MAX_BLOCK_LEN;
-/// The most signatures of an envelope: it bounds the work of verifying one.
+/// The maximum number of signatures of an envelope. It limits the time to verify an envelope.
 pub const MAX_SIGNATURES: usize = 64;
-/// The most bytes of a payload: leaves room for [`MAX_SIGNATURES`] of 128 bytes each.
+/// The maximum length of a payload, in bytes. It leaves 16 KiB for the signatures, which need at most 8 KiB
+/// ([`MAX_SIGNATURES`] signatures).
 pub const MAX_PAYLOAD_LEN: usize = MAX_ENVELOPE_LEN - (16 << 10);
 
-/// The one signature algorithm that is understood.
+/// The only supported signature algorithm.
 const ED25519: &str = "ed25519";
 
-/// What can be signed. It is encoded as canonical DAG-CBOR; unknown fields are passed over when it is
-/// read, and are covered by the signatures.
+/// A type whose values can be signed as the payload of an envelope. A payload is encoded as canonical DAG-CBOR. Unknown
+/// fields are ignored when a payload is decoded, but the signatures cover them.
 pub trait Payload: Serialize + DeserializeOwned {
-    /// The type as it is signed, unlike any other payload's.
+    /// The name of the payload type. The signed bytes contain it, so each payload type must have a different name.
     const TYPE: &'static str;
 
-    /// Why a value makes no sense.
+    /// The error that [`check`](Self::check) returns for an invalid payload.
     type Invalid: std::error::Error + Send + Sync + 'static;
 
-    /// Checks what the types of the fields leave open. Called before signing and after reading, so that
-    /// no payload leaves or enters an envelope unchecked.
+    /// Checks the conditions that the field types do not enforce. [`Envelope`] calls this function before signing and
+    /// after decoding, so an invalid payload is neither signed nor returned.
     ///
     /// # Errors
-    /// If parts of the value contradict each other or a bound.
+    /// If fields of the payload contradict each other or exceed a limit.
     fn check(&self) -> Result<(), Self::Invalid>;
 }
 
-/// One signature.
+/// One signature of an envelope.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
@@ -60,18 +62,18 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// Which key claims to have signed.
+    /// Returns the id of the key that made the signature. The id is only a claim until the envelope is verified.
     pub fn key_id(&self) -> KeyId {
         self.key_id
     }
 
-    /// By which algorithm; only `ed25519` ever counts.
+    /// Returns the name of the signature algorithm. Only `ed25519` signatures can be valid.
     pub fn alg(&self) -> &str {
         &self.alg
     }
 }
 
-/// A payload with its signatures. Nothing about it is verified until [`Envelope::verify`] says so.
+/// A payload with its signatures. Nothing in it is verified until [`Envelope::verify`] succeeds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Envelope {
@@ -81,7 +83,7 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// An envelope that nobody has signed yet.
+    /// Makes an envelope without signatures.
     ///
     /// # Errors
     /// [`EnvelopeError::Invalid`] or [`EnvelopeError::PayloadTooLarge`].
@@ -94,10 +96,10 @@ impl Envelope {
         Ok(Self { payload, signatures: Vec::new() })
     }
 
-    /// An envelope that each of `keys` has signed.
+    /// Makes an envelope that is signed with each of `keys`.
     ///
     /// # Errors
-    /// As [`Envelope::unsigned`] and [`Envelope::sign`].
+    /// The errors of [`Envelope::unsigned`] and [`Envelope::sign`].
     pub fn signed<'a, P: Payload>(
         payload: &P,
         keys: impl IntoIterator<Item = &'a SigningKey>,
@@ -109,11 +111,11 @@ impl Envelope {
         Ok(envelope)
     }
 
-    /// Signs with one key, in place of an earlier signature by it.
+    /// Adds the signature of `key`. It replaces an earlier signature of the same key.
     ///
     /// # Errors
-    /// If the payload is no valid `P`, so that nobody signs by mistake what could not be used, or there are
-    /// [`MAX_SIGNATURES`] already.
+    /// If the payload is not a valid `P`, so that no invalid payload is signed by mistake. Also if the envelope would
+    /// have more than [`MAX_SIGNATURES`] signatures or be too large.
     pub fn sign<P: Payload>(&mut self, key: &SigningKey) -> Result<(), EnvelopeError> {
         self.payload_unverified::<P>()?;
         let sig = key.sign(&signed_bytes(P::TYPE, &self.payload)).to_vec();
@@ -123,10 +125,10 @@ impl Envelope {
         self.set_signatures(signatures)
     }
 
-    /// Takes over the signatures that `other` has on the same payload.
+    /// Adds the signatures of `other`, whose payload must be the same.
     ///
     /// # Errors
-    /// [`EnvelopeError::OtherPayload`], or too many signatures.
+    /// [`EnvelopeError::OtherPayload`] if the payloads differ, or an error if there are too many signatures.
     pub fn merge(&mut self, other: &Self) -> Result<(), EnvelopeError> {
         if self.payload != other.payload {
             return Err(EnvelopeError::OtherPayload);
@@ -134,15 +136,15 @@ impl Envelope {
         self.set_signatures(self.signatures.iter().chain(&other.signatures).cloned().collect())
     }
 
-    /// The bytes that are stored and sent.
+    /// Returns the encoded envelope, which is stored and sent.
     pub fn encode(&self) -> Vec<u8> {
         to_dag_cbor(self)
     }
 
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Decodes an envelope from the bytes that [`encode`](Self::encode) returned.
     ///
     /// # Errors
-    /// If the bytes are too many, are not the canonical encoding of an envelope, or the signatures are out of
+    /// If `bytes` is too long, if it is not the canonical encoding of an envelope, or if the signatures are out of
     /// order or too many.
     pub fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         if bytes.len() > MAX_ENVELOPE_LEN {
@@ -158,24 +160,25 @@ impl Envelope {
         Ok(envelope)
     }
 
-    /// The CID of the encoded envelope; for a manifest, the manifest CID.
+    /// Returns the CID of the encoded envelope. If the payload is a manifest, this is the manifest CID.
     pub fn cid(&self) -> Cid {
         Cid::of_block(&self.encode())
     }
 
-    /// The signatures, in ascending order of key id.
+    /// Returns the signatures, in ascending order of key id.
     pub fn signatures(&self) -> &[Signature] {
         &self.signatures
     }
 
-    /// The payload, if at least `threshold` of `keys` have signed it as a `P`.
+    /// Returns the payload, if at least `threshold` of `keys` have signed it as a `P`.
     ///
-    /// Each key counts once. Signatures that are wrong, or by other keys, count for nothing but do no harm.
+    /// Each key counts once. Invalid signatures, and signatures by other keys, are ignored.
     ///
     /// # Errors
-    /// [`EnvelopeError::Signatures`], or the payload is no valid `P` although it is signed as one.
+    /// [`EnvelopeError::Signatures`] if there are too few valid signatures, or an error if the payload is not a valid
+    /// `P` although it was signed as one.
     pub fn verify<P: Payload>(&self, keys: &BTreeMap<KeyId, PublicKey>, threshold: u16) -> Result<P, EnvelopeError> {
-        // A threshold of nothing is a caller's mistake that must not open the door.
+        // A threshold of 0 is a mistake in the caller, and must not make an unsigned payload valid.
         let needed = usize::from(threshold.max(1));
         let message = signed_bytes(P::TYPE, &self.payload);
         let mut valid = BTreeSet::new();
@@ -195,7 +198,8 @@ impl Envelope {
         self.payload_unverified()
     }
 
-    /// The payload without a look at the signatures: for showing it, never for using it.
+    /// Returns the payload without verifying the signatures. The payload may be shown to people, but must not be
+    /// trusted.
     ///
     /// # Errors
     /// [`EnvelopeError::Payload`] or [`EnvelopeError::Invalid`].
@@ -206,7 +210,8 @@ impl Envelope {
         Ok(payload)
     }
 
-    /// Puts the signatures in order and keeps them if they fit.
+    /// Replaces the signatures of the envelope with `signatures`, sorted and deduplicated. An error leaves the envelope
+    /// unchanged.
     fn set_signatures(&mut self, mut signatures: Vec<Signature>) -> Result<(), EnvelopeError> {
         signatures.sort();
         signatures.dedup();
@@ -223,7 +228,7 @@ impl Envelope {
     }
 }
 
-/// What is signed: the pre-authentication encoding of DSSE version 1.
+/// Returns the bytes that are signed: the pre-authentication encoding of DSSE version 1.
 fn signed_bytes(ty: &str, payload: &[u8]) -> Vec<u8> {
     let mut bytes = format!("DSSEv1 {} {ty} {} ", ty.len(), payload.len()).into_bytes();
     bytes.extend_from_slice(payload);
@@ -234,70 +239,71 @@ fn invalid<P: Payload>(error: P::Invalid) -> EnvelopeError {
     EnvelopeError::Invalid { ty: P::TYPE, source: Box::new(error) }
 }
 
-/// Why an envelope cannot be made, read or trusted.
+/// An error from making, decoding or verifying an envelope.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvelopeError {
-    /// Longer than [`MAX_ENVELOPE_LEN`], or than what it is part of permits.
-    #[error("envelope of {len} bytes is too large: at most {max}")]
+    /// The envelope is longer than [`MAX_ENVELOPE_LEN`], or longer than a DHT record may be.
+    #[error("envelope has {len} bytes, more than the maximum of {max}")]
     TooLarge {
-        /// Its length in bytes.
+        /// The length of the envelope in bytes.
         len: usize,
-        /// The most it may have.
+        /// The maximum length of the envelope in bytes.
         max: usize,
     },
-    /// A payload longer than [`MAX_PAYLOAD_LEN`].
+    /// The payload is longer than [`MAX_PAYLOAD_LEN`].
     #[error(
-        "{ty} of {len} bytes is too large: at most {MAX_PAYLOAD_LEN}; list fewer files, for instance an image of them"
+        "{ty} has {len} bytes, more than the maximum of {MAX_PAYLOAD_LEN}: list fewer files, for instance one image \
+         that contains them"
     )]
     PayloadTooLarge {
-        /// The type of the payload.
+        /// The name of the payload type.
         ty: &'static str,
-        /// Its length in bytes.
+        /// The length of the payload in bytes.
         len: usize,
     },
-    /// Not an envelope.
+    /// The bytes are not an envelope.
     #[error("not a signed envelope")]
     Decode(#[source] DecodeError),
-    /// More signatures than [`MAX_SIGNATURES`].
-    #[error("envelope has {count} signatures: at most {MAX_SIGNATURES}")]
+    /// The envelope has more signatures than [`MAX_SIGNATURES`].
+    #[error("envelope has {count} signatures, more than the maximum of {MAX_SIGNATURES}")]
     TooManySignatures {
-        /// How many there are.
+        /// The number of signatures.
         count: usize,
     },
-    /// Signatures out of order, or one of them twice.
-    #[error("envelope lists its signatures out of order or twice")]
+    /// The signatures are out of order, or one is repeated.
+    #[error("the signatures of the envelope are out of order or repeated")]
     Order,
-    /// Two envelopes to be merged hold different payloads.
-    #[error("the envelopes hold different payloads: only signatures over the same bytes can be merged")]
+    /// The two envelopes to merge have different payloads.
+    #[error("the envelopes hold different payloads: only signatures of the same payload can be merged")]
     OtherPayload,
-    /// Not enough signatures.
+    /// Too few of the permitted keys have signed.
     #[error("{ty} has {valid} of {needed} required signatures{}", unknown_note(.unknown))]
     Signatures {
-        /// The type of the payload.
+        /// The name of the payload type.
         ty: &'static str,
-        /// How many of the permitted keys have signed.
+        /// The number of permitted keys that have signed.
         valid: usize,
-        /// How many must.
+        /// The number of permitted keys that must sign.
         needed: usize,
-        /// How many signatures are by other keys.
+        /// The number of signatures by keys that are not permitted.
         unknown: usize,
     },
-    /// The payload is not canonical DAG-CBOR of its type.
-    #[error("payload is no {ty}")]
+    /// The payload cannot be decoded as the expected type.
+    #[error("the payload is not a {ty}")]
     Payload {
-        /// The type that was expected.
+        /// The name of the expected payload type.
         ty: &'static str,
-        /// What is wrong with it.
+        /// The error from decoding the payload.
         #[source]
         source: DecodeError,
     },
-    /// The payload decodes but makes no sense.
+    /// The payload can be decoded but is invalid.
     #[error("{ty} is invalid")]
     Invalid {
-        /// The type of the payload.
+        /// The name of the payload type.
         ty: &'static str,
-        /// What is wrong with it.
+        /// The error from checking the payload.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -353,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_have_this_form() {
+    fn the_bytes_of_an_envelope_do_not_change() {
         assert_eq!(signed_bytes("phase/note/v1", b"ab"), b"DSSEv1 13 phase/note/v1 2 ab");
         assert_eq!(hex::encode(signed(&[]).encode()), "a2677061796c6f616449a164746578746268696a7369676e61747572657380");
         assert_eq!(
@@ -378,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_neither_signed_nor_read() {
+    fn an_invalid_payload_is_neither_signed_nor_read() {
         let nothing = Note { text: String::new() };
         assert!(matches!(Envelope::unsigned(&nothing), Err(EnvelopeError::Invalid { .. })));
         let mut smuggled = Envelope { payload: to_dag_cbor(&nothing), signatures: Vec::new() };
@@ -387,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn every_length_has_a_bound() {
+    fn payload_envelope_and_signatures_have_a_maximum_length() {
         let large = Note { text: "a".repeat(MAX_PAYLOAD_LEN) };
         assert!(matches!(Envelope::unsigned(&large), Err(EnvelopeError::PayloadTooLarge { .. })));
         assert!(matches!(Envelope::decode(&vec![0; MAX_ENVELOPE_LEN + 1]), Err(EnvelopeError::TooLarge { .. })));
@@ -396,13 +402,13 @@ mod tests {
         let mut full = signed(&most);
         assert!(matches!(full.sign::<Note>(&key(99)), Err(EnvelopeError::TooManySignatures { count: 65 })));
         assert!(matches!(full.merge(&signed(&[99])), Err(EnvelopeError::TooManySignatures { count: 65 })));
-        assert_eq!(full, signed(&most), "a refusal changes nothing");
+        assert_eq!(full, signed(&most), "a refused signature does not change the envelope");
         full.signatures.push(signed(&[99]).signatures[0].clone());
         assert!(matches!(Envelope::decode(&full.encode()), Err(EnvelopeError::TooManySignatures { count: 65 })));
     }
 
     #[test]
-    fn the_largest_payload_has_room_for_all_signatures() {
+    fn the_largest_payload_leaves_space_for_all_signatures() {
         let text = "a".repeat(MAX_PAYLOAD_LEN - 20);
         let mut envelope = Envelope::unsigned(&Note { text }).unwrap();
         (0..MAX_SIGNATURES as u8).for_each(|seed| envelope.sign::<Note>(&key(seed)).unwrap());
@@ -410,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn other_payloads_are_not_merged() {
+    fn envelopes_with_different_payloads_are_not_merged() {
         let mut other = Envelope::unsigned(&Note { text: "ho".to_owned() }).unwrap();
         assert!(matches!(other.merge(&signed(&[1])), Err(EnvelopeError::OtherPayload)));
     }

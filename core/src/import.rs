@@ -1,7 +1,8 @@
-//! Turning a file into an artifact: read once, cut, hashed, and copied along the way where a copy is wanted.
+//! Import: makes an artifact from a file. The file is read only once. It is cut, hashed and, if the store needs a copy,
+//! copied during that read.
 //!
-//! [`Store::import`](crate::store::Store::import) is the way in; here is what all stores share. Memory is bounded, whatever
-//! the size of the file, apart from the index itself (about 45 bytes per chunk).
+//! Callers use [`Store::import`](crate::store::Store::import). This module contains the part that all stores share.
+//! Memory is bounded for files of every size, except for the index (about 45 bytes per chunk).
 
 use crate::chunker::ChunkerParams;
 use crate::cid::HashAlgorithm;
@@ -10,44 +11,45 @@ mod pipeline;
 
 pub(crate) use pipeline::{ScanError, scan};
 
-/// Whether the store gets its own copy of an imported file.
+/// Whether the store makes its own copy of an imported file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ImportMode {
-    /// The store has its own file. Where the file system can share the content between two files, that is done
-    /// instead of copying.
+    /// The store makes its own file. If the file system supports it, the new file shares its content with the original
+    /// by reflink instead of a copy.
     #[default]
     Copy,
-    /// The store refers to the file where it is, which must not be changed from then on: once it is, the artifact
-    /// is not served any more.
+    /// The store refers to the original file, which must not be changed afterwards. If the file is changed, the store
+    /// no longer serves the artifact.
     Reference,
 }
 
-/// How a file becomes an artifact.
+/// The options of an import.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ImportOptions {
-    /// Whether the store gets its own copy. Default: it does.
+    /// Whether the store makes its own copy of the file. By default, it does.
     pub mode: ImportMode,
-    /// The chunk sizes. They decide the artifact's CID, and which data it shares with others.
+    /// The lengths of the chunks. They affect the artifact CID, and which chunks the artifact has in common with other
+    /// artifacts.
     pub chunker: ChunkerParams,
-    /// The hash of chunks and index. Default: BLAKE3.
+    /// The hash function of the chunks and of the index blocks. The default is BLAKE3.
     pub hash: HashAlgorithm,
 }
 
 impl ImportOptions {
-    /// Another mode.
+    /// Sets the import mode.
     #[must_use]
     pub fn with_mode(self, mode: ImportMode) -> Self {
         Self { mode, ..self }
     }
 
-    /// Other chunk sizes.
+    /// Sets the lengths of the chunks.
     #[must_use]
     pub fn with_chunker(self, chunker: ChunkerParams) -> Self {
         Self { chunker, ..self }
     }
 
-    /// Another hash.
+    /// Sets the hash function of the chunks and of the index blocks.
     #[must_use]
     pub fn with_hash(self, hash: HashAlgorithm) -> Self {
         Self { hash, ..self }

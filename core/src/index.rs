@@ -1,7 +1,7 @@
-//! The artifact index: which chunks an artifact consists of, in order.
+//! The index of an artifact: the ordered list of its chunks.
 //!
-//! The CID of its root block is the artifact's CID. Up to some 26,000 chunks the root block lists
-//! them itself; a longer index has leaves, each with as many chunks as fit into a block:
+//! The CID of the root block is the artifact CID. The root block of an index with up to about 26,000 chunks lists the
+//! chunks itself. A longer index has leaf blocks, each of which lists as many chunks as fit into a block:
 //!
 //! ```text
 //! root  {v: 1, size, chunker: {min, avg, max}, hash, sha256, count, chunks: [[digest, len], …]}
@@ -9,8 +9,8 @@
 //! leaf  {v: 1, chunks: [[digest, len], …]}
 //! ```
 //!
-//! Invariant: `count` alone decides the shape, and blocks are canonical DAG-CBOR, so one artifact
-//! has one index and one CID.
+//! Invariant: an index has exactly one encoding and therefore one CID, because `count` alone decides how the chunks are
+//! divided into blocks, and the blocks are canonical DAG-CBOR.
 
 mod artifact;
 mod decode;

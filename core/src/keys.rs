@@ -1,4 +1,4 @@
-//! Keys: identifiers, text form, signing, files.
+//! Ed25519 keys, key ids and key files.
 
 mod ed25519;
 mod file;

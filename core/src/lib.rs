@@ -2,16 +2,15 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`cid`], [`codec`], [`keys`], [`name`], [`time`] | the ground: identifiers, encoding, keys, names |
+//! | [`cid`], [`codec`], [`keys`], [`name`], [`time`] | identifiers, encoding, keys, names, times |
 //! | [`chunker`], [`index`], [`chunkset`] | an artifact as chunks |
-//! | [`envelope`], [`manifest`], [`dht`], [`trust`] | what is signed, and who may sign it |
-//! | [`import`], [`store`] | artifacts, blocks and refs on disk or in memory |
-//! | [`publish`] | from files to a release that clients accept |
-//! | [`failure`] | which kind of failure an error is |
-//! | [`token_bucket`] | a cap on a rate, for whatever sends or accepts |
+//! | [`envelope`], [`manifest`], [`dht`], [`trust`] | signed data, and the rules for which keys may sign it |
+//! | [`import`], [`store`] | artifacts, blocks and refs, on disk or in RAM |
+//! | [`publish`] | making a signed release from files |
+//! | [`failure`] | the kinds of failure that callers handle differently |
+//! | [`token_bucket`] | a rate limit for bytes or requests |
 //!
-//! Nothing here knows a runtime, a socket or a clock: times are passed in, and all I/O is blocking file I/O
-//! behind [`store`].
+//! This crate uses no async runtime, no socket and no clock. Callers pass in the current time, and file I/O blocks.
 //!
 //! # Publishing a file
 //!
@@ -25,19 +24,19 @@
 //! std::fs::write(&path, "the bytes of a kernel")?;
 //! let (now, later) = (1_700_000_000, 1_800_000_000);
 //!
-//! // One key signs everything. The signed trust root is what clients carry.
+//! // One key signs everything. Clients carry the signed trust root.
 //! let name: Name = "stable/x86_64".parse()?;
 //! let key = SigningKey::generate()?;
 //! let root = TrustRoot::of_one_key(key.public(), [name.channel.clone()], now, later);
 //! let root = Envelope::signed(&root, [&key])?.encode();
 //!
-//! // Import the file, sign a manifest of it, point the name to it.
+//! // Import the file, sign a manifest that lists it, and point the name to the manifest.
 //! let store = FileStore::open(folder.path().join("store"))?;
 //! let kernel = ReleaseFile::new("kernel".parse()?, "vmlinuz".parse()?, path)?;
 //! let draft = Draft::new(&name, vec![kernel], now, later).with_label("2025.1");
 //! Publisher::new(&root, vec![key])?.publish(&store, &draft, now, &mut |_| {})?;
 //!
-//! // A client with the trust root checks what the name points to.
+//! // A client that has the trust root verifies the pointer.
 //! let pointer = store.pointer(&name)?.ok_or("nothing is published")?;
 //! let pointer = TrustRoot::decode_trusted(&root)?.verify_pointer(&pointer, &name, TrustedTime(now))?;
 //! assert_eq!(pointer.version, 1);
@@ -72,7 +71,7 @@ pub use dht::{
     PeerTextError, Pointer, RecordError, SignedRecord,
 };
 pub use envelope::{Envelope, EnvelopeError, MAX_ENVELOPE_LEN, Payload};
-pub use failure::{Fails, Failure};
+pub use failure::{Attempt, Cause, Fails, Failure};
 pub use import::{ImportMode, ImportOptions};
 pub use index::{
     ArtifactIndex, ByteRange, ChunkEntry, ChunkIndex, ChunkRange, EncodedIndex, IndexDecoder, IndexError, MAX_BLOCK_LEN,

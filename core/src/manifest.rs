@@ -1,7 +1,7 @@
-//! The manifest: which artifacts make up one release of a name.
+//! The manifest: the signed list of the artifacts of one release of a name.
 //!
-//! It binds every artifact's CID, size and SHA-256 under one set of signatures, so that parts of
-//! different releases cannot be mixed.
+//! The same signatures cover every artifact's CID, size and SHA-256, so artifacts of different releases cannot be
+//! mixed.
 
 mod filename;
 
@@ -19,31 +19,33 @@ use crate::envelope::Payload;
 use crate::index::ArtifactIndex;
 use crate::name::{Label, Name};
 
-/// The most artifacts of a manifest. With the usual file names an envelope is full earlier, at some 6,000.
+/// The maximum number of artifacts in a manifest. With file names of usual length, the envelope reaches its maximum
+/// length at about 6,000 artifacts already.
 pub const MAX_ARTIFACTS: usize = 16_384;
-/// The most bytes of a kernel command line: what Linux takes at most on any architecture.
+/// The maximum length of a kernel command line, in bytes. Linux has this limit or a lower limit on every architecture.
 pub const MAX_CMDLINE_LEN: usize = 4096;
-/// The most bytes of a release label or board.
+/// The maximum length of a release label or board, in bytes.
 pub const MAX_TEXT_LEN: usize = 128;
 
-/// What an artifact is for: `kernel`, `initramfs`, `rootfs`, `dtb`, `file` or a word of the publisher's own.
+/// The role of an artifact, which says what the artifact is for: `kernel`, `initramfs`, `rootfs`, `dtb`, `file`, or a
+/// label that the publisher chose.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Role(Label);
 
 impl Role {
-    /// A kernel image.
+    /// The role of a kernel image.
     pub const KERNEL: &'static str = "kernel";
-    /// The initial RAM file system.
+    /// The role of an initial RAM file system.
     pub const INITRAMFS: &'static str = "initramfs";
-    /// The root file system.
+    /// The role of a root file system.
     pub const ROOTFS: &'static str = "rootfs";
-    /// A device tree.
+    /// The role of a device tree.
     pub const DTB: &'static str = "dtb";
-    /// Any other file.
+    /// The role of any other file.
     pub const FILE: &'static str = "file";
 
-    /// The word.
+    /// Returns the role as text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
@@ -63,67 +65,69 @@ impl FromStr for Role {
     }
 }
 
-/// A text that is no [`Role`].
+/// The error for a text that is not a [`Role`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a role: 1 to 64 of a-z 0-9 . _ - beginning with a letter or digit, for instance kernel")]
+#[error("{0:?} is not a role: expected 1 to 64 of a-z 0-9 . _ - beginning with a letter or digit, for instance kernel")]
 pub struct RoleError(String);
 
-/// One artifact of a release.
+/// The entry of one artifact in a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtifactEntry {
-    /// What it is for.
+    /// The role of the artifact.
     pub role: Role,
-    /// Where it goes, relative to the folder that the release is fetched into.
+    /// The path of the file, relative to the folder into which the release is fetched.
     pub filename: FileName,
-    /// Its size in bytes.
+    /// The size of the artifact in bytes.
     pub size: u64,
-    /// The CID of its index.
+    /// The artifact CID.
     pub cid: Cid,
     /// The SHA-256 of the whole artifact.
     pub sha256: Digest,
 }
 
 impl ArtifactEntry {
-    /// The entry of the artifact with this CID and index.
+    /// Makes the entry of the artifact with this CID and index.
     pub fn new(role: Role, filename: FileName, cid: Cid, index: &ArtifactIndex) -> Self {
         Self { role, filename, size: index.size(), cid, sha256: index.sha256() }
     }
 
-    /// Whether `index`, which has this entry's CID, agrees with the entry.
+    /// Returns whether the size and the SHA-256 of `index` equal those of this entry. The CIDs are not compared, so the
+    /// caller must have loaded `index` by the CID of this entry.
     pub fn agrees_with(&self, index: &ArtifactIndex) -> bool {
         self.size == index.size() && self.sha256 == index.sha256()
     }
 }
 
-/// One release of a name. Times are Unix times in seconds.
+/// The manifest of one release of a name. Times are Unix times in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The version of this format.
+    /// The version of the manifest format.
     pub v: V1,
-    /// The channel it is a release of.
+    /// The channel of the release.
     pub channel: Label,
-    /// The architecture it is for.
+    /// The architecture for which the release is made.
     pub arch: Label,
-    /// The one board it is for; any if absent.
+    /// The only board for which the release is made, or `None` if the release is for every board.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub board: Option<String>,
-    /// Grows with every release of the name. A client never goes back.
+    /// The version of the release. It grows with each release of the name, and clients refuse an older version.
     pub version: u64,
-    /// What people call the release.
+    /// The release label, which is shown to people.
     pub release: String,
-    /// When it was made.
+    /// The time at which the release was issued.
     pub issued_at: u64,
-    /// From when on it must not be used any more.
+    /// The time at which the release expires. From then on, clients refuse the release.
     pub expires_at: u64,
-    /// Its files.
+    /// The entries of the artifacts in this release.
     pub artifacts: Vec<ArtifactEntry>,
-    /// What the kernel is started with.
+    /// The kernel command line of the release, or `None` if the release has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cmdline: Option<String>,
 }
 
 impl Manifest {
-    /// A release of `name` for any board and without a kernel command line, which people call by its version.
+    /// Makes the manifest of a release of `name`, for every board and without a kernel command line. The release label
+    /// is the version.
     pub fn new(name: &Name, version: u64, issued_at: u64, expires_at: u64, artifacts: Vec<ArtifactEntry>) -> Self {
         Self {
             v: V1,
@@ -139,17 +143,17 @@ impl Manifest {
         }
     }
 
-    /// The name it is a release of.
+    /// Returns the name of the release.
     pub fn name(&self) -> Name {
         Name { channel: self.channel.clone(), arch: self.arch.clone() }
     }
 
-    /// Whether it may be used on `board`.
+    /// Returns whether the release may be used on `board`.
     pub fn is_for_board(&self, board: &str) -> bool {
         self.board.as_deref().is_none_or(|only| only == board)
     }
 
-    /// The first artifact with a role.
+    /// Returns the first artifact that has `role`, or `None`.
     pub fn artifact(&self, role: &str) -> Option<&ArtifactEntry> {
         self.artifacts.iter().find(|entry| entry.role.as_str() == role)
     }
@@ -178,7 +182,8 @@ fn check_text(what: &'static str, text: Option<&str>, max: usize) -> Result<(), 
     if text.is_none_or(fits) { Ok(()) } else { Err(ManifestError::Text { what, max }) }
 }
 
-/// Sizes that can be added up, and file names that can exist beside each other.
+/// Checks that the sum of the sizes does not overflow, that every CID has the codec of an artifact CID, and that the
+/// file names can exist together in one folder.
 fn check_artifacts(artifacts: &[ArtifactEntry]) -> Result<(), ManifestError> {
     let mut names = BTreeSet::new();
     let mut total = 0u64;
@@ -198,35 +203,35 @@ fn check_artifacts(artifacts: &[ArtifactEntry]) -> Result<(), ManifestError> {
     }
 }
 
-/// Why a manifest makes no sense.
+/// An error that makes a manifest invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// No artifacts, or too many.
-    #[error("{0} artifacts: a manifest lists 1 to {MAX_ARTIFACTS}")]
+    /// The manifest lists no artifact, or more than [`MAX_ARTIFACTS`].
+    #[error("the number of artifacts is {0}: it must be 1 to {MAX_ARTIFACTS}")]
     Count(usize),
-    /// It expires before it begins.
+    /// The expiry is not later than the time of issue.
     #[error("it expires before it is issued")]
     Lifetime,
-    /// A text that is empty, too long, or not fit to be shown.
+    /// A text is empty, too long, or contains control characters.
     #[error("{what} must have 1 to {max} bytes and no control characters")]
     Text {
-        /// Which text.
+        /// The name of the refused text, for instance `board`.
         what: &'static str,
-        /// The most bytes it may have.
+        /// The maximum length of the text, in bytes.
         max: usize,
     },
-    /// The sizes overflow.
-    #[error("the sizes of the artifacts add up to more than 2^64 bytes")]
+    /// The sum of the artifact sizes overflows a `u64`.
+    #[error("the sum of the artifact sizes is 2^64 bytes or more")]
     TotalSize,
-    /// An artifact's CID is that of a chunk.
-    #[error("the CID of {0} is not that of an artifact: its codec must be dag-cbor")]
+    /// An artifact's CID has the codec of a chunk.
+    #[error("the CID of {0} is not an artifact CID: its codec must be dag-cbor")]
     NotAnIndex(FileName),
-    /// Two artifacts would be one file.
+    /// Two artifacts have the same file name.
     #[error("two artifacts are called {0}")]
     Duplicate(FileName),
-    /// An artifact would be inside another.
-    #[error("{0} is inside a folder that is itself an artifact")]
+    /// The file name of an artifact contains the file name of another artifact as a folder.
+    #[error("{0} is inside a folder whose name is the file name of another artifact")]
     FileAsFolder(FileName),
 }
 
@@ -261,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_have_this_form() {
+    fn the_bytes_of_a_manifest_do_not_change() {
         let full = Manifest { board: Some("rpi,4".to_owned()), cmdline: Some("quiet".to_owned()), ..manifest() };
         assert_eq!(
             hex::encode(crate::codec::to_dag_cbor(&manifest())),
@@ -277,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn an_invalid_manifest_is_refused() {
         let change = |change: fn(&mut Manifest)| {
             let mut manifest = manifest();
             change(&mut manifest);
@@ -314,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_files_fit_and_too_many_are_refused_by_size() {
+    fn a_manifest_may_list_5000_files_and_is_refused_if_it_is_too_large() {
         let of = |count: usize| {
             let artifacts = (0..count).map(|i| entry(&format!("usr/share/some/folder/file-{i:05}.conf"))).collect();
             Envelope::unsigned(&Manifest { artifacts, ..manifest() })
@@ -324,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_board_is_matched_only_where_one_is_named() {
+    fn a_manifest_without_a_board_is_for_every_board() {
         let mut manifest = manifest();
         assert!(manifest.is_for_board("rpi,4"));
         manifest.board = Some("rpi,4".to_owned());

@@ -1,4 +1,4 @@
-//! What artifacts are published under: a channel and an architecture.
+//! Names, under which releases are published, and labels, which are the parts of names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Fails, Failure};
 
-/// The longest channel or architecture, in bytes.
+/// The maximum length of a [`Label`], in bytes.
 pub const MAX_LABEL_LEN: usize = 64;
 
-/// A channel or architecture: 1 to [`MAX_LABEL_LEN`] bytes of `a-z`, `0-9`, `.`, `_` and `-`, beginning
-/// with a letter or digit. Safe as a file name and as a part of a DHT key.
+/// A label, such as a channel, an architecture or a role. It has 1 to [`MAX_LABEL_LEN`] bytes of `a-z`, `0-9`, `.`, `_`
+/// and `-`, and begins with a letter or digit. A label is safe as a file name and as a part of a DHT key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Label(String);
 
 impl Label {
-    /// The text.
+    /// Returns the label as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -56,29 +56,30 @@ impl From<Label> for String {
     }
 }
 
-/// Under how many keys of the DHT a name stands. Whoever wants to hide a name has to surround each of them with nodes of
-/// their own; three cost an announcer two more lookups.
+/// The number of DHT keys under which the records of a name are stored. To hide a name, an attacker must surround each
+/// of these keys with its own nodes. With three keys, an announcement takes two more lookups than with one.
 pub const NAME_COPIES: u8 = 3;
 
-/// The name of a release line: what a client asks for and a publisher signs.
+/// A name: the channel and the architecture under which releases are published. Clients resolve a name to its newest
+/// release.
 ///
-/// Written `channel/arch`; its DHT key is `/phase/<channel>/<arch>/manifest`.
+/// A name is written `channel/arch`. Its first DHT key is `/phase/<channel>/<arch>/manifest`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Name {
-    /// The release channel, for instance `stable`.
+    /// The channel, which is the series of releases that a machine follows, for instance `stable`.
     pub channel: Label,
-    /// The machine architecture, for instance `x86_64`.
+    /// The processor architecture of the machines, for instance `x86_64`.
     pub arch: Label,
 }
 
 impl Name {
-    /// The key under which the pointer record and the provider records stand in the DHT.
+    /// Returns the first DHT key of the name, under which its pointer record and its provider records are stored.
     pub fn key(&self) -> String {
         format!("/phase/{}/{}/manifest", self.channel, self.arch)
     }
 
-    /// The keys of its copies, [`key`](Self::key) first: what stands under that stands under each. They are far apart in
-    /// the DHT.
+    /// Returns all [`NAME_COPIES`] DHT keys of the name, [`key`](Self::key) first. The same records are stored under
+    /// each DHT key. The DHT keys are far apart, so the nodes closest to them usually differ.
     pub fn keys(&self) -> Vec<String> {
         let copies = (2..=NAME_COPIES).map(|copy| format!("{}/{copy}", self.key()));
         std::iter::once(self.key()).chain(copies).collect()
@@ -94,7 +95,7 @@ impl fmt::Display for Name {
 impl FromStr for Name {
     type Err = NameError;
 
-    /// Parses `channel/arch`, or the whole key `/phase/<channel>/<arch>/manifest`.
+    /// Parses `channel/arch`, or the DHT key `/phase/<channel>/<arch>/manifest`.
     fn from_str(text: &str) -> Result<Self, NameError> {
         let short = text.strip_prefix("/phase/").and_then(|rest| rest.strip_suffix("/manifest")).unwrap_or(text);
         let (channel, arch) = short.split_once('/').ok_or_else(|| NameError::Form(text.chars().take(200).collect()))?;
@@ -102,15 +103,17 @@ impl FromStr for Name {
     }
 }
 
-/// Why a text is not a [`Name`] or [`Label`].
+/// An error from parsing a [`Name`] or a [`Label`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// Not of the form `channel/arch`.
+    /// The text does not have the form `channel/arch`.
     #[error("{0:?} is not a name: expected channel/arch, for instance stable/x86_64")]
     Form(String),
-    /// A part with a character or length that is not permitted.
-    #[error("{0:?} is not a channel or architecture: 1 to 64 of a-z 0-9 . _ - beginning with a letter or digit")]
+    /// A label contains a character that is not permitted there, or its length is not permitted.
+    #[error(
+        "{0:?} is not a channel or architecture: expected 1 to 64 of a-z 0-9 . _ - beginning with a letter or digit"
+    )]
     Label(String),
 }
 
@@ -125,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_parse_in_both_forms() {
+    fn a_name_parses_in_both_forms() {
         let name: Name = "stable/x86_64".parse().unwrap();
         assert_eq!(name.key(), "/phase/stable/x86_64/manifest");
         assert_eq!(name.key().parse(), Ok(name.clone()));
@@ -133,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_leave_a_folder_or_a_key_is_refused() {
+    fn text_that_could_escape_from_a_folder_or_a_dht_key_is_refused() {
         for text in
             ["", "stable", "/", "stable/", "../x86_64", "stable/..", "a/b/c", "A/b", "a b/c", "ä/b", "a/\0", ".a/b"]
         {

@@ -1,14 +1,14 @@
-//! Publishing: files become artifacts in a store, a manifest of them is signed, and the name points to it.
+//! Publishing: imports files into a store, signs a manifest that lists them, and points the name to the manifest.
 //!
 //! ```text
 //! files ─► Draft ──import──► Manifest ──sign──► Release ──make_visible──► the name's ref in the store
 //! ```
 //!
-//! [`Publisher::publish`] does all of it. Every step checks what a client with the same trust root would check, so a
-//! release that nobody accepts is refused before its files are read. The ref is set last and at once: after a crash the
-//! name points to the release before, or to the new one.
+//! [`Publisher::publish`] does all steps. It first does the checks of a client with the same trust root, so a release
+//! that clients would refuse is refused before its files are read. The ref is set last, in one atomic step. After a
+//! crash, the name therefore points either to the previous release or to the new release.
 //!
-//! Nothing here reads a clock: `now` is in seconds of Unix time. All calls block.
+//! This module reads no clock, so callers pass the current time as `now`, a Unix time in seconds. All calls block.
 
 mod draft;
 mod error;

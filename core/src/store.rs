@@ -1,30 +1,30 @@
-//! Where artifacts, blocks and refs are kept: on disk ([`FileStore`]) or in memory ([`MemStore`]).
+//! The store of artifacts, blocks and refs: on disk ([`FileStore`]) or in RAM ([`MemStore`]).
 //!
 //! ```text
 //! <store>/
 //!   format                  "phase-store 1"
-//!   blocks/<cid>            envelopes, index blocks, roots
-//!   artifacts/<cid>         a complete artifact, served from here
+//!   blocks/<cid>            envelopes and index blocks
+//!   artifacts/<cid>         a complete artifact, which can be served
 //!   artifacts/<cid>.seal    the state (size, time, inode) in which that file was verified
-//!   artifacts/<cid>.part    being fetched: of full length, each verified chunk written in place
-//!   artifacts/<cid>.have    which of its chunks are on disk: the data is synced first, then this replaced
+//!   artifacts/<cid>.part    a partial artifact: a sparse file of full length with the verified chunks
+//!   artifacts/<cid>.have    the bitmap of its synced chunks: the data is synced first, then this file is replaced
 //!   refs/<channel>/<arch>   the signed pointer record of each name
-//!   tmp/                    files being written; whoever writes one holds its lock
-//!   chunks.redb             chunk to artifact and position; derived, may be deleted at any time
+//!   tmp/                    files being written; the process that writes a file holds its lock
+//!   chunks.redb             the chunk map: derived, may be deleted at any time
 //!   identity.key            the node's key, mode 0600
-//!   peers.toml              good peers of a provider, for its next start
+//!   peers.toml              the remembered peers of a provider, for its next start
 //!   provider.lock           locked by a running provider
-//!   store.lock              locked for moments, where processes must take turns
+//!   store.lock              locked for short steps that only one process may do at a time
 //! ```
 //!
-//! Invariants, also after a crash at any instruction:
+//! Invariants, which hold even after a crash at any instruction:
 //!
-//! - What the store claims (an artifact, a chunk of a partial one, a block, a ref) it can serve, and has verified.
-//!   Files that changed since are noticed when opened and at every read, and are not served.
-//! - A ref, a block or a `.have` is what it was or what it became, never a mixture. A seal that is damaged says
-//!   nothing: the file is hashed again.
-//! - Several processes may share a store: all of the above is visible to the others at once. An artifact is written
-//!   by one at a time.
+//! - Everything that the store lists (an artifact, a chunk of a partial one, a block, a ref) was verified and can be
+//!   served. A file that was changed later is detected when it is opened and at every read, and is not served.
+//! - A ref, a block or a `.have` file has either its old content or its new content, never a mixture. A damaged seal is
+//!   ignored, so the artifact is hashed again.
+//! - Several processes may share a store, and each sees the changes of the others at once. Only one process at a time
+//!   writes an artifact.
 //!
 //! All calls block.
 
@@ -35,6 +35,7 @@ mod chunk_map;
 mod damage;
 mod error;
 mod file_store;
+mod input;
 mod interface;
 mod layout;
 mod lock;
@@ -43,7 +44,6 @@ mod os;
 mod partial;
 mod refs;
 mod seal;
-mod source;
 mod temp;
 
 pub use damage::{Damage, RefProblem};

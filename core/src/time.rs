@@ -1,16 +1,17 @@
-//! The present time, as far as a machine may believe it.
+//! The trusted time: a lower bound of the current time.
 
 use std::fmt;
 
-/// A lower bound of the present time, in seconds of Unix time: what expired before it is refused.
+/// A lower bound of the current time, in seconds since the Unix epoch. Signed data that expires at this time or earlier
+/// is refused.
 ///
-/// A booting machine often has no clock worth trusting, so this comes from the client's build, from
-/// signed times it has verified, or from a clock where the operator says so.
+/// A booting machine often has no clock that it can trust. The value therefore comes from the client's build date, from
+/// times in verified signed data, or from the system clock if the operator permits that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TrustedTime(pub u64);
 
 impl fmt::Display for TrustedTime {
-    /// As RFC 3339, in UTC. The calendar is Howard Hinnant's `civil_from_days`.
+    /// Writes the time as RFC 3339 in UTC. The date is computed with Howard Hinnant's `civil_from_days`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, second) = (self.0 / 86_400 + 719_468, self.0 % 86_400);
         let (era, day_of_era) = (days / 146_097, days % 146_097);
@@ -30,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_shown_as_dates() {
+    fn times_are_displayed_as_rfc_3339() {
         for (seconds, expected) in [
             (0, "1970-01-01T00:00:00Z"),
             (951_782_399, "2000-02-28T23:59:59Z"),
@@ -42,6 +43,6 @@ mod tests {
         ] {
             assert_eq!(TrustedTime(seconds).to_string(), expected);
         }
-        assert!(TrustedTime(u64::MAX).to_string().ends_with('Z'), "the largest number is a date too");
+        assert!(TrustedTime(u64::MAX).to_string().ends_with('Z'), "the largest number is displayed as a date too");
     }
 }

@@ -1,35 +1,39 @@
-//! A cap on a rate: a token bucket, without rounding.
+//! A rate limit: a token bucket without rounding errors.
 
 use std::time::{Duration, Instant};
 
-/// Rates are counted in millionths of a token per second.
+/// Rates are multiplied by this factor, so that a fractional rate can be stored as an integer.
 const MILLIONTHS: u128 = 1_000_000;
-/// Credit is counted in tokens times this, so that what a nanosecond brings at any rate is a whole number.
+/// The number of tokens in a bucket is stored multiplied by this factor, so that the increase in one nanosecond is an
+/// integer at every rate.
 const SCALE: u128 = 1_000_000_000 * MILLIONTHS;
 
-/// Lets out so many tokens per second, and after a pause at most `burst` at once: in any time `t` at most `burst + rate * t`.
+/// A token bucket. In any time `t`, it permits at most `burst + rate * t` tokens.
 ///
-/// A token is whatever is to be capped, for instance a byte or a request. The bucket reads no clock: the time is passed in.
+/// A token is one unit of the limited quantity, for instance a byte or a request. The bucket reads no clock, so the
+/// caller passes in the time.
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
-    /// Millionths of a token per second.
+    /// The rate, in millionths of a token per second.
     rate: u128,
-    /// The most credit.
+    /// The maximum number of tokens in the bucket, multiplied by [`SCALE`].
     burst: u128,
+    /// The number of tokens in the bucket at the time `at`, multiplied by [`SCALE`].
     credit: u128,
-    /// When `credit` was right; unknown before the first use, when the bucket is full.
+    /// The time for which `credit` was computed last, or `None` before the first use.
     at: Option<Instant>,
 }
 
 impl TokenBucket {
-    /// A full bucket. It lets out at least one token per second.
+    /// Returns a full bucket. A rate of 0 is raised to one token per second.
     pub fn new(per_second: u64, burst: u64) -> Self {
         Self::with_rate(u128::from(per_second.max(1)) * MILLIONTHS, burst)
     }
 
-    /// A full bucket whose rate need not be a whole number. It lets out at least one token in a million seconds.
+    /// Returns a full bucket whose rate may be fractional. The minimum rate is one token in a million seconds, and a
+    /// lower rate is raised to it.
     pub fn fractional(per_second: f64, burst: u64) -> Self {
-        // From a float the conversion saturates, and negative rates are 0.
+        // The conversion from a float saturates, so a negative rate becomes 0.
         Self::with_rate(((per_second * MILLIONTHS as f64) as u128).max(1), burst)
     }
 
@@ -38,7 +42,7 @@ impl TokenBucket {
         Self { rate, burst, credit: burst, at: None }
     }
 
-    /// Whether so many tokens are there by now.
+    /// Returns whether the bucket holds at least `tokens` tokens at the time `now`.
     pub fn has(&mut self, now: Instant, tokens: u64) -> bool {
         let passed = now.saturating_duration_since(self.at.unwrap_or(now));
         let earned = passed.as_nanos().saturating_mul(self.rate);
@@ -47,23 +51,24 @@ impl TokenBucket {
         self.credit >= u128::from(tokens) * SCALE
     }
 
-    /// Takes out so many tokens, if they are there by now.
+    /// Removes `tokens` tokens if the bucket holds that many at the time `now`. Returns whether they were removed.
     pub fn take(&mut self, now: Instant, tokens: u64) -> bool {
-        let is_there = self.has(now, tokens);
-        if is_there {
+        let enough = self.has(now, tokens);
+        if enough {
             self.credit -= u128::from(tokens) * SCALE;
         }
-        is_there
+        enough
     }
 
-    /// When so many tokens will be there, if none is taken out until then.
+    /// Returns the time at which the bucket will hold `tokens` tokens, if none are removed before. The returned time
+    /// may be in the past. `tokens` must not exceed the burst, because the bucket never holds more tokens.
     pub fn ready_at(&self, now: Instant, tokens: u64) -> Instant {
-        let lacks = (u128::from(tokens) * SCALE).saturating_sub(self.credit);
-        let nanos = u64::try_from(lacks.div_ceil(self.rate)).unwrap_or(u64::MAX);
+        let lacking = (u128::from(tokens) * SCALE).saturating_sub(self.credit);
+        let nanos = u64::try_from(lacking.div_ceil(self.rate)).unwrap_or(u64::MAX);
         self.at.unwrap_or(now) + Duration::from_nanos(nanos)
     }
 
-    /// Tokens per second, rounded down.
+    /// Returns the rate in tokens per second, rounded down.
     pub fn rate(&self) -> u64 {
         u64::try_from(self.rate / MILLIONTHS).unwrap_or(u64::MAX)
     }
@@ -73,14 +78,14 @@ impl TokenBucket {
 mod tests {
     use super::*;
 
-    #[expect(clippy::disallowed_methods, reason = "tests begin at some instant; no other can be had")]
+    #[expect(clippy::disallowed_methods, reason = "tests need a first instant, and only the clock gives one")]
     fn start() -> Instant {
         Instant::now()
     }
 
     #[test]
-    fn the_rate_is_kept_to_the_token_and_a_pause_saves_up_one_burst() {
-        // A rate that no number of nanoseconds divides.
+    fn the_rate_is_exact_and_a_pause_earns_at_most_one_burst() {
+        // At this rate, the time per token is not a whole number of nanoseconds, so rounding errors would be found.
         let (mut bucket, begin) = (TokenBucket::new(7_777_777, 1_000_000), start());
         assert!(bucket.take(begin, 1_000_000));
         let mut sent = 0;
@@ -99,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_may_be_a_fraction_and_looking_takes_nothing() {
+    fn a_rate_may_be_fractional_and_a_query_removes_no_tokens() {
         let (mut bucket, begin) = (TokenBucket::fractional(0.25, 2), start());
         assert!(bucket.take(begin, 2) && !bucket.has(begin, 1));
         let ready = bucket.ready_at(begin, 1);

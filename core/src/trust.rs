@@ -1,7 +1,7 @@
-//! The trust root: who may sign what, and how many of them must.
+//! The trust root: the keys that may sign releases and roots, and how many of them must sign.
 //!
-//! Phase knows no certificates and trusts no server: a client carries one root, and whatever it boots
-//! verifies against that, wherever the bytes came from.
+//! Phase uses no certificates and trusts no server. A client has one root and verifies everything that it boots against
+//! that root, no matter which peer sent the bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,50 +16,50 @@ use crate::manifest::Manifest;
 use crate::name::{Label, Name};
 use crate::time::TrustedTime;
 
-/// Who may sign the next trust root.
+/// The keys that may sign the next trust root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootRole {
-    /// The keys.
+    /// The keys that may sign the next root.
     pub keys: BTreeSet<KeyId>,
-    /// How many of them must sign.
+    /// The number of different keys that must sign the next root.
     pub threshold: u16,
 }
 
-/// Who may sign for a channel.
+/// The keys that may sign for a channel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelRole {
-    /// The keys for manifests.
+    /// The keys that may sign manifests.
     pub keys: BTreeSet<KeyId>,
-    /// How many of them must sign a manifest.
+    /// The number of different keys that must sign a manifest.
     pub threshold: u16,
-    /// The keys for pointer records. One is enough: a pointer is a hint that only says where to look, and
-    /// can be renewed by a machine that holds no key for manifests.
+    /// The keys that may sign pointer records. One signature is enough, because the manifest that a pointer leads to is
+    /// verified too. A machine that renews pointers therefore needs no key for manifests.
     pub pointer_keys: BTreeSet<KeyId>,
 }
 
-/// Which keys are trusted with what. Times are Unix times in seconds.
+/// A trust root, which names the keys that may sign for each channel. Times are Unix times in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustRoot {
-    /// The version of this format.
+    /// The version of the trust root format.
     pub v: V1,
-    /// Grows by one with every root.
+    /// The version of the root. It grows with each new root.
     pub version: u64,
-    /// When it was made.
+    /// The time at which the root was issued.
     pub issued_at: u64,
-    /// From when on nothing verifies against it any more.
+    /// The time at which the root expires. From then on, every verification against the root fails.
     pub expires_at: u64,
-    /// Every key that a role names. Encoded as a list of the keys alone: an id is always the hash of its key.
+    /// The public keys that the roles name. The key ids are not encoded, because each id is the hash of its public key.
     #[serde(with = "key_list")]
     pub keys: BTreeMap<KeyId, PublicKey>,
-    /// Who may sign the next root. They sign this one too.
+    /// The keys that may sign the next root, and their threshold. This root must also be signed by that many of them.
     pub root: RootRole,
-    /// Who may sign for each channel.
+    /// The keys that may sign for each channel.
     pub channels: BTreeMap<Label, ChannelRole>,
 }
 
 impl TrustRoot {
-    /// The first root of a publisher with one key, which alone signs manifests and pointers of `channels` and the next
-    /// root.
+    /// Makes the first root of a publisher with one key. That key alone signs the manifests and pointers of `channels`
+    /// and the next root.
     pub fn of_one_key(
         key: PublicKey,
         channels: impl IntoIterator<Item = Label>,
@@ -79,25 +79,26 @@ impl TrustRoot {
         }
     }
 
-    /// Reads the root that the operator hands to a client. That it is the right one, the operator vouches
-    /// for; its own signatures are checked, so that a damaged or half signed one is noticed.
+    /// Decodes a root that is trusted because an operator installed it on this machine. The root's own signatures are
+    /// verified only to detect a damaged or incompletely signed root.
     ///
     /// # Errors
-    /// [`TrustError::Envelope`]. Whether it has expired is checked when it is used.
+    /// [`TrustError::Envelope`] if the root cannot be decoded or has too few signatures. An expired root is no error
+    /// here, because the expiry is checked at each use of the root.
     pub fn decode_trusted(bytes: &[u8]) -> Result<Self, TrustError> {
         let envelope = Envelope::decode(bytes)?;
         let claimed: Self = envelope.payload_unverified()?;
         Ok(envelope.verify(&claimed.select(&claimed.root.keys), claimed.root.threshold)?)
     }
 
-    /// The manifest in `envelope`, if enough of its channel's keys signed it, it is for the name that was
-    /// asked for, and neither it nor this root has expired.
+    /// Verifies `envelope` and returns the manifest in it. Enough keys of the channel must have signed the manifest,
+    /// its name must be `expected`, and neither the manifest nor this root may have expired.
     ///
-    /// Whether its version may be used, in view of those seen before, and whether it is for this board
-    /// is for the caller to say.
+    /// The caller must check that the version is not older than a version seen before, and that the manifest is for the
+    /// caller's board.
     ///
     /// # Errors
-    /// Any of [`TrustError`].
+    /// Every variant of [`TrustError`] is possible.
     pub fn verify_manifest(
         &self,
         envelope: &Envelope,
@@ -109,11 +110,11 @@ impl TrustRoot {
         accept(manifest, envelope, "manifest", expected, at, Manifest::name, |manifest| manifest.expires_at)
     }
 
-    /// The pointer record in `envelope`, if one of its channel's pointer keys signed it, it is for the name
-    /// that was asked for, and neither it nor this root has expired.
+    /// Verifies `envelope` and returns the pointer in it. A pointer key of the channel must have signed the pointer,
+    /// its name must be `expected`, and neither the pointer nor this root may have expired.
     ///
     /// # Errors
-    /// Any of [`TrustError`].
+    /// Every variant of [`TrustError`] is possible.
     pub fn verify_pointer(&self, envelope: &Envelope, expected: &Name, at: TrustedTime) -> Result<Pointer, TrustError> {
         let role = self.role(expected, at)?;
         let pointer = envelope.verify(&self.select(&role.pointer_keys), 1);
@@ -140,10 +141,10 @@ impl TrustRoot {
     }
 }
 
-/// Accepts a payload whose signatures were looked at, if it is for the right name and has not expired.
+/// Returns the payload in `verified` if its name is `expected` and the payload has not expired.
 ///
-/// Another channel's payload usually fails by its signatures, which says little: if it is openly for
-/// another name, that is the error.
+/// A payload for another channel usually fails with a signature error, which does not explain the cause. If the payload
+/// has another name, this function therefore returns [`TrustError::WrongName`] instead.
 fn accept<P: Payload>(
     verified: Result<P, EnvelopeError>,
     envelope: &Envelope,
@@ -205,7 +206,7 @@ impl Payload for TrustRoot {
     }
 }
 
-/// Keys by id, encoded as a list of the keys.
+/// Serde functions that encode a map from key ids to public keys as a list of the public keys.
 mod key_list {
     use std::collections::BTreeMap;
 
@@ -229,68 +230,68 @@ mod key_list {
     }
 }
 
-/// Why a trust root makes no sense.
+/// An error that makes a trust root invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustRootError {
-    /// It expires before it begins.
+    /// The expiry is not later than the time of issue.
     #[error("it expires before it is issued")]
     Lifetime,
-    /// A key id that is not the hash of its key.
+    /// A key id is not the hash of its key.
     #[error("key id {0} is not the hash of its key")]
     WrongId(KeyId),
-    /// A threshold of nothing, or one that cannot be met.
+    /// The threshold of a role is 0, or larger than the number of keys in the role.
     #[error(
-        "{role} needs {threshold} signatures of {keys} keys: the threshold must be at least 1 and at most the number of keys"
+        "{role} requires {threshold} of {keys} keys to sign: the threshold must be at least 1 and at most the number of keys"
     )]
     Threshold {
-        /// Which role.
+        /// The role: `root`, or for instance `channel stable`.
         role: String,
-        /// How many must sign.
+        /// The threshold of the role.
         threshold: u16,
-        /// How many can.
+        /// The number of keys that the role names.
         keys: usize,
     },
-    /// A role names a key that is not there.
+    /// A role names a key that the root does not list.
     #[error("key {0} is named by a role but not listed")]
     MissingKey(KeyId),
 }
 
-/// Why something is not trusted.
+/// An error from verifying a root, manifest or pointer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustError {
-    /// Too few signatures, or no such payload at all.
+    /// The payload has too few signatures, or is not a payload of the expected type.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
-    /// Nobody may sign for the channel.
+    /// The root names no keys for the channel.
     #[error("trust root version {version} has no channel {channel}: ask the publisher for the right root")]
     NoChannel {
         /// The version of the root.
         version: u64,
-        /// The channel that was asked for.
+        /// The requested channel.
         channel: Label,
     },
-    /// Signed, but for something else.
+    /// The payload is for another name.
     #[error("{what} is for {part} {found}, not {expected}")]
     WrongName {
-        /// What was verified.
+        /// The kind of payload: `manifest` or `pointer`.
         what: &'static str,
-        /// Which part of its name differs.
+        /// The part of the name that differs: `channel` or `architecture`.
         part: &'static str,
-        /// What it is for.
+        /// The channel or architecture in the payload.
         found: Label,
-        /// What was asked for.
+        /// The requested channel or architecture.
         expected: Label,
     },
-    /// No longer valid.
+    /// The payload or the root has expired.
     #[error("{what} expired at {expires_at}, and it is {at} or later: a newer one must be published")]
     Expired {
-        /// What was verified.
+        /// The expired item: `trust root`, `manifest` or `pointer`.
         what: &'static str,
-        /// When it expired.
+        /// The time at which the item expired.
         expires_at: TrustedTime,
-        /// What is known about the present time.
+        /// The trusted time with which the expiry was compared.
         at: TrustedTime,
     },
 }

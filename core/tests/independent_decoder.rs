@@ -1,5 +1,5 @@
-//! Another CBOR library, which knows nothing of Phase's types, reads the same values from our bytes,
-//! and writes the same bytes from those values.
+//! Tests that another CBOR library, which does not know Phase's types, decodes the expected values from the bytes that
+//! Phase encodes, and encodes these values as the same bytes.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -20,11 +20,11 @@ fn decode(bytes: &[u8]) -> Value {
     let value: Value = ciborium::from_reader(bytes).unwrap();
     let mut again = Vec::new();
     ciborium::into_writer(&sorted(value.clone()), &mut again).unwrap();
-    assert_eq!(hex::encode(again), hex::encode(bytes), "canonical in the eyes of the other library too");
+    assert_eq!(hex::encode(again), hex::encode(bytes), "the other library encodes the value as the same bytes");
     value
 }
 
-/// The same value with the fields of every map in canonical order, as the other library defines it.
+/// Returns a value in which the fields of every map have the order that the other library calls canonical.
 fn sorted(value: Value) -> Value {
     match value {
         Value::Map(mut fields) => {
@@ -71,7 +71,7 @@ fn digest(digest: &Digest) -> Value {
 }
 
 fn link(cid: Cid) -> Value {
-    // The byte 0 stands for "no multibase": binary.
+    // In DAG-CBOR, the bytes of a CID follow a zero byte, which is the multibase prefix of binary data.
     let bytes = [vec![0], cid.to_bytes()].concat();
     Value::Tag(CID_TAG, Box::new(Value::Bytes(bytes)))
 }
@@ -85,7 +85,7 @@ fn chunker_fields() -> Value {
 }
 
 #[test]
-fn an_index_of_one_block() {
+fn another_library_reads_an_index_of_one_block() {
     let hash = HashAlgorithm::Blake3;
     let (first, second) = (hash.digest(b"first"), hash.digest(b"second"));
     let chunks = vec![ChunkEntry { digest: first, len: 40_000 }, ChunkEntry { digest: second, len: 3 }];
@@ -106,7 +106,7 @@ fn an_index_of_one_block() {
 }
 
 #[test]
-fn an_index_of_several_blocks() {
+fn another_library_reads_an_index_of_several_blocks() {
     const COUNT: usize = 30_000;
     let hash = HashAlgorithm::Sha2_256;
     let entry = |i: usize| ChunkEntry { digest: hash.digest(&i.to_le_bytes()), len: 40_000 };
@@ -137,7 +137,7 @@ fn an_index_of_several_blocks() {
 }
 
 #[test]
-fn an_envelope_with_a_manifest() {
+fn another_library_reads_an_envelope_with_a_manifest() {
     let cid = Cid::of_block(b"index");
     let sha256 = HashAlgorithm::Sha2_256.digest(b"kernel");
     let entry = ArtifactEntry {
@@ -196,7 +196,7 @@ fn an_envelope_with_a_manifest() {
 }
 
 #[test]
-fn a_trust_root() {
+fn another_library_reads_a_trust_root() {
     let ids = |seeds: &[u8]| seeds.iter().map(|&seed| key(seed).id()).collect::<BTreeSet<_>>();
     let channel = ChannelRole { keys: ids(&[1, 2]), threshold: 2, pointer_keys: ids(&[3]) };
     let root = TrustRoot {
@@ -224,7 +224,7 @@ fn a_trust_root() {
 }
 
 #[test]
-fn a_pointer() {
+fn another_library_reads_a_pointer() {
     let manifest = Cid::of_block(b"envelope");
     let pointer = Pointer {
         v: V1,
@@ -248,7 +248,7 @@ fn a_pointer() {
 }
 
 #[test]
-fn a_contact() {
+fn another_library_reads_a_contact() {
     let contact = Contact {
         v: V1,
         peer: "12D3KooW".parse().unwrap(),
@@ -269,7 +269,7 @@ fn a_contact() {
 }
 
 #[test]
-fn an_authority() {
+fn another_library_reads_an_authority() {
     let authority = Authority {
         v: V1,
         key: key(1).public(),
@@ -292,7 +292,7 @@ fn an_authority() {
 }
 
 #[test]
-fn a_signed_record() {
+fn another_library_reads_a_signed_record() {
     let record = SignedRecord {
         v: V1,
         key: key(1).public(),

@@ -1,4 +1,4 @@
-//! A release becomes visible whole or not at all, and only if the clients of its trust root accept it.
+//! Tests that a release becomes visible whole or not at all, and only if clients with its trust root accept it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -22,13 +22,13 @@ fn name() -> Name {
     "stable/x86_64".parse().unwrap()
 }
 
-/// The signed root of key 1.
+/// Returns an encoded trust root in which key 1 signs everything, including the trust root itself.
 fn root() -> Vec<u8> {
     let root = TrustRoot::of_one_key(key(1).public(), [name().channel], ISSUED, EXPIRES);
     Envelope::signed(&root, [&key(1)]).unwrap().encode()
 }
 
-/// The signed root in which keys 1 and 2 sign manifests together, and key 3 signs pointers.
+/// Returns an encoded trust root, signed by key 1. Keys 1 and 2 must both sign manifests, and key 3 signs pointers.
 fn root_of_three() -> Vec<u8> {
     let (signers, pointer) = ([key(1), key(2)], key(3));
     let mut root = TrustRoot::of_one_key(key(1).public(), [], ISSUED, EXPIRES);
@@ -43,7 +43,7 @@ fn publisher() -> Publisher {
     Publisher::new(&root(), vec![key(1)]).unwrap()
 }
 
-/// A file of the release, made anew with this content.
+/// Writes a file with this content, and returns its description as a file of a release.
 fn file(folder: &Path, filename: &str, content: &[u8]) -> ReleaseFile {
     let path = folder.join(filename.replace('/', "-"));
     std::fs::write(&path, content).unwrap();
@@ -54,7 +54,7 @@ fn draft(files: Vec<ReleaseFile>) -> Draft {
     Draft::new(&name(), files, ISSUED, EXPIRES)
 }
 
-/// What the store's name points to, as a client reads it.
+/// Returns the stored pointer of the name after verifying it as a client does; `None` if the store has no pointer.
 fn visible(store: &dyn Store) -> Option<Pointer> {
     let root = TrustRoot::decode_trusted(&root()).unwrap();
     let pointer = store.pointer(&name()).unwrap()?;
@@ -66,7 +66,7 @@ fn publish(store: &dyn Store, draft: &Draft) -> Result<Release, PublishError> {
 }
 
 #[test]
-fn a_client_accepts_what_was_published_and_finds_every_byte() {
+fn a_client_accepts_a_published_release_and_finds_every_byte() {
     let folder = tempfile::tempdir().unwrap();
     let store = FileStore::open(folder.path().join("store")).unwrap();
     let contents = [("vmlinuz", vec![7; 300_000]), ("empty", vec![]), ("dtb/board.dtb", b"dtb".to_vec())];
@@ -95,7 +95,7 @@ fn a_client_accepts_what_was_published_and_finds_every_byte() {
 }
 
 #[test]
-fn each_release_gets_the_next_version_and_none_goes_back() {
+fn each_release_gets_the_next_version_and_older_ones_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (store, files) = (MemStore::new(), vec![file(folder.path(), "a", b"a")]);
     for expected in [1, 2] {
@@ -104,7 +104,7 @@ fn each_release_gets_the_next_version_and_none_goes_back() {
     }
     publish(&store, &draft(files.clone()).with_version(9).with_label("nine")).unwrap();
     for version in [0, 8, 9] {
-        // What is refused is refused before the files are read.
+        // The release is refused before its files are read, so `read` stays 0.
         let other = vec![file(folder.path(), "b", format!("never read {version}").as_bytes())];
         let mut read = 0;
         let refused = draft(other).with_version(version);
@@ -116,7 +116,7 @@ fn each_release_gets_the_next_version_and_none_goes_back() {
 }
 
 #[test]
-fn the_last_version_has_no_next_one() {
+fn no_release_can_follow_the_highest_version() {
     let folder = tempfile::tempdir().unwrap();
     let (store, files) = (MemStore::new(), vec![file(folder.path(), "a", b"a")]);
     publish(&store, &draft(files.clone()).with_version(u64::MAX)).unwrap();
@@ -125,7 +125,7 @@ fn the_last_version_has_no_next_one() {
 }
 
 #[test]
-fn a_faster_publisher_is_not_undone() {
+fn a_newer_release_published_meanwhile_is_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let (store, files) = (MemStore::new(), vec![file(folder.path(), "a", b"a")]);
     let later = draft(files.clone()).with_version(3);
@@ -136,7 +136,7 @@ fn a_faster_publisher_is_not_undone() {
 }
 
 #[test]
-fn what_clients_would_refuse_is_found_before_the_files_are_read() {
+fn a_release_that_clients_would_refuse_fails_before_files_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = MemStore::new();
     let files = || vec![file(folder.path(), "a", b"a")];
@@ -148,19 +148,19 @@ fn what_clients_would_refuse_is_found_before_the_files_are_read() {
     let with =
         |root: Vec<u8>, seeds: &[u8]| Publisher::new(&root, seeds.iter().map(|seed| key(*seed)).collect()).unwrap();
 
-    let stranger = refused(&with(root(), &[9]), &draft(files()), NOW);
-    assert!(matches!(stranger, PublishError::Manifest(TrustError::Envelope(_))), "{stranger}");
-    assert_eq!(stranger.failure(), Failure::Untrusted);
-    let half = refused(&with(root_of_three(), &[1, 3]), &draft(files()), NOW);
-    assert!(matches!(half, PublishError::Manifest(_)), "{half}");
+    let unknown_key = refused(&with(root(), &[9]), &draft(files()), NOW);
+    assert!(matches!(unknown_key, PublishError::Manifest(TrustError::Envelope(_))), "{unknown_key}");
+    assert_eq!(unknown_key.failure(), Failure::Untrusted);
+    let too_few_keys = refused(&with(root_of_three(), &[1, 3]), &draft(files()), NOW);
+    assert!(matches!(too_few_keys, PublishError::Manifest(_)), "{too_few_keys}");
     let no_pointer_key = refused(&with(root_of_three(), &[1, 2]), &draft(files()), NOW);
     assert!(matches!(no_pointer_key, PublishError::Pointer(_)), "{no_pointer_key}");
-    let nobody = refused(&with(root(), &[]), &draft(files()), NOW);
-    assert!(matches!(nobody, PublishError::Manifest(_)), "{nobody}");
+    let no_keys = refused(&with(root(), &[]), &draft(files()), NOW);
+    assert!(matches!(no_keys, PublishError::Manifest(_)), "{no_keys}");
     let expired = refused(&publisher(), &draft(files()), EXPIRES);
     assert!(matches!(expired, PublishError::Manifest(TrustError::Expired { .. })), "{expired}");
-    let elsewhere = Draft::new(&"nightly/any".parse().unwrap(), files(), ISSUED, EXPIRES);
-    let no_channel = refused(&publisher(), &elsewhere, NOW);
+    let other_channel = Draft::new(&"nightly/any".parse().unwrap(), files(), ISSUED, EXPIRES);
+    let no_channel = refused(&publisher(), &other_channel, NOW);
     assert!(matches!(no_channel, PublishError::Manifest(TrustError::NoChannel { .. })), "{no_channel}");
 
     let twice = [files(), files()].concat();
@@ -175,12 +175,12 @@ fn what_clients_would_refuse_is_found_before_the_files_are_read() {
     assert!(matches!(url, PublishError::Envelope(EnvelopeError::Invalid { .. })), "{url}");
     assert!(store.names().unwrap().is_empty());
 
-    // Strangers' signatures do no harm beside those that count.
+    // A signature by an unknown key does no harm if there are enough valid signatures.
     with(root_of_three(), &[1, 2, 3, 9]).publish(&store, &draft(files()), NOW, &mut |_| {}).unwrap();
 }
 
 #[test]
-fn a_file_that_fails_leaves_the_release_before() {
+fn after_a_file_that_cannot_be_read_the_previous_release_stays() {
     let folder = tempfile::tempdir().unwrap();
     let store = FileStore::open(folder.path().join("store")).unwrap();
     let files = vec![file(folder.path(), "a", b"a"), file(folder.path(), "b", b"b")];
@@ -192,7 +192,7 @@ fn a_file_that_fails_leaves_the_release_before() {
 }
 
 #[test]
-fn files_may_stay_where_they_are() {
+fn files_can_be_published_by_reference() {
     let folder = tempfile::tempdir().unwrap();
     let store = FileStore::open(folder.path().join("store")).unwrap();
     let files = vec![file(folder.path(), "a", b"a")];
@@ -203,7 +203,7 @@ fn files_may_stay_where_they_are() {
 }
 
 #[test]
-fn a_manifest_signed_elsewhere_is_published_with_a_pointer_key_alone() {
+fn a_manifest_signed_elsewhere_is_published_with_only_a_pointer_key() {
     let folder = tempfile::tempdir().unwrap();
     let (store, files) = (MemStore::new(), vec![file(folder.path(), "a", b"a")]);
     let online = Publisher::new(&root_of_three(), vec![key(3)]).unwrap();
@@ -212,11 +212,12 @@ fn a_manifest_signed_elsewhere_is_published_with_a_pointer_key_alone() {
     for seed in [1, 2] {
         let error = online.publish_signed(&store, envelope.clone(), NOW).unwrap_err();
         assert!(matches!(error, PublishError::Manifest(_)), "{error}");
-        assert!(store.names().unwrap().is_empty(), "a release that nobody accepts is visible");
+        assert!(store.names().unwrap().is_empty(), "a release that no client accepts is visible");
         envelope.sign::<Manifest>(&key(seed)).unwrap();
     }
     online.publish_signed(&store, envelope.clone(), NOW).unwrap();
-    // Again, to renew the pointer; but not another release of the same version, nor an older one.
+    // The same release may be published again to renew its pointer. A different release with the same version, or an
+    // older release, may not be published.
     let renewed = online.publish_signed(&store, envelope, NOW + 1).unwrap();
     assert_eq!(renewed.pointer().payload_unverified::<Pointer>().unwrap().issued_at, NOW + 1);
     assert_eq!(store.pointer(&name()).unwrap().as_ref(), Some(renewed.pointer()));
@@ -229,7 +230,7 @@ fn a_manifest_signed_elsewhere_is_published_with_a_pointer_key_alone() {
 }
 
 #[test]
-fn a_manifest_whose_files_are_not_there_is_not_published() {
+fn a_manifest_whose_files_are_not_in_the_store_is_not_published() {
     let folder = tempfile::tempdir().unwrap();
     let (elsewhere, store) = (MemStore::new(), MemStore::new());
     let manifest = draft(vec![file(folder.path(), "a", b"a")]).import(&elsewhere, 1, &mut |_| {}).unwrap();
@@ -240,7 +241,7 @@ fn a_manifest_whose_files_are_not_there_is_not_published() {
         assert!(store.names().unwrap().is_empty());
     };
     refused(&store, &manifest);
-    let mut lie = manifest;
-    lie.artifacts[0].size += 1;
-    refused(&elsewhere, &lie);
+    let mut wrong_size = manifest;
+    wrong_size.artifacts[0].size += 1;
+    refused(&elsewhere, &wrong_size);
 }

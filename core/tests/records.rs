@@ -1,5 +1,5 @@
-//! What comes back for a key of the DHT is only believed if the one key that may sign it did, for that very key of
-//! the DHT, and it has not expired.
+//! Tests that a DHT record is accepted only if the one key that may sign it has signed it, if the record is for the DHT
+//! key under which it was found, and if the record has not expired.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -67,7 +67,7 @@ fn open_record(bytes: &[u8], at: TrustedTime) -> Result<SignedRecord, RecordErro
     SignedRecord::open(bytes, &key(1).id(), &label("motd"), at)
 }
 
-/// What holds for every kind of record, given two that differ only in what is signed.
+/// Asserts the rules that hold for every kind of record. `other` differs from `record` only in its signed content.
 fn check<R: DhtRecord + Clone + PartialEq + std::fmt::Debug>(
     record: &R,
     other: &R,
@@ -93,7 +93,8 @@ fn check<R: DhtRecord + Clone + PartialEq + std::fmt::Debug>(
 
     let of_other = other.seal(&key(1)).unwrap();
     assert_eq!(of_other.len(), sealed.len());
-    // The payload stands first: this one is followed by the signature over the other.
+    // The payload comes first in an envelope. In `swapped`, the payload of `record` is followed by the signature of
+    // `other`.
     let payload = sealed.windows(10).rposition(|window| window == b"signatures").unwrap();
     let swapped = [&sealed[..payload], &of_other[payload..]].concat();
     let refused = open(&swapped, NOW);
@@ -105,14 +106,14 @@ fn check<R: DhtRecord + Clone + PartialEq + std::fmt::Debug>(
 }
 
 #[test]
-fn every_kind_is_verified() {
+fn every_kind_of_record_is_verified() {
     check(&contact(), &Contact { version: 8, ..contact() }, open_contact);
     check(&authority(), &Authority { version: 8, ..authority() }, open_authority);
     check(&record(), &SignedRecord { version: 8, ..record() }, open_record);
 }
 
 #[test]
-fn a_record_under_another_key_of_the_dht_is_refused() {
+fn a_record_under_another_dht_key_is_refused() {
     let other_peer: PeerText = "12D3KooW".parse().unwrap();
     let contact = contact().seal(&key(1)).unwrap();
     let error = Contact::open(&contact, &other_peer, &key(1).public(), NOW).unwrap_err();
@@ -130,25 +131,25 @@ fn a_record_under_another_key_of_the_dht_is_refused() {
 }
 
 #[test]
-fn a_node_signs_no_contact_for_another() {
-    // Signed by a stranger for the node's own id: the node's key decides.
-    let stranger = contact().seal(&key(2)).unwrap();
-    assert!(matches!(open_contact(&stranger, NOW), Err(RecordError::Envelope(EnvelopeError::Signatures { .. }))));
+fn a_contact_must_be_signed_by_the_key_of_its_node() {
+    // This contact has the peer id of the node, but is signed by another key.
+    let forged = contact().seal(&key(2)).unwrap();
+    assert!(matches!(open_contact(&forged, NOW), Err(RecordError::Envelope(EnvelopeError::Signatures { .. }))));
 }
 
 #[test]
-fn nobody_seals_what_only_another_key_can_sign() {
+fn a_record_that_another_key_must_sign_cannot_be_sealed() {
     for error in [authority().seal(&key(2)).unwrap_err(), record().seal(&key(2)).unwrap_err()] {
         assert!(matches!(error, RecordError::Signer { .. }), "{error}");
     }
 }
 
 #[test]
-fn what_makes_no_sense_is_neither_sealed_nor_opened() {
+fn an_invalid_record_is_neither_sealed_nor_opened() {
     let reserved = SignedRecord { label: label("manifest"), ..record() };
     assert!(matches!(reserved.seal(&key(1)), Err(RecordError::Envelope(EnvelopeError::Invalid { .. }))));
 
-    /// Reads whatever a contact reads, and passes whatever it is.
+    /// A contact record whose content is not checked, so that an invalid one can be signed.
     #[derive(serde::Serialize, serde::Deserialize)]
     #[serde(transparent)]
     struct Unchecked(Contact);
@@ -165,7 +166,7 @@ fn what_makes_no_sense_is_neither_sealed_nor_opened() {
 }
 
 #[test]
-fn one_kind_is_never_taken_for_another() {
+fn a_record_of_one_kind_is_not_accepted_as_another() {
     let types = [Contact::TYPE, Authority::TYPE, SignedRecord::TYPE, Pointer::TYPE];
     for (position, ty) in types.iter().enumerate() {
         assert!(!types[..position].contains(ty));
@@ -180,16 +181,16 @@ fn one_kind_is_never_taken_for_another() {
 
 proptest! {
     #[test]
-    fn no_changed_byte_changes_what_is_believed(at in any::<prop::sample::Index>(), value in any::<u8>()) {
+    fn a_record_with_a_changed_byte_is_refused(at in any::<prop::sample::Index>(), value in any::<u8>()) {
         let sealed = record().seal(&key(1)).unwrap();
         let mut bytes = sealed.clone();
         let at = at.index(bytes.len());
         bytes[at] = value;
-        prop_assert_eq!(open_record(&bytes, NOW).is_ok(), bytes == sealed, "one record has one form");
+        prop_assert_eq!(open_record(&bytes, NOW).is_ok(), bytes == sealed, "only the unchanged bytes are accepted");
     }
 
     #[test]
-    fn any_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(open_contact(&bytes, NOW).is_err());
         prop_assert!(open_authority(&bytes, NOW).is_err());
         prop_assert!(open_record(&bytes, NOW).is_err());

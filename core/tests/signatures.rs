@@ -1,4 +1,5 @@
-//! Nothing is trusted that enough of the right keys did not sign, for the name that was asked for, in time.
+//! Tests that a manifest, pointer or trust root is trusted only if enough of the right keys have signed it, if it is
+//! for the requested name, and if it has not expired.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -17,7 +18,8 @@ const ISSUED: u64 = 1_700_000_000;
 const EXPIRES: u64 = 1_800_000_000;
 const NOW: TrustedTime = TrustedTime(1_750_000_000);
 
-/// Keys 1 to 3 sign for stable, two of them at least; 4 signs its pointers; 5 signs for edge; 6 and 7 the root.
+/// Returns a trust root. For the channel `stable`, two of the keys 1 to 3 must sign manifests, and key 4 signs
+/// pointers. For the channel `edge`, key 5 signs manifests and pointers. Keys 6 and 7 must both sign the root.
 fn root() -> TrustRoot {
     TrustRoot {
         v: V1,
@@ -93,7 +95,7 @@ fn verify(envelope: &Envelope) -> Result<Manifest, TrustError> {
     root().verify_manifest(envelope, &stable(), NOW)
 }
 
-/// Changes an envelope as someone could who writes its bytes by hand, and reads it again.
+/// Decodes an envelope, changes its fields as an attacker could, and decodes the changed bytes as an envelope.
 fn tampered(envelope: &Envelope, change: impl FnOnce(&mut BTreeMap<String, Ipld>)) -> Result<Envelope, EnvelopeError> {
     let mut tree: Ipld = serde_ipld_dagcbor::from_slice(&envelope.encode()).unwrap();
     let Ipld::Map(fields) = &mut tree else { panic!("an envelope is a map") };
@@ -104,18 +106,18 @@ fn tampered(envelope: &Envelope, change: impl FnOnce(&mut BTreeMap<String, Ipld>
 fn signatures(fields: &mut BTreeMap<String, Ipld>) -> &mut Vec<Ipld> {
     match fields.get_mut("signatures") {
         Some(Ipld::List(signatures)) => signatures,
-        other => panic!("{other:?} are no signatures"),
+        other => panic!("{other:?} is not a list of signatures"),
     }
 }
 
 fn signature(fields: &mut BTreeMap<String, Ipld>, position: usize) -> &mut BTreeMap<String, Ipld> {
     match &mut signatures(fields)[position] {
         Ipld::Map(signature) => signature,
-        other => panic!("{other:?} is no signature"),
+        other => panic!("{other:?} is not a signature"),
     }
 }
 
-/// The text of an error with all its causes.
+/// Returns the text of an error, followed by the texts of all its causes.
 fn report(error: &dyn Error) -> String {
     std::iter::successors(Some(error), |error| (*error).source()).map(|e| e.to_string()).collect::<Vec<_>>().join(": ")
 }
@@ -147,7 +149,7 @@ fn a_changed_payload_or_signature_does_not_count() {
     for position in [0, 1] {
         let broken = tampered(&good, |fields| match signature(fields, position).get_mut("sig") {
             Some(Ipld::Bytes(sig)) => sig[10] ^= 1,
-            other => panic!("{other:?} is no signature"),
+            other => panic!("{other:?} is not the bytes of a signature"),
         });
         assert!(report(&verify(&broken.unwrap()).unwrap_err()).contains("1 of 2"));
     }
@@ -165,25 +167,25 @@ fn bad_signatures_beside_enough_good_ones_do_no_harm() {
             let envelope = tampered(&signed(&manifest(), &[1, 2, 3]), |fields| spoil(signature(fields, position)));
             assert_eq!(verify(&envelope.unwrap()).unwrap(), manifest());
             let envelope = tampered(&signed(&manifest(), &[1, 2, 9]), |fields| spoil(signature(fields, position)));
-            assert_eq!(verify(&envelope.unwrap()).is_ok(), signed_by_stranger(position));
+            assert_eq!(verify(&envelope.unwrap()).is_ok(), is_by_unknown_key(position));
         }
     }
 }
 
-/// Whether key 9 made the signature at a position among those of 1, 2 and 9.
-fn signed_by_stranger(position: usize) -> bool {
+/// Returns whether the signature at `position` was made by key 9, in an envelope that the keys 1, 2 and 9 signed.
+fn is_by_unknown_key(position: usize) -> bool {
     signed(&manifest(), &[1, 2, 9]).signatures()[position].key_id() == key(9).id()
 }
 
 #[test]
-fn one_key_counts_once() {
+fn a_key_counts_once_however_often_it_signs() {
     let good = signed(&manifest(), &[1]);
     let repeated = tampered(&good, |fields| {
         let again = signatures(fields)[0].clone();
         signatures(fields).push(again);
     });
     assert!(matches!(repeated, Err(EnvelopeError::Order)));
-    // The signature of key 1, passed off as that of key 2 as well.
+    // The envelope `renamed` has the signature by key 1 twice, the second time under the id of key 2.
     let both = signed(&manifest(), &[1, 2]);
     let position = |seed| both.signatures().iter().position(|signature| signature.key_id() == key(seed).id()).unwrap();
     let renamed = tampered(&both, |fields| {
@@ -193,10 +195,10 @@ fn one_key_counts_once() {
     let renamed = renamed.unwrap();
     assert!(report(&verify(&renamed).unwrap_err()).contains("1 of 2"));
 
-    // The same key under two ids, in a map that somebody built by hand.
+    // Even if the caller passes the same public key under two key ids, the signature by this key counts only once.
     let twice = BTreeMap::from([(key(1).id(), key(1).public()), (key(2).id(), key(1).public())]);
     assert!(renamed.verify::<Manifest>(&twice, 1).is_ok() && renamed.verify::<Manifest>(&twice, 2).is_err());
-    assert!(both.verify::<Manifest>(&BTreeMap::new(), 0).is_err(), "a threshold of 0 opens nothing");
+    assert!(both.verify::<Manifest>(&BTreeMap::new(), 0).is_err(), "a threshold of 0 accepts nothing");
 }
 
 #[test]
@@ -207,9 +209,12 @@ fn a_root_whose_ids_or_thresholds_are_wrong_is_refused() {
         (|root| _ = root.keys.remove(&key(1).id()), "is named by a role but not listed"),
         (|root| _ = root.keys.remove(&key(4).id()), "is named by a role but not listed"),
         (|root| _ = root.keys.remove(&key(6).id()), "is named by a role but not listed"),
-        (|root| root.root.threshold = 0, "root needs 0 signatures of 2 keys"),
-        (|root| root.root.threshold = 3, "root needs 3 signatures of 2 keys"),
-        (|root| root.channels.values_mut().for_each(|role| role.threshold = 0), "channel edge needs 0 signatures"),
+        (|root| root.root.threshold = 0, "root requires 0 of 2 keys to sign"),
+        (|root| root.root.threshold = 3, "root requires 3 of 2 keys to sign"),
+        (
+            |root| root.channels.values_mut().for_each(|role| role.threshold = 0),
+            "channel edge requires 0 of 1 keys to sign",
+        ),
         (|root| root.expires_at = root.issued_at, "it expires before it is issued"),
     ];
     for (change, expected) in cases {
@@ -221,7 +226,7 @@ fn a_root_whose_ids_or_thresholds_are_wrong_is_refused() {
 }
 
 #[test]
-fn a_root_signs_itself() {
+fn a_root_is_trusted_only_if_its_own_keys_sign_it() {
     let good = signed(&root(), &[6, 7]);
     assert_eq!(TrustRoot::decode_trusted(&good.encode()).unwrap(), root());
     for seeds in [&[][..], &[6], &[1, 2, 6]] {
@@ -241,7 +246,7 @@ fn a_root_that_lists_a_key_twice_is_refused() {
 }
 
 #[test]
-fn another_channel_or_architecture_is_named_in_the_error() {
+fn the_error_names_the_wrong_channel_or_architecture() {
     let of = |channel: &str, arch: &str, seeds: &[u8]| {
         let manifest = Manifest { channel: channel.parse().unwrap(), arch: arch.parse().unwrap(), ..manifest() };
         report(&verify(&signed(&manifest, seeds)).unwrap_err())
@@ -255,8 +260,8 @@ fn another_channel_or_architecture_is_named_in_the_error() {
 }
 
 #[test]
-fn one_type_is_never_taken_for_another() {
-    // All three with the keys that would do, were it not for the type.
+fn a_payload_of_one_type_is_not_accepted_as_another() {
+    // The same key is accepted for all three types, so only the type can cause a refusal.
     let same_keys = || keys(&[1]);
     let envelopes = [signed(&manifest(), &[1]), signed(&root(), &[1]), signed(&pointer(), &[1])];
     for (position, envelope) in envelopes.iter().enumerate() {
@@ -269,7 +274,7 @@ fn one_type_is_never_taken_for_another() {
         assert!(accepted[position]);
     }
 
-    /// Reads whatever a manifest reads, under another type.
+    /// A payload with the fields of a manifest and the type of a trust root.
     #[derive(serde::Serialize, serde::Deserialize)]
     #[serde(transparent)]
     struct Disguise(Manifest);
@@ -281,11 +286,11 @@ fn one_type_is_never_taken_for_another() {
         }
     }
     let disguised = signed(&Disguise(manifest()), &[1, 2]);
-    assert!(report(&verify(&disguised).unwrap_err()).contains("0 of 2"), "only the type under the signature differs");
+    assert!(report(&verify(&disguised).unwrap_err()).contains("0 of 2"), "the signature covers the type");
 }
 
 #[test]
-fn what_expired_before_the_trusted_time_is_refused() {
+fn a_payload_that_has_expired_at_the_trusted_time_is_refused() {
     let at = |seconds| root().verify_manifest(&signed(&manifest(), &[1, 2]), &stable(), TrustedTime(seconds));
     assert!(at(0).is_ok() && at(EXPIRES - 1).is_ok());
     let longer_root = TrustRoot { expires_at: EXPIRES + 100, ..root() };
@@ -322,7 +327,7 @@ fn unknown_fields_are_accepted_and_covered_by_the_signatures() {
     let envelope = signed_tree::<Manifest>(fields.clone(), &[1, 2]);
     assert_eq!(verify(&envelope).unwrap(), manifest());
     let again = Envelope::decode(&envelope.encode()).unwrap();
-    assert_eq!(again.cid(), envelope.cid(), "the field survives");
+    assert_eq!(again.cid(), envelope.cid(), "the unknown field is kept");
     fields.insert("mood".to_owned(), Ipld::Null);
     let changed = signed_tree::<Manifest>(fields, &[]);
     let mixed = tampered(&envelope, |fields| {
@@ -332,7 +337,7 @@ fn unknown_fields_are_accepted_and_covered_by_the_signatures() {
     assert!(report(&verify(&mixed.unwrap()).unwrap_err()).contains("0 of 2"));
 
     let in_the_envelope = tampered(&envelope, |fields| drop(fields.insert("mood".to_owned(), Ipld::Null)));
-    assert!(matches!(in_the_envelope, Err(EnvelopeError::Decode(_))), "no signature covers it");
+    assert!(matches!(in_the_envelope, Err(EnvelopeError::Decode(_))), "no signature covers a field of the envelope");
 }
 
 #[test]
@@ -342,12 +347,13 @@ fn bytes_that_are_not_canonical_are_refused() {
     assert!(Envelope::decode(&[&good[..], &[0]].concat()).is_err(), "trailing bytes");
     assert!(Envelope::decode(&good[..good.len() - 1]).is_err(), "truncated");
     let mut longer_length = good.clone();
-    // The payload's length, which is below 256, in two bytes instead of one.
+    // The payload is shorter than 256 bytes, so its length fits in one byte. Here it is encoded in two bytes.
     assert_eq!(longer_length[9], 0x58);
     longer_length.splice(9..10, [0x59, 0]);
-    assert!(Envelope::decode(&longer_length).is_err(), "a length longer than needed");
+    assert!(Envelope::decode(&longer_length).is_err(), "a length encoded in more bytes than needed");
 
-    // A payload with its keys in another order, or one of them twice, even if it is signed.
+    // These payloads are signed, but not canonical. One has a map key twice, one has the map keys in another order, and
+    // one has a trailing byte.
     let payload = to_dag_cbor(&manifest());
     let (v, rest) = (&payload[1..4], &payload[4..]);
     assert_eq!(v, [0x61, b'v', 1]);
@@ -361,7 +367,7 @@ fn bytes_that_are_not_canonical_are_refused() {
 
 proptest! {
     #[test]
-    fn no_changed_byte_changes_what_is_trusted(at in any::<prop::sample::Index>(), value in any::<u8>()) {
+    fn a_changed_byte_never_changes_the_trusted_manifest(at in any::<prop::sample::Index>(), value in any::<u8>()) {
         let mut bytes = signed(&manifest(), &[1, 2, 3]).encode();
         let at = at.index(bytes.len());
         bytes[at] = value;
@@ -371,7 +377,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(Envelope::decode(&bytes).is_err());
         let envelope = signed_bytes::<Manifest>(bytes, &[1, 2]);
         prop_assert!(verify(&envelope).is_err());
@@ -379,7 +385,7 @@ proptest! {
 }
 
 #[test]
-fn identifiers_of_other_kinds_are_refused_inside_a_manifest() {
+fn cids_of_other_kinds_are_refused_in_a_manifest() {
     let hash = |code: u64, digest: &[u8]| cid::Cid::new_v1(0x71, multihash::Multihash::wrap(code, digest).unwrap());
     let chunk = cid::Cid::new_v1(0x55, multihash::Multihash::wrap(0x1e, &[7; 32]).unwrap());
     for cid in [hash(0x00, &[7; 32]), hash(0x11, &[7; 20]), hash(0x1e, &[7; 16]), hash(0x12, &[7; 20]), chunk] {
@@ -387,16 +393,20 @@ fn identifiers_of_other_kinds_are_refused_inside_a_manifest() {
         let Some(Ipld::List(artifacts)) = fields.get_mut("artifacts") else { panic!("a manifest lists artifacts") };
         let Ipld::Map(artifact) = &mut artifacts[0] else { panic!("an artifact is a map") };
         artifact.insert("cid".to_owned(), Ipld::Link(cid));
-        assert!(verify(&signed_tree::<Manifest>(fields, &[1, 2])).is_err(), "{cid} was accepted");
+        assert!(verify(&signed_tree::<Manifest>(fields, &[1, 2])).is_err(), "{cid} is accepted");
     }
 }
 
 #[test]
-fn a_later_format_asks_for_an_update() {
+fn the_error_for_a_newer_format_asks_for_an_update() {
     let Ipld::Map(mut fields) = payload_of(&signed(&manifest(), &[])) else { panic!("a manifest is a map") };
     fields.insert("v".to_owned(), Ipld::Integer(2));
     let error = verify(&signed_tree::<Manifest>(fields, &[1, 2])).unwrap_err();
-    assert!(report(&error).contains("format version 2 is not known here, only 1: update Phase"), "{}", report(&error));
+    assert!(
+        report(&error).contains("format version 2 is not supported, only version 1: update Phase"),
+        "{}",
+        report(&error)
+    );
 }
 
 fn payload_of(envelope: &Envelope) -> Ipld {
@@ -405,12 +415,12 @@ fn payload_of(envelope: &Envelope) -> Ipld {
     serde_ipld_dagcbor::from_slice(&payload).unwrap()
 }
 
-/// An envelope with a payload that a publisher of another version could make.
+/// Returns a signed envelope whose payload has these fields, as another version of Phase could make it.
 fn signed_tree<P: Payload>(fields: BTreeMap<String, Ipld>, seeds: &[u8]) -> Envelope {
     signed_bytes::<P>(to_dag_cbor(&Ipld::Map(fields)), seeds)
 }
 
-/// An envelope that holds any bytes, properly signed.
+/// Returns an envelope with these bytes as its payload, and with valid signatures.
 fn signed_bytes<P: Payload>(payload: Vec<u8>, seeds: &[u8]) -> Envelope {
     let message = [format!("DSSEv1 {} {} {} ", P::TYPE.len(), P::TYPE, payload.len()).into_bytes(), payload.clone()];
     let sign = |seed: &u8| {

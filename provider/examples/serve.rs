@@ -1,6 +1,8 @@
-//! Serves a store to peers until Ctrl-C: `cargo run -p phase-provider --example serve -- STORE [ADDRESS]`
+//! Serves the store in the folder `STORE` to peers until Ctrl-C:
+//! `cargo run -p phase-provider --example serve -- STORE [ADDRESS]`
 //!
-//! Prints the address to give to clients. The default of `ADDRESS` is `/ip4/127.0.0.1/tcp/0`: any free port of this machine.
+//! Prints the addresses that clients need. The provider listens on `ADDRESS`. Default: `/ip4/127.0.0.1/tcp/0`, which is
+//! any free port on loopback.
 
 use std::error::Error;
 use std::path::PathBuf;

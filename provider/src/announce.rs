@@ -1,8 +1,8 @@
-//! Keeps the network's knowledge of a store up to date.
+//! Announces the releases in a store, and withdraws releases that the store no longer has.
 //!
-//! Announced are, for every ref: the signed pointer record as value at each key of the name, and ourselves as provider of
-//! the name, the manifest and every artifact that opens. The local network is told of the names. New publishes are noticed
-//! within a second, by looking at the refs: another process writes them.
+//! For every ref, the announcer puts the pointer record under each DHT key of the name. It provides the keys of the
+//! name, of the manifest and of every artifact that the store can open. It also advertises the names in the local
+//! network. Another process writes the refs, so the announcer polls them once a second.
 
 mod queue;
 
@@ -26,92 +26,97 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use queue::Announced;
 use queue::{MAX_KEYS, Queue, Statement};
 
-/// How often the refs are looked at.
+/// The interval at which the refs are polled.
 const POLL: Duration = Duration::from_secs(1);
-/// Withdrawals under way at a time.
-const WITHDRAWALS: usize = 8;
-/// In a network of fewer nodes than this, everybody is among the closest to everything, so a node that joins should be
-/// told at once.
+/// The maximum number of withdrawals that run at the same time during a shutdown.
+const MAX_WITHDRAWALS: usize = 8;
+/// The maximum number of DHT servers in a small network. In a small network, each server is among the closest nodes to
+/// every key, so a server that joins should get all records at once.
 const SMALL_NETWORK: usize = 20;
-/// Nodes that are remembered as told; in a network of so many, nobody is told just because they come.
-const MAX_TOLD: usize = 1024;
-/// Plans, one a second, that may fail because something cannot be read: too many open files, for instance. After that what
-/// cannot be read counts as gone.
-const PATIENCE: u32 = 5;
-/// How long a shutdown may spend on withdrawing.
+/// The capacity of the set of DHT servers that were connected before. A full set is cleared.
+const MAX_SEEN: usize = 1024;
+/// The maximum number of consecutive failed plans. A plan fails because of an I/O error of the store, such as too many
+/// open files, and is retried every second. In later plans, content that cannot be read counts as removed.
+const MAX_FAILED_PLANS: u32 = 5;
+/// The longest time that a shutdown spends on withdrawals.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What an announcer is started with.
+/// The configuration of an announcer.
 pub(crate) struct AnnouncerConfig {
-    /// The time between two announcements of the same thing.
+    /// The time between two announcements of the same key.
     pub(crate) interval: Duration,
-    /// After how long without anybody else the network may consist of this node alone; `None` is never.
+    /// The time after which a node counts as the first node of its network if no DHT server is connected. `None` means
+    /// never.
     pub(crate) alone_after: Option<Duration>,
-    /// Where clients that speak only HTTP find us.
+    /// The HTTP port to advertise in the local network, for clients that speak only HTTP.
     pub(crate) http_port: Option<u16>,
 }
 
-/// The task that announces.
+/// A handle of the task that announces. Dropping it ends the task.
 pub(crate) struct Announcer {
     announced: watch::Receiver<Announced>,
-    keys: watch::Receiver<Vec<(DhtKey, bool)>>,
+    planned_keys: watch::Receiver<Vec<(DhtKey, bool)>>,
     _stop: DropGuard,
 }
 
 impl Announcer {
     pub(crate) fn start(node: NodeHandle, catalog: Arc<Catalog>, config: AnnouncerConfig) -> Self {
         let (progress, announced) = watch::channel(Announced::default());
-        let (told, keys) = watch::channel(Vec::new());
+        let (planned, planned_keys) = watch::channel(Vec::new());
         let stop = CancellationToken::new();
         let now = Instant::now();
         let queue = Queue::new(config.interval);
         let alone_at = config.alone_after.map(|wait| now + wait);
         let (running, refs) = (JoinSet::new(), Vec::new());
-        let work = Work { node, catalog, config, alone_at, queue, running, refs, failed_plans: 0, progress, told };
+        let work = Work { node, catalog, config, alone_at, queue, running, refs, failed_plans: 0, progress, planned };
         tokio::spawn(stop.clone().run_until_cancelled_owned(work.run()));
-        Self { announced, keys, _stop: stop.drop_guard() }
+        Self { announced, planned_keys, _stop: stop.drop_guard() }
     }
 
     pub(crate) fn announced(&self) -> watch::Receiver<Announced> {
         self.announced.clone()
     }
 
-    /// Stops announcing and takes back what was announced.
+    /// Stops announcing and withdraws all announcements. Returns after [`WITHDRAW_TIMEOUT`] at the latest.
     pub(crate) async fn withdraw(self, node: &NodeHandle) {
-        let keys = self.keys.borrow().clone();
+        let keys = self.planned_keys.borrow().clone();
         drop(self);
         node.hide_addresses().await;
         let withdrawals = futures::stream::iter(keys)
-            .map(|(key, is_leaving)| async move {
-                // Of what was leaving already nobody may have heard yet, and of the rest some has never been announced.
-                let withdrawn = if is_leaving { node.withdraw(&key).await } else { node.withdraw_provided(&key).await };
+            .map(|(key, is_withdrawal)| async move {
+                // Withdraw a key again if its withdrawal was planned, because other nodes may still have its record.
+                // Withdraw other keys only if this node provides them, because their announcement may never have
+                // started.
+                let withdrawn =
+                    if is_withdrawal { node.withdraw(&key).await } else { node.withdraw_provided(&key).await };
                 if withdrawn.is_ok() {
                     node.wait_until_announced(&key).await;
                 }
             })
-            .buffer_unordered(WITHDRAWALS)
+            .buffer_unordered(MAX_WITHDRAWALS)
             .collect::<Vec<_>>();
         if tokio::time::timeout(WITHDRAW_TIMEOUT, withdrawals).await.is_err() {
-            tracing::warn!("not everything could be withdrawn in time: others forget it within the hour");
+            tracing::warn!("not every key was withdrawn in time; the records that remain on DHT nodes will expire");
         }
     }
 }
 
+/// The state of the announcing task.
 struct Work {
     node: NodeHandle,
     catalog: Arc<Catalog>,
     config: AnnouncerConfig,
-    /// From when on having told nobody counts as having told everybody.
+    /// The time from which the node may announce without a connected DHT server. See [`AnnouncerConfig::alone_after`].
     alone_at: Option<Instant>,
     queue: Queue,
     running: JoinSet<(DhtKey, Result<(), QueryError>)>,
-    /// The refs as last seen.
+    /// The refs at the last poll: names and encoded pointers.
     refs: Vec<(Name, Vec<u8>)>,
-    /// Plans since the last one for which everything could be read.
+    /// The number of plans that have failed since the last successful plan.
     failed_plans: u32,
     progress: watch::Sender<Announced>,
-    /// What was planned last: everything that is to be announced, and what was to be withdrawn.
-    told: watch::Sender<Vec<(DhtKey, bool)>>,
+    /// The DHT keys of the last plan, each with a flag: whether the key is to be withdrawn.
+    planned: watch::Sender<Vec<(DhtKey, bool)>>,
 }
 
 impl Work {
@@ -119,13 +124,13 @@ impl Work {
         let mut poll = tokio::time::interval(POLL);
         let mut routing = self.node.routing_peers();
         let mut damaged = self.catalog.damaged();
-        let mut told = BTreeSet::new();
+        let mut seen = BTreeSet::new();
         self.plan(&mut damaged).await;
         loop {
             self.announce_due();
-            self.tell();
+            self.publish_progress();
             let now = Instant::now();
-            let wake = if self.has_audience(now) { self.queue.wake_at(now) } else { self.alone_at };
+            let wake = if self.may_announce(now) { self.queue.wake_at(now) } else { self.alone_at };
             tokio::select! {
                 _ = poll.tick() => if self.refs_changed().await || self.failed_plans > 0 {
                     self.plan(&mut damaged).await;
@@ -133,8 +138,9 @@ impl Work {
                 Ok(()) = damaged.changed() => self.plan(&mut damaged).await,
                 Ok(()) = routing.changed() => {
                     routing.mark_unchanged();
-                    // Connections come and go when nothing happens; those who were told need not be told again.
-                    if self.meets_somebody_new(&mut told) && told.len() <= SMALL_NETWORK {
+                    // A server that only reconnects after an idle time still has the records. Only a server that was
+                    // not connected before lacks the records.
+                    if self.has_new_server(&mut seen) && seen.len() <= SMALL_NETWORK {
                         self.queue.make_all_due(Instant::now());
                     }
                 }
@@ -146,18 +152,18 @@ impl Work {
         }
     }
 
-    /// Whether a DHT server is connected that has not been before.
-    fn meets_somebody_new(&self, told: &mut BTreeSet<PeerId>) -> bool {
+    /// Adds the connected DHT servers to `seen`. Returns whether any of them was not in `seen` before.
+    fn has_new_server(&self, seen: &mut BTreeSet<PeerId>) -> bool {
         let servers = self.node.peers().into_iter().filter(|info| info.is_dht_server && info.is_connected());
-        let new: Vec<_> = servers.map(|info| info.peer).filter(|peer| !told.contains(peer)).collect();
-        if told.len() + new.len() > MAX_TOLD {
-            told.clear();
+        let new: Vec<_> = servers.map(|info| info.peer).filter(|peer| !seen.contains(peer)).collect();
+        if seen.len() + new.len() > MAX_SEEN {
+            seen.clear();
         }
-        told.extend(&new);
+        seen.extend(&new);
         !new.is_empty()
     }
 
-    /// Whether another process has set a ref.
+    /// Reads the refs. Returns whether any ref has changed since the last read.
     async fn refs_changed(&mut self) -> bool {
         let (catalog, known) = (self.catalog.clone(), self.refs.clone());
         let read = tokio::task::spawn_blocking(move || read_refs(&catalog, &known)).await;
@@ -167,50 +173,52 @@ impl Work {
         changed
     }
 
-    /// Works out anew what is to be announced. What it finds damaged on the way is news to nobody here.
+    /// Makes a new plan of the announcements. Damage that is found meanwhile triggers no other plan, because this plan
+    /// leaves out the damaged content.
     async fn plan(&mut self, damaged: &mut watch::Receiver<u64>) {
         let is_planned = self.try_to_plan().await;
         damaged.mark_unchanged();
         self.failed_plans = if is_planned { 0 } else { self.failed_plans + 1 };
     }
 
-    /// Returns false, and leaves everything as it is, if something could not be read.
+    /// Plans the announcements: gives the queue the DHT keys of all content that the store can serve. Returns false and
+    /// changes nothing if the store cannot be read.
     async fn try_to_plan(&mut self) -> bool {
         let (catalog, known) = (self.catalog.clone(), self.refs.clone());
         let http_port = self.config.http_port;
-        let is_patient = self.failed_plans < PATIENCE;
+        let may_retry = self.failed_plans < MAX_FAILED_PLANS;
         let planned = tokio::task::spawn_blocking(move || {
             let refs = read_refs(&catalog, &known)?;
-            Some((statements(&catalog, &refs, is_patient)?, adverts(&refs, http_port)))
+            Some((statements(&catalog, &refs, may_retry)?, adverts(&refs, http_port)))
         });
         let Ok(Some((wanted, adverts))) = planned.await else { return false };
         self.node.advertise_locally(adverts);
         let wanted = if self.node.has_dht() { wanted } else { BTreeMap::new() };
         if wanted.len() > MAX_KEYS {
-            tracing::warn!(keys = wanted.len(), "more than {MAX_KEYS} keys: the last of them are not announced");
+            tracing::warn!(keys = wanted.len(), "the store has more than {MAX_KEYS} keys: the rest is not announced");
         }
         self.queue.plan(Instant::now(), wanted);
-        self.told.send_replace(self.queue.keys());
+        self.planned.send_replace(self.queue.keys());
         true
     }
 
-    /// The first node of a network has nobody to tell: what it says is in its own part of the DHT. Any other one has told
-    /// nobody as long as it is not connected.
-    fn has_audience(&self, now: Instant) -> bool {
-        !self.has_nobody() || self.may_be_alone(now)
+    /// Returns whether the node may announce now. An announcement needs a connected DHT server. The first node of a
+    /// network is an exception, because its own record store is the whole DHT.
+    fn may_announce(&self, now: Instant) -> bool {
+        self.has_server() || self.may_be_alone(now)
     }
 
     fn may_be_alone(&self, now: Instant) -> bool {
         self.alone_at.is_some_and(|at| now >= at)
     }
 
-    fn has_nobody(&self) -> bool {
-        *self.node.routing_peers().borrow() == 0
+    fn has_server(&self) -> bool {
+        *self.node.routing_peers().borrow() > 0
     }
 
     fn announce_due(&mut self) {
         let now = Instant::now();
-        if !self.has_audience(now) {
+        if !self.may_announce(now) {
             return;
         }
         while let Some((key, statement)) = self.queue.next(now) {
@@ -221,16 +229,16 @@ impl Work {
 
     fn handle_announced(&mut self, key: &DhtKey, result: Result<(), QueryError>) {
         let now = Instant::now();
-        let is_alone = self.has_nobody() && self.may_be_alone(now);
+        let is_alone = !self.has_server() && self.may_be_alone(now);
         if let Err(error) = &result {
             tracing::debug!(%key, %error, "announcement failed");
         }
         self.queue.finished(now, key, result.is_ok() || is_alone);
     }
 
-    fn tell(&self) {
+    fn publish_progress(&self) {
         let now = self.queue.announced();
-        self.progress.send_if_modified(|told| std::mem::replace(told, now) != now);
+        self.progress.send_if_modified(|last| std::mem::replace(last, now) != now);
     }
 }
 
@@ -244,27 +252,30 @@ async fn sleep_until(wake: Option<Instant>) {
 async fn announce(node: &NodeHandle, key: &DhtKey, statement: Statement) -> Result<(), QueryError> {
     let value = match statement {
         Statement::Point(value) => value,
-        Statement::Provide => return reached(node.provide(key).await),
-        Statement::Withdraw => return reached(node.withdraw(key).await),
+        Statement::Provide => return require_answer(node.provide(key).await),
+        Statement::Withdraw => return require_answer(node.withdraw(key).await),
     };
-    // Whoever finds us is told the pointer by us: providing does not wait for somebody to keep it.
+    // Provide the key even if no node stored the pointer, because a client that finds this provider can ask it for the
+    // pointer.
     let put = node.put(key, value).await;
-    reached(node.provide(key).await)?;
-    // Whoever reads that all is announced may look for the name at once.
+    require_answer(node.provide(key).await)?;
+    // Wait until the records have arrived, so that a client finds the name as soon as the provider reports that all
+    // keys are announced.
     node.wait_until_announced(key).await;
     put.map(drop)
 }
 
-/// Provider records are not acknowledged; but if nobody has answered on the way, nobody has been told.
-fn reached(provided: Result<QueryReport, QueryError>) -> Result<(), QueryError> {
+/// Returns an error if no node answered the query. Nodes do not acknowledge provider records, but without any answer no
+/// node has received the record.
+fn require_answer(provided: Result<QueryReport, QueryError>) -> Result<(), QueryError> {
     match provided? {
         report if report.answered == 0 => Err(QueryError::NotStored { report }),
         _ => Ok(()),
     }
 }
 
-/// The refs, of which some are known; `None` if they cannot be listed, which does not mean that there are none. One that cannot be
-/// read is as it was.
+/// Returns the names and encoded pointers of all refs, or `None` if the refs cannot be listed. A ref that cannot be
+/// read keeps its value from `known`.
 fn read_refs(catalog: &Catalog, known: &[(Name, Vec<u8>)]) -> Option<Vec<(Name, Vec<u8>)>> {
     let names = catalog.store().names();
     let names = names.inspect_err(|error| tracing::warn!(%error, "cannot read the refs")).ok()?;
@@ -278,7 +289,7 @@ fn read_refs(catalog: &Catalog, known: &[(Name, Vec<u8>)]) -> Option<Vec<(Name, 
     Some(refs.collect())
 }
 
-/// What the local network is told.
+/// Returns the adverts for the local network, one for each ref.
 fn adverts(refs: &[(Name, Vec<u8>)], http_port: Option<u16>) -> Vec<Advert> {
     let adverts = refs.iter().filter_map(|(name, pointer)| {
         let pointer: Pointer = Envelope::decode(pointer).ok()?.payload_unverified().ok()?;
@@ -287,17 +298,19 @@ fn adverts(refs: &[(Name, Vec<u8>)], http_port: Option<u16>) -> Vec<Advert> {
     adverts.collect()
 }
 
-/// All that the store can serve, by DHT key; `None` if something cannot be read that may be there, and `is_patient`.
-fn statements(catalog: &Catalog, refs: &[(Name, Vec<u8>)], is_patient: bool) -> Option<BTreeMap<DhtKey, Statement>> {
-    // A failure is reported by the catalog; what is damaged is gone.
-    let is_gone = |error: &StoreError| !is_patient || !matches!(error, StoreError::Io { .. });
+/// Returns the DHT keys of all content that the store can serve, each with its [`Statement`]. If a read fails with an
+/// error that may be temporary, returns `None` so that the caller can retry. If `may_retry` is false, content that
+/// cannot be read counts as removed instead.
+fn statements(catalog: &Catalog, refs: &[(Name, Vec<u8>)], may_retry: bool) -> Option<BTreeMap<DhtKey, Statement>> {
+    // Only an I/O error may be temporary. Other errors mean that the content is damaged, which the catalog logs.
+    let is_gone = |error: &StoreError| !may_retry || !matches!(error, StoreError::Io { .. });
     let mut all = BTreeMap::new();
     for (name, pointer) in refs {
-        let (cid, manifest) = match manifest_behind(catalog, pointer) {
+        let (cid, manifest) = match manifest_of(catalog, pointer) {
             Ok(Some(found)) => found,
             Err(error) if !is_gone(&error) => return None,
             _ => {
-                tracing::warn!(%name, "its manifest cannot be read: not announced");
+                tracing::warn!(%name, "cannot read the manifest of this name: the name is not announced");
                 continue;
             }
         };
@@ -315,7 +328,8 @@ fn statements(catalog: &Catalog, refs: &[(Name, Vec<u8>)], is_patient: bool) -> 
     Some(all)
 }
 
-fn manifest_behind(catalog: &Catalog, pointer: &[u8]) -> Result<Option<(Cid, Manifest)>, StoreError> {
+/// Returns the manifest to which an encoded pointer leads, or `None` if the store does not have it.
+fn manifest_of(catalog: &Catalog, pointer: &[u8]) -> Result<Option<(Cid, Manifest)>, StoreError> {
     let pointer = Envelope::decode(pointer).ok().and_then(|envelope| envelope.payload_unverified::<Pointer>().ok());
     let Some(cid) = pointer.and_then(|pointer| pointer.manifest) else { return Ok(None) };
     let Some(envelope) = catalog.block(&cid)? else { return Ok(None) };

@@ -1,16 +1,18 @@
-//! Keeps our contact record in the DHT, so that whoever knows our peer id finds our addresses.
+//! Keeps the contact record of this node in the DHT, so that a peer that knows the peer id of this node can find its
+//! addresses.
 
 use std::time::Duration;
 
 use phase_node::{Backoff, Clock, NodeHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// How long to wait after a failure; doubles up to the maximum, or to the interval if that is shorter.
+/// The backoff after the first failure to put the contact record. It doubles with each further failure, up to the
+/// shorter of [`RETRY_MAX`] and the interval.
 const RETRY_MIN: Duration = Duration::from_secs(2);
-/// The longest wait after failures.
+/// The longest backoff after a failure to put the contact record.
 const RETRY_MAX: Duration = Duration::from_secs(120);
 
-/// The task that says where we are. Ends when it is dropped.
+/// A handle of the task that renews the contact record. Dropping it ends the task.
 pub(crate) struct Contact {
     _stop: DropGuard,
 }
@@ -23,8 +25,9 @@ impl Contact {
     }
 }
 
-/// Says it now and again every `interval`; alone, only in our own part of the DHT, and to others as soon as there are any.
-/// Never ends by itself.
+/// Puts the contact record into the DHT at once and then every `interval`. After a failure, for instance because there
+/// is no other DHT node, retries after a backoff or as soon as the number of connected DHT servers changes. Never
+/// returns.
 async fn advertise(node: NodeHandle, clock: Clock, interval: Duration) {
     let mut joined = node.routing_peers();
     let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
@@ -32,12 +35,12 @@ async fn advertise(node: NodeHandle, clock: Clock, interval: Duration) {
         joined.mark_unchanged();
         match node.advertise_contact(clock()).await {
             Ok(report) => {
-                tracing::debug!(%report, "contact record is out");
+                tracing::debug!(%report, "contact record is in the DHT");
                 backoff.reset();
                 tokio::time::sleep(interval).await;
             }
             Err(error) => {
-                tracing::debug!(%error, "contact record is not out yet");
+                tracing::debug!(%error, "cannot put the contact record into the DHT yet");
                 tokio::select! {
                     () = tokio::time::sleep(backoff.wait().min(interval)) => drop(backoff.next_wait()),
                     Ok(()) = joined.changed() => {}

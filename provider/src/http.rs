@@ -1,6 +1,6 @@
-//! What a provider tells over HTTP, to those who know nothing else: peers to begin with, figures, that it is alive.
+//! The HTTP server of a provider. It serves a list of bootstrap peers, metrics, and a health check.
 //!
-//! Everything is read only, small and public: whoever can reach the port may read it.
+//! All responses are small, and any client that can reach the port can read them. No request changes anything.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -25,21 +25,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Connections at a time; further ones wait. Each may take hyper's half megabyte of buffers.
+/// The maximum number of connections that are served at the same time. Each connection may use half a megabyte for the
+/// buffers of hyper. Further connections wait.
 const MAX_CONNECTIONS: usize = 64;
-/// How long a connection may last, however much is asked on it: whoever is slow makes way for others, and all answers
-/// together take a fraction of it.
+/// The longest lifetime of a connection, even if it carries many requests. The limit ensures that slow clients do not
+/// block other clients. All responses together take a fraction of this time.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PATHS: &str = "\
-nothing here; there are:
-  /peers    peers to join the network with
-  /metrics  figures, for Prometheus
-  /health   whether this provider runs
+not found; this provider serves:
+  /peers    a list of bootstrap peers
+  /metrics  metrics for Prometheus
+  /health   a check that the provider runs
 ";
 
-/// A port that is bound and not yet served.
+/// A bound TCP port on which HTTP is not served yet.
 pub(crate) struct HttpPort {
     listener: TcpListener,
     address: SocketAddr,
@@ -52,13 +53,13 @@ impl HttpPort {
         Ok(Self { listener, address })
     }
 
-    /// The port, if machines other than this one can reach it.
+    /// Returns the port, or `None` if it is bound to a loopback address, which other machines cannot reach.
     pub(crate) fn public_port(&self) -> Option<u16> {
         (!self.address.ip().is_loopback()).then(|| self.address.port())
     }
 }
 
-/// The task that serves. Dropping it ends every connection.
+/// A handle of the task that serves HTTP. Dropping it ends every connection.
 pub(crate) struct HttpServer {
     address: SocketAddr,
     task: JoinHandle<()>,
@@ -70,24 +71,24 @@ impl HttpServer {
         let stop = CancellationToken::new();
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let listener = BoundedListener { listener, slots, stop: stop.clone() };
-        let service = router(node).into_make_service_with_connect_info::<Asker>();
+        let service = router(node).into_make_service_with_connect_info::<RemoteIp>();
         let serving = stop.clone().run_until_cancelled_owned(async move { axum::serve(listener, service).await });
         let task = tokio::spawn(async move {
-            // It goes on after errors, and so ends only when it is stopped.
+            // axum continues after errors, so `serving` ends only when the server is stopped.
             serving.await;
         });
         Self { address, task, stop: stop.drop_guard() }
     }
 
-    /// Where it serves.
+    /// Returns the address on which the server listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Frees the port.
+    /// Ends every connection and frees the port.
     pub(crate) async fn stop(self) {
         drop(self.stop);
-        // Ended or panicked: it is gone either way.
+        // Ignore a panic of the task, because the port is free in this case too.
         let _ = self.task.await;
     }
 }
@@ -101,13 +102,14 @@ fn router(node: NodeHandle) -> Router {
         .with_state(node)
 }
 
-/// Ourselves first: whoever asks us can reach us, and good peers may have gone.
-async fn peers(State(node): State<NodeHandle>, ConnectInfo(Asker(ip)): ConnectInfo<Asker>) -> impl IntoResponse {
-    let ourselves = (node.peer_id(), node.external_addresses().await);
-    let all = std::iter::once(ourselves).chain(node.good_peers());
-    let told = all.map(|(peer, addresses)| (peer, reachable_from(addresses, ip)));
-    let told: Vec<_> = told.filter(|(_, addresses)| !addresses.is_empty()).collect();
-    ([(CONTENT_TYPE, "application/json")], peers_document(&told))
+/// Returns this node and the connected DHT servers, each with the addresses that the HTTP client can reach. This node
+/// comes first, because the HTTP client can certainly reach it, while a DHT server may have left.
+async fn peers(State(node): State<NodeHandle>, ConnectInfo(RemoteIp(ip)): ConnectInfo<RemoteIp>) -> impl IntoResponse {
+    let own = (node.peer_id(), node.external_addresses().await);
+    let all = std::iter::once(own).chain(node.connected_dht_servers());
+    let listed = all.map(|(peer, addresses)| (peer, reachable_from(addresses, ip)));
+    let listed: Vec<_> = listed.filter(|(_, addresses)| !addresses.is_empty()).collect();
+    ([(CONTENT_TYPE, "application/json")], peers_document(&listed))
 }
 
 async fn metrics(State(node): State<NodeHandle>) -> impl IntoResponse {
@@ -118,17 +120,17 @@ async fn health(State(node): State<NodeHandle>) -> String {
     format!("ok {}\n", node.peer_id())
 }
 
-/// Who asks.
+/// The IP address of an HTTP client.
 #[derive(Clone, Copy)]
-struct Asker(IpAddr);
+struct RemoteIp(IpAddr);
 
-impl Connected<IncomingStream<'_, BoundedListener>> for Asker {
+impl Connected<IncomingStream<'_, BoundedListener>> for RemoteIp {
     fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
         Self(stream.remote_addr().ip())
     }
 }
 
-/// Bounds the number of connections and how long each may last: axum bounds neither.
+/// A TCP listener that limits the number of connections and the lifetime of each, because axum limits neither.
 struct BoundedListener {
     listener: TcpListener,
     slots: Arc<Semaphore>,
@@ -144,7 +146,7 @@ impl Listener for BoundedListener {
         let (stream, address) = Listener::accept(&mut self.listener).await;
         let stopped = self.stop.clone().cancelled_owned();
         let end = async {
-            // Either way it ends.
+            // The connection ends at its time limit or when the server stops.
             let _ = tokio::time::timeout(CONNECTION_LIMIT, stopped).await;
         };
         (Connection { stream, end: Some(Box::pin(end)), _slot: slot }, address)
@@ -157,13 +159,14 @@ impl Listener for BoundedListener {
 
 struct Connection {
     stream: TcpStream,
-    /// When it is over; `None` if it is.
+    /// A future that completes when the connection must end. `None` after the future has completed.
     end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    /// An error if its time is over. Otherwise the task is woken when it is.
+    /// Returns an error if the connection must end. Otherwise makes sure that the task is woken when the connection
+    /// must end.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if self.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_pending()) {
             return Ok(());

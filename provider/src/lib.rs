@@ -1,6 +1,7 @@
-//! A provider: serves a store to peers and announces what is in it.
+//! A provider, which serves a store to peers and announces its releases.
 //!
-//! A provider without any release is a bootstrap node: it stores DHT records for others and tells nodes of each other.
+//! A provider with an empty store is a bootstrap node, which stores DHT records of other nodes and helps nodes to find
+//! each other.
 //!
 //! # Example
 //!
@@ -11,10 +12,10 @@
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let folder = tempfile::tempdir()?;
-//! // A DHT server on any free port of this machine, without first peers: the first node of its network.
+//! // A DHT server on any free port of this machine. As the first node of its network, it needs no bootstrap peers.
 //! let node = NodeConfig::in_dht(Role::Server, vec!["/ip4/127.0.0.1/tcp/0".parse()?], Vec::new());
 //! let provider = Provider::start(ProviderConfig::new(folder.path().join("store"), node)).await?;
-//! // Clients are given these addresses; what is published into the store from now on is announced.
+//! // Clients need one of these addresses. Releases that are published into the store from now on are announced too.
 //! for address in provider.addresses().await {
 //!     println!("{address}");
 //! }
@@ -45,45 +46,48 @@ use announce::{Announcer, AnnouncerConfig};
 use contact::Contact;
 use http::{HttpPort, HttpServer};
 
-/// How often good peers are saved: what a crash can lose.
+/// The default of [`ProviderConfig::remember_interval`]. A crash loses at most the changes of one interval.
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(60);
-/// By then remembered peers have been dialled four times.
+/// The default of [`ProviderConfig::alone_after`]. Within this time, a remembered peer is dialled four times.
 const ALONE_AFTER: Duration = Duration::from_secs(15);
 
-/// What a provider is started with.
+/// The configuration of a provider.
 pub struct ProviderConfig {
-    /// The store's folder; made if it does not exist.
+    /// The folder of the store, created if it does not exist.
     pub store: PathBuf,
-    /// The node; its identity is that of the store.
+    /// The configuration of the node. The identity in it is ignored, because the provider uses the identity in the
+    /// store.
     pub node: NodeConfig,
-    /// Who is sent what, how fast. Default: everybody in turn, as fast as they take it.
+    /// The configuration for serving peers. Default: peers take turns, without a rate limit.
     pub server: server::Config,
-    /// The time between two announcements of the same thing. Default: half of how long others remember it, which is as
-    /// long as this node does, but not longer than nodes with default settings do.
+    /// The time between two announcements of the same key. Default: half of the lifetime of provider records in the
+    /// configuration of this node, or half of the default lifetime if that is shorter.
     pub announce_interval: Duration,
-    /// Where `/peers`, `/metrics` and `/health` are served over HTTP. Default: nowhere.
+    /// The address on which `/peers`, `/metrics` and `/health` are served over HTTP. Default: none.
     pub http: Option<SocketAddr>,
-    /// How often good peers are saved in the store for the next start. Default: 1 min.
+    /// The interval at which the addresses of the connected DHT servers are saved in the store. After a restart, the
+    /// provider dials these addresses. Default: 1 min.
     pub remember_interval: Duration,
-    /// How often the contact record is renewed, which is valid for two hours. Without a clock in the DHT's configuration
-    /// there is none. Default: 1 h.
+    /// The time between two renewals of the contact record, which is valid for two hours. If the DHT configuration has
+    /// no clock, the provider has no contact record. Default: 1 h.
     pub contact_interval: Duration,
-    /// After how long without an answer a provider whose only first peers are remembered ones takes itself for the first
-    /// node of its network. Default: 15 s.
+    /// The time after which a provider counts as the first node of its network, if it knows only remembered peers and
+    /// none of them has answered. Default: 15 s.
     pub alone_after: Duration,
 }
 
 impl ProviderConfig {
-    /// A provider of the store in `store`, with defaults for the rest.
+    /// Creates a configuration for the store in the folder `store`. The other fields have their defaults.
     pub fn new(store: PathBuf, node: NodeConfig) -> Self {
-        // To announce too often costs little, too seldom makes releases vanish.
+        // Use the shorter lifetime, because a too short interval costs little, while records would expire during a too
+        // long interval.
         let usual = DhtConfig::default().provider_ttl;
-        let remembered = node.dht.as_ref().map_or(usual, |dht| dht.provider_ttl.min(usual));
+        let record_ttl = node.dht.as_ref().map_or(usual, |dht| dht.provider_ttl.min(usual));
         Self {
             store,
             node,
             server: server::Config::default(),
-            announce_interval: remembered / 2,
+            announce_interval: record_ttl / 2,
             http: None,
             remember_interval: REMEMBER_INTERVAL,
             contact_interval: CONTACT_INTERVAL,
@@ -92,7 +96,7 @@ impl ProviderConfig {
     }
 }
 
-/// A running provider. Dropping it closes every connection without withdrawing what was announced.
+/// A running provider. Dropping it closes every connection, but withdraws no announcement.
 pub struct Provider {
     node: Node,
     catalog: Arc<Catalog>,
@@ -105,10 +109,11 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Locks the store, starts to serve and to announce.
+    /// Locks the store, and starts to serve it and to announce its releases.
     ///
     /// # Errors
-    /// [`ProviderError`]: another provider runs on the store, the store cannot be used, an address cannot be bound.
+    /// [`ProviderError`] if another provider runs on the store, if the store cannot be used, or if an address cannot be
+    /// bound.
     pub async fn start(config: ProviderConfig) -> Result<Self, ProviderError> {
         let opened = Opened::open(config.store.clone()).await?;
         let port = match config.http {
@@ -136,45 +141,46 @@ impl Provider {
         let contact = clock.map(|clock| Contact::start(handle.clone(), clock, config.contact_interval));
         let keeper = in_dht.then(|| {
             let (own, node) = (handle.peer_id(), handle.clone());
-            let good = move || node.good_peers();
+            let good = move || node.connected_dht_servers();
             RememberedPeersKeeper::start(opened.file, &opened.remembered, config.remember_interval, own, good)
         });
         let http = port.map(|port| HttpServer::start(port, handle.clone()));
         Ok(Self { node, catalog, announcer, contact, keeper, http, _server: server, _lock: opened.lock })
     }
 
-    /// The provider's peer id.
+    /// Returns the peer id of the provider.
     pub fn peer_id(&self) -> PeerId {
         self.node.handle().peer_id()
     }
 
-    /// The node.
+    /// Returns a handle of the node.
     pub fn node(&self) -> &NodeHandle {
         self.node.handle()
     }
 
-    /// What is being served.
+    /// Returns the catalog of the artifacts that the provider serves.
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog
     }
 
-    /// What has been announced, and a way to wait for it.
+    /// Returns a receiver for the progress of the announcements.
     pub fn announced(&self) -> tokio::sync::watch::Receiver<Announced> {
         self.announcer.announced()
     }
 
-    /// The addresses it serves on, as others dial them.
+    /// Returns the listen addresses in the form in which other nodes dial them, with the peer id at the end.
     pub async fn addresses(&self) -> Vec<Multiaddr> {
         let peer = self.peer_id();
         self.node().listen_addresses().await.into_iter().filter_map(|address| address.with_p2p(peer).ok()).collect()
     }
 
-    /// Where it serves HTTP, if it does.
+    /// Returns the address of the HTTP server, or `None` if there is none.
     pub fn http_address(&self) -> Option<SocketAddr> {
         self.http.as_ref().map(HttpServer::address)
     }
 
-    /// Withdraws what was announced, remembers good peers, closes every connection and unlocks the store.
+    /// Stops the provider: saves the addresses of the connected DHT servers, withdraws all announcements, closes every
+    /// connection and unlocks the store.
     pub async fn stop(self) {
         drop(self.contact);
         if let Some(http) = self.http {
@@ -188,7 +194,7 @@ impl Provider {
     }
 }
 
-/// What a store has for its provider.
+/// An opened and locked store, with the identity and the remembered peers in it.
 struct Opened {
     store: FileStore,
     lock: ProviderLock,
@@ -217,22 +223,22 @@ async fn bind(address: SocketAddr) -> Result<HttpPort, ProviderError> {
     HttpPort::bind(address).await.map_err(|source| ProviderError::Http { address, source })
 }
 
-/// Why a provider could not be started.
+/// An error from [`Provider::start`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProviderError {
-    /// The store.
+    /// The store cannot be used, or another provider runs on it.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The node.
+    /// The node cannot start.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// An address that HTTP cannot be served on.
-    #[error("cannot listen on http://{address}: {source}; choose another address or stop what uses it")]
+    /// HTTP cannot be served on the configured address.
+    #[error("cannot listen on http://{address}: {source}; choose another address or stop the program that uses it")]
     Http {
-        /// The address.
+        /// The configured address.
         address: SocketAddr,
-        /// What the system said.
+        /// The I/O error.
         source: io::Error,
     },
     /// A task panicked.
@@ -252,7 +258,7 @@ impl Fails for ProviderError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Store(StoreError::ProviderRunning { .. }) => {
-                Some("one provider serves a store; stop the other one, or give this one another store")
+                Some("only one provider can serve a store: stop the other provider, or give this one another store")
             }
             _ => None,
         }

@@ -1,4 +1,4 @@
-//! The commands, and how each of them ends.
+//! The commands and their exit codes.
 
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -14,26 +14,28 @@ pub(crate) mod sim;
 #[cfg(feature = "real")]
 pub(crate) mod soak;
 
-/// Everything held.
+/// Exit code: the run succeeded and kept all promises.
 const HELD: u8 = 0;
-/// Something did not hold.
+/// Exit code: the run failed or broke a promise.
 const BROKEN: u8 = 1;
-/// The command line, a scenario file, or what is needed on this machine.
+/// Exit code: the command line or a scenario file is wrong, or the machine lacks a program or a permission.
 const UNUSABLE: u8 = 2;
-/// Stopped by a signal.
+/// Exit code: a signal stopped the command.
 const INTERRUPTED: u8 = 130;
 
-/// How a command ended: with an exit code, or with a failure that is printed.
+/// The result of a command: an exit code, or a failure that is printed.
 pub(crate) type Ended = Result<u8, Failure>;
 
-/// Why a command did not come to its end. A text alone is [`UNUSABLE`].
+/// A failed command, with its exit code and its error message. The conversion from a text uses the exit code
+/// [`UNUSABLE`].
 pub(crate) struct Failure {
     code: u8,
     text: String,
 }
 
 impl Failure {
-    /// [`UNUSABLE`], with the error's causes, as far as it does not name them itself.
+    /// Converts an error to a failure with the exit code [`UNUSABLE`]. Appends the message of each source error, unless
+    /// the text already contains it.
     fn of(error: impl Error) -> Self {
         let mut text = error.to_string();
         let mut cause = error.source();
@@ -54,7 +56,7 @@ impl From<String> for Failure {
     }
 }
 
-/// Ends a command: with its exit code, or with a line about what went wrong.
+/// Returns the exit code of a command. Prints the failure, if there is one.
 pub(crate) fn end(ended: Ended) -> ExitCode {
     let code = ended.unwrap_or_else(|Failure { code, text }| {
         show("");
@@ -64,19 +66,19 @@ pub(crate) fn end(ended: Ended) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// The exit code of what held or did not.
+/// Returns the exit code of a command that has finished its runs. `held` is whether all promises held.
 fn verdict(held: bool) -> u8 {
     if held { HELD } else { BROKEN }
 }
 
-/// Keeps the runs of scenario files that have a label. Returns whether there is any.
+/// Removes all runs without the given label from scenario files. Returns whether at least one run is left.
 fn keep_label(files: &mut Vec<ScenarioFile>, label: &str) -> bool {
     files.iter_mut().for_each(|file| file.cases.retain(|case| case.label == label));
     files.retain(|file| !file.cases.is_empty());
     !files.is_empty()
 }
 
-/// Writes a line to standard output. A reader that has closed it wants no more, which is not a failure.
+/// Writes a line to standard output. A closed pipe is not an error, because the reader wants no more output.
 fn print(text: &str) -> Result<(), String> {
     show("");
     let mut stdout = io::stdout().lock();

@@ -1,4 +1,4 @@
-//! `phase-testnet`: networks of Phase nodes on one machine, simulated and real.
+//! `phase-testnet`: runs testnets, which are networks of simulated or real Phase nodes on one machine.
 
 mod cli;
 
@@ -7,7 +7,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "phase-testnet", about = "Networks of Phase nodes on one machine", version)]
+#[command(
+    name = "phase-testnet",
+    about = "Runs testnets: networks of simulated or real Phase nodes on one machine",
+    version
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -1,5 +1,5 @@
-//! What `phase-testnet sim` promises whoever calls it: exit codes, errors with their place, figures that are the same
-//! each time, and a way to run again what failed.
+//! The interface of `phase-testnet sim`: exit codes, errors with file and line, reproducible figures, and commands that
+//! repeat failed runs.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// A scenario that takes a moment: two numbers of clients, two RNG seeds.
+/// A small scenario that is run quickly, with two numbers of clients and two RNG seeds.
 const SMALL: &str = r#"
 about = "A few <clients> & one seed"
 rng_seeds = [1, 2]
@@ -61,7 +61,7 @@ fn json(output: &Output) -> serde_json::Value {
 }
 
 #[test]
-fn what_holds_exits_with_0_and_is_a_line_each() {
+fn successful_runs_exit_with_0_and_print_a_line_each() {
     let folder = Folder::new();
     let output = sim(&[&folder.write("crowd.toml", SMALL)]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -73,7 +73,7 @@ fn what_holds_exits_with_0_and_is_a_line_each() {
 }
 
 #[test]
-fn a_broken_promise_exits_with_1_says_why_and_how_to_see_it_again() {
+fn a_broken_promise_exits_with_1_and_prints_cause_and_replay_command() {
     let folder = Folder::new();
     let file = folder.write("crowd one.toml", &SMALL.replace("last = 100.0", "last = 0.5"));
     let output = sim(&[&file, "--check"]);
@@ -87,7 +87,7 @@ fn a_broken_promise_exits_with_1_says_why_and_how_to_see_it_again() {
     let figures = |output: &Output| {
         let text = stdout(output);
         let line = text.lines().find(|line| line.starts_with("crowd one-4 ") && line.contains(" 2 ")).unwrap();
-        // All but the wall time.
+        // Ignore the last columns, because the wall time differs between runs.
         line.split_whitespace().take(12).map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(figures(&again), figures(&sim(&[&file, "--only", "crowd one-4", "--seed", "2"])));
@@ -95,29 +95,29 @@ fn a_broken_promise_exits_with_1_says_why_and_how_to_see_it_again() {
 }
 
 #[test]
-fn a_client_that_cannot_finish_exits_with_1() {
-    // The only seed goes away before it can have sent anything.
+fn a_run_in_which_a_client_cannot_finish_exits_with_1() {
+    // The only seed is killed before it can send anything.
     let folder = Folder::new();
     let small = "[[artifact]]\nsize = \"64KiB\"\n[clients]\ncount = 2\n";
-    let lost = |node| format!("{small}[[event]]\nnode = \"{node}\"\nat = \"0s\"\nchange = \"kill\"\n");
-    let output = sim(&[&folder.write("alone.toml", &lost("seed 0"))]);
+    let killed = |node| format!("{small}[[event]]\nnode = \"{node}\"\nat = \"0s\"\nchange = \"kill\"\n");
+    let output = sim(&[&folder.write("alone.toml", &killed("seed 0"))]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stdout(&output).contains("FAILED: 0 of 2 clients finished"), "{}", stdout(&output));
     assert_eq!(
-        sim(&[&folder.write("left.toml", &lost("client 0"))]).status.code(),
+        sim(&[&folder.write("left.toml", &killed("client 0"))]).status.code(),
         Some(0),
-        "who goes away need not finish"
+        "a killed client need not finish"
     );
 }
 
 #[test]
-fn the_same_runs_give_the_same_bytes() {
+fn the_same_runs_give_the_same_json() {
     let folder = Folder::new();
     let file = folder.write("crowd.toml", SMALL);
     let (once, again) = (sim(&[&file, "--json"]), sim(&[&file, "--json"]));
     assert_eq!(once.status.code(), Some(0), "{}", stderr(&once));
     assert_eq!(stdout(&once), stdout(&again));
-    // And one of them alone gives what it gave among the others.
+    // The figures of a run do not depend on other runs in the same command.
     let alone = sim(&[&file, "--json", "--only", "crowd-4", "--seed", "2"]);
     let (all, alone) = (json(&once), json(&alone));
     assert_eq!(alone["scenarios"][0]["runs"][0], all["scenarios"][0]["runs"][3]);
@@ -125,7 +125,7 @@ fn the_same_runs_give_the_same_bytes() {
 }
 
 #[test]
-fn the_document_says_what_was_promised_and_what_happened() {
+fn the_json_has_promises_failures_and_figures() {
     let folder = Folder::new();
     let text = SMALL.replace("last = 100.0", "p50 = 0.5\nversus_honest = 50.0") + "[hostile]\ncorrupt = 1\n";
     let output = sim(&[&folder.write("crowd.toml", &text), "--json"]);
@@ -156,15 +156,18 @@ fn the_report_folder_has_figures_and_pictures() {
     assert_eq!(report, stdout(&sim(&[&file, "--json"])));
     let picture = fs::read_to_string(out.join("crowd.svg")).unwrap();
     assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"), "{picture}");
-    for text in
-        ["crowd: 4 of 4 runs as promised", "A few &lt;clients&gt; &amp; one seed", "crowd-4 (2 runs)", "last ≤ 100"]
-    {
+    for text in [
+        "crowd: 4 of 4 runs kept all promises",
+        "A few &lt;clients&gt; &amp; one seed",
+        "crowd-4 (2 runs)",
+        "last ≤ 100",
+    ] {
         assert!(picture.contains(text), "{text} is not in the picture");
     }
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_told_with_its_place() {
+fn an_error_in_a_file_is_reported_with_line_and_key() {
     let folder = Folder::new();
     let good = folder.write("good.toml", SMALL);
     let cases = [
@@ -175,13 +178,14 @@ fn what_is_wrong_with_a_file_is_told_with_its_place() {
     ];
     for (name, text, expected) in cases {
         let path = folder.write(name, text);
-        // Nothing is run if any file is wrong.
+        // If one file is wrong, none of the files is run, so standard output is empty.
         let output = sim(&[&good, &path]);
         assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""), "{name}");
         assert!(stderr(&output).starts_with(&format!("error: {path}{expected}")), "{name}: {}", stderr(&output));
     }
     fs::write(folder.path("bytes.toml"), [0xff, 0xfe]).unwrap();
-    for (name, cause) in [("none.toml", "cannot be opened"), ("bytes.toml", "is no UTF-8 text"), ("", "cannot be read")]
+    for (name, cause) in
+        [("none.toml", "cannot be opened"), ("bytes.toml", "is not UTF-8 text"), ("", "cannot be read")]
     {
         let output = sim(&[folder.path(name).to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(2), "{name}");
@@ -201,11 +205,11 @@ fn a_wrong_command_line_exits_with_2() {
         (&["--latency", "soon"], "--latency"),
         (&["--size", "1MiBB"], "is not a size"),
         (&["--fault", "gremlins"], "expected lost, corrupt, stalled or liar"),
-        (&["--fault", "lost=17"], "--fault: happens to client 16, which there is not"),
+        (&["--fault", "lost=17"], "--fault: names client 16, which does not exist"),
         (&["--only", "crowd"], "--only"),
-        (&[&file, "--only", "crowd"], "nothing has the label \"crowd\"; there is crowd-2, crowd-4"),
+        (&[&file, "--only", "crowd"], "no run has the label \"crowd\"; the labels are crowd-2, crowd-4"),
         (&[&file, "--nodes", "3"], "cannot be used with"),
-        (&[&file, "--out", below_a_file.to_str().unwrap()], "cannot make"),
+        (&[&file, "--out", below_a_file.to_str().unwrap()], "cannot create"),
     ];
     for (args, words) in cases {
         let output = sim(args);
@@ -215,12 +219,12 @@ fn a_wrong_command_line_exits_with_2() {
 }
 
 #[test]
-fn options_describe_a_swarm() {
+fn options_describe_a_swarm_without_a_scenario_file() {
     let args =
         ["--nodes", "3", "--size", "1MiB", "--seed", "4", "--nat", "0.5", "--order", "random", "--fault", "corrupt=2"];
     let output = sim(&args);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stdout(&output).starts_with("seed 4: 3 of 3 clients have all"), "{}", stdout(&output));
+    assert!(stdout(&output).starts_with("RNG seed 4: 3 of 3 clients finished"), "{}", stdout(&output));
     let document = json(&sim(&[&args[..], &["--json"]].concat()));
     let report = &document["scenarios"][0]["runs"][0]["report"];
     assert_eq!((&report["seed"], &report["size"]), (&4.into(), &(1 << 20).into()));

@@ -1,7 +1,7 @@
-//! `phase advertise`: says in the DHT where something is, for operators whose files are hosted elsewhere.
+//! `phase advertise`: announces names and publishers in the DHT, for operators whose files are hosted elsewhere.
 //!
-//! Nothing is served and nobody can fetch from here: what is announced is a signed record, put again before the nodes
-//! that keep it forget it.
+//! The announcing node serves no content. It puts a signed record into the DHT, and puts the record again before it
+//! expires on the DHT nodes.
 
 mod announcement;
 mod authority;
@@ -12,33 +12,44 @@ use phase_cli::{EXIT_CODES, Fault};
 
 use crate::output::Output;
 
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  phase advertise name stable/x86_64 --key publisher.key --version 7 --url https://example.org/stable/x86_64 \\
+      --root root.cbor --bootstrap /ip4/127.0.0.1/tcp/4001
+  phase advertise pointer store/refs/stable/x86_64 --bootstrap /ip4/127.0.0.1/tcp/4001";
+
 const NAME_EXAMPLES: &str = "\
 Examples:
-  phase advertise name stable/x86_64 --key online.key --version 7 --url https://example.org/stable/x86_64 \\
-      --root root.cbor --once
-  phase advertise name stable/x86_64 --key online.key --version 7 --manifest bafyr4i… --root root.cbor
+  phase advertise name stable/x86_64 --key publisher.key --version 7 --url https://example.org/stable/x86_64 \\
+      --root root.cbor --bootstrap /ip4/127.0.0.1/tcp/4001 --once
+  phase advertise name stable/x86_64 --key publisher.key --version 7 --bootstrap /ip4/127.0.0.1/tcp/4001 \\
+      --manifest \"$(phase inspect store/refs/stable/x86_64 --json | jq -r .manifest)\"
 
-With --manifest, whoever provides that manifest is found by its CID. With URLs alone, the name is there for clients that
-read them. The record is signed anew every 30 minutes, for --lifetime each time, until SIGINT or SIGTERM. With --json
-each round is a line with one JSON document.";
+With --manifest, clients find the providers of that manifest by its CID. A record with URLs alone is for clients that
+fetch over HTTP. The record is signed and put again every 30 minutes, or after half of --lifetime if that is shorter,
+until SIGINT or SIGTERM. With --json, each announcement is one line with a JSON document.";
+
+const POINTER_EXAMPLES: &str = "\
+Examples:
+  phase advertise pointer store/refs/stable/x86_64 --root root.cbor --bootstrap /ip4/127.0.0.1/tcp/4001 --once";
 
 const AUTHORITY_EXAMPLES: &str = "\
 Examples:
   phase advertise authority --key publisher.key --name stable/x86_64 --name edge/x86_64 \\
-      --provider /dns4/seed.example.org/tcp/4001/p2p/12D3KooW…
-  phase dht authority <key id>
+      --provider /dns4/seed.example.org/tcp/4001 --bootstrap /ip4/127.0.0.1/tcp/4001
+  phase dht authority \"$(phase key show publisher.key --json | jq -r .key_id)\" --bootstrap /ip4/127.0.0.1/tcp/4001
 
-It says what the key signs for, not that anybody has to trust it: that only a trust root says.";
+The record says which names the key claims to sign for. Clients trust a key only if their trust root lists it.";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Sign where a name points to, and put that under the name's keys
+    /// Sign a pointer record for a name, and put it under the DHT keys of the name
     #[command(after_help = NAME_EXAMPLES, after_long_help = format!("{NAME_EXAMPLES}\n\n{EXIT_CODES}"))]
     Name(pointer::Args),
     /// Put a pointer record that was signed elsewhere, for instance STORE/refs/stable/x86_64
-    #[command(after_long_help = EXIT_CODES)]
+    #[command(after_help = POINTER_EXAMPLES, after_long_help = format!("{POINTER_EXAMPLES}\n\n{EXIT_CODES}"))]
     Pointer(pointer::FileArgs),
-    /// Sign which names a key signs for and where they are served, and put that under authority:KEY_ID
+    /// Sign a list of the names and providers of a publisher's key, and put it under authority:KEY_ID
     #[command(after_help = AUTHORITY_EXAMPLES, after_long_help = format!("{AUTHORITY_EXAMPLES}\n\n{EXIT_CODES}"))]
     Authority(authority::Args),
 }

@@ -1,4 +1,5 @@
-//! `phase dht`: questions to the DHT itself. Every subcommand joins as a client, asks, shows what came, and leaves.
+//! `phase dht`: queries to the DHT. Each subcommand joins the DHT in client mode, runs a query, prints the result and
+//! leaves. Only `ping` does not join the DHT if all of its targets are addresses.
 
 mod closest;
 mod distance;
@@ -19,30 +20,43 @@ use crate::output::Output;
 use crate::providers;
 use key::{KEYS, parse_key};
 
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  phase dht get stable/x86_64 --root root.cbor --bootstrap /ip4/127.0.0.1/tcp/4001
+  phase dht stats --bootstrap /ip4/127.0.0.1/tcp/4001
+
+The address is that of a provider on this machine: phase-provider serve --store store. Without --bootstrap, peers are
+found in the local network.";
+
+const PROVIDERS_EXAMPLES: &str = "\
+Examples:
+  phase dht providers stable/x86_64 --bootstrap /ip4/127.0.0.1/tcp/4001";
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Show every value that the DHT holds under a key, who holds it, and whether it verifies
+    /// Show every value that the DHT stores under a DHT key, the nodes that store it, and whether it verifies
     Get(get::Args),
     /// Sign a value and put it under record:KEY_ID/LABEL
     Put(put::Args),
-    /// Show who provides a name, manifest or artifact, and whether they can be reached
+    /// Show the providers of a name, manifest or artifact, and whether they can be reached
     Providers(ProvidersArgs),
-    /// Show the nodes closest to a key or peer, the closest first
+    /// Show the nodes closest to a DHT key or peer id, the closest first
     Closest(closest::Args),
-    /// Show the routing table that a node which joins now gets
+    /// Show the routing table of a node that has just joined
     Peers(routing::Args),
-    /// Connect to peers, and measure the time to them and back
+    /// Connect to peers and measure their round-trip times
     Ping(ping::Args),
-    /// Show figures about the DHT: its size, how long a lookup takes
+    /// Show the size of the DHT, the time of a lookup, and this node's counters
     Stats(stats::Args),
-    /// Find where a node says it is, and whether it answers there
+    /// Find the addresses that a node has published, and connect to it
     Contact(records::ContactArgs),
-    /// Find which names a publisher's key says it signs for, and where they are served
+    /// Find the names that a publisher's key claims to sign for, and their providers
     Authority(records::AuthorityArgs),
 }
 
 #[derive(clap::Args)]
-#[command(after_help = KEYS, after_long_help = format!("{KEYS}\n\n{EXIT_CODES}"))]
+#[command(after_help = format!("{PROVIDERS_EXAMPLES}\n\n{KEYS}"),
+    after_long_help = format!("{PROVIDERS_EXAMPLES}\n\n{KEYS}\n\n{EXIT_CODES}"))]
 pub(crate) struct ProvidersArgs {
     /// A name, or the CID of a manifest or artifact
     #[arg(value_parser = parse_key)]

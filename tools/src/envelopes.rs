@@ -1,9 +1,9 @@
-//! Signed files: reading, signing, merging. The same for manifests and trust roots.
+//! Reads, signs and merges signed files: manifests and trust roots.
 
 use std::path::PathBuf;
 
 use clap::Args;
-use phase_cli::{Fault, FileError};
+use phase_cli::{Fault, FileError, counted};
 use phase_core::envelope::{Envelope, EnvelopeError, Payload};
 use phase_core::{Fails, Failure, KeyId};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::output::Output;
 use crate::{files, key};
 
-/// `sign`: works offline, needs the file and a key only.
+/// The options of `phase root sign` and `phase manifest sign`. Signing needs no network and no store.
 #[derive(Debug, Args)]
 pub(crate) struct SignArgs {
     /// The file to sign
@@ -19,34 +19,34 @@ pub(crate) struct SignArgs {
     /// A secret key to sign with; repeatable
     #[arg(long, value_name = "FILE", required = true)]
     key: Vec<PathBuf>,
-    /// Write the signed file here (never over another one) instead of replacing FILE
+    /// Write the signed file here instead of replacing FILE; an existing file is never overwritten
     #[arg(short = 'o', long = "out", value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
-/// `merge`: for copies that were signed in different places.
+/// The options of `phase root merge` and `phase manifest merge`.
 #[derive(Debug, Args)]
 pub(crate) struct MergeArgs {
-    /// Copies of one file with different signatures
+    /// Two or more copies of one signed file, each with the signatures of other keys
     #[arg(required = true, num_args = 2..)]
     files: Vec<PathBuf>,
-    /// Where to write the file with all signatures; an existing file is never overwritten
+    /// The file to write, with all signatures; an existing file is never overwritten
     #[arg(short = 'o', long = "out", value_name = "FILE")]
     out: PathBuf,
 }
 
-/// Reads an envelope; its signatures are not verified.
+/// Reads an envelope from a file. Does not verify its signatures.
 pub(crate) fn read(path: &std::path::Path) -> Result<Envelope, Fault> {
     let bytes = files::read(path)?;
     Envelope::decode(&bytes).map_err(|error| at(path, error))
 }
 
-/// The payload of an envelope from a file, not verified.
+/// Returns the payload of an envelope that was read from `path`. Does not verify its signatures.
 pub(crate) fn payload<P: Payload>(path: &std::path::Path, envelope: &Envelope) -> Result<P, Fault> {
     envelope.payload_unverified().map_err(|error| at(path, error))
 }
 
-/// Adds signatures to a file. Returns what was signed.
+/// Adds signatures to the envelope in a file. Returns the signed envelope, its payload and the path of the signed file.
 pub(crate) fn sign<P: Payload>(args: &SignArgs) -> Result<(Envelope, P, PathBuf), Fault> {
     let keys = key::load_secrets(&args.key)?;
     let mut envelope = read(&args.file)?;
@@ -68,9 +68,9 @@ pub(crate) fn sign<P: Payload>(args: &SignArgs) -> Result<(Envelope, P, PathBuf)
     Ok((envelope, payload, path))
 }
 
-/// Puts the signatures of several copies into one file.
+/// Writes a new file with the signatures from several copies of one signed file.
 pub(crate) fn merge<P: Payload>(args: &MergeArgs, output: &Output) -> Result<(), Fault> {
-    let (first, others) = args.files.split_first().expect("clap asks for two files");
+    let (first, others) = args.files.split_first().expect("clap demands two files");
     let mut merged = read(first)?;
     payload::<P>(first, &merged)?;
     for path in others {
@@ -79,19 +79,22 @@ pub(crate) fn merge<P: Payload>(args: &MergeArgs, output: &Output) -> Result<(),
     files::write_new(&args.out, &merged.encode())?;
     output.result(
         || json!({ "file": args.out, "cid": merged.cid().to_string(), "signatures": json_signatures(&merged) }),
-        || format!("{} has {} signatures", args.out.display(), merged.signatures().len()),
+        || {
+            let signatures = counted(merged.signatures().len(), "signature", "signatures");
+            format!("{} has {signatures}", args.out.display())
+        },
     )
 }
 
-/// The ids of the keys that claim to have signed.
+/// Returns the ids of the keys whose signatures the envelope has, as JSON. The signatures are not verified.
 pub(crate) fn json_signatures(envelope: &Envelope) -> Vec<Value> {
     signers(envelope).map(|id| id.to_string().into()).collect()
 }
 
-/// The same as lines.
+/// Returns one line for each signature of the envelope.
 pub(crate) fn signature_lines(envelope: &Envelope) -> String {
     if envelope.signatures().is_empty() {
-        return "signatures none".to_owned();
+        return "signature  none".to_owned();
     }
     let lines: Vec<_> = signers(envelope).map(|id| format!("signature  by {id} (not verified here)")).collect();
     lines.join("\n")
@@ -101,7 +104,7 @@ fn signers(envelope: &Envelope) -> impl Iterator<Item = KeyId> + '_ {
     envelope.signatures().iter().map(|signature| signature.key_id())
 }
 
-/// An error of an envelope, with the file it is in.
+/// Converts an error from reading or signing an envelope, and adds the path of its file.
 fn at(path: &std::path::Path, error: EnvelopeError) -> Fault {
     let failure = match error.failure() {
         Failure::Untrusted => Failure::Untrusted,

@@ -1,8 +1,8 @@
-//! `phase fetch`: resolve a name and fetch its release, with a bar and a table.
+//! `phase fetch`: resolves a name and fetches its release, with a progress bar and a table of peers.
 
 use std::sync::Arc;
 
-use phase_cli::{self as cli, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer};
+use phase_cli::{self as cli, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer, counted};
 use phase_client::{Report, ResolveOptions, Resolved};
 use phase_core::store::{MemStore, Store};
 
@@ -13,11 +13,11 @@ use crate::{network, view};
 
 const EXAMPLES: &str = "\
 Examples:
-  phase fetch stable/x86_64 --root root.cbor --output boot \\
-      --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…
+  phase fetch stable/x86_64 --root root.cbor --output boot --bootstrap /ip4/127.0.0.1/tcp/4001
   phase fetch stable/x86_64 --root root.cbor --only kernel --json
 
-Whatever was verified before an interruption is not fetched again.";
+The address is that of a provider on this machine: phase-provider serve --store store. Without --bootstrap, peers are
+found in the local network. A fetch that was interrupted resumes: verified chunks are not fetched again.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -48,15 +48,16 @@ fn text(fetched: &Fetched) -> String {
         let names: Vec<_> = artifacts.iter().take(view::MAX_LISTED).map(|entry| entry.filename.as_str()).collect();
         let more = artifacts.len().saturating_sub(names.len());
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        lines.push(format!("in {}: {}{more}", folder.display(), cli::printable(&names.join(", "))));
+        lines.push(format!("files in {}: {}{more}", folder.display(), cli::printable(&names.join(", "))));
     }
     lines.join("\n")
 }
 
-/// Shows a fetch as it goes.
+/// Shows the progress and the result of a fetch.
 struct Terminal<'a> {
     output: &'a Output,
     progress: Progress,
+    /// Whether the number of resumed bytes has been passed to `progress`.
     begun: bool,
 }
 
@@ -64,12 +65,13 @@ impl Observer for Terminal<'_> {
     fn resolved(&mut self, resolved: &Resolved) {
         let manifest = &resolved.manifest;
         let size = Bytes(manifest.artifacts.iter().map(|entry| entry.size).sum());
-        let (count, peers) = (manifest.artifacts.len(), resolved.providers.len());
-        let asked_for = ResolveOptions::default().answers;
-        let few = if peers < asked_for { format!(" ({asked_for} were asked for)") } else { String::new() };
-        let found =
-            format!("{} version {} found in {:.2} s", resolved.name, manifest.version, resolved.elapsed.as_secs_f64());
-        self.output.remark(&format!("{found}: {count} artifacts, {size}, offered by {peers} peers{few}"));
+        let artifacts = counted(manifest.artifacts.len(), "artifact", "artifacts");
+        let (peers, wanted) = (resolved.providers.len(), ResolveOptions::default().answers);
+        let have = counted(peers, "peer has", "peers have");
+        let few = if peers < wanted { format!(" (looked for {wanted})") } else { String::new() };
+        let time = cli::seconds(resolved.elapsed.as_secs_f64());
+        let found = format!("{} version {} found in {time}", resolved.name, manifest.version);
+        self.output.remark(&format!("{found}: {artifacts}, {size}; {have} this release{few}"));
         self.progress = Progress::new(self.output.shows_progress());
     }
 
@@ -77,7 +79,7 @@ impl Observer for Terminal<'_> {
         if now.total > 0 && !std::mem::replace(&mut self.begun, true) {
             self.progress.begin_at(now.resumed);
         }
-        self.progress.update(now.verified, now.total, &format!("{} peers", now.peers));
+        self.progress.update(now.verified, now.total, &counted(now.peers, "peer", "peers"));
     }
 
     fn ended(&mut self) {

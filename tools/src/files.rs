@@ -1,4 +1,5 @@
-//! Small files of the user: read within a bound, written whole or not at all.
+//! Reads and writes small files that the user named. A file longer than the longest block is not read, and a file is
+//! written completely or not at all.
 
 use std::fs::{File, Permissions};
 use std::io::{Read as _, Write as _};
@@ -9,16 +10,17 @@ use phase_cli::{Fault, FileError};
 use phase_core::{Failure, MAX_BLOCK_LEN};
 use tempfile::{Builder, NamedTempFile};
 
-/// The mode of written files, less what the user's mask takes away.
+/// The mode of written files, before the process's umask is applied.
 const MODE: u32 = 0o666;
 
-/// Reads a file that has at most the length of a block.
+/// Reads a file. Fails if the file is longer than [`MAX_BLOCK_LEN`].
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
-    let too_long = || Fault::new(Failure::Input, format!("{} is longer than any envelope (1 MiB)", path.display()));
+    let too_long =
+        || Fault::new(Failure::Input, format!("{} is longer than any envelope (at most 1 MiB)", path.display()));
     read_if_short(path)?.ok_or_else(too_long)
 }
 
-/// Reads a file; `None` if it is longer than a block.
+/// Reads a file. Returns `None` if the file is longer than [`MAX_BLOCK_LEN`].
 pub(crate) fn read_if_short(path: &Path) -> Result<Option<Vec<u8>>, Fault> {
     let file = File::open(path).map_err(FileError::of("read", path))?;
     let mut bytes = Vec::new();
@@ -26,12 +28,13 @@ pub(crate) fn read_if_short(path: &Path) -> Result<Option<Vec<u8>>, Fault> {
     Ok((bytes.len() <= MAX_BLOCK_LEN).then_some(bytes))
 }
 
-/// Fails if something is at `path` already: before long work whose result goes there.
+/// Fails if `path` exists. Called before long work whose result will be written to `path`, so that the error comes
+/// before the work.
 pub(crate) fn check_free(path: &Path) -> Result<(), Fault> {
     if path.symlink_metadata().is_ok() { Err(exists(path)) } else { Ok(()) }
 }
 
-/// Writes a new file; never over another one.
+/// Writes a new file. Fails if `path` exists.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     let file = write_beside(path, bytes)?;
     match file.persist_noclobber(path) {
@@ -41,12 +44,14 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Replaces a file, at once and whole.
+/// Replaces a file atomically.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     let file = write_beside(path, bytes)?;
     file.persist(path).map(drop).map_err(|error| FileError::of("write", path)(error.error).into())
 }
 
+/// Writes a temporary file into the folder of `path`, and calls fsync, so that the bytes are on disk before the file is
+/// renamed to `path`.
 fn write_beside(path: &Path, bytes: &[u8]) -> Result<NamedTempFile, Fault> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || {
@@ -61,7 +66,7 @@ fn write_beside(path: &Path, bytes: &[u8]) -> Result<NamedTempFile, Fault> {
 
 fn exists(path: &Path) -> Fault {
     Fault::new(Failure::Input, format!("{} exists and is not overwritten", path.display()))
-        .hint("choose another name, or move it away")
+        .hint("choose another name, or move the file away")
 }
 
 #[cfg(test)]
@@ -69,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn new_files_never_replace_others_and_leave_nothing_behind() {
+    fn a_new_file_never_replaces_another_and_leaves_no_temporary_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         write_new(&path, b"first").unwrap();
@@ -82,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_is_bounded() {
+    fn a_file_longer_than_the_longest_block_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         File::create(&path).unwrap().set_len(MAX_BLOCK_LEN as u64 + 1).unwrap();

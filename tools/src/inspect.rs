@@ -1,4 +1,4 @@
-//! `phase inspect`: what a file or a CID in a store is.
+//! `phase inspect`: shows the content of a file, or of a CID in a store.
 
 mod object;
 mod show;
@@ -19,10 +19,11 @@ use show::Shown;
 const EXAMPLES: &str = "\
 Examples:
   phase inspect root.cbor
-  phase inspect bafyr4i… --store /srv/phase --json     a manifest, pointer, root, index or artifact
-  phase inspect bafkr4i… --store /srv/phase            a chunk: where it is
+  phase inspect store/refs/stable/x86_64               # a pointer record
+  phase inspect \"$(phase inspect store/refs/stable/x86_64 --json | jq -r .manifest)\" --store store
 
-Nothing is verified but that bytes match their CID; for signatures see `phase manifest verify`.";
+A CID that begins with bafy is a manifest, trust root, pointer record, index or artifact. A CID that begins with bafk is
+a chunk. The bytes are verified against the CID. Signatures are not verified: see `phase manifest verify`.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
@@ -43,7 +44,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
         Err(error) => {
             let path = PathBuf::from(&args.target);
             if !path.exists() {
-                let message = format!("{:?} is neither a file nor a CID", args.target);
+                let message = format!("{:?} is neither an existing file nor a CID", args.target);
                 return Err(Fault::new(Failure::Input, format!("{message}: {error}")));
             }
             by_file(&path, args.store.open_if_there()?.as_ref(), args.chunks)?
@@ -58,19 +59,20 @@ fn by_cid(cid: Cid, store: &FileStore, chunks: bool) -> Result<Shown, Fault> {
     }
     let bytes = store.block(&cid)?.ok_or_else(|| not_here(&cid, store))?;
     let object = Object::recognise(&bytes, Some(cid), &mut |cid| store.block(cid).ok().flatten());
-    let object = object
-        .ok_or_else(|| Fault::new(Failure::Input, format!("block {cid} is none that this version of Phase knows")))?;
+    let object = object.ok_or_else(|| {
+        Fault::new(Failure::Input, format!("block {cid} is of no kind that this version of Phase knows"))
+    })?;
     Ok(show::object(&object, cid, Some(store), chunks))
 }
 
 fn by_file(path: &Path, store: Option<&FileStore>, chunks: bool) -> Result<Shown, Fault> {
     let foreign = || {
-        let what = "no manifest, root, pointer or index of Phase";
-        Fault::new(Failure::Input, format!("{} is {what}", path.display()))
+        let kinds = "manifest, trust root, pointer record or index of Phase";
+        Fault::new(Failure::Input, format!("{} is not a {kinds}", path.display()))
     };
     let bytes = files::read_if_short(path)?.ok_or_else(foreign)?;
     if bytes.starts_with(b"-----BEGIN ") {
-        return Err(foreign().hint("a key? `phase key show` shows it"));
+        return Err(foreign().hint("if it is a key, use `phase key show`"));
     }
     let mut block = |cid: &Cid| store?.block(cid).ok().flatten();
     let object = Object::recognise(&bytes, None, &mut block).ok_or_else(foreign)?;
@@ -78,7 +80,7 @@ fn by_file(path: &Path, store: Option<&FileStore>, chunks: bool) -> Result<Shown
     Ok(show::object(&object, cid, store, chunks))
 }
 
-/// Finds a chunk in the artifacts of the store.
+/// Finds the chunk with this CID in the artifacts of the store, and verifies its bytes.
 fn chunk(cid: Cid, store: &FileStore) -> Result<Shown, Fault> {
     let found = store.find_chunks(std::slice::from_ref(cid.digest()))?.pop().flatten();
     let (artifact_cid, position) = found.ok_or_else(|| not_here(&cid, store))?;
@@ -98,9 +100,13 @@ fn chunk(cid: Cid, store: &FileStore) -> Result<Shown, Fault> {
             "offset": offset,
             "verified": true,
         }),
-        text: format!(
-            "chunk      {cid}\nsize       {len} B, verified\nin         {artifact_cid}\nposition   {position}, at byte {offset}"
-        ),
+        text: [
+            format!("chunk      {cid}"),
+            format!("size       {len} B, verified"),
+            format!("artifact   {artifact_cid}"),
+            format!("index      {position}, at byte {offset}"),
+        ]
+        .join("\n"),
     })
 }
 

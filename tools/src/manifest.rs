@@ -1,4 +1,4 @@
-//! `phase manifest`: one step at a time, so that signing can happen offline and by several people.
+//! `phase manifest`: publishing in separate steps, so that several people can sign, and can do so offline.
 
 use std::path::{Path, PathBuf};
 
@@ -13,45 +13,75 @@ use serde_json::{Value, json};
 use crate::envelopes::{self, MergeArgs, SignArgs};
 use crate::options::{OutputFile, StoreArgs};
 use crate::output::Output;
-use crate::release::{self, ContentArgs};
+use crate::release::{self, ContentArgs, RELEASE};
 use crate::{files, view};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Import files into a store and write a manifest that nobody has signed yet
+    /// Import files into a store and write an unsigned manifest
     #[command(after_help = NEW_EXAMPLES)]
     New(New),
-    /// Sign a manifest; needs nothing but the file and a key
+    /// Sign a manifest; needs only the file and a key
+    #[command(after_help = SIGN_EXAMPLES)]
     Sign(SignArgs),
-    /// Put the signatures of several copies of a manifest into one
+    /// Combine the signatures of several copies of a manifest
+    #[command(after_help = MERGE_EXAMPLES)]
     Merge(MergeArgs),
-    /// Show a manifest; nothing is verified
+    /// Show a manifest without verifying it
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
         /// The manifest
         file: PathBuf,
     },
-    /// Check a manifest as a client would: name, signatures, threshold, expiry
+    /// Verify a manifest as a client would: name, signatures, threshold, expiry
+    #[command(after_help = VERIFY_EXAMPLES)]
     Verify(Verify),
 }
 
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  phase manifest new --store store --channel stable --arch x86_64 --version 7 \\
+      --artifact kernel=vmlinuz --artifact initramfs=initrd.img -o release.cbor
+  phase manifest sign release.cbor --key publisher.key
+  phase manifest verify release.cbor --root root.cbor --name stable/x86_64
+  phase publish --store store --root root.cbor --manifest release.cbor --key publisher.key";
+
 const NEW_EXAMPLES: &str = "\
 Examples:
-  phase manifest new --store /srv/phase --channel stable --arch x86_64 --version 7 --release 2025.11 \\
+  phase manifest new --store store --channel stable --arch x86_64 --version 7 --release 2025.11 \\
       --artifact kernel=vmlinuz --artifact initramfs=initrd.img -o release.cbor
-  phase manifest sign release.cbor --key a.key         (offline; then b.key elsewhere)
+
+Then each signer runs `phase manifest sign`, and `phase publish --manifest` publishes the release.";
+
+const SIGN_EXAMPLES: &str = "\
+Examples:
+  phase manifest sign release.cbor --key publisher.key
+  phase manifest sign release.cbor --key b.key -o release-b.cbor";
+
+const MERGE_EXAMPLES: &str = "\
+Examples:
+  phase manifest merge release-a.cbor release-b.cbor -o release.cbor";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  phase manifest show release.cbor
+  phase manifest show release.cbor --json";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
   phase manifest verify release.cbor --root root.cbor --name stable/x86_64
-  phase publish --store /srv/phase --root root.cbor --manifest release.cbor --key online.key";
+  phase manifest verify release.cbor --root root.cbor --name stable/x86_64 --at 1800000000";
 
 #[derive(clap::Args)]
 pub(crate) struct New {
-    /// The channel it is a release of, for instance stable
-    #[arg(long)]
+    /// The channel of the release, for instance stable
+    #[arg(long, help_heading = RELEASE)]
     channel: Label,
-    /// The architecture it is for, for instance x86_64
-    #[arg(long)]
+    /// The architecture of the release, for instance x86_64
+    #[arg(long, help_heading = RELEASE)]
     arch: Label,
-    /// Its number, above that of every earlier release of the name
-    #[arg(long, value_name = "N")]
+    /// The version of the release, above that of every earlier release of the name
+    #[arg(long, value_name = "N", help_heading = RELEASE)]
     version: u64,
     #[command(flatten)]
     content: ContentArgs,
@@ -68,10 +98,10 @@ pub(crate) struct Verify {
     /// The trust root
     #[arg(long, value_name = "FILE")]
     root: PathBuf,
-    /// What it should be a release of, as channel/arch
+    /// The name that the manifest must have, as channel/arch
     #[arg(long)]
     name: Name,
-    /// Verify as of this time, in seconds since 1970. Default: now
+    /// The time at which the manifest must be valid, in seconds since 1970. Default: now
     #[arg(long, value_name = "SECONDS")]
     at: Option<u64>,
 }
@@ -81,13 +111,13 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<(), Fault> {
         Command::New(args) => new(&args, output),
         Command::Sign(args) => {
             let (envelope, manifest, path) = envelopes::sign::<Manifest>(&args)?;
-            tell(&path, &envelope, &manifest, output)
+            print(&path, &envelope, &manifest, output)
         }
         Command::Merge(args) => envelopes::merge::<Manifest>(&args, output),
         Command::Show { file } => {
             let envelope = envelopes::read(&file)?;
             let manifest = envelopes::payload(&file, &envelope)?;
-            tell(&file, &envelope, &manifest, output)
+            print(&file, &envelope, &manifest, output)
         }
         Command::Verify(args) => verify(&args, output),
     }
@@ -102,8 +132,9 @@ fn new(args: &New, output: &Output) -> Result<(), Fault> {
     let manifest = release::with_progress(output, |progress| draft.import(&store, args.version, progress))?;
     let envelope = Envelope::unsigned(&manifest)?;
     files::write_new(&args.out.path, &envelope.encode())?;
-    tell(&args.out.path, &envelope, &manifest, output)?;
-    output.remark("next: phase manifest sign FILE --key KEY, once for each signer");
+    print(&args.out.path, &envelope, &manifest, output)?;
+    let next = format!("next: phase manifest sign {} --key KEY, once for each signer", args.out.path.display());
+    output.remark(&cli::printable(&next));
     Ok(())
 }
 
@@ -118,11 +149,11 @@ fn verify(args: &Verify, output: &Output) -> Result<(), Fault> {
             json["verified"] = true.into();
             json
         },
-        || format!("verified: {} version {} may be used", manifest.name(), manifest.version),
+        || format!("verified: {} version {} is valid", manifest.name(), manifest.version),
     )
 }
 
-fn tell(path: &Path, envelope: &Envelope, manifest: &Manifest, output: &Output) -> Result<(), Fault> {
+fn print(path: &Path, envelope: &Envelope, manifest: &Manifest, output: &Output) -> Result<(), Fault> {
     output.result(
         || document(path, envelope, manifest),
         || {

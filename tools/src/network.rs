@@ -1,4 +1,4 @@
-//! What the commands that use the network have in common.
+//! Functions shared by the commands that use the network.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use phase_cli::{self as cli, Fault, NodeArgs, Signals};
 use phase_client::Client;
-use phase_core::Failure;
 use phase_core::store::{MemStore, Store};
-use phase_node::{NodeHandle, PeerId, QueryError, QueryReport, RecordsError, Role};
+use phase_core::{Attempt, Cause, Failure};
+use phase_node::{NodeHandle, PeerId, QueryError, QueryReport, Role};
 use serde_json::{Value, json};
 
-/// How long to wait for a DHT server after somebody else, for instance of the local network, has answered.
+/// The timeout for learning of a DHT server after the client has connected to its first peer, which need not be a DHT
+/// server.
 const DHT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs a command's asynchronous part.
+/// Runs the asynchronous part of a command until it ends.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     cli::warn_of_key_log();
     let runtime = tokio::runtime::Runtime::new()
@@ -22,37 +23,40 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Fault>>) -> Resul
     runtime.block_on(work)
 }
 
-/// Runs a question to the network until it is answered or a signal comes.
-pub(crate) fn ask<T>(question: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+/// Runs a query to the network. SIGINT or SIGTERM ends the query, and this function then returns an error.
+pub(crate) fn ask<T>(query: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     block_on(async {
         let mut signals = Signals::new()?;
         tokio::select! {
-            answer = question => answer,
+            answer = query => answer,
             () = signals.next() => Err(Fault::new(Failure::Interrupted, "interrupted")),
         }
     })
 }
 
-/// A node that asks and serves nothing. Without a store it keeps nothing.
+/// Starts a client that listens on no address. Without a store, the client keeps its state in memory.
 pub(crate) async fn join(node: &NodeArgs, store: Option<Arc<dyn Store>>) -> Result<Client, Fault> {
     let store = store.unwrap_or_else(|| Arc::new(MemStore::default()));
     Ok(Client::start(store, node.configure(Role::Client)?).await?)
 }
 
-/// Joins the DHT, asks it something, and leaves.
+/// Joins the DHT, runs a query and leaves the DHT.
 pub(crate) fn ask_dht<T>(
     node: &NodeArgs,
-    question: impl AsyncFnOnce(&NodeHandle) -> Result<T, Fault>,
+    query: impl AsyncFnOnce(&NodeHandle) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
     ask(async {
         let client = join_dht(node).await?;
-        let answer = question(client.node()).await;
+        let answer = query(client.node()).await;
         client.stop().await;
         answer
     })
 }
 
-/// A node that is connected with a server of the DHT.
+/// Starts a client and waits until it knows a node in DHT server mode.
+///
+/// # Errors
+/// If the DHT is switched off, if no peer can be reached, or if no reachable peer is a DHT server.
 pub(crate) async fn join_dht(node: &NodeArgs) -> Result<Client, Fault> {
     if node.configure(Role::Client)?.dht.is_none() {
         return Err(QueryError::Off.into());
@@ -63,27 +67,16 @@ pub(crate) async fn join_dht(node: &NodeArgs) -> Result<Client, Fault> {
     if tokio::time::timeout(DHT_PATIENCE, joined).await.is_ok_and(|joined| joined.is_ok()) {
         return Ok(client);
     }
-    let known: Vec<_> = client.node().peers().iter().map(|info| info.peer.to_string()).collect();
-    let message = format!("none of the peers that answer is a server of the DHT: {}", known.join(", "));
-    Err(Fault::new(Failure::Network, message).hint("give the address of a provider with --bootstrap"))
+    let known = client.node().peers().into_iter().map(|info| {
+        let cause = if info.is_connected() { "connected, but not a DHT server" } else { "not connected" };
+        Attempt::new(info.peer, vec![Cause::new(cause)])
+    });
+    let message = format!("no DHT server answers within {}", cli::duration(DHT_PATIENCE));
+    let fault = Fault::new(Failure::Network, message).attempts(known.collect());
+    Err(fault.hint("give the address of a provider with --bootstrap"))
 }
 
-/// A failed query, and whom it asked.
-pub(crate) fn query_fault(error: QueryError) -> Fault {
-    let asked = error.report().map(|report| format!(" ({report})")).unwrap_or_default();
-    let message = format!("{error}{asked}");
-    Fault::new(Fault::from(error).failure(), message)
-}
-
-/// The same of a record.
-pub(crate) fn records_fault(error: RecordsError) -> Fault {
-    match error {
-        RecordsError::Query(error) => query_fault(error),
-        other => other.into(),
-    }
-}
-
-/// What a query did, for machines.
+/// Returns the report of a query as JSON.
 pub(crate) fn json_report(report: &QueryReport) -> Value {
     json!({
         "seconds": report.took.as_secs_f64(),
@@ -91,14 +84,14 @@ pub(crate) fn json_report(report: &QueryReport) -> Value {
         "answered": report.answered,
         "failed": report.failed,
         "closest": texts(&report.closest),
-        "unreachable": report.unreachable.iter().map(|(peer, error)| json!({
+        "unreachable": report.unreachable.iter().map(|(peer, causes)| json!({
             "peer": peer.to_string(),
-            "error": error,
+            "error": texts(causes).join("; "),
         })).collect::<Vec<_>>(),
     })
 }
 
-/// Several queries as one.
+/// Combines the reports of several queries that ran at the same time.
 pub(crate) fn sum(reports: impl IntoIterator<Item = QueryReport>) -> QueryReport {
     let mut all = QueryReport::default();
     let mut stored_at = BTreeSet::new();
@@ -109,9 +102,9 @@ pub(crate) fn sum(reports: impl IntoIterator<Item = QueryReport>) -> QueryReport
         all.failed += report.failed;
         stored_at.extend(report.stored_at);
         all.closest.extend(report.closest);
-        for (peer, error) in report.unreachable {
+        for (peer, causes) in report.unreachable {
             if all.unreachable.iter().all(|(other, _)| *other != peer) {
-                all.unreachable.push((peer, error));
+                all.unreachable.push((peer, causes));
             }
         }
     }
@@ -121,17 +114,17 @@ pub(crate) fn sum(reports: impl IntoIterator<Item = QueryReport>) -> QueryReport
     all
 }
 
-/// Peers, addresses and the like as text.
+/// Converts each element, for instance a peer id or an address, to text.
 pub(crate) fn texts<T: ToString>(all: &[T]) -> Vec<String> {
     all.iter().map(ToString::to_string).collect()
 }
 
-/// A peer that holds something; `None` is this node.
+/// Formats the peer id of a node that stores a record. `None` is this node.
 pub(crate) fn holder(peer: Option<PeerId>) -> String {
     peer.map_or_else(|| "this node".to_owned(), |peer| peer.to_string())
 }
 
-/// The time a ping took.
+/// Formats the round-trip time of a ping, which is `None` if no ping was answered.
 pub(crate) fn milliseconds(time: Option<Duration>) -> String {
     time.map_or_else(|| "-".to_owned(), |time| format!("{:.2} ms", 1000.0 * time.as_secs_f64()))
 }

@@ -1,4 +1,4 @@
-//! Options that several commands have.
+//! The options that several commands share.
 
 use std::path::{Path, PathBuf};
 
@@ -7,52 +7,56 @@ use phase_cli::Fault;
 use phase_core::Failure;
 use phase_core::store::FileStore;
 
-/// Options of every command.
+/// The heading of the output options in `--help`.
+const OUTPUT: &str = "Output options";
+
+/// The options that every command has.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// Print one JSON document on standard output, and errors as JSON
-    #[arg(long, global = true, display_order = 900)]
+    /// Print the result as JSON on standard output, and errors as JSON on standard error
+    #[arg(long, global = true, display_order = 900, help_heading = OUTPUT)]
     pub(crate) json: bool,
-    /// No progress, no remarks
-    #[arg(short, long, global = true, display_order = 901)]
+    /// Print no progress and no remarks
+    #[arg(short, long, global = true, display_order = 901, help_heading = OUTPUT)]
     pub(crate) quiet: bool,
-    /// Log what happens; twice: in detail. RUST_LOG overrides it
-    #[arg(short, long, global = true, display_order = 902, action = clap::ArgAction::Count)]
+    /// Log events to standard error, and list every peer and address in errors; -vv logs details. RUST_LOG overrides
+    /// the level of the log
+    #[arg(short, long, global = true, display_order = 902, action = clap::ArgAction::Count, help_heading = OUTPUT)]
     pub(crate) verbose: u8,
 }
 
-/// Which store to use.
+/// The option that names the store.
 #[derive(Debug, Args)]
 pub(crate) struct StoreArgs {
-    /// The store's folder. Default: ~/.local/share/phase
+    /// The folder of the store. Default: ~/.local/share/phase
     #[arg(long, value_name = "DIR", env = "PHASE_STORE")]
     store: Option<PathBuf>,
 }
 
 impl StoreArgs {
-    /// Opens the store; makes one where there is none.
+    /// Opens the store, and creates it if it does not exist.
     pub(crate) fn open(&self) -> Result<FileStore, Fault> {
         Ok(FileStore::open(self.path()?)?)
     }
 
-    /// Opens the store; it has to be there.
+    /// Opens an existing store.
+    ///
+    /// # Errors
+    /// If there is no store, or it cannot be opened.
     pub(crate) fn open_existing(&self) -> Result<FileStore, Fault> {
         let path = self.path()?;
         if !is_store(&path) {
-            let message = format!("there is no store at {}", path.display());
-            return Err(Fault::new(Failure::Store, message).hint("give its folder with --store or PHASE_STORE"));
+            return Err(missing(&path));
         }
         Ok(FileStore::open(path)?)
     }
 
-    /// Opens the store if there is one.
+    /// Opens the store if it exists. Returns `None` if the default store does not exist. Fails if a store that the user
+    /// named does not exist.
     pub(crate) fn open_if_there(&self) -> Result<Option<FileStore>, Fault> {
         match self.path() {
             Ok(path) if is_store(&path) => Ok(Some(FileStore::open(path)?)),
-            // A store that was named has to be there; the default one need not.
-            Ok(path) if self.store.is_some() => {
-                Err(Fault::new(Failure::Store, format!("there is no store at {}", path.display())))
-            }
+            Ok(path) if self.store.is_some() => Err(missing(&path)),
             _ => Ok(None),
         }
     }
@@ -63,8 +67,11 @@ impl StoreArgs {
         }
         let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
         let data = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")));
-        let missing = || Fault::new(Failure::Usage, "no store: neither --store nor PHASE_STORE nor HOME is given");
-        Ok(data.ok_or_else(missing)?.join("phase"))
+        let unknown = || {
+            Fault::new(Failure::Usage, "no store is named and HOME is not set")
+                .hint("name one with --store or PHASE_STORE")
+        };
+        Ok(data.ok_or_else(unknown)?.join("phase"))
     }
 }
 
@@ -72,10 +79,15 @@ fn is_store(path: &Path) -> bool {
     path.join("format").exists()
 }
 
-/// Where a file is written to.
+fn missing(path: &Path) -> Fault {
+    Fault::new(Failure::Store, format!("there is no store at {}", path.display()))
+        .hint("name the folder of a store with --store or PHASE_STORE")
+}
+
+/// The option that names the file to write.
 #[derive(Debug, Args)]
 pub(crate) struct OutputFile {
-    /// Where to write the result; an existing file is never overwritten
+    /// The file to write; an existing file is never overwritten
     #[arg(short = 'o', long = "out", value_name = "FILE")]
     pub(crate) path: PathBuf,
 }

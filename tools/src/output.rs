@@ -1,4 +1,4 @@
-//! Results on standard output, remarks on standard error.
+//! Prints results on standard output and remarks on standard error.
 
 use phase_cli::{self as cli, Fault};
 use serde_json::Value;
@@ -6,34 +6,41 @@ use serde_json::Value;
 use crate::options::Global;
 use crate::progress;
 
-/// How a command speaks.
+/// Prints the results and remarks of a command in the form that `--json` and `--quiet` request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
     json: bool,
     quiet: bool,
+    is_verbose: bool,
 }
 
 impl Output {
     pub(crate) fn new(global: &Global) -> Self {
-        Self { json: global.json, quiet: global.quiet }
+        Self { json: global.json, quiet: global.quiet, is_verbose: global.verbose > 0 }
     }
 
-    /// Whether progress is to be shown.
+    /// Whether progress and remarks are shown.
     pub(crate) fn shows_progress(&self) -> bool {
         !self.quiet && !self.json
     }
 
-    /// Prints the result of the command, for machines or for people. Text lacks its last line end.
+    /// Whether `-v` is set, so that text output lists every address that was tried.
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.is_verbose
+    }
+
+    /// Prints the result of the command as a JSON document or as text. The text that `text` returns must not end with a
+    /// line break.
     pub(crate) fn result(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<(), Fault> {
         cli::print(&if self.json { format!("{:#}\n", json()) } else { format!("{}\n", text()) })
     }
 
-    /// Prints one of several results as it comes: a line with a whole JSON document, or lines for people.
+    /// Prints one of several results of a command as soon as it is known, as a JSON document in one line or as text.
     pub(crate) fn line(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<(), Fault> {
         cli::print(&if self.json { format!("{}\n", json()) } else { format!("{}\n", text()) })
     }
 
-    /// Says something that is not the result.
+    /// Prints a remark, which is not part of the result, unless `--quiet` or `--json` is set.
     pub(crate) fn remark(&self, text: &str) {
         if self.shows_progress() {
             progress::line(text);

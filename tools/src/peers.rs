@@ -1,11 +1,11 @@
-//! `phase peers`: who comes and goes, as a node of the network sees it.
+//! `phase peers`: shows the events and states of a node's peers.
 
 use std::time::Duration;
 
-use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, Signals, printable};
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, Signals, counted, printable};
 use phase_client::StartError;
-use phase_core::Failure;
-use phase_node::bootstrap::{BootstrapPeer, PeersUrl, UrlError, fetch_list};
+use phase_core::{Attempt, Cause, Failure};
+use phase_node::bootstrap::{BootstrapPeer, BootstrapSource, PeersUrl, UrlError, fetch_list};
 use phase_node::{Node, NodeConfig, NodeHandle, PeerEvent, PeerInfo, Role};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
@@ -13,35 +13,37 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::network;
 use crate::output::Output;
 
-/// Where a provider serves its list.
+/// The path of the peer list on the HTTP server of a provider.
 const LIST: &str = "/peers";
 
 const EXAMPLES: &str = "\
 Examples:
-  phase peers --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…
-  phase peers --watch --json
-  phase peers --of http://192.0.2.7:9464
+  phase peers --bootstrap /ip4/127.0.0.1/tcp/4001
+  phase peers --watch --json --bootstrap /ip4/127.0.0.1/tcp/4001
+  phase peers --of http://127.0.0.1:9464
 
-A peer is discovered, connected, identified, perhaps transferring, then disconnected and some time later expired.
-With --json each event is a line with one JSON document, and the last line is one with all peers.";
+The address is that of a provider on this machine: phase-provider serve --store store --http 127.0.0.1:9464
+
+The states of a peer are discovered, connected, identified, transferring, disconnected and expired. With --json, each
+event is one line with a JSON document, and the last line is a document with all peers.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Args {
-    /// How long to look
+    /// How long to watch the peers
     #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = cli::parse_duration)]
     time: Duration,
-    /// Look until Ctrl-C
+    /// Watch until Ctrl-C
     #[arg(long, conflicts_with = "time")]
     watch: bool,
-    /// Do not join: show the list of peers that a provider serves at its HTTP address
+    /// Do not join the network; show the peer list that the provider at this URL serves instead
     #[arg(long, value_name = "URL", value_parser = parse_list_url, conflicts_with_all = ["time", "watch"])]
     of: Option<PeersUrl>,
     #[command(flatten)]
     node: NodeArgs,
 }
 
-/// `http://host:port` means its list of peers.
+/// Parses the URL of a peer list. If the URL has no path (`http://host:port`), adds the path of a provider's peer list.
 fn parse_list_url(text: &str) -> Result<PeersUrl, UrlError> {
     let host = text.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
     match host {
@@ -57,16 +59,36 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
     }
     let config = args.node.configure(Role::Client)?;
     if config.bootstrap.is_empty() && config.peers.is_empty() && !config.mdns {
-        return Err(StartError::Nobody.into());
+        return Err(StartError::NoPeers.into());
     }
-    let tried = network::texts(&config.bootstrap).into_iter().chain(network::texts(&config.peers));
-    let tried: Vec<_> = tried.collect();
+    let sources = config.bootstrap.iter().cloned().chain(config.peers.iter().cloned().map(BootstrapSource::Peer));
+    let tried = Attempt::merged(sources.map(no_answer));
     let (peers, met) = network::block_on(look(args, config, output))?;
     output.line(|| json!({ "peers": peers.iter().map(json).collect::<Vec<_>>() }), || text(&peers))?;
-    if met { Ok(()) } else { Err(Fault::new(Failure::Network, format!("nobody answers: {}", tried.join(", ")))) }
+    if met {
+        return Ok(());
+    }
+    let message = match tried.is_empty() {
+        true => "no peer answers in the local network (mDNS)",
+        false => "no peer answers",
+    };
+    let fault = Fault::new(Failure::Network, message).attempts(tried);
+    Err(fault.hint("give the address of a running provider with --bootstrap"))
 }
 
-/// Shows what happens, and returns who is known in the end and whether anybody was met.
+/// Returns the failed attempt to find peers through `source`.
+fn no_answer(source: BootstrapSource) -> Attempt {
+    match &source {
+        BootstrapSource::Peer(BootstrapPeer { peer: Some(id), .. }) => {
+            Attempt::new(id, vec![Cause::at(&source, "no answer")])
+        }
+        BootstrapSource::Peer(_) => Attempt::new(&source, vec![Cause::new("no answer")]),
+        BootstrapSource::Url(_) => Attempt::new(&source, vec![Cause::new("no answer from its peers")]),
+    }
+}
+
+/// Prints the events of peers. Returns the peers that are known at the end, and whether any peer was connected in the
+/// meantime.
 async fn look(args: &Args, config: NodeConfig, output: &Output) -> Result<(Vec<PeerInfo>, bool), Fault> {
     let mut signals = Signals::new()?;
     let node = Node::start(config).await?;
@@ -88,7 +110,7 @@ async fn look(args: &Args, config: NodeConfig, output: &Output) -> Result<(Vec<P
 
 async fn watch(node: &NodeHandle, output: &Output, met: &mut bool) -> Result<(), Fault> {
     let mut events = node.peer_events();
-    // The node was there before us.
+    // A peer may have connected before the subscription to events, so the current state is checked once.
     *met = node.peers().iter().any(PeerInfo::is_connected);
     loop {
         match events.recv().await {
@@ -97,7 +119,9 @@ async fn watch(node: &NodeHandle, output: &Output, met: &mut bool) -> Result<(),
                 *met |= info.as_ref().is_some_and(PeerInfo::is_connected);
                 output.line(|| json_event(&event, info.as_ref()), || text_event(&event, info.as_ref()))?;
             }
-            Err(RecvError::Lagged(missed)) => output.remark(&format!("{missed} events were missed")),
+            Err(RecvError::Lagged(missed)) => {
+                output.remark(&format!("{} missed", counted(missed, "event was", "events were")));
+            }
             Err(RecvError::Closed) => return Ok(()),
         }
     }
@@ -133,6 +157,10 @@ fn json(info: &PeerInfo) -> Value {
 
 fn text(peers: &[PeerInfo]) -> String {
     let mut lines = vec![String::new()];
+    if let Some(width) = peers.iter().map(|info| info.peer.to_string().len()).max() {
+        let (peer, state, source, time, dht) = ("peer", "state", "source", "round trip", "DHT");
+        lines.push(format!("{peer:<width$}  {state:<12}  {source:<13}  {time:>10}  {dht:<10}  program"));
+    }
     for info in peers {
         let (state, source) = (info.state.as_str(), info.source.as_str());
         let time = network::milliseconds(info.round_trip);
@@ -142,7 +170,7 @@ fn text(peers: &[PeerInfo]) -> String {
         lines.push(line.trim_end().to_owned());
         lines.extend(info.addresses.iter().map(|address| format!("    {}", printable(&address.to_string()))));
     }
-    lines.push(format!("{} peers", peers.len()));
+    lines.push(counted(peers.len(), "peer", "peers"));
     lines.join("\n")
 }
 
@@ -152,7 +180,7 @@ fn json_listed(peer: &BootstrapPeer) -> Value {
 
 fn text_listed(peers: &[BootstrapPeer]) -> String {
     let mut lines: Vec<_> = peers.iter().map(|peer| printable(&peer.to_string())).collect();
-    lines.push(format!("{} addresses", peers.len()));
+    lines.push(counted(peers.len(), "address", "addresses"));
     lines.join("\n")
 }
 
@@ -161,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_alone_means_its_list() {
+    fn a_url_without_a_path_means_the_peer_list_of_the_provider() {
         for (text, expected) in [
             ("http://192.0.2.7:9464", "http://192.0.2.7:9464/peers"),
             ("http://192.0.2.7:9464/", "http://192.0.2.7:9464/peers"),

@@ -1,6 +1,7 @@
-//! How far something is: a bar on a terminal, a line every two seconds elsewhere.
+//! Shows the progress of work: a bar on a terminal, otherwise a line every two seconds.
 //!
-//! All that goes to standard error while a bar is drawn goes through here, so that the two do not mix.
+//! While a bar is drawn, everything that is written to standard error passes through this module, so that other text
+//! does not break the bar.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::LazyLock;
@@ -9,25 +10,25 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use phase_cli::{ByteRate, Bytes};
 
-/// The time between two lines.
+/// The time between two progress lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(2);
 const BAR: &str = "{wide_bar} {bytes:>11} of {total_bytes} {binary_bytes_per_sec:>12} {eta:>4} {msg}";
 
-/// Everything that is drawn.
+/// The progress bars that are drawn on the terminal.
 static DRAWN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Shows how many bytes of a known number are done.
+/// A display of the progress of work: how many bytes of a total are done.
 pub(crate) enum Progress {
-    /// Not shown.
+    /// Progress is not shown.
     Hidden,
-    /// A bar.
+    /// Progress is shown as a bar.
     Bar(ProgressBar),
-    /// Lines.
+    /// Progress is shown as lines.
     Lines(Lines),
 }
 
 impl Progress {
-    /// Begins to show it, if wanted.
+    /// Returns a hidden display if `shown` is false, a bar if standard error is a terminal, and lines otherwise.
     pub(crate) fn new(shown: bool) -> Self {
         if !shown {
             Self::Hidden
@@ -35,14 +36,14 @@ impl Progress {
             let style = ProgressStyle::with_template(BAR).expect("the template is valid").progress_chars("=> ");
             Self::Bar(DRAWN.add(ProgressBar::new(0).with_style(style)))
         } else {
-            Self::Lines(Lines { began: now(), told: (now(), 0) })
+            Self::Lines(Lines { began: now(), last: (now(), 0) })
         }
     }
 
-    /// `done` of `total` bytes are done; `note` says what is going on.
+    /// Shows that `done` of `total` bytes are done, with `note` at the end.
     pub(crate) fn update(&mut self, done: u64, total: u64, note: &str) {
         match self {
-            // Nothing can be said while the size is unknown.
+            // Nothing is shown while the total is unknown.
             _ if total == 0 => {}
             Self::Hidden => {}
             Self::Bar(bar) => {
@@ -54,18 +55,18 @@ impl Progress {
         }
     }
 
-    /// What is done at the beginning already does not count for the rate.
+    /// Sets the number of bytes that were already done when the work began. These bytes do not count for the rate.
     pub(crate) fn begin_at(&mut self, done: u64) {
         if let Self::Bar(bar) = self {
             bar.set_position(done);
             bar.reset_eta();
         }
         if let Self::Lines(lines) = self {
-            lines.told.1 = done;
+            lines.last.1 = done;
         }
     }
 
-    /// Removes the bar.
+    /// Removes the bar from the terminal, if there is a bar.
     pub(crate) fn end(&mut self) {
         if let Self::Bar(bar) = self {
             bar.finish_and_clear();
@@ -73,34 +74,34 @@ impl Progress {
     }
 }
 
-/// Plain lines.
+/// Shows progress as lines of text.
 pub(crate) struct Lines {
     began: Instant,
-    /// When the last line was printed, and how many bytes were done then.
-    told: (Instant, u64),
+    /// The time at which the last line was printed, and the number of bytes that were done at that time.
+    last: (Instant, u64),
 }
 
 impl Lines {
     fn update(&mut self, now: Instant, done: u64, total: u64, note: &str) {
-        let (told, before) = self.told;
-        if now - told >= LINE_INTERVAL {
-            let rate = ByteRate::of(done.saturating_sub(before), now - told);
+        let (last, before) = self.last;
+        if now - last >= LINE_INTERVAL {
+            let rate = ByteRate::of(done.saturating_sub(before), now - last);
             let seconds = (now - self.began).as_secs();
             line(&format!("{seconds:>4} s  {} of {}  {rate}  {note}", Bytes(done), Bytes(total)));
-            self.told = (now, done);
+            self.last = (now, done);
         }
     }
 }
 
-/// Prints a line on standard error, above a bar if one is drawn.
+/// Prints a line of text on standard error, above the bar if a bar is drawn.
 pub(crate) fn line(text: &str) {
     DRAWN.suspend(|| {
-        // Whoever closed standard error does not want it.
+        // An error is ignored, because there is no better place than standard error to report it.
         let _ = writeln!(io::stderr(), "{text}");
     });
 }
 
-/// Where the log goes.
+/// Returns a writer to standard error for the log. What it writes does not break the bar.
 pub(crate) fn log_writer() -> impl Write {
     LogWriter
 }
@@ -117,7 +118,7 @@ impl Write for LogWriter {
     }
 }
 
-/// For figures that people see; nothing depends on it.
+/// Returns the current time. Only printed figures depend on it.
 #[expect(clippy::disallowed_methods, reason = "a binary measures how long its work takes, here and nowhere else")]
 pub(crate) fn now() -> Instant {
     Instant::now()

@@ -1,6 +1,6 @@
-//! `phase publish`: makes a release visible to whoever serves the store.
+//! `phase publish`: publishes a release in a store, from which a provider serves it.
 //!
-//! The library publishes ([`phase_core::publish`]); here are the arguments, the progress, and what the user is told.
+//! [`phase_core::publish`] does the work. This module parses the arguments, shows the progress and prints the result.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,45 +13,46 @@ use serde_json::json;
 
 use crate::options::StoreArgs;
 use crate::output::Output;
-use crate::release::{self, ContentArgs};
+use crate::release::{self, ContentArgs, RELEASE};
 use crate::{envelopes, files, key, progress, view};
 
 const EXAMPLES: &str = "\
 Examples:
-  phase publish --store /srv/phase --root root.cbor --key publisher.key --channel stable --arch x86_64 \\
+  phase publish --store store --root root.cbor --key publisher.key --channel stable --arch x86_64 \\
       --artifact kernel=vmlinuz --artifact initramfs=initrd.img --cmdline 'console=ttyS0'
-  phase publish --store /srv/phase --root root.cbor --key publisher.key --channel stable --arch any --dir files
-  phase publish --store /srv/phase --root root.cbor --key online.key --manifest release.cbor
+  phase publish --store store --root root.cbor --key publisher.key --channel stable --arch any --dir files
+  phase publish --store store --root root.cbor --key publisher.key --manifest release.cbor
 
-A provider that runs on the store notices the release within a second.";
+A provider that runs on the store announces the release within a second.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Args {
     #[command(flatten)]
     store: StoreArgs,
-    /// The trust root that clients have
+    /// The trust root of the clients
     #[arg(long, value_name = "FILE")]
     root: PathBuf,
-    /// A secret key to sign with, the manifest where it may, the pointer record where it may; repeatable
+    /// A secret key to sign with; repeatable. The key signs the manifest, the pointer record or both, depending on what
+    /// the trust root permits it to sign
     #[arg(long, value_name = "FILE", required = true)]
     key: Vec<PathBuf>,
-    /// Publish this manifest, which is signed already; its artifacts are in the store
+    /// Publish this signed manifest, whose artifacts are already in the store
     #[arg(long, value_name = "FILE", conflicts_with_all = ["content", "channel", "arch", "version"])]
     manifest: Option<PathBuf>,
-    /// The channel it is a release of, for instance stable
-    #[arg(long, required_unless_present = "manifest")]
+    /// The channel of the release, for instance stable
+    #[arg(long, required_unless_present = "manifest", help_heading = RELEASE)]
     channel: Option<Label>,
-    /// The architecture it is for, for instance x86_64
-    #[arg(long, required_unless_present = "manifest")]
+    /// The architecture of the release, for instance x86_64
+    #[arg(long, required_unless_present = "manifest", help_heading = RELEASE)]
     arch: Option<Label>,
-    /// Its number. Default: one above the release in the store
-    #[arg(long, value_name = "N")]
+    /// The version of the release. Default: one above the version in the store
+    #[arg(long, value_name = "N", help_heading = RELEASE)]
     version: Option<u64>,
     #[command(flatten)]
     content: ContentArgs,
-    /// Where clients without the DHT can get the release over HTTP; repeatable
-    #[arg(long, value_name = "URL")]
+    /// A URL from which clients without the DHT can fetch the release over HTTP; repeatable
+    #[arg(long, value_name = "URL", help_heading = RELEASE)]
     url: Vec<String>,
 }
 
@@ -60,22 +61,22 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
     let publisher =
         Publisher::new(&files::read(&args.root)?, key::load_secrets(&args.key)?)?.with_urls(args.url.clone());
     let (release, imported) = match &args.manifest {
-        Some(path) => (adopt(&publisher, args, path)?, None),
+        Some(path) => (publish_signed(&publisher, args, path)?, None),
         None => {
-            let (release, elapsed) = make(&publisher, args, output)?;
+            let (release, elapsed) = publish_files(&publisher, args, output)?;
             (release, Some(elapsed))
         }
     };
-    tell(&publisher, &release, imported, output)
+    print(&publisher, &release, imported, output)
 }
 
-/// Publishes files. Returns for how long they were imported, signed and made visible.
-fn make(publisher: &Publisher, args: &Args, output: &Output) -> Result<(Release, Duration), Fault> {
-    let missing = || Fault::new(Failure::Usage, "--channel and --arch are needed");
+/// Publishes files. Also returns the time that importing, signing and publishing took.
+fn publish_files(publisher: &Publisher, args: &Args, output: &Output) -> Result<(Release, Duration), Fault> {
+    let missing = || Fault::new(Failure::Usage, "the release has no name: give --channel and --arch");
     let (channel, arch) = args.channel.clone().zip(args.arch.clone()).ok_or_else(missing)?;
     let now = cli::now();
     let draft = args.content.draft(&Name { channel, arch }, args.version)?;
-    // Before the store, which opening may create: what is wrong with the files or the keys.
+    // Checks the files and the keys before the store is opened, because opening the store may create it.
     publisher.check(&draft, now).map_err(explained)?;
     let store = args.store.open()?;
     let began = progress::now();
@@ -83,15 +84,15 @@ fn make(publisher: &Publisher, args: &Args, output: &Output) -> Result<(Release,
     Ok((release.map_err(explained)?, progress::now() - began))
 }
 
-/// Publishes a manifest that was signed elsewhere.
-fn adopt(publisher: &Publisher, args: &Args, path: &Path) -> Result<Release, Fault> {
+/// Publishes a manifest that is already signed.
+fn publish_signed(publisher: &Publisher, args: &Args, path: &Path) -> Result<Release, Fault> {
     let store = args.store.open_existing()?;
     let envelope = envelopes::read(path)?;
     envelopes::payload::<Manifest>(path, &envelope)?;
     publisher.publish_signed(&store, envelope, cli::now()).map_err(explained)
 }
 
-/// An error with what the user of this command may do about it.
+/// Converts an error from publishing, and adds a hint about the next step for the user of this command.
 fn explained(error: PublishError) -> Fault {
     let hint = match &error {
         PublishError::Pointer(_) => "give a key with --key that the root lists for pointer records of this channel",
@@ -101,7 +102,7 @@ fn explained(error: PublishError) -> Fault {
     Fault::from(error).hint(hint)
 }
 
-fn tell(publisher: &Publisher, release: &Release, elapsed: Option<Duration>, output: &Output) -> Result<(), Fault> {
+fn print(publisher: &Publisher, release: &Release, elapsed: Option<Duration>, output: &Output) -> Result<(), Fault> {
     let (manifest, cid) = (release.manifest(), release.cid());
     let bytes: u64 = manifest.artifacts.iter().map(|entry| entry.size).sum();
     output.result(
@@ -121,8 +122,8 @@ fn tell(publisher: &Publisher, release: &Release, elapsed: Option<Duration>, out
         || {
             let head = format!("published {} version {}", release.name(), manifest.version);
             let speed = elapsed.map(|elapsed| {
-                let rate = ByteRate::of(bytes, elapsed);
-                format!("\nimported   {} in {:.2} s, {rate}", Bytes(bytes), elapsed.as_secs_f64())
+                let (time, rate) = (cli::seconds(elapsed.as_secs_f64()), ByteRate::of(bytes, elapsed));
+                format!("\nimported   {} in {time}, {rate}", Bytes(bytes))
             });
             format!(
                 "{head}\nmanifest   {cid}\n{}{}",

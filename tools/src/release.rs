@@ -1,4 +1,4 @@
-//! From files to a release: what `phase manifest new` and `phase publish` have in common.
+//! Makes the draft of a release from files, for `phase manifest new` and `phase publish`.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -13,34 +13,37 @@ use phase_core::{Failure, ImportMode, ImportOptions, Name};
 use crate::output::Output;
 use crate::progress::Progress;
 
-/// What is in a release.
+/// The heading of the release options in `--help`.
+pub(crate) const RELEASE: &str = "Release options";
+
+/// The options that describe the content of a release.
 #[derive(Debug, Args)]
 #[group(id = "content")]
 pub(crate) struct ContentArgs {
-    /// A file and what it is for, such as kernel=vmlinuz; ROLE:NAME=PATH gives it another name; repeatable
-    #[arg(long, value_name = "ROLE=PATH")]
+    /// A file and its role, such as kernel=vmlinuz; ROLE:NAME=PATH gives it another file name; repeatable
+    #[arg(long, value_name = "ROLE=PATH", help_heading = RELEASE)]
     artifact: Vec<ArtifactArg>,
-    /// A folder: each file in it, at any depth, becomes an artifact of role "file"
-    #[arg(long, value_name = "DIR")]
+    /// A folder: each file in it, at any depth, becomes an artifact with the role "file"
+    #[arg(long, value_name = "DIR", help_heading = RELEASE)]
     dir: Option<PathBuf>,
-    /// Do not copy the files into the store but refer to them where they are; they must not be changed any more
-    #[arg(long)]
+    /// Refer to the files where they are instead of copying them into the store; they must not change afterwards
+    #[arg(long, help_heading = RELEASE)]
     reference: bool,
-    /// What people call the release. Default: the version
-    #[arg(long, value_name = "TEXT")]
+    /// The release label, which is the text that people see. Default: the version
+    #[arg(long, value_name = "TEXT", help_heading = RELEASE)]
     release: Option<String>,
-    /// The one board it is for. Default: any
-    #[arg(long, value_name = "TEXT")]
+    /// The only board that the release is for. Default: any board
+    #[arg(long, value_name = "TEXT", help_heading = RELEASE)]
     board: Option<String>,
-    /// The kernel command line
-    #[arg(long, value_name = "TEXT")]
+    /// The command line for the kernel of the release
+    #[arg(long, value_name = "TEXT", help_heading = RELEASE)]
     cmdline: Option<String>,
-    /// For how long the release is valid
-    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = cli::parse_duration)]
+    /// How long the release is valid
+    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = cli::parse_duration, help_heading = RELEASE)]
     expires: Duration,
 }
 
-/// An artifact as it is given on the command line.
+/// The value of the option `--artifact`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ArtifactArg {
     role: Role,
@@ -68,7 +71,7 @@ impl FromStr for ArtifactArg {
 }
 
 impl ContentArgs {
-    /// Finds the files of a release.
+    /// Finds the files that the options name, and returns the draft of a release with these files.
     pub(crate) fn draft(&self, name: &Name, version: Option<u64>) -> Result<Draft, Fault> {
         let mut files = Vec::new();
         for ArtifactArg { role, filename, path } in &self.artifact {
@@ -78,9 +81,12 @@ impl ContentArgs {
             files.extend(ReleaseFile::all_in(dir)?);
         }
         if files.is_empty() {
-            let given = if self.dir.is_some() { "the folder has no files" } else { "no artifacts are given" };
+            let cause = match &self.dir {
+                Some(dir) => format!("the folder {} has no files", dir.display()),
+                None => "no artifacts are given".to_owned(),
+            };
             return Err(
-                Fault::new(Failure::Usage, given).hint("give files with --artifact ROLE=PATH, or a folder with --dir")
+                Fault::new(Failure::Usage, cause).hint("give files with --artifact ROLE=PATH, or a folder with --dir")
             );
         }
         let (issued_at, expires_at) = lifetime(self.expires)?;
@@ -103,7 +109,7 @@ impl ContentArgs {
     }
 }
 
-/// Does work that tells how far its import is, and shows that.
+/// Runs `work`, which imports files, and shows its progress.
 pub(crate) fn with_progress<T>(
     output: &Output,
     work: impl FnOnce(&mut (dyn FnMut(publish::Progress<'_>) + Send)) -> T,
@@ -114,11 +120,11 @@ pub(crate) fn with_progress<T>(
     done
 }
 
-/// From now on, for this long.
+/// Returns the current time and the time after `duration`, in seconds since 1970.
 pub(crate) fn lifetime(duration: Duration) -> Result<(u64, u64), Fault> {
     let now = cli::now();
-    let long = || Fault::new(Failure::Usage, "--expires is too long");
-    // Less than a second is a second: a lifetime of nothing would be refused.
+    let long = || Fault::new(Failure::Usage, "the time of --expires is too long: give a shorter one");
+    // A duration below one second is rounded up to one second, because a lifetime of zero is refused.
     Ok((now, now.checked_add(duration.as_secs().max(1)).ok_or_else(long)?))
 }
 
@@ -132,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn an_artifact_is_a_role_a_path_and_perhaps_a_name() {
+    fn an_artifact_argument_has_a_role_a_path_and_optionally_a_file_name() {
         let expect = |role: &str, name: &str, path: &str| Ok((role.to_owned(), name.to_owned(), path.to_owned()));
         assert_eq!(parse("kernel=/boot/vmlinuz-6.1"), expect("kernel", "vmlinuz-6.1", "/boot/vmlinuz-6.1"));
         assert_eq!(parse("dtb:dtbs/a.dtb=x"), expect("dtb", "dtbs/a.dtb", "x"));

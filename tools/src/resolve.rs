@@ -1,37 +1,46 @@
-//! `phase resolve`: the newest release of a name that the root accepts.
+//! `phase resolve`: finds the newest release of a name that the trust root accepts.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs};
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, counted};
 use phase_client::{ResolveOptions, Resolved, Trust};
-use phase_core::Name;
 use phase_core::store::Store;
 use phase_core::time::TrustedTime;
+use phase_core::{Attempt, Name};
 use serde_json::json;
 
 use crate::options::StoreArgs;
 use crate::output::Output;
 use crate::{network, view};
 
+const EXAMPLES: &str = "\
+Examples:
+  phase resolve stable/x86_64 --root root.cbor --bootstrap /ip4/127.0.0.1/tcp/4001
+  phase resolve stable/x86_64 --root root.cbor --answers 1 --timeout 3s --json
+
+The address is that of a provider on this machine: phase-provider serve --store store. Without --bootstrap, peers are
+found in the local network.";
+
 #[derive(clap::Args)]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Args {
-    /// What to find, as channel/arch
+    /// The name to resolve, as channel/arch
+    #[arg(value_name = "NAME")]
     name: Name,
-    /// The trust root: who may sign this name
+    /// The trust root, which lists the keys that may sign this name
     #[arg(long, value_name = "FILE")]
     root: PathBuf,
     #[command(flatten)]
     node: NodeArgs,
-    /// What the store holds is the least version that is accepted
+    /// The store of the client. A release with a lower version than the release in this store is refused
     #[command(flatten)]
     store: StoreArgs,
-    /// Stop after so many verified answers
+    /// Stop as soon as this many peers have returned the newest release
     #[arg(long, value_name = "N", default_value_t = ResolveOptions::default().answers)]
     answers: usize,
-    /// Be content with fewer answers after this time
+    /// Accept fewer answers than --answers after this time
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = cli::parse_duration)]
     timeout: Duration,
 }
@@ -46,7 +55,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
         client.stop().await;
         Ok(resolved?)
     })?;
-    output.result(|| json(&resolved), || text(&resolved, args.answers))
+    output.result(|| json(&resolved), || text(&resolved, args.answers, output.is_verbose()))
 }
 
 fn json(resolved: &Resolved) -> serde_json::Value {
@@ -61,21 +70,28 @@ fn json(resolved: &Resolved) -> serde_json::Value {
     })
 }
 
-fn text(resolved: &Resolved, wanted: usize) -> String {
+fn text(resolved: &Resolved, wanted: usize, is_verbose: bool) -> String {
     let agreeing = resolved.providers.len();
-    let dht = if resolved.pointer_in_dht { "found" } else { "missing" };
+    let dht = if resolved.pointer_in_dht { "a valid pointer record" } else { "no valid pointer record" };
+    let time = cli::seconds(resolved.elapsed.as_secs_f64());
     let mut lines = vec![
         format!("manifest   {}", resolved.manifest_cid),
         view::manifest_text(&resolved.manifest),
-        format!("found      in {:.2} s; pointer record in the DHT: {dht}", resolved.elapsed.as_secs_f64()),
+        format!("resolved   in {time}; the DHT returned {dht}"),
     ];
     if agreeing < wanted {
-        lines.push(format!("answers    {agreeing} of the {wanted} asked for: a newer release could be hidden from us"));
+        let have = counted(agreeing, "peer has", "peers have");
+        lines.push(format!(
+            "answers    {have} this release (looked for {wanted}); a newer one may be hidden from this machine"
+        ));
     }
     for answer in &resolved.answers {
         lines.push(match &answer.result {
-            Ok(version) => format!("peer       {} offers version {version}", answer.peer),
-            Err(error) => format!("peer       {}: {}", answer.peer, cli::printable(&error.to_string())),
+            Ok(version) => format!("peer       {}: version {version}", answer.peer),
+            Err(error) => {
+                let attempt = Attempt::new(answer.peer, error.causes());
+                format!("peer       {}", cli::attempt_lines(&[attempt], is_verbose).join("\n           "))
+            }
         });
     }
     lines.join("\n")

@@ -1,4 +1,4 @@
-//! `phase root`: who may sign which channel.
+//! `phase root`: makes and shows trust roots, which say which keys may sign which channel.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -20,56 +20,84 @@ use crate::{files, release, view};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Make a trust root for some channels
+    /// Make a trust root for one or more channels
     #[command(after_help = NEW_EXAMPLES)]
     New(New),
-    /// Add signatures to a root that is short of its threshold
+    /// Add signatures to a trust root
+    #[command(after_help = SIGN_EXAMPLES)]
     Sign(SignArgs),
-    /// Put the signatures of several copies of a root into one
+    /// Combine the signatures of several copies of a trust root
+    #[command(after_help = MERGE_EXAMPLES)]
     Merge(MergeArgs),
-    /// Show a root; fails if its own signatures are short of the threshold
+    /// Show a trust root; fails if it has fewer signatures than its threshold
+    #[command(after_help = SHOW_EXAMPLES)]
     Show {
-        /// The root
+        /// The trust root
         file: PathBuf,
     },
 }
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  phase root new --channel stable --key publisher.key -o root.cbor
+  phase root show root.cbor";
 
 const NEW_EXAMPLES: &str = "\
 Examples:
   One publisher, whose key also signs the root:
     phase root new --channel stable --key publisher.key -o root.cbor
-  Two of three people sign releases, a machine renews the pointer records:
+  Two of three people must sign a release, and a machine signs the pointer records:
     phase root new --channel stable --channel beta --key a.key.pub --key b.key.pub --key c.key.pub \\
         --threshold 2 --pointer-key online.key.pub -o root.cbor
-    phase root sign root.cbor --key a.key        (then b, each on a machine of their own)
+    phase root sign root.cbor --key a.key
+    phase root sign root.cbor --key b.key
 
-A key file is secret (FILE) or public (FILE.pub). A secret one is used to sign the root as well.";
+A key file is secret (FILE) or public (FILE.pub). A root key that is given as a secret file also signs the root.";
+
+const SIGN_EXAMPLES: &str = "\
+Examples:
+  phase root sign root.cbor --key a.key
+  phase root sign root.cbor --key b.key -o root-b.cbor";
+
+const MERGE_EXAMPLES: &str = "\
+Examples:
+  phase root merge root-a.cbor root-b.cbor -o root.cbor";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  phase root show root.cbor
+  phase root show root.cbor --json";
+
+/// The heading in `--help` of the options about keys that sign manifests and pointer records.
+const MANIFESTS: &str = "Keys for manifests";
+/// The heading in `--help` of the options about keys that sign the trust root itself.
+const ROOTS: &str = "Keys for the root";
 
 #[derive(clap::Args)]
 pub(crate) struct New {
-    /// A channel; repeatable. All channels get the same keys
+    /// A channel that the keys may sign; repeatable
     #[arg(long, value_name = "CHANNEL", required = true)]
     channel: Vec<Label>,
     /// A key that may sign manifests; repeatable
-    #[arg(long, value_name = "FILE", required = true)]
+    #[arg(long, value_name = "FILE", required = true, help_heading = MANIFESTS)]
     key: Vec<PathBuf>,
     /// How many of these keys must sign a manifest
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = MANIFESTS)]
     threshold: u16,
-    /// A key that may sign pointer records; repeatable. Default: those for manifests
-    #[arg(long, value_name = "FILE")]
+    /// A key that may sign pointer records; repeatable. Default: the keys given with --key
+    #[arg(long, value_name = "FILE", help_heading = MANIFESTS)]
     pointer_key: Vec<PathBuf>,
-    /// A key that may sign the next root, and signs this one; repeatable. Default: those for manifests
-    #[arg(long, value_name = "FILE")]
+    /// A key that may sign this root and the next one; repeatable. Default: the keys given with --key
+    #[arg(long, value_name = "FILE", help_heading = ROOTS)]
     root_key: Vec<PathBuf>,
-    /// How many of these must sign a root. Default: as for manifests, as far as there are keys
-    #[arg(long, value_name = "N")]
+    /// How many of the root keys must sign a root. Default: --threshold, at most the number of root keys
+    #[arg(long, value_name = "N", help_heading = ROOTS)]
     root_threshold: Option<u16>,
-    /// For how long the root is valid
-    #[arg(long, value_name = "TIME", default_value = "365d", value_parser = cli::parse_duration)]
+    /// How long the root is valid
+    #[arg(long, value_name = "TIME", default_value = "365d", value_parser = cli::parse_duration, help_heading = ROOTS)]
     expires: Duration,
-    /// A further secret key to sign the root with; repeatable
-    #[arg(long, value_name = "FILE")]
+    /// Another secret key to sign this root with; repeatable. It must be one of the root keys
+    #[arg(long, value_name = "FILE", help_heading = ROOTS)]
     sign_key: Vec<PathBuf>,
     #[command(flatten)]
     out: OutputFile,
@@ -80,13 +108,13 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<(), Fault> {
         Command::New(args) => new(&args, output),
         Command::Sign(args) => {
             let (envelope, root, path) = envelopes::sign::<TrustRoot>(&args)?;
-            tell(&path, &envelope, &root, output)
+            print(&path, &envelope, &root, output)
         }
         Command::Merge(args) => envelopes::merge::<TrustRoot>(&args, output),
         Command::Show { file } => {
             let envelope = envelopes::read(&file)?;
             let root: TrustRoot = envelopes::payload(&file, &envelope)?;
-            tell(&file, &envelope, &root, output)?;
+            print(&file, &envelope, &root, output)?;
             cli::read_root(&file).map(drop)
         }
     }
@@ -116,11 +144,11 @@ fn new(args: &New, output: &Output) -> Result<(), Fault> {
         envelope.sign::<TrustRoot>(&key)?;
     }
     files::write_new(&args.out.path, &envelope.encode())?;
-    tell(&args.out.path, &envelope, &root, output)
+    print(&args.out.path, &envelope, &root, output)
 }
 
-/// Shows a root, and what it lacks.
-fn tell(path: &std::path::Path, envelope: &Envelope, root: &TrustRoot, output: &Output) -> Result<(), Fault> {
+/// Prints a trust root, and adds a remark if the root needs more signatures.
+fn print(path: &std::path::Path, envelope: &Envelope, root: &TrustRoot, output: &Output) -> Result<(), Fault> {
     let valid = TrustRoot::decode_trusted(&envelope.encode()).is_ok();
     output.result(
         || {
@@ -141,14 +169,14 @@ fn tell(path: &std::path::Path, envelope: &Envelope, root: &TrustRoot, output: &
         },
     )?;
     if !valid {
-        let threshold = root.root.threshold;
-        let rest = "each further holder of a root key runs: phase root sign FILE --key KEY";
-        output.remark(&format!("not valid yet: {threshold} of its keys must sign it; {rest}"));
+        let keys = view::of_keys(root.root.threshold, root.root.keys.len());
+        let next = format!("each further signer runs: phase root sign {} --key KEY", path.display());
+        output.remark(&cli::printable(&format!("not valid yet: {keys} must sign it; {next}")));
     }
     Ok(())
 }
 
-/// All keys that were named.
+/// The keys in all files that the command line names. Some of these files have only the public key.
 #[derive(Default)]
 struct KeyRing {
     public: BTreeMap<KeyId, PublicKey>,
@@ -156,7 +184,7 @@ struct KeyRing {
 }
 
 impl KeyRing {
-    /// Adds keys and returns their ids.
+    /// Reads key files, adds their keys to the ring and returns the key ids.
     fn load(&mut self, paths: &[PathBuf]) -> Result<BTreeSet<KeyId>, Fault> {
         let mut ids = BTreeSet::new();
         for path in paths {
@@ -168,15 +196,15 @@ impl KeyRing {
         Ok(ids)
     }
 
-    /// The keys to sign the root with.
+    /// Returns the secret keys with which the new root is signed.
     fn signers(&self, root: &TrustRoot, args: &New) -> Result<Vec<SigningKey>, Fault> {
         let may_sign = |key: &&SigningKey| root.root.keys.contains(&key.id());
         let mut signers: Vec<_> = self.secret.values().filter(may_sign).cloned().collect();
         for path in &args.sign_key {
             let key = SigningKey::load(path)?;
             if !may_sign(&&key) {
-                let message = format!("{} is none of the keys that may sign the root", path.display());
-                return Err(Fault::new(Failure::Input, message).hint("list it with --root-key"));
+                let message = format!("{} is not one of the keys that may sign the root", path.display());
+                return Err(Fault::new(Failure::Input, message).hint("add it with --root-key"));
             }
             signers.push(key);
         }

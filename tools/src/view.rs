@@ -1,6 +1,6 @@
-//! Manifests, roots and pointers as people and machines read them. Text from files and peers is made safe to print.
+//! Formats manifests, trust roots and DHT records as text and as JSON. Text from files and peers is made safe to print.
 
-use phase_cli::{self as cli, Bytes, printable};
+use phase_cli::{self as cli, Bytes, counted, printable};
 use phase_core::dht::Pointer;
 use phase_core::manifest::{ArtifactEntry, Manifest};
 use phase_core::time::TrustedTime;
@@ -8,10 +8,13 @@ use phase_core::trust::TrustRoot;
 use phase_core::{Authority, Contact, SignedRecord};
 use serde_json::{Value, json};
 
-/// The most artifacts or chunks that are listed for people; machines get all.
+/// Text output lists at most this many artifacts. JSON output lists all of them.
 pub(crate) const MAX_LISTED: usize = 40;
 
-/// A time in seconds since 1970 as date and time.
+/// The maximum width of the column with file names, in characters.
+const MAX_NAME_WIDTH: usize = 40;
+
+/// Formats a time, given in seconds since 1970, as date and time.
 fn date(unix: u64) -> String {
     TrustedTime(unix).to_string()
 }
@@ -49,15 +52,19 @@ pub(crate) fn manifest_text(manifest: &Manifest) -> String {
     lines.join("\n")
 }
 
+/// Returns one line for each artifact: role, file name, size, CID.
 pub(crate) fn entries_text(entries: &[ArtifactEntry]) -> String {
-    let line = |entry: &ArtifactEntry| {
-        let (name, size) = (printable(entry.filename.as_str()), Bytes(entry.size));
-        format!("{:<10} {name}  {size}  {}", entry.role.as_str(), entry.cid)
+    let (shown, rest) = entries.split_at(entries.len().min(MAX_LISTED));
+    let names: Vec<String> = shown.iter().map(|entry| printable(entry.filename.as_str())).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default().min(MAX_NAME_WIDTH);
+    let line = |(entry, name): (&ArtifactEntry, &String)| {
+        format!("{:<10} {name:<width$}  {:>10}  {}", entry.role.as_str(), Bytes(entry.size), entry.cid)
     };
-    let mut lines: Vec<_> = entries.iter().take(MAX_LISTED).map(line).collect();
-    if entries.len() > MAX_LISTED {
-        let size = Bytes(entries[MAX_LISTED..].iter().map(|entry| entry.size).sum());
-        lines.push(format!("…          and {} more, {size}; --json lists all", entries.len() - MAX_LISTED));
+    let mut lines: Vec<_> = shown.iter().zip(&names).map(line).collect();
+    if !rest.is_empty() {
+        let size = Bytes(rest.iter().map(|entry| entry.size).sum());
+        let more = counted(rest.len(), "more artifact", "more artifacts");
+        lines.push(format!("…          {more}, {size}; --json lists all"));
     }
     lines.join("\n")
 }
@@ -89,19 +96,24 @@ pub(crate) fn root_text(root: &TrustRoot) -> String {
         format!("root       version {}", root.version),
         format!("issued     {}", date(root.issued_at)),
         format!("expires    {}", date(root.expires_at)),
-        format!("next root  {} of", root.root.threshold),
+        format!("next root  {} must sign it", of_keys(root.root.threshold, root.root.keys.len())),
     ];
     let list = |keys: &std::collections::BTreeSet<phase_core::KeyId>| {
         keys.iter().map(|id| format!("  {id}")).collect::<Vec<_>>()
     };
     lines.extend(list(&root.root.keys));
     for (channel, role) in &root.channels {
-        lines.push(format!("channel    {channel}: manifests by {} of", role.threshold));
+        lines.push(format!("channel    {channel}: {} must sign a manifest", of_keys(role.threshold, role.keys.len())));
         lines.extend(list(&role.keys));
-        lines.push(format!("channel    {channel}: pointers by any of"));
+        lines.push(format!("channel    {channel}: {} must sign a pointer record", of_keys(1, role.pointer_keys.len())));
         lines.extend(list(&role.pointer_keys));
     }
     lines.join("\n")
+}
+
+/// Formats a threshold: `2 of 3 keys`.
+pub(crate) fn of_keys(threshold: u16, keys: usize) -> String {
+    format!("{threshold} of {}", counted(keys, "key", "keys"))
 }
 
 pub(crate) fn pointer_json(pointer: &Pointer) -> Value {
@@ -182,7 +194,7 @@ pub(crate) fn record_json(record: &SignedRecord) -> Value {
 pub(crate) fn record_text(record: &SignedRecord) -> String {
     let value = match std::str::from_utf8(&record.value) {
         Ok(text) => printable(text),
-        Err(_) => format!("{} as hex: {}", Bytes(record.value.len() as u64), hex(&record.value)),
+        Err(_) => format!("{}, in hexadecimal: {}", Bytes(record.value.len() as u64), hex(&record.value)),
     };
     let owner = format!("key id     {}\nlabel      {}", record.key.id(), record.label);
     format!("{owner}\nvalue      {value}\n{}", times(record.version, record.issued_at, record.expires_at))

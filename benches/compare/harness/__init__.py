@@ -1,4 +1,4 @@
-"""What the end-to-end benches share: processes that are measured and cleaned up, Phase as a user runs it, reports.
+"""Shared code of the end-to-end benches. It measures processes, removes them, and runs Phase as a user would.
 
-Python 3.9 or later and its standard library, nothing else.
+Needs only Python 3.9 or later and its standard library.
 """

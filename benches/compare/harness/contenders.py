@@ -1,7 +1,8 @@
-"""Who fetches one file from whom: Phase and what a user would pick instead.
+"""The contenders: Phase, and other programs with which a user might fetch one file from a server.
 
-A contender says why it cannot run (`missing`), starts a server (`serve`), and fetches from it into a folder
-(`fetch`), which returns what that took and the path of the result.
+Each contender has three methods. `missing` returns the reason why the contender cannot run, or None. `serve` starts its
+server. `fetch` fetches the file from that server into a folder, and returns the resources that the client used, the
+path of the fetched file, and times that the client itself reports.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ http {{
 
 
 class Curl:
-    """curl from nginx into a file; with `verified`, sha256sum reads the file after it."""
+    """curl fetches the file from nginx. With `verified`, sha256sum then reads the file again and checks it."""
 
     def __init__(self, workspace: Workspace, original: Path, sha256: str, scheme: str, verified: bool):
         self.workspace, self.original, self.sha256 = workspace, original, sha256
@@ -81,11 +82,11 @@ class Curl:
             check = self.workspace.start([self._programs["sha256sum"], target])
             usage = usage.then(check.wait())
             if check.stdout.split()[0] != self.sha256:
-                raise BenchError(f"wrong result: sha256sum of what {self.name} fetched is {check.stdout}")
+                raise BenchError(f"wrong result: {self.name}: sha256sum printed {check.stdout}")
         return usage, target, {}
 
     def _certify(self, folder: Path) -> None:
-        """A certificate that nobody signed; once is enough for all rounds."""
+        """Makes a self-signed certificate, unless an earlier round has made it."""
         key, certificate = folder / "key.pem", folder / "certificate.pem"
         if self.scheme == "https" and not certificate.exists():
             options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
@@ -94,7 +95,7 @@ class Curl:
 
 
 class Sendme:
-    """sendme: iroh-blobs over QUIC, BLAKE3 verified."""
+    """sendme: fetches with iroh-blobs over QUIC and verifies with BLAKE3."""
 
     name = "sendme"
 
@@ -105,7 +106,7 @@ class Sendme:
         return None if self._path else "not installed: cargo install sendme --locked"
 
     def serve(self) -> Process:
-        # It keeps what it serves in its working directory.
+        # Starts sendme in a folder of its own, because it stores the served file in its working directory.
         folder = self.workspace.path / "sendme"
         folder.mkdir(exist_ok=True)
         options = ["--relay", "disabled", "--ticket-type", "addresses"]
@@ -119,7 +120,7 @@ class Sendme:
 
 
 class Torrent:
-    """libtorrent: SHA-1 of every MiB verified, over plain TCP."""
+    """libtorrent over plain TCP. It verifies every piece of 1 MiB with SHA-1."""
 
     name = "libtorrent"
     peer = Path(__file__).with_name("torrent_peer.py")
@@ -154,7 +155,7 @@ class Torrent:
 
 
 class PhaseFetch:
-    """`phase-client fetch` from `phase-provider serve`: TLS over TCP, BLAKE3 verified."""
+    """`phase-client fetch` from `phase-provider serve`, over TCP with TLS. It verifies chunks with BLAKE3."""
 
     name = "Phase"
 
@@ -179,25 +180,25 @@ class PhaseFetch:
 
 
 def end_server(contender, server: Process) -> Usage:
-    """Stops a server the way its user would."""
+    """Stops a server with the signal that its user would send."""
     return server.end(signal.SIGINT if isinstance(contender, Sendme) else signal.SIGTERM)
 
 
 def bare_pipeline(workspace: Workspace, path: str, rounds: int, size: int, folder: Path) -> dict:
-    """What `side-by-side --json` measures: the download inside of the processes against the bare pipeline."""
+    """Runs `side-by-side --json`, which compares the time of Phase's download alone with that of the bare pipeline."""
     options = ["--json", "--rounds", rounds, "--size", size, "--dir", folder]
     return json.loads(workspace.run([path, *options]).stdout)
 
 
 def free_port() -> int:
-    """A TCP port of loopback that nobody listens on."""
+    """Returns a free TCP port of the loopback interface."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         return listener.getsockname()[1]
 
 
 def wait_for_port(server: Process, port: int) -> None:
-    """Until something listens there."""
+    """Waits until a program listens on the port."""
     deadline = time.monotonic() + READY_TIMEOUT
     while True:
         with socket.socket() as probe:

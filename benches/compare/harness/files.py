@@ -1,4 +1,4 @@
-"""Files of noise, and whether two are the same."""
+"""Makes files of random bytes, and compares files."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 
 from .program import BenchError
 
-# Bytes read or written at a time. Small, since our own memory is what a child's peak memory begins at.
+# The number of bytes that are read or written at a time. It is small, because the peak memory that Linux reports for a
+# child process is never below the memory of this process.
 PIECE = 1 << 20
 
 
 def write_noise(path: Path, size: int) -> str:
-    """Writes random bytes; returns their SHA-256."""
+    """Writes random bytes to a file and returns their SHA-256."""
     digest = hashlib.sha256()
     with open(path, "wb") as file:
         while size > 0:
@@ -24,13 +25,14 @@ def write_noise(path: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-def require_equal(who: str, result: Path, original: Path) -> None:
-    """An error unless a result is the original, byte for byte."""
+def require_equal(contender: str, result: Path, original: Path) -> None:
+    """Raises an error if the file `result` differs from the original."""
     if not result.is_file():
-        raise BenchError(f"wrong result: {who} left no file at {result}")
+        raise BenchError(f"wrong result: {contender} wrote no file at {result}")
     if result.stat().st_size != original.stat().st_size:
-        raise BenchError(f"wrong result: {who} fetched {result.stat().st_size} bytes of {original.stat().st_size}")
+        sizes = f"{result.stat().st_size} bytes of {original.stat().st_size}"
+        raise BenchError(f"wrong result: {contender} fetched {sizes}")
     with open(result, "rb", buffering=0) as one, open(original, "rb", buffering=0) as other:
         while piece := one.read(PIECE):
             if piece != other.read(len(piece)):
-                raise BenchError(f"wrong result: what {who} fetched is not the file that was served")
+                raise BenchError(f"wrong result: the file fetched by {contender} differs from the served one")

@@ -1,4 +1,4 @@
-"""Phase as a user runs it: keys, a published store, providers, a client that fetches from scratch."""
+"""Runs Phase as a user would: creates keys, publishes a release, starts providers, and fetches into an empty store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 
 
 class Phase:
-    """The programs, and one publisher."""
+    """The programs of Phase, with the key and trust root of one publisher."""
 
     def __init__(self, workspace: Workspace, bin_dir: Path):
         self.workspace = workspace
@@ -25,16 +25,16 @@ class Phase:
         workspace.run([self._phase, "root", "new", "--channel", "bench", "--key", self._key, "-o", self._root])
 
     def publish(self, store: Path, *content: object) -> None:
-        """Publishes into a new store: `content` is `--artifact ROLE:NAME=PATH` or `--dir PATH`."""
+        """Publishes a release into a new store. `content` is `--artifact ROLE:NAME=PATH` or `--dir PATH`."""
         signing = ["--root", self._root, "--key", self._key, "--channel", "bench", "--arch", "any"]
         self.workspace.run([self._phase, "publish", "--quiet", "--store", store, *signing, *content])
 
     def serve(self, store: Path) -> Provider:
-        """A provider of a store."""
+        """Starts a provider of a store."""
         return Provider(self.workspace.start([self._provider, "serve", "--store", store, "--listen", LOOPBACK]))
 
     def fetch(self, folder: Path, bootstrap: str) -> Fetch:
-        """Starts a client that fetches into a store below `folder`, which has nothing, and exports the files."""
+        """Starts a client that fetches into an empty store below `folder` and exports the files."""
         store, output = folder / "store", folder / "files"
         command = [self._client, "fetch", NAME, "--root", self._root, "--json", "--listen", LOOPBACK]
         command += ["--store", store, "--output", output, "--bootstrap", bootstrap]
@@ -50,7 +50,7 @@ class Provider:
         self.address = process.line("listening ")
 
     def wait_until_announced(self) -> None:
-        """Until it has told the network of everything in its store."""
+        """Waits until the provider has announced all releases in its store."""
         self.process.line("announced ")
 
 
@@ -62,8 +62,8 @@ class Fetch:
         self.output = output
 
     def report(self) -> dict:
-        """What it says at its end, with `--json`."""
+        """Returns the JSON report that the client prints before it exits."""
         try:
             return json.loads(self.process.stdout)
         except ValueError as error:
-            raise BenchError(f"phase-client printed no JSON document{self.process.quote()}") from error
+            raise BenchError(f"phase-client did not print a JSON object{self.process.quote()}") from error

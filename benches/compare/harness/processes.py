@@ -1,4 +1,4 @@
-"""Processes that are measured, and a folder for them: both are gone when the bench ends, however it ends."""
+"""Runs and measures processes in a temporary folder. However the bench ends, no process and no folder is left."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from pathlib import Path
 
 from .program import BenchError, find_program, signals
 
-# Longer than anything here takes: what hangs is an error, not a long bench.
+# The timeout of a process, in seconds, so that a process that hangs becomes an error.
 TIMEOUT = 900.0
-# How long a server may take until it is ready, in seconds; hashing a gigabyte is part of it for some.
+# The timeout for a server to become ready, in seconds. Some servers first hash a gigabyte.
 READY_TIMEOUT = 120.0
-# How long a process may take to end when it is asked to, in seconds.
+# The time in which a process must exit after a signal, in seconds.
 END_TIMEOUT = 15.0
-# The time between two looks at a file or process, in seconds.
+# The time between two checks of a file or process, in seconds.
 POLL = 0.005
-# Bytes of a failed program's messages that are quoted.
+# The number of bytes of a failed program's output that an error message quotes.
 QUOTED = 2000
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process took, from its start to its end."""
+    """The resources that a process used from its start to its end."""
 
     seconds: float
     user: float
     system: float
-    # The most memory it had resident, in bytes. See `peak_floor`.
+    # The peak resident memory in bytes. No value below `peak_floor` can be measured.
     peak: int
 
     @property
@@ -43,18 +43,21 @@ class Usage:
         return self.user + self.system
 
     def then(self, other: Usage) -> Usage:
-        """This process and another after it."""
+        """Returns the total usage of this process and of another process that ran after it."""
         peak = max(self.peak, other.peak)
         return Usage(self.seconds + other.seconds, self.user + other.user, self.system + other.system, peak)
 
 
 def peak_floor() -> int:
-    """What a child's peak memory can never be below, in bytes: ours, since Linux counts from before the exec."""
+    """Returns the lowest peak memory, in bytes, that Linux can report for a child.
+
+    Linux includes the memory that the child has before the exec. It is the same as the memory of this process.
+    """
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class Process:
-    """A running program. Its output goes into files, so that it never waits for a reader."""
+    """A running program. Its output is written to files, so that the program never waits for a reader."""
 
     def __init__(self, workspace: Workspace, command: list, cwd: Path):
         self.name = Path(command[0]).name
@@ -81,11 +84,11 @@ class Process:
         return self.stdout_path.read_text(errors="replace")
 
     def poll(self) -> Usage | None:
-        """What it took, if it has ended."""
+        """Returns the usage of the process if it has ended, otherwise None."""
         return self._reap(os.WNOHANG)
 
     def wait(self, timeout: float = TIMEOUT) -> Usage:
-        """Waits for its end; a failure is an error."""
+        """Waits until the process ends and returns its usage. Raises an error if it fails or takes too long."""
         expired = threading.Event()
         watchdog = threading.Timer(timeout, lambda: (expired.set(), self.kill()))
         watchdog.daemon = True
@@ -100,31 +103,31 @@ class Process:
         return usage
 
     def check(self) -> None:
-        """An ended process that failed is an error."""
+        """Raises an error if the exit code of the ended process is not 0."""
         if self.code != 0:
-            raise BenchError(f"{self.name} ended with {self.code}{self.quote()}")
+            raise BenchError(f"{self.name} ended with exit code {self.code}{self.quote()}")
 
     def line(self, prefix: str) -> str:
-        """Waits until it prints a line with this beginning; returns the rest of the line."""
+        """Waits for a line that begins with `prefix` and returns the rest of the line."""
         deadline = time.monotonic() + READY_TIMEOUT
         while True:
             ended = self.poll()
-            # Without its last part, which may be half a line.
+            # Ignores the text after the last line break, because it may be an incomplete line.
             for line in self.stdout_path.read_text(errors="replace").split("\n")[:-1]:
                 if line.startswith(prefix):
                     return line[len(prefix) :].strip()
             if ended or time.monotonic() > deadline:
-                what = f"ended with {self.code}" if ended else "is silent"
+                what = f"ended with {self.code}" if ended else "printed nothing more"
                 raise BenchError(f"{self.name} {what} before {prefix!r}{self.quote()}")
             time.sleep(POLL)
 
     def cpu_so_far(self) -> float:
-        """CPU seconds until now, in steps of a clock tick."""
+        """Returns the CPU seconds of the process so far. The resolution is one clock tick."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def end(self, number: int = signal.SIGTERM) -> Usage:
-        """Asks it to end, and insists if it does not. How it ends does not matter."""
+        """Ends the process with a signal, and after a timeout with SIGKILL. Ignores its exit code."""
         deadline = time.monotonic() + END_TIMEOUT
         self.signal(number)
         while (usage := self.poll()) is None:
@@ -138,7 +141,7 @@ class Process:
         self.signal(signal.SIGKILL)
 
     def signal(self, number: int) -> None:
-        """To it and all that it started."""
+        """Sends a signal to the process and to the processes that it started."""
         if self.code is None:
             try:
                 os.killpg(self.pid, number)
@@ -146,9 +149,9 @@ class Process:
                 pass
 
     def quote(self) -> str:
-        """The end of what it said, for an error message."""
-        said = (self.stdout_path.read_bytes() + self.stderr_path.read_bytes())[-QUOTED:].decode(errors="replace")
-        return f":\n{said.strip()}" if said.strip() else ""
+        """Returns the end of the output of the process, for an error message."""
+        output = (self.stdout_path.read_bytes() + self.stderr_path.read_bytes())[-QUOTED:].decode(errors="replace")
+        return f":\n{output.strip()}" if output.strip() else ""
 
     def _reap(self, options: int) -> Usage | None:
         if self._usage is None:
@@ -156,7 +159,7 @@ class Process:
             if pid == 0:
                 return None
             self.code = os.waitstatus_to_exitcode(status)
-            # Popen would wait for it again.
+            # Sets the exit code, because Popen would otherwise wait for the process again.
             self._popen.returncode = self.code
             seconds = time.monotonic() - self.started
             self._usage = Usage(seconds, used.ru_utime, used.ru_stime, used.ru_maxrss * 1024)
@@ -165,7 +168,7 @@ class Process:
 
 
 class Workspace:
-    """A new folder and the processes that are started for it. At the end of the block both are gone."""
+    """A new folder, and the processes that run in it. The end of the `with` block kills them and removes the folder."""
 
     def __init__(self, parent: Path):
         self._parent = parent
@@ -176,8 +179,8 @@ class Workspace:
         try:
             self.path = Path(tempfile.mkdtemp(prefix="phase-compare-", dir=self._parent))
         except OSError as error:
-            raise BenchError(f"no folder can be made in {self._parent}: {error}") from error
-        # Nothing of the user's settings decides, and nothing is written to the user's home.
+            raise BenchError(f"cannot create a folder in {self._parent}: {error}") from error
+        # A new home folder, so that the user's settings have no influence and nothing is written to the user's home.
         home = self.path / "home"
         home.mkdir()
         (self.path / "output").mkdir()
@@ -200,7 +203,7 @@ class Workspace:
         return process
 
     def run(self, command: list) -> Process:
-        """Runs a program to its end; returns the ended process."""
+        """Runs a program to its end and returns the ended process."""
         process = self.start(command)
         process.wait()
         return process
@@ -210,22 +213,23 @@ class Workspace:
             self._running.remove(process)
 
     def new_path(self, name: str) -> Path:
-        """A path for output that no other process has."""
+        """Returns a new path for the output of a process."""
         self._named += 1
         return self.path / "output" / f"{self._named}.{name}"
 
     def require_room(self, size: int) -> None:
-        """An error unless that many bytes fit."""
+        """Raises an error if fewer than `size` bytes of disk space are free."""
         free = shutil.disk_usage(self.path).free
         if free < size:
-            needed = f"{size >> 20} MiB are needed: choose another --dir, or less"
-            raise BenchError(f"{self._parent} has {free >> 20} MiB left, {needed}")
+            needed = f"{size >> 20} MiB are needed: choose another --dir, or a smaller size"
+            raise BenchError(f"{self._parent} has {free >> 20} MiB of free space, {needed}")
 
 
 def enter_loopback(argv: list) -> None:
-    """Runs this program again in a network namespace that has nothing but loopback, where the machine permits it.
+    """Starts this program again in a network namespace that contains only loopback, if the machine permits it.
 
-    So ports are always free, and rivals that call home reach nobody. Returns if it is in one already, or cannot.
+    In the namespace all ports are free, and no contender can reach the internet. The function returns only if this
+    process is the one that was started again, or if the machine does not permit a namespace.
     """
     if os.environ.get("PHASE_COMPARE_LOOPBACK"):
         return

@@ -1,4 +1,4 @@
-"""How a bench begins and ends: options, signals, exit codes."""
+"""Command-line options, signals and exit codes of the benches."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from pathlib import Path
 MIB = 1 << 20
 GIB = 1 << 30
 
-# Exit codes.
+# The exit code if a promise did not hold.
 NOT_HELD = 1
+# The exit code after a wrong result or a failure.
 FAILED = 2
 
 UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "m": MIB, "mib": MIB, "g": GIB, "gib": GIB}
@@ -22,11 +23,11 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 class BenchError(Exception):
-    """Why a bench cannot go on: a wrong result, a program that failed or is missing."""
+    """An error that ends a bench: a wrong result, or a program that failed or is missing."""
 
 
 class Stopped(BaseException):
-    """A signal asked for the end."""
+    """A signal asked the bench to stop."""
 
     def __init__(self, number: int):
         super().__init__(number)
@@ -34,7 +35,7 @@ class Stopped(BaseException):
 
 
 class Signals:
-    """What signals do to this process: end it, but not between the start of something and the note to clean it up."""
+    """Turns signals into the exception `Stopped`. Defers a signal that arrives while a process is being started."""
 
     HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -48,7 +49,7 @@ class Signals:
 
     @contextmanager
     def deferred(self):
-        """Within this block a signal waits for its end. Blocks are not nested."""
+        """A context in which signals are deferred until its end. Such contexts must not be nested."""
         self._deferring = True
         try:
             yield
@@ -58,7 +59,7 @@ class Signals:
             raise Stopped(self._pending)
 
     def _stop(self, number, _frame) -> None:
-        # Once is enough: whoever is impatient must not interrupt the cleaning up.
+        # Ignores further signals, so that they do not interrupt the removal of files and processes.
         for again in self.HANDLED:
             signal.signal(again, signal.SIG_IGN)
         if self._deferring:
@@ -71,9 +72,9 @@ signals = Signals()
 
 
 def run(main) -> None:
-    """Runs `main`, which returns whether every promise held, and exits with the code for it.
+    """Runs `main`, which returns whether every promise held, and exits with the corresponding exit code.
 
-    SIGINT, SIGTERM and SIGHUP end it as an exception does, so that everything is cleaned up.
+    SIGINT, SIGTERM and SIGHUP raise an exception, so that the `with` blocks of `main` still remove everything.
     """
     signals.install()
     try:
@@ -88,22 +89,25 @@ def run(main) -> None:
 
 
 def add_common_options(parser, rounds: int) -> None:
-    """The options of every bench."""
-    parser.add_argument("--rounds", type=positive, default=rounds, help=f"how often each is measured; default {rounds}")
+    """Adds the options of every bench."""
+    parser.add_argument("--rounds", type=positive, default=rounds, help=f"runs of each contender; default {rounds}")
     parser.add_argument(
-        "--dir", type=Path, default=Path("/dev/shm"), help="where files are kept; a tmpfs, or the disk decides"
+        "--dir",
+        type=Path,
+        default=Path("/dev/shm"),
+        help="folder for files; should be a tmpfs, because a disk would limit the speed",
     )
-    parser.add_argument("--bin-dir", type=Path, default=default_bin_dir(), help="where the release binaries are")
-    parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+    parser.add_argument("--bin-dir", type=Path, default=default_bin_dir(), help="the folder with the release binaries")
+    parser.add_argument("--json", action="store_true", help="print a JSON object instead of tables")
 
 
 def default_bin_dir() -> Path:
-    """Where `cargo build --release` puts binaries."""
+    """Returns the folder in which `cargo build --release` stores the binaries."""
     return Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "release"
 
 
 def positive(text: str) -> int:
-    """A number of rounds, from 1 on; for argparse."""
+    """Parses an integer of at least 1, for argparse."""
     value = int(text)
     if value < 1:
         raise ValueError
@@ -111,7 +115,7 @@ def positive(text: str) -> int:
 
 
 def size(text: str) -> int:
-    """A number of bytes such as 1GiB or 64MiB; for argparse."""
+    """Parses a number of bytes such as 1GiB or 64MiB, for argparse."""
     found = re.fullmatch(r"(\d+)\s*([a-z]*)", text.strip().lower())
     if not found or found[2] not in UNITS or int(found[1]) == 0:
         raise ValueError
@@ -119,7 +123,7 @@ def size(text: str) -> int:
 
 
 def size_text(size: int) -> str:
-    """1 GiB, 64 MiB, 12345 bytes."""
+    """Formats a number of bytes, such as 1 GiB, 64 MiB or 12345 bytes."""
     for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (1 << 10, "KiB")):
         if size >= unit and size % unit == 0:
             return f"{size // unit} {name}"
@@ -127,18 +131,18 @@ def size_text(size: int) -> str:
 
 
 def find_program(name: str) -> str | None:
-    """The path of an installed program. Those of administrators are often missing in PATH."""
+    """Returns the path of an installed program. Also looks in the sbin folders, which PATH often lacks."""
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin")
 
 
 def binary(folder: Path, name: str) -> str:
-    """The path of one of our own binaries."""
+    """Returns the path of one of Phase's binaries."""
     path = folder / name
     if not os.access(path, os.X_OK):
-        raise BenchError(f"{path} is not there: cargo build --release --workspace --bins, or give --bin-dir")
+        raise BenchError(f"{path} is missing: run cargo build --release --workspace --bins, or give --bin-dir")
     return str(path.resolve())
 
 
-def tell(text: str) -> None:
-    """One line about what goes on."""
+def log(text: str) -> None:
+    """Prints a progress line to standard error."""
     print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Medians, tables, and promises that are held or not."""
+"""Computes medians, prints tables and checks promises."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 class Table:
-    """For a terminal: the first column to the left, the others to the right."""
+    """A text table. The first column is aligned to the left, all other columns to the right."""
 
     def __init__(self, *titles: str):
         self._rows = [titles]
@@ -26,16 +26,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Promise:
-    """A figure and the bound it must keep."""
+    """A promise: a measured figure and the bound that it must keep."""
 
     what: str
-    # None: it was not measured.
+    # None if the figure was not measured.
     measured: float | None
     bound: float
-    # Whether the bound is the most rather than the least.
+    # Whether the bound is an upper bound. Otherwise it is a lower bound.
     is_most: bool = False
     unit: str = ""
-    # An aim is reported, and does not decide the exit code.
+    # Whether the promise is only an aim, which is reported but does not change the exit code.
     is_aim: bool = False
 
     @property
@@ -71,7 +71,7 @@ def promise_table(promises: list) -> Table:
 
 
 def all_held(promises: list) -> bool:
-    """Whether none was broken. What was not measured is not broken."""
+    """Whether no promise was broken. Ignores aims, and promises that were not measured."""
     return not any(promise.held is False for promise in promises if not promise.is_aim)
 
 
@@ -80,11 +80,11 @@ def median(values) -> float:
 
 
 def span(values) -> str:
-    """The least and the greatest of some seconds."""
+    """Formats the shortest and the longest of several times, which are in seconds."""
     values = list(values)
     return f"{min(values):.2f}..{max(values):.2f}"
 
 
 def ratio(over, under) -> float | None:
-    """None if either is missing."""
+    """Returns over / under; None if either is missing."""
     return over / under if over is not None and under is not None else None

@@ -1,8 +1,8 @@
-"""One side of a transfer by libtorrent: a program of its own, for whichever Python has that module.
+"""One side of a transfer with libtorrent. It is a separate program, because not every Python has the module libtorrent.
 
-torrent_peer.py make FILE TORRENT       writes the torrent of a file, with 1 MiB pieces and SHA-1
+torrent_peer.py make FILE TORRENT       writes the torrent file of FILE, with 1 MiB pieces and SHA-1
 torrent_peer.py seed TORRENT DIR        serves the file in DIR; prints "listening PORT"
-torrent_peer.py leech TORRENT DIR PORT  fetches into DIR from that port, and ends when everything is on disk
+torrent_peer.py leech TORRENT DIR PORT  fetches into DIR from that port and exits when the file is on disk
 """
 
 import os
@@ -12,14 +12,14 @@ import libtorrent as lt
 
 HOST = "127.0.0.1"
 PIECE = 1 << 20
-# How long to wait for the next alert, in milliseconds.
-PATIENCE = 60_000
+# The timeout for the next alert of libtorrent, in milliseconds.
+ALERT_TIMEOUT = 60_000
 
 
 def make(path, torrent):
     storage = lt.file_storage()
     lt.add_files(storage, path)
-    # Version 1 alone: SHA-1. The default would hash everything with SHA-256 as well.
+    # Makes a torrent of version 1, with SHA-1 only. The default would also hash the file with SHA-256.
     flags = lt.create_torrent.v1_only if hasattr(lt.create_torrent, "v1_only") else 0
     made = lt.create_torrent(storage, PIECE, flags)
     lt.set_piece_hashes(made, os.path.dirname(path))
@@ -28,13 +28,14 @@ def make(path, torrent):
 
 
 def session():
-    """TCP without encryption, and nobody looked for."""
+    """Starts a session that uses TCP without encryption and does not search for peers."""
     of = lt.alert.category_t
     alerts = of.status_notification | of.error_notification | of.storage_notification
     return lt.session(
         {
             "listen_interfaces": f"{HOST}:0",
-            # It dials once per tick, in milliseconds. The default would be half a second.
+            # The length of a tick in milliseconds. It is short, because the session dials once per tick. The default is
+            # 500.
             "tick_interval": 100,
             "enable_dht": False,
             "enable_lsd": False,
@@ -61,14 +62,14 @@ def add(running, torrent, folder, is_seed):
 
 
 def wait_for(running, kind):
-    """Waits for an alert; an error on the way ends the program."""
-    while running.wait_for_alert(PATIENCE):
+    """Waits for an alert of this kind. Exits the program on an error alert."""
+    while running.wait_for_alert(ALERT_TIMEOUT):
         for alert in running.pop_alerts():
             if isinstance(alert, kind):
                 return alert
             if isinstance(alert, (lt.torrent_error_alert, lt.file_error_alert, lt.listen_failed_alert)):
                 sys.exit(alert.message())
-    sys.exit(f"no {kind.__name__} for {PATIENCE // 1000} s")
+    sys.exit(f"no {kind.__name__} for {ALERT_TIMEOUT // 1000} s")
 
 
 def seed(torrent, folder):
@@ -79,20 +80,20 @@ def seed(torrent, folder):
         wait_for(running, lt.state_changed_alert)
     print("listening", running.listen_port(), flush=True)
     while True:
-        running.wait_for_alert(PATIENCE)
+        running.wait_for_alert(ALERT_TIMEOUT)
         running.pop_alerts()
 
 
 def leech(torrent, folder, port):
     running = session()
     handle = add(running, torrent, folder, False)
-    # A peer named before the torrent has been looked through waits for the session's next second.
+    # Waits until the torrent is checked, because a peer that is added earlier is dialled up to a second later.
     wait_for(running, lt.torrent_checked_alert)
     handle.connect_peer((HOST, int(port)))
     wait_for(running, lt.torrent_finished_alert)
     handle.flush_cache()
     wait_for(running, lt.cache_flushed_alert)
-    # Without taking the session apart, which waits for things that matter to nobody here.
+    # Exits without closing the session, because closing waits for work that does not matter here.
     os._exit(0)
 
 

@@ -1,7 +1,8 @@
-//! How long a machine that knows nothing but one address needs until it has a verified release in hand.
+//! Measures how long a new client that knows one bootstrap peer takes from its start until it has verified a manifest.
 //!
-//! A network of 20 nodes over TCP on loopback, one of which provides a release. Fresh clients, one after another, each start
-//! a node, join by one first peer chosen at random, and resolve the name: the first answer that verifies ends it.
+//! The bench starts a network of 20 nodes over TCP on loopback. One of the nodes provides a release. Then the bench
+//! runs new clients one after another. Each client starts a node, joins through one random bootstrap peer, and resolves
+//! the name. The measurement ends with the first verified answer.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,17 +23,17 @@ use phase_soak::dht::{Network, NetworkConfig};
 use serde_json::json;
 use tokio::time::Instant;
 
-/// Starts fresh clients in a small network, one after another, and prints the time to a verified release.
+/// Start new clients in a small network, one after another, and print the time until each has a verified manifest.
 #[derive(Parser)]
 #[command(name = "cold-start")]
 struct Options {
-    /// Nodes of the network, the provider among them.
+    /// Number of nodes in the network, including the provider.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=200))]
     nodes: u32,
-    /// Clients.
+    /// Number of clients.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     clients: u32,
-    /// Determines who meets whom first; default: another one each time.
+    /// RNG seed that determines which bootstrap peers the nodes and clients use. Default: the process id.
     #[arg(long)]
     seed: Option<u64>,
     /// Print JSON instead of a table.
@@ -40,7 +41,7 @@ struct Options {
     json: bool,
 }
 
-/// What one client needed, in milliseconds.
+/// The times that one client took, in milliseconds.
 struct Taken {
     start: f64,
     resolve: f64,
@@ -68,7 +69,7 @@ async fn run(options: &Options) -> Result<()> {
     let mut network = Network::start(config).await?;
     let joined = joining.elapsed().as_secs_f64();
     let trust = publish_release(folder.path())?;
-    let node = NodeConfig::in_dht(Role::Server, vec![listen], network.first_peers());
+    let node = NodeConfig::in_dht(Role::Server, vec![listen], network.bootstrap_peers());
     let provider = Provider::start(ProviderConfig::new(folder.path().join("store"), node)).await?;
     provider.announced().wait_for(|announced| announced.wanted > 0 && announced.done == announced.wanted).await?;
     let mut all = Vec::new();
@@ -89,7 +90,7 @@ fn publish_release(folder: &Path) -> Result<Trust> {
 
 async fn cold_start(store: &Path, network: &mut Network, trust: &Trust) -> Result<Taken> {
     let store = Arc::new(FileStore::open(store)?);
-    let first = network.first_peers().into_iter().take(1).collect();
+    let first = network.bootstrap_peers().into_iter().take(1).collect();
     let begun = Instant::now();
     let client = Client::start(store, NodeConfig::in_dht(Role::Client, Vec::new(), first)).await?;
     let start = begun.elapsed().as_secs_f64() * 1e3;
@@ -113,7 +114,7 @@ fn print(options: &Options, seed: u64, joined: f64, all: &[Taken]) {
         println!("{}", json!({ "seed": seed, "nodes": options.nodes, "join_seconds": joined, "clients": times }));
         return;
     }
-    println!("{} nodes have joined after {joined:.2} s (seed {seed})", options.nodes - 1);
+    println!("nodes that have joined after {joined:.2} s: {} (seed {seed})", options.nodes - 1);
     let mut table = Table::of(["", "median", "95 %"]);
     for (part, median, p95) in rows {
         table.row([part.to_owned(), format!("{median:.0} ms"), format!("{p95:.0} ms")]);
@@ -121,7 +122,7 @@ fn print(options: &Options, seed: u64, joined: f64, all: &[Taken]) {
     print!("{table}");
 }
 
-/// The time that 95 % stay within.
+/// Returns the 95th percentile of these times.
 fn p95(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[(times.len() * 95).div_ceil(100) - 1]

@@ -1,8 +1,9 @@
-//! Compares publishing with what it cannot avoid: cutting the file with FastCDC.
+//! Compares the speed of publishing a file with the speed of FastCDC alone, because publishing cannot avoid cutting the
+//! file into chunks.
 //!
-//! In turn, in one run, over one file with one set of parameters: FastCDC alone as its crate streams a file, FastCDC
-//! alone over memory, and [`Store::import`], which cuts, hashes twice (BLAKE3 per chunk, SHA-256 of the whole) and
-//! copies the file into the store.
+//! Each round processes the same file with the same parameters in four ways: with the streaming interface of FastCDC's
+//! crate, with FastCDC over the file in memory, and with [`Store::import`] by copy and by reference. An import cuts the
+//! file, hashes it twice (BLAKE3 of each chunk, SHA-256 of the whole file) and writes the artifact into the store.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -20,17 +21,18 @@ use phase_report::table::Table;
 use phase_units::{Size, parse_size};
 use serde_json::{Value, json};
 
-/// Publishes one file over and over, and cuts it with FastCDC alone, in turn, and prints the ratio of their speeds.
+/// Import one file into a store, cut the same file with FastCDC alone, and print the ratio of the two speeds.
 #[derive(Parser)]
 #[command(name = "publish-speed")]
 struct Options {
-    /// How often each contender takes the file.
+    /// Number of times that each contender processes the file.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
-    /// The size of the file, for instance 1GiB or 256MiB.
+    /// Size of the file, for example 1GiB or 256MiB.
     #[arg(long, default_value = "1GiB", value_parser = parse_size)]
     size: Size,
-    /// Where the file and the store are kept: twice the size. A tmpfs, or the disk decides.
+    /// Folder for the file and the store. Needs free space of twice the size. Should be a tmpfs, because a disk would
+    /// limit the speed.
     #[arg(long, default_value = "/dev/shm")]
     dir: PathBuf,
     /// Print JSON instead of a table.
@@ -38,7 +40,7 @@ struct Options {
     json: bool,
 }
 
-/// Who takes the file.
+/// A contender: one way to cut or import the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Contender {
     Streamed,
@@ -60,12 +62,12 @@ impl Contender {
     }
 }
 
-/// What one contender did in one round.
+/// The result of one contender in one round.
 struct Run {
     round: u32,
     contender: Contender,
     taken: Taken,
-    /// The length of each.
+    /// The lengths of the chunks that the contender found.
     chunks: Vec<usize>,
     peak_memory: u64,
 }
@@ -83,7 +85,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("phase-bench-").tempdir_in(&options.dir)?;
     let file = folder.path().join("noise");
-    eprintln!("writing {} of noise to {}", options.size, file.display());
+    eprintln!("writing {} of random bytes to {}", options.size, file.display());
     input::write_noise(&file, options.size.0)?;
     let mut runs = Vec::new();
     for round in 1..=options.rounds {
@@ -95,7 +97,7 @@ fn run(options: &Options) -> Result<()> {
         }
     }
     if runs.iter().any(|run| run.chunks != runs[0].chunks) {
-        return Err("wrong result: not all contenders found the same chunks".into());
+        return Err("wrong result: the contenders found different chunks".into());
     }
     print(options, &runs);
     Ok(())
@@ -123,7 +125,7 @@ fn sizes() -> [usize; 3] {
     [params.min(), params.avg(), params.max()].map(|size| size as usize)
 }
 
-/// Cuts a file as the crate offers it.
+/// Cuts a file with the streaming interface of FastCDC's crate.
 fn stream(file: &Path) -> Result<Vec<usize>> {
     let [min, avg, max] = sizes();
     StreamCDC::new(File::open(file)?, min, avg, max).map(|chunk| Ok(chunk?.length)).collect()
@@ -168,14 +170,14 @@ fn print(options: &Options, runs: &[Run]) {
         ]);
     }
     println!(
-        "\n{} of noise, {} chunks, {} rounds in turn in one process",
+        "\n{} of random bytes, chunks: {}; rounds: {}, contenders in turn, in one process",
         options.size,
         runs[0].chunks.len(),
         options.rounds
     );
     println!("\n{table}");
-    println!("speed: by that of {}. Peak: resident, while it ran", Contender::Streamed.name());
-    println!("import: read, cut, BLAKE3 per chunk, SHA-256 of the whole, copy, sync, seal, index blocks, a new store");
+    println!("speed: relative to {}. Peak: resident memory during the run", Contender::Streamed.name());
+    println!("import: read, cut, BLAKE3 per chunk, SHA-256 of the whole, copy, sync, seal, index blocks; new store");
     println!("\nimport / FastCDC alone: {:.2}", alone / median(seconds(Contender::Copied)));
 }
 

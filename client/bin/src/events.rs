@@ -1,4 +1,4 @@
-//! What happens during a fetch, as JSON for machines: one document per line, each with the time.
+//! Prints the events of a fetch for other programs. Each line is one JSON document that contains the time of the event.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,21 +7,22 @@ use phase_client::{Progress, Report, Resolved};
 use phase_node::PeerId;
 use serde_json::{Value, json};
 
-/// Writes a line for each event. Progress that is none is not told.
+/// An observer that prints one line per event. It skips a progress event if the number of verified bytes has not
+/// changed.
 #[derive(Default)]
 pub(crate) struct Events {
-    /// What was verified when it was told last.
+    /// The number of verified bytes in the last progress event.
     verified: Option<u64>,
 }
 
 impl Events {
-    /// A reader that is gone must not stop a boot.
-    fn tell(event: &str, more: Value) {
+    /// Prints an event. Ignores errors, because a closed pipe must not stop a boot.
+    fn write(event: &str, more: Value) {
         let _ = cli::print(&line(event, more));
     }
 }
 
-/// One document: the event, Unix seconds with their fraction, and what belongs to it.
+/// Returns an event as one line of JSON: its name, the Unix time in seconds with fractions, and the fields of `more`.
 fn line(event: &str, more: Value) -> String {
     let mut document = json!({ "event": event, "time": seconds() });
     if let (Value::Object(document), Value::Object(more)) = (&mut document, more) {
@@ -37,7 +38,7 @@ fn seconds() -> f64 {
 
 impl Observer for Events {
     fn started(&mut self, peer: PeerId) {
-        Self::tell("started", json!({ "peer_id": peer.to_string() }));
+        Self::write("started", json!({ "peer_id": peer.to_string() }));
     }
 
     fn resolved(&mut self, resolved: &Resolved) {
@@ -49,20 +50,20 @@ impl Observer for Events {
             "bytes": manifest.artifacts.iter().map(|entry| entry.size).sum::<u64>(),
             "providers": resolved.providers.len(),
         });
-        Self::tell("resolved", more);
+        Self::write("resolved", more);
     }
 
     fn progressed(&mut self, progress: &Progress) {
         if progress.total > 0 && self.verified.replace(progress.verified) != Some(progress.verified) {
             let Progress { verified, total, peers, .. } = progress;
-            Self::tell("progress", json!({ "verified": verified, "total": total, "peers": peers }));
+            Self::write("progress", json!({ "verified": verified, "total": total, "peers": peers }));
         }
     }
 
     fn ended(&mut self) {}
 
     fn failed(&mut self, report: &Report) {
-        Self::tell("failed", json!({ "peers": cli::json_peers(report) }));
+        Self::write("failed", json!({ "peers": cli::json_peers(report) }));
     }
 
     fn fetched(&mut self, fetched: &Fetched) -> Result<(), Fault> {

@@ -1,5 +1,5 @@
-//! `phase-client`: the fetching half of Phase for an initramfs. Short lines for a serial console, no colours, no
-//! questions.
+//! `phase-client`: the program that fetches releases, for instance in an initramfs. It prints short lines without
+//! colours, which suit a serial console, and asks no questions.
 
 mod events;
 
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use phase_cli::{self as cli, ByteRate, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer};
+use phase_cli::{self as cli, ByteRate, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer, counted};
 use phase_client::{Progress, Report, ResolveOptions, Resolved};
 use phase_core::Failure;
 use phase_core::store::{FileStore, MemStore, Store};
@@ -17,12 +17,15 @@ use tokio::time::Instant;
 
 use crate::events::Events;
 
-/// How often a line tells how far it is.
+/// The time between two lines that show progress.
 const LINE_INTERVAL: Duration = Duration::from_secs(2);
+/// The heading in `--help` of the options about output.
+const OUTPUT: &str = "Output options";
 
-/// Fetches what a publisher signed, from every provider at once.
+/// Fetch signed releases from all of their providers at once
 #[derive(Parser)]
-#[command(name = "phase-client", version, after_help = EXIT_CODES)]
+#[command(name = "phase-client", version, after_help = EXAMPLES,
+    after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -30,32 +33,43 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Resolve a name and fetch its artifacts into a store; an interrupted fetch resumes
-    #[command(after_help = EXIT_CODES, after_long_help = format!("{FETCH_EXAMPLES}\n\n{EXIT_CODES}"))]
+    /// Fetch the newest release of a name from all of its providers at once; an interrupted fetch resumes
+    #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
     Fetch(Fetch),
 }
 
-const FETCH_EXAMPLES: &str = "\
+const EXAMPLES: &str = "\
 Examples:
-  phase-client fetch stable/x86_64 --root /etc/phase/root.cbor --store /run/phase \\
-      --bootstrap /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW… --output /run/boot
-  phase-client fetch stable/x86_64 --root root.cbor --store /run/phase --only kernel --only initramfs";
+  Fetch a release and put its files into the folder boot:
+    phase-client fetch stable/x86_64 --root root.cbor --store client --output boot \\
+        --bootstrap /ip4/127.0.0.1/tcp/4001
+  Fetch only the kernel, and print events as JSON:
+    phase-client fetch stable/x86_64 --root root.cbor --store client --only kernel --events \\
+        --bootstrap /ip4/127.0.0.1/tcp/4001
+  Fetch from one provider without the DHT, and keep nothing but the files in boot:
+    phase-client fetch stable/x86_64 --root root.cbor --ephemeral --output boot --peer /ip4/127.0.0.1/tcp/4001
+
+The address is that of a provider on this machine: phase-provider serve --store store. The file root.cbor is the trust
+root of the publisher. Without --bootstrap and --peer, peers are found in the local network.";
 
 #[derive(Args)]
 struct Fetch {
     #[command(flatten)]
     fetch: FetchArgs,
-    /// Where artifacts are kept, and served from while fetching; with --ephemeral it is memory
+    /// The folder of the store for the fetched artifacts, created if it does not exist. Not used with --ephemeral,
+    /// which keeps them in RAM
     #[arg(long, value_name = "DIR", env = "PHASE_STORE", required_unless_present = "ephemeral")]
     store: Option<PathBuf>,
-    /// Print one JSON document at the end, and nothing else on standard output
-    #[arg(long)]
+    /// Print the result as JSON on standard output, and errors as JSON on standard error
+    #[arg(long, help_heading = OUTPUT)]
     json: bool,
-    /// Print what happens as JSON, one document per line: started, resolved, progress (several times a second), fetched
-    #[arg(long, conflicts_with = "json")]
+    /// Print events as JSON, one document per line: started, resolved, progress (several times a second), and fetched
+    /// or failed
+    #[arg(long, conflicts_with = "json", help_heading = OUTPUT)]
     events: bool,
-    /// Log more; twice: much more
-    #[arg(short, long, action = clap::ArgAction::Count)]
+    /// Log events to standard error, and list every peer and address in errors; -vv logs details. RUST_LOG overrides
+    /// the level of the log
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = OUTPUT)]
     verbose: u8,
 }
 
@@ -65,7 +79,7 @@ fn main() -> ExitCode {
     cli::warn_of_key_log();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => fault.report(args.json || args.events),
+        Err(fault) => fault.report(args.json || args.events, args.verbose),
     }
 }
 
@@ -83,15 +97,16 @@ fn run(args: &Fetch) -> Result<(), Fault> {
     runtime.block_on(cli::fetch(store, &args.fetch, observer.as_mut()))
 }
 
-/// Plain lines on standard output, or one JSON document in the end.
+/// An observer that prints plain lines on standard output, or one JSON document at the end.
 struct Console {
     json: bool,
-    /// When the last line about progress was printed, and how much was verified then.
+    /// The time of the last progress line, and the number of verified bytes at that time.
     last: Option<(Instant, u64)>,
 }
 
 impl Console {
-    /// A console that cannot be written to must not stop a boot.
+    /// Prints a line, except with `--json`. Ignores errors, because a console that cannot be written to must not stop a
+    /// boot.
     fn line(&self, text: &str) {
         if !self.json {
             let _ = cli::print(&format!("{text}\n"));
@@ -110,11 +125,11 @@ impl Observer for Console {
     fn resolved(&mut self, resolved: &Resolved) {
         let manifest = &resolved.manifest;
         let size = manifest.artifacts.iter().map(|entry| entry.size).sum();
-        let peers = format!("{} of {} peers", resolved.providers.len(), ResolveOptions::default().answers);
-        let count = manifest.artifacts.len();
-        let line =
-            format!("{} version {}: {count} artifacts, {}, {peers}", resolved.name, manifest.version, Bytes(size));
-        self.line(&line);
+        let artifacts = counted(manifest.artifacts.len() as u64, "artifact", "artifacts");
+        let peers = counted(resolved.providers.len() as u64, "peer", "peers");
+        let sought = ResolveOptions::default().answers;
+        let release = format!("{} version {}", resolved.name, manifest.version);
+        self.line(&format!("{release}: {artifacts}, {}, {peers} (looked for {sought})", Bytes(size)));
     }
 
     fn progressed(&mut self, progress: &Progress) {
@@ -123,7 +138,8 @@ impl Observer for Console {
         if now - last >= LINE_INTERVAL && progress.total > 0 {
             let percent = progress.verified * 100 / progress.total;
             let rate = ByteRate::of(progress.verified - before, now - last);
-            self.line(&format!("{percent}% {} {rate} {} peers", Bytes(progress.verified), progress.peers));
+            let peers = counted(progress.peers, "peer", "peers");
+            self.line(&format!("{percent}% {} {rate} {peers}", Bytes(progress.verified)));
             self.last = Some((now, progress.verified));
         }
     }
@@ -141,5 +157,28 @@ impl Observer for Console {
         self.table(&fetched.report);
         self.line(&format!("done {}", cli::summary_line(&fetched.report)));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_example_in_the_help_is_a_valid_command_line() {
+        let examples = EXAMPLES.replace("\\\n", " ");
+        let lines: Vec<_> = examples.lines().map(str::trim).filter(|line| line.starts_with("phase-client ")).collect();
+        assert_eq!(lines.len(), 3);
+        for line in lines {
+            let parsed = Cli::command().try_get_matches_from(line.split_whitespace());
+            assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
+        }
     }
 }

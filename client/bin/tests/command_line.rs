@@ -1,13 +1,15 @@
-//! What a wrong command line or file gets: one error that names it, a documented exit code, and no store.
+//! Tests that `phase-client` names a wrong argument or file in its error message and exits with a documented code, and
+//! that a wrong command line creates no store.
 //!
-//! Cargo builds the binary for these tests, and so for those of `phase`, which run it.
+//! The tests of the program `phase` run this binary too. Cargo builds the binary for them because this package has an
+//! integration test.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests that cannot go on should panic")]
+#![expect(clippy::unwrap_used, reason = "a test helper that fails should panic")]
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Runs `phase-client fetch` with these words, none of which can succeed.
+/// Runs `phase-client fetch` with these arguments and returns its output.
 fn fetch(folder: &Path, words: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_phase-client"));
     command.arg("fetch").args(words.split_whitespace()).current_dir(folder).env_clear().env("PHASE_NO_MDNS", "1");
@@ -26,17 +28,17 @@ fn fails(folder: &Path, words: &str, code: i32, parts: &[&str]) {
 }
 
 #[test]
-fn a_wrong_command_line_is_two() {
+fn a_wrong_command_line_exits_with_code_2() {
     let folder = tempfile::tempdir().unwrap();
     fails(folder.path(), "", 2, &["--root", "--store", "<NAME>"]);
     fails(folder.path(), "stable/x86_64 --root r", 2, &["--store"]);
     fails(folder.path(), "stable --root r --store s", 2, &["stable", "channel/arch"]);
     fails(folder.path(), "stable/x86_64 --root r --store s --json --events", 2, &["--json", "--events"]);
-    assert!(!folder.path().join("s").exists(), "a wrong command line made a store");
+    assert!(!folder.path().join("s").exists(), "a wrong command line created a store");
 }
 
 #[test]
-fn a_trust_root_that_is_none_is_three_and_named() {
+fn the_error_names_a_missing_or_malformed_root_and_the_exit_code_is_3() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("text"), "not a root").unwrap();
     fails(folder.path(), "stable/x86_64 --store s --root missing", 3, &["missing", "No such file"]);

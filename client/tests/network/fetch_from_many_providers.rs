@@ -1,4 +1,5 @@
-//! A fetch uses every provider there is and other clients too, writes what was published, and resumes.
+//! Tests that a fetch asks all providers and other clients, stores exactly the published bytes, and resumes after an
+//! interruption.
 
 use futures::future::{join_all, select_all};
 use phase_client::{FetchError, FetchOptions, Selection, Verdict};
@@ -10,7 +11,7 @@ use crate::support::release::{bytes, name};
 use crate::support::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_knows_only_a_bootstrap_address_fetches_from_all_providers_at_once() {
+async fn a_client_with_one_bootstrap_address_fetches_from_all_providers() {
     in_time(async {
         let world = World::new([("kernel", bytes(1, 6 << 20)), ("initramfs", bytes(2, 3 << 20))]).await;
         let gates = [Gate::new(0), Gate::new(0), Gate::new(0)];
@@ -22,7 +23,7 @@ async fn a_client_that_knows_only_a_bootstrap_address_fetches_from_all_providers
         let resolved = world.resolve(&client, 3).await;
         assert!(resolved.pointer_in_dht);
         let fetch = client.fetch(&resolved, FetchOptions::default());
-        // Nobody delivers before all three have been asked.
+        // Open the gates only after all three providers have received a request for chunks, so that each delivers some.
         for gate in &gates {
             gate.blocked().await;
         }
@@ -42,10 +43,10 @@ async fn a_client_that_knows_only_a_bootstrap_address_fetches_from_all_providers
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn empty_and_many_small_and_equal_files_arrive() {
+async fn empty_files_many_small_files_and_equal_files_are_fetched() {
     in_time(async {
         let small = (0..80).map(|n| (format!("etc/{n}"), bytes(n, 37 * n as usize)));
-        // Two names for the same bytes, and two empty files (`etc/0` is the other).
+        // The file `copy` has the same bytes as `etc/79`. The file `empty` has no bytes, like `etc/0`.
         let more = [("copy".to_owned(), bytes(79, 37 * 79)), ("empty".to_owned(), Vec::new())];
         let files: Vec<_> = small.chain(more).collect();
         let world = World::new(files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone()))).await;
@@ -59,14 +60,14 @@ async fn empty_and_many_small_and_equal_files_arrive() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_is_selected_is_fetched_and_nothing_more_is_promised() {
+async fn only_selected_artifacts_are_fetched_and_the_ref_is_not_set() {
     in_time(async {
         let world = World::new([("kernel", bytes(1, 100_000)), ("rootfs", bytes(2, 100_000))]).await;
         let _provider = world.provider().await;
         let client = world.client("client").await;
         let resolved = world.resolve(&client, 1).await;
         let select =
-            |what: &str| FetchOptions { selection: Selection::Some(vec![what.to_owned()]), ..Default::default() };
+            |file: &str| FetchOptions { selection: Selection::Some(vec![file.to_owned()]), ..Default::default() };
 
         let report = client.fetch(&resolved, select("kernel")).finish().await.unwrap();
         assert_eq!(report.total, 100_000);
@@ -74,7 +75,7 @@ async fn only_what_is_selected_is_fetched_and_nothing_more_is_promised() {
         let store = client.catalog().store();
         let rootfs = world.release.manifest.artifacts.iter().find(|entry| entry.filename.as_str() == "rootfs").unwrap();
         assert!(store.artifact(&rootfs.cid).unwrap().is_none());
-        // A ref promises that all of the release can be served.
+        // The ref is not set, because the store cannot serve the whole release.
         assert!(store.pointer(&name()).unwrap().is_none());
 
         let error = client.fetch(&resolved, select("dtb")).finish().await.unwrap_err();
@@ -84,10 +85,10 @@ async fn only_what_is_selected_is_fetched_and_nothing_more_is_promised() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_serves_others_while_it_still_fetches() {
+async fn a_client_serves_other_clients_while_it_still_fetches() {
     in_time(async {
         let world = World::new([("rootfs", bytes(1, 4 << 20))]).await;
-        // Half of the artifact, once.
+        // The gate lets the provider read half of the artifact, and then blocks its reads.
         let gate = Gate::new(2 << 20);
         let provider = world.gated_provider(&gate, false).await;
         let first = world.client("first").await;
@@ -96,7 +97,7 @@ async fn a_client_serves_others_while_it_still_fetches() {
         let half = gate.blocked().await;
         fetching.progress().wait_for(|progress| progress.verified >= half).await.unwrap();
 
-        // It knows of the provider only, which gives nothing to anybody now.
+        // The second client resolves only the provider, whose reads are blocked now, so it must ask the first client.
         let second = world.client("second").await;
         let resolved = world.resolve(&second, 1).await;
         assert_eq!(resolved.providers, [provider.peer]);
@@ -112,19 +113,20 @@ async fn a_client_serves_others_while_it_still_fetches() {
     .await;
 }
 
-/// The moment a network is switched on.
+/// All clients start at once, as when the machines of a site are switched on.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_at_one_seed_shares_and_takes_nobody_for_a_liar() {
+async fn a_flash_crowd_at_one_seed_shares_chunks_and_bans_no_peer() {
     in_time(async {
         const CLIENTS: usize = 8;
         let files: Vec<_> = (0..6).map(|n| (n.to_string(), bytes(n, 700 << 10))).collect();
         let world = World::new(files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone()))).await;
-        // One copy from the seed, then nothing until they have begun to give each other what they have of it.
+        // The gate lets the seed read as many bytes as all files have, and then blocks its reads until the clients
+        // serve each other.
         let gate = Gate::new(files.iter().map(|(_, bytes)| bytes.len() as u64).sum());
         let seed = world.gated_provider(&gate, false).await;
         let mut clients = Vec::new();
-        for who in 0..CLIENTS {
-            clients.push(world.client(&who.to_string()).await);
+        for n in 0..CLIENTS {
+            clients.push(world.client(&n.to_string()).await);
         }
         let fetches = join_all(clients.iter().map(async |client| {
             let resolved = world.resolve(client, 1).await;
@@ -140,20 +142,20 @@ async fn a_crowd_at_one_seed_shares_and_takes_nobody_for_a_liar() {
         assert!(select_all(sharing).await.0);
         gate.open();
         let reports = join_all(fetches.into_iter().map(async |fetch| fetch.finish().await.unwrap())).await;
-        for (who, report) in reports.iter().enumerate() {
-            world.assert_fetched(&who.to_string(), world.all_files());
+        for (n, report) in reports.iter().enumerate() {
+            world.assert_fetched(&n.to_string(), world.all_files());
             let banned = report.peers.values().find(|peer| matches!(peer.verdict, Verdict::Banned(_)));
             assert!(banned.is_none(), "{banned:?}");
         }
-        let of_seed: u64 = reports.iter().filter_map(|report| Some(report.peers.get(&seed.peer)?.bytes)).sum();
+        let from_seed: u64 = reports.iter().filter_map(|report| Some(report.peers.get(&seed.peer)?.bytes)).sum();
         let total: u64 = reports.iter().map(|report| report.total).sum();
-        assert!(of_seed < total, "the clients had nothing of each other");
+        assert!(from_seed < total, "the clients fetched everything from the seed");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_fetch_resumes_where_it_was() {
+async fn an_interrupted_fetch_resumes_where_it_stopped() {
     in_time(async {
         let world = World::new([("rootfs", bytes(1, 4 << 20))]).await;
         let gate = Gate::new(1 << 20);
@@ -161,15 +163,15 @@ async fn an_interrupted_fetch_resumes_where_it_was() {
         let client = world.client("client").await;
         let resolved = world.resolve(&client, 1).await;
         let fetch = client.fetch(&resolved, FetchOptions::default());
-        let some = gate.blocked().await;
-        fetch.progress().wait_for(|progress| progress.verified >= some).await.unwrap();
+        let passed = gate.blocked().await;
+        fetch.progress().wait_for(|progress| progress.verified >= passed).await.unwrap();
         fetch.stopper().cancel();
         let error = fetch.finish().await.unwrap_err();
         assert!(matches!(error, FetchError::Download(DownloadError::Interrupted)), "{error}");
 
         gate.open();
         let report = client.fetch(&resolved, FetchOptions::default()).finish().await.unwrap();
-        assert!(report.resumed >= some, "{report:?}");
+        assert!(report.resumed >= passed, "{report:?}");
         let delivered: u64 = report.peers.values().map(|peer| peer.bytes).sum();
         assert_eq!(delivered, report.total - report.resumed);
         world.assert_fetched("client", ["rootfs"]);

@@ -1,4 +1,5 @@
-//! A machine that knows nobody finds a release in the local network, each in a network of its own.
+//! Tests that a client without any configured peer finds a release in the local network. Each test runs in its own
+//! network namespace.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use phase_transfer::server::{self, Server};
 use crate::support::release::{bytes, name};
 use crate::support::world::World;
 
-/// A provider of the release that tells the local network of itself and of what it serves, and knows nobody.
+/// Starts a provider that announces itself and the release in the local network. The provider knows no peer.
 async fn provider(world: &World) -> (Node, Server) {
     let listen = vec![format!("/ip4/{}/tcp/0", netns::ADDRESS).parse().unwrap()];
     let dht = Some(DhtConfig { role: Role::Server, ..DhtConfig::default() });
@@ -53,8 +54,8 @@ fn a_release_is_found_and_fetched_without_any_dht() {
 }
 
 #[test]
-fn a_peer_of_the_local_network_leads_into_the_dht() {
-    netns::run("local_network::a_peer_of_the_local_network_leads_into_the_dht", async {
+fn a_client_joins_the_dht_through_a_peer_of_the_local_network() {
+    netns::run("local_network::a_client_joins_the_dht_through_a_peer_of_the_local_network", async {
         in_time(async {
             let world = World::new([("kernel", bytes(1, 1000))]).await;
             let (provider, _server) = provider(&world).await;
@@ -63,7 +64,7 @@ fn a_peer_of_the_local_network_leads_into_the_dht() {
             routing.wait_for(|peers| *peers > 0).await.unwrap();
             let table = client.node().routing_table().await;
             assert_eq!(table.iter().map(|entry| entry.peer).collect::<Vec<_>>(), [provider.handle().peer_id()]);
-            // And can be asked for whatever it keeps.
+            // The client is in the DHT now, so it finds a provider record that the provider places.
             let key = DhtKey::Name("a/b".parse().unwrap());
             provider.handle().provide(&key).await.unwrap();
             let (found, _) = client.node().find_providers(&key).await.collect().await;
@@ -74,12 +75,12 @@ fn a_peer_of_the_local_network_leads_into_the_dht() {
 }
 
 #[test]
-fn in_private_it_only_listens() {
-    netns::run("local_network::in_private_it_only_listens", async {
+fn a_private_client_finds_a_local_release_without_announcing_itself() {
+    netns::run("local_network::a_private_client_finds_a_local_release_without_announcing_itself", async {
         in_time(async {
             let world = World::new([("kernel", bytes(1, 1000))]).await;
             let (provider, _server) = provider(&world).await;
-            // What DNS-SD says is enough; libp2p's mDNS, which tells of oneself, is off.
+            // The client uses only DNS-SD. It does not use the mDNS of libp2p, which would announce the client.
             let client = client(NodeConfig { is_private: true, ..NodeConfig::default() }).await;
             let resolved = resolve(&world, &client).await;
             assert_eq!(resolved.providers, [provider.handle().peer_id()]);

@@ -1,13 +1,13 @@
-//! What a client promises, over real loopback sockets: every node runs in this process, on a port of its own.
+//! Tests of a client over real loopback sockets. Every node runs in this process, on its own port.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-mod asks_every_given_peer;
+mod asks_every_configured_peer;
 mod fetch_from_many_providers;
 #[cfg(all(feature = "mdns", target_os = "linux"))]
 mod local_network;
 mod resolve_despite_hostile_answers;
 mod support;
-mod survives_a_restart;
+mod survives_a_provider_restart;
 mod survives_hostile_providers;
 mod unreachable_bootstrap;

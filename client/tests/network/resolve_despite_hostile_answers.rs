@@ -1,5 +1,5 @@
-//! A name is resolved to the newest release that verifies, whatever else is offered, and every answer that does not
-//! count is named with the reason.
+//! Tests that a resolve returns the newest valid release, whatever other peers offer, and reports each invalid answer
+//! with the reason.
 
 use phase_client::{ResolveError, Resolved};
 use phase_core::{DhtKey, Envelope, Manifest, Pointer, SigningKey};
@@ -9,8 +9,8 @@ use crate::support::hostile::{Hostile, Trick};
 use crate::support::release::{EXPIRES, NOW, Publisher, Release, bytes, name};
 use crate::support::world::{World, patient};
 
-/// More answers than there are: everybody is heard.
-const EVERYBODY: usize = 100;
+/// A number of answers that is larger than the number of peers, so that the resolve waits for all peers.
+const ALL_ANSWERS: usize = 100;
 
 async fn world() -> World {
     World::new([("kernel", bytes(1, 10_000))]).await
@@ -20,14 +20,14 @@ fn head(release: &Release) -> Trick {
     Trick::Head { pointer: release.pointer.encode(), envelope: release.envelope.encode() }
 }
 
-/// The published manifest with something changed.
+/// Returns a copy of the published manifest to which `change` was applied.
 fn changed(world: &World, change: impl FnOnce(&mut Manifest)) -> Manifest {
     let mut manifest = world.release.manifest.clone();
     change(&mut manifest);
     manifest
 }
 
-/// What a peer's answer was worth.
+/// Returns the version that the hostile provider offers, or the error in its answer.
 fn answer(resolved: &Resolved, hostile: &Hostile) -> Result<u64, String> {
     resolved
         .answers
@@ -40,7 +40,7 @@ fn answer(resolved: &Resolved, hostile: &Hostile) -> Result<u64, String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_false_answer_counts_and_each_is_named_with_its_reason() {
+async fn every_invalid_answer_is_refused_with_its_reason() {
     in_time(async {
         let world = world().await;
         let Publisher { keys, .. } = &world.publisher;
@@ -50,8 +50,8 @@ async fn no_false_answer_counts_and_each_is_named_with_its_reason() {
         let newer = changed(&world, |manifest| manifest.version = 9);
         let other_channel = changed(&world, |manifest| manifest.channel = "edge".parse().unwrap());
         let expired = changed(&world, |manifest| (manifest.version, manifest.expires_at) = (9, NOW));
-        let stranger = SigningKey::from_secret_bytes(&[9; 32]);
-        let elsewhere = Release { pointer: world.release.pointer.clone(), ..sign(&newer, keys) };
+        let unknown_key = SigningKey::from_secret_bytes(&[9; 32]);
+        let mismatched = Release { pointer: world.release.pointer.clone(), ..sign(&newer, keys) };
         let garbage = Trick::Head { pointer: vec![1; 20], envelope: vec![2; 3000] };
         let nothing = Trick::Head { pointer: Vec::new(), envelope: Vec::new() };
         let tricks = [
@@ -59,10 +59,10 @@ async fn no_false_answer_counts_and_each_is_named_with_its_reason() {
             (nothing, "envelope"),
             (head(&sign(&other_channel, keys)), "channel edge, not stable"),
             (head(&sign(&newer, &keys[..1])), "1 of 2 required signatures"),
-            (head(&sign(&newer, &[stranger])), "0 of 2 required signatures"),
+            (head(&sign(&newer, &[unknown_key])), "0 of 2 required signatures"),
             (head(&sign(&expired, keys)), "expired"),
-            (head(&elsewhere), "pointer leads to another release"),
-            (Trick::HeadOfAnotherKind, "nobody asked for"),
+            (head(&mismatched), "pointer leads to another release"),
+            (Trick::HeadOfAnotherKind, "unexpected reply"),
             (Trick::CloseAtHead, "ended the stream"),
         ];
         let mut hostiles = Vec::new();
@@ -71,7 +71,7 @@ async fn no_false_answer_counts_and_each_is_named_with_its_reason() {
         }
         let honest = world.provider().await;
         let client = world.client("client").await;
-        let resolved = world.resolve(&client, EVERYBODY).await;
+        let resolved = world.resolve(&client, ALL_ANSWERS).await;
         assert_eq!(resolved.providers, [honest.peer]);
         for (hostile, why) in &hostiles {
             let error = answer(&resolved, hostile).unwrap_err();
@@ -82,14 +82,14 @@ async fn no_false_answer_counts_and_each_is_named_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_older_release_loses_against_the_newest() {
+async fn the_newer_of_two_releases_is_chosen() {
     in_time(async {
         let world = world().await;
         let older = changed(&world, |manifest| manifest.version = 1);
         let hostile = Hostile::start(&world, head(&world.publisher.sign(&older))).await;
         let honest = world.provider().await;
         let client = world.client("client").await;
-        let resolved = world.resolve(&client, EVERYBODY).await;
+        let resolved = world.resolve(&client, ALL_ANSWERS).await;
         assert_eq!((answer(&resolved, &hostile), resolved.providers), (Ok(1), vec![honest.peer]));
     })
     .await;
@@ -110,7 +110,7 @@ async fn a_release_older_than_the_one_in_the_store_is_refused_as_a_rollback() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_release_of_one_version_is_reported_as_equivocation() {
+async fn a_second_release_with_the_same_version_is_reported_as_equivocation() {
     in_time(async {
         let world = world().await;
         let twin = world.publisher.sign(&changed(&world, |manifest| manifest.release = "twin".to_owned()));
@@ -118,16 +118,16 @@ async fn a_second_release_of_one_version_is_reported_as_equivocation() {
         let honest = world.provider().await;
         let client = world.client("client").await;
         let name = name();
-        let resolve = || client.resolve(&name, &world.publisher.trust, patient(EVERYBODY));
+        let resolve = || client.resolve(&name, &world.publisher.trust, patient(ALL_ANSWERS));
 
-        // Nobody can tell which is the right one. The first is taken, the other is not.
+        // Both releases have valid signatures. The client accepts the first release and refuses the other release.
         let resolved = resolve().await.unwrap();
         assert_eq!(resolved.providers.len(), 1);
         let refused: Vec<_> =
             resolved.answers.iter().filter_map(|answer| Some(answer.result.as_ref().err()?.to_string())).collect();
         assert!(refused.len() == 1 && refused[0].contains("equivocation"), "{refused:?}");
 
-        // What the store has is the right one.
+        // If the store has one of the two releases, the client accepts only that release.
         world.release.publish(&**client.catalog().store());
         let resolved = resolve().await.unwrap();
         assert_eq!(resolved.providers, [honest.peer]);
@@ -137,26 +137,27 @@ async fn a_second_release_of_one_version_is_reported_as_equivocation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pointer_for_clients_without_the_dht_does_not_count() {
+async fn a_pointer_without_a_manifest_does_not_count() {
     in_time(async {
         let world = world().await;
         let honest = world.provider().await;
         let mut pointer: Pointer = world.release.pointer.payload_unverified().unwrap();
         let urls = vec!["https://example.org/".to_owned()];
         (pointer.manifest, pointer.urls, pointer.version) = (None, urls, pointer.version + 1);
-        let mut without = Envelope::unsigned(&pointer).unwrap();
-        without.sign::<Pointer>(&world.publisher.keys[0]).unwrap();
+        let mut without_manifest = Envelope::unsigned(&pointer).unwrap();
+        without_manifest.sign::<Pointer>(&world.publisher.keys[0]).unwrap();
         let answering = Hostile::start(
             &world,
-            Trick::Head { pointer: without.encode(), envelope: world.release.envelope.encode() },
+            Trick::Head { pointer: without_manifest.encode(), envelope: world.release.envelope.encode() },
         )
         .await;
-        // Last, so that it displaces the true one everywhere, also where it was announced from.
+        // Put this pointer last, so that it replaces the correct pointer on every node, including the node that
+        // announced the correct one.
         for node in [answering.handle(), honest.handle()] {
-            node.put(&DhtKey::Name(name()), without.encode()).await.unwrap();
+            node.put(&DhtKey::Name(name()), without_manifest.encode()).await.unwrap();
         }
         let client = world.client("client").await;
-        let resolved = world.resolve(&client, EVERYBODY).await;
+        let resolved = world.resolve(&client, ALL_ANSWERS).await;
         assert_eq!((resolved.pointer_in_dht, &resolved.providers), (false, &vec![honest.peer]));
         let refused = answer(&resolved, &answering).unwrap_err();
         assert!(refused.contains("pointer leads to another release"), "{refused}");
@@ -169,14 +170,14 @@ async fn a_forged_pointer_record_does_not_hide_a_release() {
     in_time(async {
         let world = world().await;
         let honest = world.provider().await;
-        // Nobody in the DHT can check it, so it displaces the true one there.
+        // The DHT nodes have no trust root to verify the forged pointer, so it replaces the correct one.
         let mut pointer: Pointer = world.release.pointer.payload_unverified().unwrap();
         (pointer.version, pointer.issued_at, pointer.expires_at) = (u64::MAX, EXPIRES, u64::MAX);
         let mut forged = Envelope::unsigned(&pointer).unwrap();
         forged.sign::<Pointer>(&SigningKey::from_secret_bytes(&[9; 32])).unwrap();
         honest.handle().put(&DhtKey::Name(name()), forged.encode()).await.unwrap();
         let client = world.client("client").await;
-        let resolved = world.resolve(&client, EVERYBODY).await;
+        let resolved = world.resolve(&client, ALL_ANSWERS).await;
         assert_eq!((resolved.pointer_in_dht, resolved.providers), (false, vec![honest.peer]));
     })
     .await;

@@ -1,4 +1,4 @@
-//! Releases, nodes, and everything in them that does not behave.
+//! A test network, releases, and hostile providers.
 
 pub(crate) mod hostile;
 pub(crate) mod release;

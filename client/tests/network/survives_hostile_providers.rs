@@ -1,5 +1,5 @@
-//! Whatever a provider does, a fetch ends with the published bytes from an honest one, says who misbehaved, and at no
-//! time is a wrong byte where it could be used.
+//! Tests that a fetch gets the published bytes from an honest provider, whatever a hostile provider does, and reports
+//! the hostile provider. The store of the client never contains wrong bytes that a fetch could take for verified ones.
 
 use std::time::Duration;
 
@@ -14,14 +14,16 @@ use crate::support::hostile::{Hostile, Trick};
 use crate::support::release::bytes;
 use crate::support::world::{World, impatient};
 
-/// What is expected of a hostile peer's report.
+/// The expected entry for a hostile provider in the report.
 enum Expect {
-    /// Banned, and why.
+    /// The provider is banned, for a reason that contains this text.
     Banned(&'static str),
-    /// The same, but the peer closed the stream itself, before what it had sent was looked at.
-    BannedThoughGone(&'static str),
+    /// The provider is banned although it closed the stream before the client verified its chunk. The reason contains
+    /// this text.
+    BannedAfterClose(&'static str),
+    /// The link to the provider is lost, and the provider delivered nothing.
     Lost,
-    /// Still connected, without having delivered anything.
+    /// The provider is still connected, and delivered nothing.
     Useless,
 }
 
@@ -29,8 +31,8 @@ async fn world() -> World {
     World::new([("rootfs", bytes(1, 2 << 20))]).await
 }
 
-/// Fetches from a hostile and an honest provider. The honest one delivers nothing before the trick has been played and
-/// its consequence drawn.
+/// Fetches from a hostile and an honest provider. A gate blocks the chunks of the honest provider until the hostile
+/// provider has played its trick and, for [`Expect::Banned`] and [`Expect::Lost`], the client has reacted.
 async fn survives(trick: Trick, expect: Expect) {
     in_time(async {
         let world = world().await;
@@ -41,13 +43,13 @@ async fn survives(trick: Trick, expect: Expect) {
         let resolved = world.resolve(&client, 2).await;
         let fetch = client.fetch(&resolved, impatient());
         gate.blocked().await;
-        hostile.struck().await;
+        hostile.played().await;
         match expect {
             Expect::Banned(_) => hostile.cut_off().await,
             Expect::Lost => drop(fetch.progress().wait_for(|progress| progress.peers == 1).await.unwrap()),
-            Expect::BannedThoughGone(_) | Expect::Useless => {}
+            Expect::BannedAfterClose(_) | Expect::Useless => {}
         }
-        assert_nothing_bad_on_disk(&world);
+        assert_no_wrong_bytes_on_disk(&world);
         gate.open();
         let report = fetch.finish().await.unwrap();
         world.assert_fetched("client", ["rootfs"]);
@@ -60,7 +62,7 @@ async fn survives(trick: Trick, expect: Expect) {
 fn assert_verdict(report: &Report, hostile: &Hostile, expect: &Expect) {
     let peer = &report.peers[&hostile.peer];
     match (expect, &peer.verdict) {
-        (Expect::Banned(why) | Expect::BannedThoughGone(why), Verdict::Banned(reason)) => {
+        (Expect::Banned(why) | Expect::BannedAfterClose(why), Verdict::Banned(reason)) => {
             assert!(reason.contains(why), "{reason}")
         }
         (Expect::Lost, Verdict::Lost(_)) => assert_eq!(peer.bytes, 0),
@@ -69,8 +71,8 @@ fn assert_verdict(report: &Report, hostile: &Hostile, expect: &Expect) {
     }
 }
 
-/// Nothing has the artifact's name, and the partial file holds published bytes and holes.
-fn assert_nothing_bad_on_disk(world: &World) {
+/// Asserts that the artifact has no complete file, and that the partial file holds only published bytes and zeros.
+fn assert_no_wrong_bytes_on_disk(world: &World) {
     let entry = &world.release.manifest.artifacts[0];
     let artifact = world.client_folder("client").join("artifacts").join(entry.cid.to_string());
     assert!(!artifact.exists());
@@ -79,94 +81,94 @@ fn assert_nothing_bad_on_disk(world: &World) {
     let published = &world.files["rootfs"];
     for chunk in index.chunks() {
         let range = usize::try_from(chunk.offset).unwrap()..usize::try_from(chunk.offset).unwrap() + chunk.len as usize;
-        // Right ones may be being written in this moment.
+        // Zeros are allowed, because a correct chunk may be only half written now.
         let mut bytes = part[range.clone()].iter().zip(&published[range]);
         assert!(bytes.all(|(byte, right)| byte == right || *byte == 0), "wrong bytes in the partial file");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flipped_bit() {
-    survives(Trick::FlipBit, Expect::Banned("do not verify")).await;
+async fn a_flipped_bit_in_a_chunk_bans_the_provider() {
+    survives(Trick::FlipBit, Expect::Banned("do not match its digest")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flipped_bit_and_a_closed_stream() {
-    survives(Trick::FlipBitAndClose, Expect::BannedThoughGone("do not verify")).await;
+async fn a_flipped_bit_before_a_closed_stream_bans_the_provider() {
+    survives(Trick::FlipBitAndClose, Expect::BannedAfterClose("do not match its digest")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_closed_within_a_chunk() {
+async fn a_provider_that_closes_the_stream_within_a_chunk_is_lost() {
     survives(Trick::CloseMidChunk, Expect::Lost).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silence_after_a_chunks_header() {
+async fn a_provider_that_stalls_after_a_chunk_header_does_not_stop_the_fetch() {
     survives(Trick::StallAfterHeader, Expect::Useless).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_false_claim_to_have_everything() {
+async fn a_provider_that_lacks_the_chunks_it_announced_does_not_stop_the_fetch() {
     survives(Trick::Refuse(Refusal::Missing), Expect::Useless).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_artifact_that_is_claimed_and_then_denied() {
+async fn a_provider_that_denies_an_announced_artifact_does_not_stop_the_fetch() {
     survives(Trick::Refuse(Refusal::NotFound), Expect::Useless).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_is_always_busy() {
+async fn a_provider_that_is_always_busy_does_not_stop_the_fetch() {
     survives(Trick::Refuse(Refusal::Busy { retry_after_ms: 0 }), Expect::Useless).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_header_of_four_gigabytes() {
+async fn an_announced_header_of_four_gibibytes_bans_the_provider() {
     survives(Trick::OversizedHeader, Expect::Banned("header of 4294967295 bytes")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payload_beyond_the_cap() {
+async fn a_payload_longer_than_the_limit_bans_the_provider() {
     survives(Trick::OversizedPayload, Expect::Banned("payload of 1048577 bytes")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_malformed_frame() {
+async fn a_malformed_frame_bans_the_provider() {
     survives(Trick::Malformed, Expect::Banned("header cannot be read")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reply_to_no_request() {
-    survives(Trick::UnknownRequest, Expect::Banned("nobody asked for")).await;
+async fn a_reply_to_an_unknown_request_bans_the_provider() {
+    survives(Trick::UnknownRequest, Expect::Banned("unexpected reply")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chunk_that_was_not_asked_for() {
-    survives(Trick::Unasked, Expect::Banned("nobody asked for")).await;
+async fn an_unrequested_chunk_bans_the_provider() {
+    survives(Trick::UnrequestedChunk, Expect::Banned("unexpected reply")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_chunk_sent_twice() {
-    survives(Trick::Twice, Expect::Banned("nobody asked for")).await;
+async fn a_repeated_chunk_bans_the_provider() {
+    survives(Trick::RepeatedChunk, Expect::Banned("unexpected reply")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_to_have_more_chunks_than_there_are() {
-    survives(Trick::WrongCount, Expect::Banned("nobody asked for")).await;
+async fn a_wrong_number_of_chunks_bans_the_provider() {
+    survives(Trick::WrongCount, Expect::Banned("unexpected reply")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reports_of_new_chunks_that_never_end() {
-    survives(Trick::RepeatedDelta, Expect::Banned("nobody asked for")).await;
+async fn a_repeated_have_update_bans_the_provider() {
+    survives(Trick::RepeatedHaveUpdate, Expect::Banned("unexpected reply")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_index_block() {
-    survives(Trick::WrongBlock, Expect::Banned("other bytes than those of")).await;
+async fn a_wrong_index_block_bans_the_provider() {
+    survives(Trick::WrongBlock, Expect::Banned("bytes that do not match")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_liar_is_named_also_if_everybody_else_comes_later() {
+async fn a_banned_provider_is_reported_when_the_honest_one_starts_later() {
     in_time(async {
         let world = world().await;
         let hostile = Hostile::start(&world, Trick::WrongBlock).await;
@@ -178,12 +180,12 @@ async fn a_liar_is_named_also_if_everybody_else_comes_later() {
         let report = fetch.finish().await.unwrap();
         world.assert_fetched("client", ["rootfs"]);
         assert!(report.peers[&honest.peer].bytes > 0);
-        assert_verdict(&report, &hostile, &Expect::Banned("sent other bytes"));
+        assert_verdict(&report, &hostile, &Expect::Banned("sent bytes that do not match"));
     })
     .await;
 }
 
-/// Fetches from a provider that has nothing to tell when it is first asked, and from nobody else.
+/// Fetches from a single provider that has no chunks at the first request.
 async fn asks_again(trick: Trick) {
     in_time(async {
         let world = world().await;
@@ -192,24 +194,24 @@ async fn asks_again(trick: Trick) {
         let resolved = world.resolve(&client, 1).await;
         let report = client.fetch(&resolved, FetchOptions::default()).finish().await.unwrap();
         world.assert_fetched("client", ["rootfs"]);
-        late.struck().await;
+        late.played().await;
         assert!(report.peers[&late.peer].bytes > 0);
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_has_nothing_at_first_is_asked_again() {
-    asks_again(Trick::NotYet).await;
+async fn a_provider_that_lacks_the_artifact_at_first_is_asked_again() {
+    asks_again(Trick::LacksArtifactOnce).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_stops_telling_what_it_has_is_asked_again() {
-    asks_again(Trick::TellsNoMore).await;
+async fn a_provider_that_ends_its_have_updates_is_asked_again() {
+    asks_again(Trick::EndsHaveUpdatesOnce).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_an_honest_provider_the_fetch_fails_and_names_the_liar() {
+async fn without_an_honest_provider_a_fetch_fails_and_reports_the_hostile_one() {
     in_time(async {
         let world = world().await;
         let hostile = Hostile::start(&world, Trick::FlipBit).await;
@@ -220,9 +222,9 @@ async fn without_an_honest_provider_the_fetch_fails_and_names_the_liar() {
         let error = client.fetch(&resolved, options).finish().await.unwrap_err();
         let FetchError::Download(DownloadError::Stalled { report, missing, .. }) = error else { panic!("{error}") };
         assert!(missing > 0);
-        assert_verdict(&report, &hostile, &Expect::Banned("do not verify"));
-        assert_nothing_bad_on_disk(&world);
-        // Nothing of it is believed later either.
+        assert_verdict(&report, &hostile, &Expect::Banned("do not match its digest"));
+        assert_no_wrong_bytes_on_disk(&world);
+        // The next fetch does not take the wrong bytes for verified chunks.
         let entry = &world.release.manifest.artifacts[0];
         let index = world.store.artifact(&entry.cid).unwrap().unwrap().index().clone();
         let part = client.catalog().store().partial(&entry.cid, index).unwrap();

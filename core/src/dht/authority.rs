@@ -1,6 +1,7 @@
-//! The authority record: what a publisher's key signs for and where that is served, signed by the key itself.
+//! The authority record: the names for which a publisher's key signs, and the nodes that serve them, signed with the
+//! key itself.
 //!
-//! It says what a key claims, not that the key is to be trusted with it: that only a trust root says.
+//! The record only contains claims of the key's owner. The trust root decides whether the key may sign for a name.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,34 +13,36 @@ use crate::keys::{KeyId, PublicKey};
 use crate::name::Name;
 use crate::time::TrustedTime;
 
-/// The most names. Long ones hit [`MAX_RECORD_LEN`](record::MAX_RECORD_LEN) earlier.
+/// The maximum number of names in an authority record. With long names, the record reaches
+/// [`MAX_RECORD_LEN`](record::MAX_RECORD_LEN) earlier.
 pub const MAX_NAMES: usize = 64;
 
-/// What a publisher's key signs for. Times are Unix times in seconds.
+/// An authority record: the names for which a publisher's key signs. Times are Unix times in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authority {
-    /// The version of this format.
+    /// The version of the authority record format.
     pub v: V1,
-    /// The key.
+    /// The publisher's public key, which verifies the record.
     pub key: PublicKey,
-    /// The names that it signs for; at most [`MAX_NAMES`].
+    /// The names for which the key signs: at most [`MAX_NAMES`].
     pub names: Vec<Name>,
-    /// Multiaddrs of nodes that serve what it signs: at most [`MAX_ADDRESSES`](record::MAX_ADDRESSES) of at most
-    /// [`MAX_ADDRESS_LEN`](record::MAX_ADDRESS_LEN) bytes. Not parsed here.
+    /// The multiaddrs of nodes that serve releases of the names in `names`: at most
+    /// [`MAX_ADDRESSES`](record::MAX_ADDRESSES). Each has at most [`MAX_ADDRESS_LEN`](record::MAX_ADDRESS_LEN) bytes.
+    /// This crate does not parse multiaddrs.
     pub providers: Vec<String>,
-    /// Grows with every authority record that the key signs.
+    /// The version of the record. It grows with each authority record that the key signs.
     pub version: u64,
-    /// When the record was made.
+    /// The time at which the record was issued.
     pub issued_at: u64,
-    /// From when on it must not be believed any more.
+    /// The time at which the record expires. From then on, the record is refused.
     pub expires_at: u64,
 }
 
 impl Authority {
-    /// Reads and verifies the record of the key that is called `expected`.
+    /// Decodes and verifies the authority record that the key with the id `expected` signed.
     ///
     /// # Errors
-    /// Any of [`RecordError`] but [`RecordError::Signer`].
+    /// Every variant of [`RecordError`] except [`RecordError::Signer`] is possible.
     pub fn open(bytes: &[u8], expected: &KeyId, at: TrustedTime) -> Result<Self, RecordError> {
         record::open(bytes, &DhtKey::Authority(*expected), |claimed: &Self| claimed.key, at)
     }
@@ -74,17 +77,17 @@ impl DhtRecord for Authority {
     }
 }
 
-/// Why an authority record makes no sense.
+/// An error that makes an authority record invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthorityError {
-    /// It expires before it begins.
+    /// The expiry is not later than the time of issue.
     #[error("it expires before it is issued")]
     Lifetime,
-    /// Too many names.
-    #[error("it lists {0} names: at most {MAX_NAMES}")]
+    /// The record lists too many names.
+    #[error("it lists {0} names, more than the maximum of {MAX_NAMES}")]
     Names(usize),
-    /// Too many addresses, or a text that is no address.
+    /// The record lists too many addresses, or an invalid address.
     #[error(transparent)]
     Addresses(#[from] InvalidAddresses),
 }
@@ -113,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_have_this_form() {
+    fn the_bytes_of_an_authority_record_do_not_change() {
         assert_eq!(
             hex::encode(crate::codec::to_dag_cbor(&authority())),
             concat!(
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn an_invalid_authority_record_is_refused() {
         let with = |change: fn(&mut Authority)| {
             let mut authority = authority();
             change(&mut authority);
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_a_packet_of_the_dht_is_not_sealed() {
+    fn a_record_that_is_too_large_for_a_dht_message_is_not_signed() {
         let names = vec![format!("{}/x86_64", "c".repeat(16)).parse().unwrap(); MAX_NAMES];
         let providers = vec![format!("/{}", "a".repeat(MAX_ADDRESS_LEN - 1)); MAX_ADDRESSES];
         let large = Authority { names, providers, version: u64::MAX, ..authority() };
@@ -159,6 +162,6 @@ mod tests {
         let names = vec![format!("{0}/{0}", "c".repeat(64)).parse().unwrap(); MAX_NAMES];
         let too_large = Authority { names, ..large }.seal(&key()).unwrap_err();
         assert!(matches!(too_large, RecordError::Envelope(EnvelopeError::TooLarge { .. })), "{too_large}");
-        assert!(too_large.to_string().ends_with("at most 8192"), "{too_large}");
+        assert!(too_large.to_string().ends_with("more than the maximum of 8192"), "{too_large}");
     }
 }

@@ -1,4 +1,4 @@
-//! The contact record: where a node can be reached, signed by the node's own identity key.
+//! The contact record: the addresses of a node, signed with the node's own identity key.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,30 +10,30 @@ use crate::envelope::Payload;
 use crate::keys::PublicKey;
 use crate::time::TrustedTime;
 
-/// Where a node can be reached. Times are Unix times in seconds.
+/// A contact record: the addresses of a node. Times are Unix times in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contact {
-    /// The version of this format.
+    /// The version of the contact record format.
     pub v: V1,
-    /// The node.
+    /// The peer id of the node.
     pub peer: PeerText,
-    /// Its multiaddrs, at least one: at most [`MAX_ADDRESSES`](record::MAX_ADDRESSES) of at most
-    /// [`MAX_ADDRESS_LEN`](record::MAX_ADDRESS_LEN) bytes. Not parsed here.
+    /// The multiaddrs of the node: at least 1, at most [`MAX_ADDRESSES`](record::MAX_ADDRESSES). Each has at most
+    /// [`MAX_ADDRESS_LEN`](record::MAX_ADDRESS_LEN) bytes. This crate does not parse multiaddrs.
     pub addresses: Vec<String>,
-    /// Grows with every contact that the node makes.
+    /// The version of the record. It grows with each contact record of the node.
     pub version: u64,
-    /// When the record was made.
+    /// The time at which the record was issued.
     pub issued_at: u64,
-    /// From when on it must not be believed any more.
+    /// The time at which the record expires. From then on, the record is refused.
     pub expires_at: u64,
 }
 
 impl Contact {
-    /// Reads and verifies the contact of `peer`, whose identity is `key`. That the two belong together is for
-    /// the caller to know: the id of an Ed25519 identity contains the key.
+    /// Decodes and verifies the contact record of `peer`, which must be signed with the identity key `key`. The caller
+    /// must know that `key` belongs to `peer`. The peer id of an Ed25519 identity contains the key.
     ///
     /// # Errors
-    /// Any of [`RecordError`] but [`RecordError::Signer`].
+    /// Every variant of [`RecordError`] except [`RecordError::Signer`] is possible.
     pub fn open(bytes: &[u8], peer: &PeerText, key: &PublicKey, at: TrustedTime) -> Result<Self, RecordError> {
         record::open(bytes, &DhtKey::Contact(peer.clone()), |_: &Self| *key, at)
     }
@@ -68,17 +68,17 @@ impl DhtRecord for Contact {
     }
 }
 
-/// Why a contact record makes no sense.
+/// An error that makes a contact record invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContactError {
-    /// It expires before it begins.
+    /// The expiry is not later than the time of issue.
     #[error("it expires before it is issued")]
     Lifetime,
-    /// No address at all.
+    /// The record lists no address.
     #[error("it lists no address")]
     NoAddress,
-    /// Too many addresses, or a text that is no address.
+    /// The record lists too many addresses, or an invalid address.
     #[error(transparent)]
     Addresses(#[from] InvalidAddresses),
 }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_have_this_form() {
+    fn the_bytes_of_a_contact_record_do_not_change() {
         assert_eq!(
             hex::encode(crate::codec::to_dag_cbor(&contact())),
             concat!(
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn an_invalid_contact_record_is_refused() {
         let with = |addresses: Vec<String>| Contact { addresses, ..contact() }.check();
         assert_eq!(contact().check(), Ok(()));
         assert_eq!(Contact { issued_at: contact().expires_at, ..contact() }.check(), Err(ContactError::Lifetime));

@@ -1,17 +1,18 @@
-//! What the DHT may be asked about: every key that a Phase node accepts there, for values and for providers.
+//! DHT keys: every key that a Phase node accepts in the DHT, for records and for provider records.
 //!
 //! ```text
-//! name       /phase/<channel>/<arch>/manifest      pointer records; who provides the release
-//! name copy  /phase/<channel>/<arch>/manifest/<n>  the same once more, n from 2 to 3
+//! name       /phase/<channel>/<arch>/manifest      pointer records; providers of the release
+//! name copy  /phase/<channel>/<arch>/manifest/<n>  copies of these records, where n is 2 or 3
 //! contact    /phase/contact/<peer id>              contact records
-//! authority  /phase/authority/<key id>             authority records; who provides what the key signs for
+//! authority  /phase/authority/<key id>             authority records; providers of the releases that the key signs
 //! record     /phase/record/<key id>/<label>        values of other applications
-//! content    the 36 bytes of a dag-cbor CID        who provides an index or manifest
+//! content    the 36 bytes of a dag-cbor CID        providers of an artifact or manifest
 //! ```
 //!
-//! One key has one form in bytes. A CID begins with 1 and a path with a slash; among the paths, the number of
-//! parts and the last of them decide. A channel may be called `contact`, `authority` or `record`: what has three
-//! parts after `/phase/` and ends in `manifest` is always a name. For that, no record is labelled `manifest`.
+//! Each DHT key has exactly one encoding. A CID begins with the byte 1, and a path begins with a slash. The kind of a
+//! path depends on its number of parts and on its first or last part. If a path has three parts after `/phase/` and the
+//! last part is `manifest`, the path is always the DHT key of a name. A channel may therefore be called `contact`,
+//! `authority` or `record`, but a record cannot have the label `manifest`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,58 +23,63 @@ use crate::failure::{Fails, Failure};
 use crate::keys::KeyId;
 use crate::name::{Label, MAX_LABEL_LEN, NAME_COPIES, Name};
 
-/// The most bytes of a key of the DHT: those of the longest name's copies.
-pub const MAX_DHT_KEY_LEN: usize = ROOT.len() + 2 * (MAX_LABEL_LEN + 1) + MANIFEST.len() + "/n".len();
+/// The maximum length of a DHT key, in bytes. The longest DHT keys are the copies ([`DhtKey::NameCopy`]) for a name
+/// whose two labels have the maximum length.
+pub const MAX_DHT_KEY_LEN: usize = PREFIX.len() + 2 * (MAX_LABEL_LEN + 1) + MANIFEST.len() + "/n".len();
 
-/// What every key but a CID begins with.
-const ROOT: &str = "/phase/";
-/// The last part of a name's key, and thus the one label that no record has.
+/// The prefix of every DHT key that is not a CID.
+const PREFIX: &str = "/phase/";
+/// The last part of the DHT key of a name. A signed record cannot have this label, because its DHT key would then be
+/// the DHT key of a name.
 pub(crate) const MANIFEST: &str = "manifest";
 const CONTACT: &str = "contact";
 const AUTHORITY: &str = "authority";
 const RECORD: &str = "record";
-/// The longest text that an error repeats, in characters.
+/// The maximum length of the refused text in an error message, in characters.
 const MAX_SHOWN: usize = 200;
 
-/// A key of the DHT.
+/// A DHT key.
 ///
-/// Two values have no key that is ever accepted: content whose CID is that of a chunk, and a record labelled
-/// `manifest`. Neither [`from_bytes`](Self::from_bytes) nor parsing a text gives them.
+/// Nodes refuse two kinds of DHT key: a [`Content`](Self::Content) with the CID of a chunk, and a
+/// [`Record`](Self::Record) with the label `manifest`. [`from_bytes`](Self::from_bytes) and the text parser never
+/// return these keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DhtKey {
-    /// A release line: its pointer record, and who provides the release.
+    /// The DHT key of a name, for its pointer record and for the providers of its release.
     Name(Name),
-    /// One of its copies: the first has the number 2.
+    /// A further DHT key of a name, under which the same records are stored. The numbers of these copies begin with 2,
+    /// because [`Name`](Self::Name) counts as the first.
     NameCopy(Name, u8),
-    /// A dag-cbor block: who provides the artifact or manifest that it is the root of. Chunks are not in the DHT.
+    /// The DHT key for the providers of an artifact or manifest, which is its CID. Chunks are not in the DHT.
     Content(Cid),
-    /// Where a node can be reached: its contact record.
+    /// The DHT key of a node's contact record.
     Contact(PeerText),
-    /// What a publisher's key signs for: its authority record.
+    /// The DHT key of the authority record that a publisher's key signs.
     Authority(KeyId),
-    /// A value of another application.
+    /// The DHT key of a signed record, which is a value of another application.
     Record {
-        /// The key that alone may sign it.
+        /// The id of the only key that may sign the record.
         owner: KeyId,
-        /// Which of the owner's values; not `manifest`.
+        /// The label of the record. It must not be `manifest`.
         label: Label,
     },
 }
 
 impl DhtKey {
-    /// The bytes that the DHT knows it by.
+    /// Returns the encoded DHT key, as nodes use it in the DHT.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Name(name) => name.key().into_bytes(),
             Self::NameCopy(name, copy) => format!("{}/{copy}", name.key()).into_bytes(),
             Self::Content(cid) => cid.to_bytes(),
-            Self::Contact(peer) => format!("{ROOT}{CONTACT}/{peer}").into_bytes(),
-            Self::Authority(key) => format!("{ROOT}{AUTHORITY}/{key}").into_bytes(),
-            Self::Record { owner, label } => format!("{ROOT}{RECORD}/{owner}/{label}").into_bytes(),
+            Self::Contact(peer) => format!("{PREFIX}{CONTACT}/{peer}").into_bytes(),
+            Self::Authority(key) => format!("{PREFIX}{AUTHORITY}/{key}").into_bytes(),
+            Self::Record { owner, label } => format!("{PREFIX}{RECORD}/{owner}/{label}").into_bytes(),
         }
     }
 
-    /// The keys under which the same stands: those of a name, [`Name`](Self::Name) first, or the key itself.
+    /// Returns all DHT keys under which the same records are stored. For a name, these are [`Name`](Self::Name) and its
+    /// copies. For every other key, it is only that key.
     pub fn copies(&self) -> Vec<Self> {
         match self {
             Self::Name(name) => {
@@ -84,24 +90,24 @@ impl DhtKey {
         }
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote, and nothing else.
+    /// Decodes a DHT key from the bytes that [`to_bytes`](Self::to_bytes) returned. All other bytes are refused.
     ///
     /// # Errors
-    /// [`DhtKeyError::Bytes`], and [`DhtKeyError::Chunk`] for the CID of a chunk.
+    /// [`DhtKeyError::Bytes`], or [`DhtKeyError::Chunk`] for the CID of a chunk.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DhtKeyError> {
         if bytes.len() > MAX_DHT_KEY_LEN {
             return Err(DhtKeyError::Bytes);
         }
-        let key = if bytes.starts_with(ROOT.as_bytes()) {
+        let key = if bytes.starts_with(PREFIX.as_bytes()) {
             std::str::from_utf8(bytes).ok().and_then(path).ok_or(DhtKeyError::Bytes)?
         } else {
             content(Cid::from_bytes(bytes).map_err(|_| DhtKeyError::Bytes)?)?
         };
-        // A key id in capital letters, for instance, would be a second form of the same key.
+        // A key id in capital letters, for instance, would be a second encoding of the same DHT key.
         if key.to_bytes() == bytes { Ok(key) } else { Err(DhtKeyError::Bytes) }
     }
 
-    /// The key that alone may sign the value, if the DHT key says it.
+    /// Returns the id of the only key that may sign the record, if the DHT key contains that id.
     pub fn owner(&self) -> Option<KeyId> {
         match self {
             Self::Authority(owner) | Self::Record { owner, .. } => Some(*owner),
@@ -110,9 +116,9 @@ impl DhtKey {
     }
 }
 
-/// The key of a path, if it is one.
+/// Parses a DHT key that is a path, such as `/phase/stable/x86_64/manifest`.
 fn path(path: &str) -> Option<DhtKey> {
-    let mut parts = path.strip_prefix(ROOT)?.split('/');
+    let mut parts = path.strip_prefix(PREFIX)?.split('/');
     let parts = [parts.next(), parts.next(), parts.next(), parts.next(), parts.next()];
     let name = |channel: &str, arch: &str| Some(Name { channel: channel.parse().ok()?, arch: arch.parse().ok()? });
     match parts {
@@ -138,7 +144,7 @@ fn content(cid: Cid) -> Result<DhtKey, DhtKeyError> {
 }
 
 impl fmt::Display for DhtKey {
-    /// The form for people, which [`FromStr`] reads.
+    /// Writes the short text form of the DHT key, which [`FromStr`] parses.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => write!(f, "{name}"),
@@ -154,7 +160,7 @@ impl fmt::Display for DhtKey {
 impl FromStr for DhtKey {
     type Err = DhtKeyError;
 
-    /// Parses the form for people, or a whole path such as `/phase/stable/x86_64/manifest`.
+    /// Parses the short text form, or a whole path such as `/phase/stable/x86_64/manifest`.
     fn from_str(text: &str) -> Result<Self, DhtKeyError> {
         let unknown = || DhtKeyError::Text(text.chars().take(MAX_SHOWN).collect());
         if let Some((kind, rest)) = text.split_once(':') {
@@ -165,7 +171,7 @@ impl FromStr for DhtKey {
                 _ => Err(unknown()),
             };
         }
-        if text.starts_with(ROOT) {
+        if text.starts_with(PREFIX) {
             return Self::from_bytes(text.as_bytes()).map_err(|_| unknown());
         }
         match text.parse() {
@@ -175,7 +181,7 @@ impl FromStr for DhtKey {
     }
 }
 
-/// Reads `<key id>/<label>`.
+/// Parses `<key id>/<label>`, which is the text form of a record's DHT key.
 fn record(text: &str) -> Option<Result<DhtKey, DhtKeyError>> {
     let (owner, label) = text.split_once('/')?;
     let (owner, label): (KeyId, Label) = (owner.parse().ok()?, label.parse().ok()?);
@@ -183,24 +189,24 @@ fn record(text: &str) -> Option<Result<DhtKey, DhtKeyError>> {
     Some(if is_reserved { Err(DhtKeyError::Reserved) } else { Ok(DhtKey::Record { owner, label }) })
 }
 
-/// Why something is not a key of the DHT.
+/// An error from decoding or parsing a DHT key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DhtKeyError {
-    /// The bytes are no key, or not the one form of it.
-    #[error("not a key that Phase nodes accept in the DHT")]
+    /// The bytes are not a DHT key, or encode a DHT key in another way than [`DhtKey::to_bytes`].
+    #[error("not a DHT key that Phase nodes accept")]
     Bytes,
-    /// The text is no key.
+    /// The text is not a DHT key.
     #[error(
-        "{0:?} is not a key of the DHT: expected channel/arch (for instance stable/x86_64), a CID (bafyr4i…), \
+        "{0:?} is not a DHT key: expected channel/arch (for instance stable/x86_64), a CID (bafyr4i…), \
          contact:<peer id>, authority:<key id> or record:<key id>/<label>"
     )]
     Text(String),
-    /// The CID of a chunk.
-    #[error("{0} is the CID of a chunk, and the DHT does not know chunks: ask for the artifact that it is part of")]
+    /// The CID identifies a chunk.
+    #[error("{0} is the CID of a chunk, and chunks are not in the DHT: use the CID of the artifact that contains it")]
     Chunk(Cid),
-    /// A record's label that would make it look like a name.
-    #[error("no record can be labelled {MANIFEST}: its key would be that of a name")]
+    /// The label of a record is `manifest`, so that its DHT key would be the DHT key of a name.
+    #[error("the label of a record cannot be {MANIFEST}: its DHT key would be that of a name")]
     Reserved,
 }
 
@@ -226,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_has_these_forms() {
+    fn the_text_and_bytes_of_every_kind_of_key_do_not_change() {
         let content = cid(Codec::DagCbor);
         for (text, bytes) in [
             ("stable/x86_64".to_owned(), b"/phase/stable/x86_64/manifest".to_vec()),
@@ -242,13 +248,13 @@ mod tests {
             assert_eq!(key.owner().is_some(), text.contains(ID), "{text}");
             if key != DhtKey::Content(content) {
                 let path = String::from_utf8(bytes).unwrap();
-                assert_eq!(path.parse(), Ok(key), "a path is also a text");
+                assert_eq!(path.parse(), Ok(key), "a path is parsed as text too");
             }
         }
     }
 
     #[test]
-    fn a_channel_may_be_called_as_a_kind_is() {
+    fn a_channel_may_be_named_like_a_kind_of_key() {
         for channel in ["contact", "authority", "record"] {
             for arch in ["x86_64", "manifest", ID] {
                 let name: Name = format!("{channel}/{arch}").parse().unwrap();
@@ -260,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn no_record_is_labelled_manifest() {
+    fn the_label_manifest_is_refused_for_a_record() {
         let record = |label: &str| DhtKey::Record { owner: ID.parse().unwrap(), label: label.parse().unwrap() };
         let read = DhtKey::from_bytes(&record("manifest").to_bytes());
         assert_eq!(read, Ok(DhtKey::Name(format!("record/{ID}").parse().unwrap())));
@@ -269,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_are_refused() {
+    fn bytes_that_are_not_a_dht_key_are_refused() {
         let chunk = cid(Codec::Raw);
         assert_eq!(DhtKey::from_bytes(&chunk.to_bytes()), Err(DhtKeyError::Chunk(chunk)));
         let upper = ID.to_uppercase();
@@ -314,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_told_the_forms() {
+    fn the_error_for_malformed_text_lists_the_permitted_forms() {
         for text in [
             "",
             "stable",
@@ -338,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_key_is_a_name() {
+    fn the_longest_dht_key_is_a_copy_of_a_name() {
         let label = "a".repeat(MAX_LABEL_LEN);
         let name = DhtKey::NameCopy(format!("{label}/{label}").parse().unwrap(), NAME_COPIES);
         assert_eq!(name.to_bytes().len(), MAX_DHT_KEY_LEN);
@@ -362,7 +368,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_key_has_one_form_in_bytes(parts in prop::collection::vec(label(), 1..5), cut in any::<bool>()) {
+        fn every_key_has_exactly_one_encoding(parts in prop::collection::vec(label(), 1..5), cut in any::<bool>()) {
             let path = format!("/phase/{}", parts.join("/"));
             let bytes = if cut { path.into_bytes().split_last().unwrap().1.to_vec() } else { path.into_bytes() };
             if let Ok(key) = DhtKey::from_bytes(&bytes) {
@@ -372,7 +378,7 @@ mod tests {
         }
 
         #[test]
-        fn every_key_is_read_back(
+        fn a_decoded_key_equals_the_encoded_one(
             kind in 0..5, first in label(), second in label(), digest in any::<[u8; 32]>(),
             peer in "[1-9A-HJ-NP-Za-km-z]{1,64}",
         ) {
@@ -391,7 +397,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_a_key_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn random_bytes_are_not_a_dht_key(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(DhtKey::from_bytes(&bytes).is_err());
         }
     }

@@ -1,21 +1,22 @@
-//! The text of a peer id.
+//! Peer ids as text.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The most bytes of a peer id's text: that of an Ed25519 key takes 52, that of a hash 46.
+/// The maximum length of a peer id as text, in bytes. A peer id has 52 bytes if it contains an Ed25519 key, and 46
+/// bytes if it is a SHA2-256 hash.
 pub const MAX_PEER_LEN: usize = 64;
 
-/// The text of a peer id: 1 to [`MAX_PEER_LEN`] bytes of base58btc. Whether it really is a peer id is left to
-/// those who know libp2p.
+/// A peer id as text: 1 to [`MAX_PEER_LEN`] bytes of base58btc. The text is not decoded, because this crate does not
+/// depend on libp2p.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PeerText(String);
 
 impl PeerText {
-    /// The text.
+    /// Returns the peer id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -53,7 +54,7 @@ impl From<PeerText> for String {
     }
 }
 
-/// Not the text of a peer id.
+/// The error for a text that is not a peer id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a peer id: expected text such as 12D3KooW…")]
 pub struct PeerTextError(String);
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_is_named_in_base58() {
+    fn only_base58_text_is_accepted_as_a_peer_id() {
         for text in ["1", "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N", &"z".repeat(64)] {
             assert_eq!(text.parse::<PeerText>().unwrap().as_str(), text);
         }

@@ -1,4 +1,4 @@
-//! The pointer record: where a name points at present. Small, signed, kept in the DHT.
+//! The pointer record: a signed DHT value that leads from a name to the CID of its current manifest.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,37 +10,37 @@ use crate::envelope::{Envelope, EnvelopeError, Payload};
 use crate::manifest::Manifest;
 use crate::name::Name;
 
-/// The most bytes of an encoded pointer with its signatures.
+/// The maximum length of an encoded pointer record with its signatures, in bytes.
 pub const MAX_POINTER_LEN: usize = MAX_RECORD_LEN;
-/// The most addresses for legacy clients.
+/// The maximum number of URLs in a pointer record.
 pub const MAX_URLS: usize = 8;
-/// The most bytes of one address.
+/// The maximum length of one URL in a pointer record, in bytes.
 pub const MAX_URL_LEN: usize = 512;
 
-/// What a name points to. Times are Unix times in seconds.
+/// A pointer record, which leads from a name to a manifest. Times are Unix times in seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pointer {
-    /// The version of this format.
+    /// The version of the pointer record format.
     pub v: V1,
-    /// The name.
+    /// The name of the release to which the record leads.
     pub name: Name,
-    /// The CID of the manifest's envelope. Without it, the name is served to clients without the DHT alone, and
-    /// there must be an address for them.
+    /// The manifest CID. If it is absent, `urls` must not be empty, and the release can be fetched only from these
+    /// URLs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Cid>,
-    /// The manifest's version.
+    /// The version of the release, as in the manifest.
     pub version: u64,
-    /// When the record was made.
+    /// The time at which the record was issued.
     pub issued_at: u64,
-    /// From when on it must not be believed any more.
+    /// The time at which the record expires. From then on, the record is refused.
     pub expires_at: u64,
-    /// Where clients without the DHT can get the release over HTTP; nothing that Phase itself trusts.
+    /// The URLs at which clients without the DHT can fetch the release over HTTP. Phase itself does not use them.
     pub urls: Vec<String>,
 }
 
 impl Pointer {
-    /// A pointer to the manifest with this CID, without urls. It expires with the manifest, not earlier: providers renew
-    /// the record in the DHT without a key.
+    /// Makes a pointer record without URLs for `manifest`, whose manifest CID is `cid`. The record expires when the
+    /// manifest expires and not earlier, because providers that renew it in the DHT have no key to sign a new record.
     pub fn to(manifest: &Manifest, cid: Cid, issued_at: u64) -> Self {
         Self {
             v: V1,
@@ -53,10 +53,11 @@ impl Pointer {
         }
     }
 
-    /// Reads the envelope of a pointer as it comes from the DHT or a peer.
+    /// Decodes the envelope of a pointer record without verifying it.
     ///
     /// # Errors
-    /// [`EnvelopeError::TooLarge`] past [`MAX_POINTER_LEN`], and those of [`Envelope::decode`].
+    /// [`EnvelopeError::TooLarge`] if the envelope is longer than [`MAX_POINTER_LEN`], and the errors of
+    /// [`Envelope::decode`].
     pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
         record::decode_envelope(bytes)
     }
@@ -100,21 +101,21 @@ impl DhtRecord for Pointer {
     }
 }
 
-/// Why a pointer record makes no sense.
+/// An error that makes a pointer record invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PointerError {
-    /// It expires before it begins.
+    /// The expiry is not later than the time of issue.
     #[error("it expires before it is issued")]
     Lifetime,
-    /// It points to something that cannot be an envelope.
+    /// The manifest CID does not have the codec of an envelope, which is DAG-CBOR.
     #[error("{0} is not the CID of a manifest: its codec must be dag-cbor")]
     NotAManifest(Cid),
-    /// It points to nothing.
-    #[error("it leads nowhere: it must have a manifest or a url")]
+    /// The record has neither a manifest CID nor a URL.
+    #[error("it points to nothing: it must have a manifest CID or a URL")]
     Nowhere,
-    /// Too many addresses, or one that is none.
-    #[error("urls must be at most {MAX_URLS} http or https addresses of at most {MAX_URL_LEN} bytes each")]
+    /// The record lists too many URLs, or an invalid URL.
+    #[error("it may list at most {MAX_URLS} http or https URLs, of at most {MAX_URL_LEN} bytes each")]
     Urls,
 }
 
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_have_this_form() {
+    fn the_bytes_of_a_pointer_do_not_change() {
         assert_eq!(
             hex::encode(crate::codec::to_dag_cbor(&pointer())),
             concat!(
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_that_is_not_there_leaves_no_trace() {
+    fn an_absent_manifest_cid_is_not_encoded() {
         let without = Pointer { manifest: None, ..pointer() };
         let bytes = crate::codec::to_dag_cbor(&without);
         assert_eq!(
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_pointer_fits_a_packet_of_the_dht() {
+    fn the_largest_pointer_fits_into_a_dht_message() {
         let name = format!("{}/{}", "c".repeat(64), "a".repeat(64)).parse().unwrap();
         let url = format!("https://{}", "u".repeat(MAX_URL_LEN - 8));
         let largest = Pointer { name, urls: vec![url; MAX_URLS], version: u64::MAX, ..pointer() };
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn an_invalid_pointer_is_refused() {
         let change = |change: fn(&mut Pointer)| {
             let mut pointer = pointer();
             change(&mut pointer);

@@ -1,8 +1,8 @@
-//! What the DHT holds values of: small payloads that are signed, have a version and expire.
+//! DHT records: small signed payloads with a version and an expiry.
 //!
-//! A contact, an authority record and a signed record have one signature, by a key that follows from the DHT key:
-//! a node that asks for the key can verify the answer without a trust root. A pointer
-//! is verified by the trust root and may have more signatures.
+//! A contact record, an authority record and a signed record have exactly one signature. The DHT key determines the key
+//! that must have signed, so a node can verify the record without a trust root. A pointer record is verified against
+//! the trust root and may have several signatures.
 
 use std::collections::BTreeMap;
 
@@ -12,38 +12,39 @@ use crate::failure::{Fails, Failure};
 use crate::keys::{KeyId, PublicKey, SigningKey};
 use crate::time::TrustedTime;
 
-/// The most bytes of an encoded record with its signatures: half a packet of the DHT (16 KiB).
+/// The maximum length of an encoded record with its signatures, in bytes. It is half the maximum length of a DHT
+/// message (16 KiB).
 pub const MAX_RECORD_LEN: usize = 8 << 10;
-/// The most addresses in a list.
+/// The maximum number of addresses in a record.
 pub const MAX_ADDRESSES: usize = 16;
-/// The most bytes of one address.
+/// The maximum length of one address in a record, in bytes.
 pub const MAX_ADDRESS_LEN: usize = 256;
 
-/// Which of two records under one key is the newer: the one with the higher version; of two with the same version the one that was
-/// made later, which is a renewal.
+/// The rank of a record, which decides which of two records with the same DHT key is newer. A higher version is newer.
+/// If the versions are equal, a later time of issue is newer, because the record was renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
-    /// The record's version.
+    /// The version of the record.
     pub version: u64,
-    /// When the record was made: a Unix time in seconds.
+    /// The time of issue, as a Unix time in seconds.
     pub issued_at: u64,
 }
 
-/// A payload that stands in the DHT. Times are Unix times in seconds.
+/// A payload that is stored in the DHT. Times are Unix times in seconds.
 pub trait DhtRecord: Payload {
-    /// The key under which it stands.
+    /// Returns the DHT key under which the record is stored.
     fn dht_key(&self) -> DhtKey;
 
-    /// How new it is.
+    /// Returns the rank of the record, which decides which of two records is newer.
     fn rank(&self) -> Rank;
 
-    /// From when on it must not be believed any more.
+    /// Returns the time at which the record expires.
     fn expires_at(&self) -> u64;
 
-    /// The signed bytes as they stand in the DHT.
+    /// Signs the record and returns the encoded envelope, which is stored in the DHT.
     ///
     /// # Errors
-    /// If the record makes no sense, is too large, or `key` is not the one that its DHT key asks for.
+    /// If the record is invalid or too large, or if the DHT key contains the id of a key other than `key`.
     fn seal(&self, key: &SigningKey) -> Result<Vec<u8>, RecordError> {
         if let Some(expected) = self.dht_key().owner().filter(|owner| *owner != key.id()) {
             return Err(RecordError::Signer { found: key.id(), expected });
@@ -56,10 +57,11 @@ pub trait DhtRecord: Payload {
     }
 }
 
-/// Reads the envelope of a record as it comes from the DHT or a peer. Nothing about it is verified.
+/// Decodes the envelope of a record without verifying it.
 ///
 /// # Errors
-/// [`EnvelopeError::TooLarge`] past [`MAX_RECORD_LEN`], and those of [`Envelope::decode`].
+/// [`EnvelopeError::TooLarge`] if the envelope is longer than [`MAX_RECORD_LEN`], and the errors of
+/// [`Envelope::decode`].
 pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
     if bytes.len() > MAX_RECORD_LEN {
         return Err(EnvelopeError::TooLarge { len: bytes.len(), max: MAX_RECORD_LEN });
@@ -67,8 +69,8 @@ pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
     Envelope::decode(bytes)
 }
 
-/// Reads and verifies a record that the key that `signer` picks alone must have signed. `signer` gets a payload
-/// that is not verified yet, but is openly for the expected key.
+/// Decodes and verifies a record with exactly one signature. `signer` returns the key that must have signed. Its
+/// argument is the unverified payload, whose DHT key is `expected`.
 pub(crate) fn open<R: DhtRecord>(
     bytes: &[u8],
     expected: &DhtKey,
@@ -76,7 +78,7 @@ pub(crate) fn open<R: DhtRecord>(
     at: TrustedTime,
 ) -> Result<R, RecordError> {
     let envelope = decode_envelope(bytes)?;
-    // Strangers could otherwise add signatures of their own, and one record would have many forms.
+    // Several signatures are refused, because any peer could add signatures and so make many encodings of one record.
     if envelope.signatures().len() != 1 {
         return Err(RecordError::Signatures { count: envelope.signatures().len() });
     }
@@ -94,7 +96,7 @@ pub(crate) fn open<R: DhtRecord>(
     Ok(record)
 }
 
-/// Checks what can be told of a list of multiaddrs without parsing them.
+/// Checks the number, length and characters of multiaddrs, without parsing them.
 pub(crate) fn check_addresses(addresses: &[String]) -> Result<(), InvalidAddresses> {
     let is_address = |text: &String| {
         text.starts_with('/') && text.len() <= MAX_ADDRESS_LEN && text.bytes().all(|byte| byte.is_ascii_graphic())
@@ -103,48 +105,48 @@ pub(crate) fn check_addresses(addresses: &[String]) -> Result<(), InvalidAddress
     if is_list { Ok(()) } else { Err(InvalidAddresses) }
 }
 
-/// A list of addresses that is too long, or has a text that is no address.
+/// The error for a list of addresses that is too long or contains an invalid address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "it may list at most {MAX_ADDRESSES} addresses such as /ip4/192.0.2.1/tcp/4001, of at most {MAX_ADDRESS_LEN} bytes each"
 )]
 pub struct InvalidAddresses;
 
-/// Why a record cannot be made or is not believed.
+/// An error from signing, decoding or verifying a record.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// Too large, no such record, one that makes no sense, or not signed by the right key.
+    /// The record is too large, has another type, is invalid, or is not signed by the expected key.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
-    /// Not exactly one signature.
-    #[error("record has {count} signatures: expected 1")]
+    /// The record has no signature, or more than one signature.
+    #[error("the record must have 1 signature and has {count}")]
     Signatures {
-        /// How many there are.
+        /// The number of signatures that the record has.
         count: usize,
     },
-    /// Signed, perhaps, but for another key of the DHT.
+    /// The record is for another DHT key.
     #[error("record is for {found}, not {expected}")]
     OtherKey {
-        /// What it is for.
+        /// The DHT key of the record.
         found: Box<DhtKey>,
-        /// What was asked for.
+        /// The requested DHT key.
         expected: Box<DhtKey>,
     },
-    /// To be signed by a key that cannot sign it.
-    #[error("key {found} cannot sign a record of key {expected}")]
+    /// The key that was passed for signing does not own the record.
+    #[error("key {found} cannot sign a record that key {expected} owns")]
     Signer {
-        /// The key that was given.
+        /// The id of the key that was passed for signing.
         found: KeyId,
-        /// The key that the record is of.
+        /// The id of the key that owns the record.
         expected: KeyId,
     },
-    /// No longer valid.
+    /// The record has expired.
     #[error("record expired at {expires_at}, and it is {at} or later")]
     Expired {
-        /// When it expired.
+        /// The time at which the record expired.
         expires_at: TrustedTime,
-        /// What is known about the present time.
+        /// The trusted time with which the expiry was compared.
         at: TrustedTime,
     },
 }

@@ -10,35 +10,37 @@ use crate::keys::{KeyId, PublicKey};
 use crate::name::Label;
 use crate::time::TrustedTime;
 
-/// The most bytes of a value: with key, label and signature it stays far below
-/// [`MAX_RECORD_LEN`](record::MAX_RECORD_LEN).
+/// The maximum length of a value, in bytes. A record with a value of this length, a key, a label and a signature is
+/// still far shorter than [`MAX_RECORD_LEN`](record::MAX_RECORD_LEN).
 pub const MAX_VALUE_LEN: usize = 4 << 10;
 
-/// A value under a key and a label. Times are Unix times in seconds.
+/// A signed record: a value that another application stores under a key id and a label. Times are Unix times in
+/// seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedRecord {
-    /// The version of this format.
+    /// The version of the signed record format.
     pub v: V1,
-    /// The key that owns it.
+    /// The public key of the owner, which verifies the signature.
     pub key: PublicKey,
-    /// Which of the key's values. Not `manifest`: see [`DhtKey`].
+    /// The label, which distinguishes the values of one owner. It must not be `manifest`, because the DHT key of the
+    /// record would then be the DHT key of a name.
     pub label: Label,
-    /// The value: at most [`MAX_VALUE_LEN`] bytes, which mean nothing to Phase.
+    /// The value, which Phase does not interpret. It has up to [`MAX_VALUE_LEN`] bytes.
     #[serde(with = "serde_bytes")]
     pub value: Vec<u8>,
-    /// Grows with every value under the label.
+    /// The version of the value. It grows with each new value under the same label.
     pub version: u64,
-    /// When the record was made.
+    /// The time at which the record was issued.
     pub issued_at: u64,
-    /// From when on it must not be believed any more.
+    /// The time at which the record expires. From then on, the record is refused.
     pub expires_at: u64,
 }
 
 impl SignedRecord {
-    /// Reads and verifies what the key that is called `owner` signed under `label`.
+    /// Decodes and verifies the record that the key with the id `owner` signed, and whose label is `label`.
     ///
     /// # Errors
-    /// Any of [`RecordError`] but [`RecordError::Signer`].
+    /// Every variant of [`RecordError`] except [`RecordError::Signer`] is possible.
     pub fn open(bytes: &[u8], owner: &KeyId, label: &Label, at: TrustedTime) -> Result<Self, RecordError> {
         let expected = DhtKey::Record { owner: *owner, label: label.clone() };
         record::open(bytes, &expected, |claimed: &Self| claimed.key, at)
@@ -77,18 +79,18 @@ impl DhtRecord for SignedRecord {
     }
 }
 
-/// Why a signed record makes no sense.
+/// An error that makes a signed record invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SignedRecordError {
-    /// It expires before it begins.
+    /// The expiry is not later than the time of issue.
     #[error("it expires before it is issued")]
     Lifetime,
-    /// The label would make the record look like a name.
-    #[error("it cannot be labelled {}: its key would be that of a name", key::MANIFEST)]
+    /// The label is `manifest`, so that the DHT key of the record would be the DHT key of a name.
+    #[error("its label cannot be {}: its DHT key would be that of a name", key::MANIFEST)]
     Label,
-    /// The value is too long.
-    #[error("its value has {0} bytes: at most {MAX_VALUE_LEN}")]
+    /// The value is longer than [`MAX_VALUE_LEN`].
+    #[error("its value has {0} bytes, more than the maximum of {MAX_VALUE_LEN}")]
     Value(usize),
 }
 
@@ -114,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_have_this_form() {
+    fn the_bytes_of_a_signed_record_do_not_change() {
         assert_eq!(
             hex::encode(crate::codec::to_dag_cbor(&record())),
             concat!(
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn an_invalid_signed_record_is_refused() {
         let with = |change: fn(&mut SignedRecord)| {
             let mut record = record();
             change(&mut record);
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_value_fits_a_packet_of_the_dht() {
+    fn a_record_with_the_largest_value_fits_into_a_dht_message() {
         let label: Label = "l".repeat(64).parse().unwrap();
         let largest =
             SignedRecord { label: label.clone(), value: vec![0; MAX_VALUE_LEN], version: u64::MAX, ..record() };

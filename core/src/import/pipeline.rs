@@ -1,10 +1,12 @@
-//! Two threads that share the work of an import.
+//! The import pipeline, in which two threads share the work.
 //!
-//! The calling thread reads and cuts; the other computes the SHA-256 of the whole, which cannot be split. The rest,
-//! hashing each chunk and writing it, is done by whichever has time: the reader when the queue to the hasher is
-//! full, otherwise the hasher. So both stay busy whatever the speeds of disk, cutting and hashing are.
+//! The calling thread, the reader, reads the file and cuts it into chunks. The other thread, the hasher, computes the
+//! SHA-256 of the whole file, which cannot be split between threads. The chunks must also be hashed and written. The
+//! reader does this when the queue to the hasher is full, otherwise the hasher does it. Both threads therefore stay
+//! busy, no matter how fast the disk, the chunker and the hash functions are.
 //!
-//! A few [`Segment`]s go round between the two; nothing else holds the file's bytes.
+//! A fixed number of [`Segment`]s circulate between the two threads. Only segments contain bytes of the file, so memory
+//! is bounded.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -16,66 +18,67 @@ use crate::chunker::{Chunker, ChunkerParams, Segment};
 use crate::cid::{Digest, HashAlgorithm};
 use crate::index::{ArtifactIndex, ChunkEntry, IndexError};
 
-/// How many segments wait for the hasher. More would only take memory: one is being filled, one hashed.
+/// The maximum length of the queue to the hasher, in segments. A longer queue would only use more memory.
 const QUEUED_SEGMENTS: usize = 2;
-/// All segments: those waiting, the one being filled and the one being hashed.
+/// The number of segments: those in the queue, one that the reader fills and one that the hasher processes.
 const SEGMENTS: usize = QUEUED_SEGMENTS + 2;
 
-/// Where the bytes go besides the hashes. Both threads write, each to its own ranges.
+/// A function that writes bytes at a position. Both threads may call it at the same time, but never for the same bytes.
 pub(crate) type Sink<'a> = dyn Fn(u64, &[u8]) -> io::Result<()> + Sync + 'a;
 
-/// Why a file could not be imported.
+/// An error from [`scan`].
 #[derive(Debug)]
 pub(crate) enum ScanError {
-    /// The source cannot be read.
+    /// The input cannot be read.
     Read(io::Error),
-    /// The sink cannot be written.
+    /// The sink returned an error.
     Write(io::Error),
-    /// The file has no index.
+    /// The chunks do not form a valid index.
     Index(IndexError),
 }
 
-/// Reads `source` to its end and returns its index, in bounded memory. All bytes go to `sink`; `progress` gets the
-/// number of bytes read so far.
+/// Reads `input` to its end and returns the index of an artifact with this content. Passes all bytes to `sink`, and the
+/// number of bytes read so far to `progress`. Memory is bounded, except for the index.
 pub(crate) fn scan(
-    source: impl Read,
+    input: impl Read,
     chunker: ChunkerParams,
     hash: HashAlgorithm,
     sink: Option<&Sink<'_>>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<ArtifactIndex, ScanError> {
-    let (to_hasher, jobs) = sync_channel(QUEUED_SEGMENTS);
+    let (to_hasher, items) = sync_channel(QUEUED_SEGMENTS);
     let (to_reader, spare) = sync_channel(SEGMENTS);
     for _ in 0..SEGMENTS {
-        to_reader.send(Segment::default()).expect("the receiver is here");
+        to_reader.send(Segment::default()).expect("the receiver exists");
     }
     let work = Work { hash, sink };
     let (read, hashed) = thread::scope(|scope| {
-        let hasher = scope.spawn(|| hash_all(&work, jobs, to_reader));
-        let read = read_all(Chunker::new(source, chunker), &work, to_hasher, &spare, progress);
+        let hasher = scope.spawn(|| hash_all(&work, items, to_reader));
+        let read = read_all(Chunker::new(input, chunker), &work, to_hasher, &spare, progress);
         (read, hasher.join())
     });
-    // When the hasher fails, the reader merely stops: the hasher knows why.
+    // If the hasher fails, the reader stops without an error, because the hasher returns the cause.
     let hashed = hashed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     read?;
     ArtifactIndex::new(chunker, hash, hashed.sha256, hashed.chunks).map_err(ScanError::Index)
 }
 
-/// What is to be done with every segment.
+/// The work for each segment: hashing its chunks and, if there is a sink, writing its bytes.
 struct Work<'a> {
     hash: HashAlgorithm,
     sink: Option<&'a Sink<'a>>,
 }
 
-/// A segment, and what has been done with it.
-struct Job {
+/// A segment, and the results of the work that was done for it.
+struct SegmentWork {
     segment: Segment,
     digests: Option<Vec<Digest>>,
     written: bool,
 }
 
-impl Job {
-    /// Does one of the things that are left besides the SHA-256. False if there are none.
+impl SegmentWork {
+    /// Performs the next step, which is to hash the chunks or to write the segment. Returns false if both steps were
+    /// done before.
     fn advance(&mut self, work: &Work<'_>) -> Result<bool, ScanError> {
         if self.digests.is_none() {
             self.digests = Some(self.segment.chunks().map(|chunk| work.hash.digest(chunk)).collect());
@@ -90,29 +93,30 @@ impl Job {
     }
 }
 
-/// The reader: cuts everything into segments and hands them over, working on what cannot be handed over yet.
+/// Runs the reader, which cuts the stream into segments and sends them to the hasher. While the queue is full, the
+/// reader hashes and writes its segment itself.
 fn read_all(
     mut chunker: Chunker<impl Read>,
     work: &Work<'_>,
-    to_hasher: SyncSender<Job>,
+    to_hasher: SyncSender<SegmentWork>,
     spare: &Receiver<Segment>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), ScanError> {
-    // An error of `recv` or `send` means that the hasher has stopped, and reports why.
+    // `recv` and `send` fail only if the hasher has stopped. The hasher then returns the error.
     while let Ok(mut segment) = spare.recv() {
         if !chunker.read_segment(&mut segment).map_err(ScanError::Read)? {
             break;
         }
         progress(chunker.offset());
-        let mut job = Job { segment, digests: None, written: false };
+        let mut item = SegmentWork { segment, digests: None, written: false };
         loop {
-            job = match to_hasher.try_send(job) {
+            item = match to_hasher.try_send(item) {
                 Ok(()) => break,
                 Err(TrySendError::Disconnected(_)) => return Ok(()),
-                Err(TrySendError::Full(job)) => job,
+                Err(TrySendError::Full(item)) => item,
             };
-            if !job.advance(work)? {
-                if to_hasher.send(job).is_err() {
+            if !item.advance(work)? {
+                if to_hasher.send(item).is_err() {
                     return Ok(());
                 }
                 break;
@@ -122,24 +126,28 @@ fn read_all(
     Ok(())
 }
 
-/// What the hasher finds.
+/// The result of the hasher.
 struct Hashed {
     sha256: Digest,
     chunks: Vec<ChunkEntry>,
 }
 
-/// The hasher: takes segments in order until the reader stops.
-fn hash_all(work: &Work<'_>, jobs: Receiver<Job>, to_reader: SyncSender<Segment>) -> Result<Hashed, ScanError> {
+/// Runs the hasher, which processes segments in order until the reader stops.
+fn hash_all(
+    work: &Work<'_>,
+    items: Receiver<SegmentWork>,
+    to_reader: SyncSender<Segment>,
+) -> Result<Hashed, ScanError> {
     let mut sha256 = Sha256::new();
     let mut chunks = Vec::new();
-    for mut job in jobs {
-        while job.advance(work)? {}
-        sha256.update(job.segment.bytes());
-        let digests = job.digests.take().expect("nothing is left to do");
-        let lens = job.segment.chunks().map(|chunk| chunk.len() as u32);
+    for mut item in items {
+        while item.advance(work)? {}
+        sha256.update(item.segment.bytes());
+        let digests = item.digests.take().expect("advance computes the digests");
+        let lens = item.segment.chunks().map(|chunk| chunk.len() as u32);
         chunks.extend(digests.into_iter().zip(lens).map(|(digest, len)| ChunkEntry { digest, len }));
-        // When the reader has stopped, nobody needs the segment.
-        let _ = to_reader.send(job.segment);
+        // Sending fails only if the reader has stopped. The reader then needs no more segments.
+        let _ = to_reader.send(item.segment);
     }
     Ok(Hashed { sha256: Digest::new(sha256.finalize().into()), chunks })
 }

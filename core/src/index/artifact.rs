@@ -1,4 +1,4 @@
-//! The chunks of one artifact, in order.
+//! The decoded index: the chunks of one artifact, in order.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,13 +7,13 @@ use super::range::{ByteRange, ChunkIndex, ChunkRange};
 use crate::chunker::ChunkerParams;
 use crate::cid::{Digest, HashAlgorithm};
 
-/// A chunk as the index lists it.
+/// The entry of one chunk in an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(Digest, u32)", into = "(Digest, u32)")]
 pub struct ChunkEntry {
-    /// Its hash, by [`ArtifactIndex::hash`].
+    /// The digest of the chunk. Its hash function is [`ArtifactIndex::hash`].
     pub digest: Digest,
-    /// Its length in bytes.
+    /// The length of the chunk in bytes.
     pub len: u32,
 }
 
@@ -29,31 +29,33 @@ impl From<ChunkEntry> for (Digest, u32) {
     }
 }
 
-/// A chunk with its place in the artifact.
+/// The entry of one chunk, with the position of the chunk in the artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    /// Its hash, by [`ArtifactIndex::hash`].
+    /// The digest of the chunk. Its hash function is [`ArtifactIndex::hash`].
     pub digest: Digest,
-    /// Its length in bytes.
+    /// The length of the chunk in bytes.
     pub len: u32,
-    /// Where it begins in the artifact, in bytes.
+    /// The position of the chunk's first byte in the artifact.
     pub offset: u64,
 }
 
-/// The chunks of one artifact, checked: no chunk is empty or longer than the chunker's maximum, none
-/// but the last is shorter than its minimum, and there are at most [`MAX_CHUNKS`].
+/// The index of one artifact.
+///
+/// Invariant: no chunk is empty or longer than the chunker's maximum, only the last chunk may be shorter than the
+/// minimum, and there are at most [`MAX_CHUNKS`] chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArtifactIndex {
     chunker: ChunkerParams,
     hash: HashAlgorithm,
     sha256: Digest,
     chunks: Vec<ChunkEntry>,
-    /// Where each chunk begins, and at last the size of the artifact.
+    /// The position of the first byte of each chunk, followed by the size of the artifact.
     offsets: Vec<u64>,
 }
 
 impl ArtifactIndex {
-    /// The index of an artifact with these chunks, whose bytes have this SHA-256 all together.
+    /// Makes the index of an artifact with these chunks. `sha256` is the SHA-256 of the whole artifact.
     ///
     /// # Errors
     /// [`IndexError::TooManyChunks`] or [`IndexError::ChunkLen`].
@@ -80,48 +82,48 @@ impl ArtifactIndex {
         Ok(Self { chunker, hash, sha256, chunks, offsets })
     }
 
-    /// The size of the artifact in bytes.
+    /// Returns the size of the artifact in bytes.
     pub fn size(&self) -> u64 {
         *self.offsets.last().expect("offsets end with the size")
     }
 
-    /// The chunk sizes it was cut with.
+    /// Returns the parameters with which the chunker cut the artifact.
     pub fn chunker(&self) -> ChunkerParams {
         self.chunker
     }
 
-    /// The hash function of the chunks and of the index blocks.
+    /// Returns the hash function of the chunks and of the index blocks.
     pub fn hash(&self) -> HashAlgorithm {
         self.hash
     }
 
-    /// SHA-256 over the whole artifact.
+    /// Returns the SHA-256 of the whole artifact.
     pub fn sha256(&self) -> Digest {
         self.sha256
     }
 
-    /// How many chunks it has.
+    /// Returns the number of chunks.
     pub fn len(&self) -> u32 {
         self.chunks.len() as u32
     }
 
-    /// Whether the artifact is an empty file.
+    /// Returns whether the artifact is an empty file.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
-    /// The chunks as the index lists them.
+    /// Returns the entries of all chunks, in order.
     pub(super) fn entries(&self) -> &[ChunkEntry] {
         &self.chunks
     }
 
-    /// The chunk at a position, if there is one.
+    /// Returns the chunk at `index`, or `None` if `index` is past the end.
     pub fn chunk(&self, index: ChunkIndex) -> Option<Chunk> {
         let ChunkEntry { digest, len } = *self.chunks.get(index.0 as usize)?;
         Some(Chunk { digest, len, offset: self.offsets[index.0 as usize] })
     }
 
-    /// All chunks in order.
+    /// Returns all chunks in order.
     pub fn chunks(&self) -> impl ExactSizeIterator<Item = Chunk> + '_ {
         self.chunks.iter().zip(&self.offsets).map(|(&ChunkEntry { digest, len }, &offset)| Chunk {
             digest,
@@ -130,27 +132,27 @@ impl ArtifactIndex {
         })
     }
 
-    /// The chunk that contains the byte at `offset`, if that is inside the artifact.
+    /// Returns the chunk that contains the byte at `offset`, or `None` if `offset` is outside the artifact.
     pub fn chunk_at(&self, offset: u64) -> Option<ChunkIndex> {
         let after = self.offsets.partition_point(|&start| start <= offset);
         (offset < self.size()).then(|| ChunkIndex(after as u32 - 1))
     }
 
-    /// The bytes that a run of chunks covers, if all of them exist.
+    /// Returns the byte range of the chunks in `range`, or `None` if a chunk in `range` does not exist.
     pub fn byte_range(&self, range: ChunkRange) -> Option<ByteRange> {
         let start = *self.offsets.get(range.start as usize)?;
         let end = *self.offsets.get(range.end as usize)?;
         Some(ByteRange { start, end })
     }
 
-    /// The chunks that have bytes in `range`, which must be inside the artifact and not empty.
+    /// Returns the chunks that have bytes in `range`, or `None` if `range` is empty or not inside the artifact.
     pub fn covering(&self, range: ByteRange) -> Option<ChunkRange> {
         let first = self.chunk_at(range.start)?;
         let last = self.chunk_at(range.end.checked_sub(1)?)?;
         ChunkRange::new(first.0, last.0 + 1).ok()
     }
 
-    /// Checks that `bytes` are the chunk at `index`.
+    /// Checks that `bytes` are the content of the chunk at `index`.
     ///
     /// # Errors
     /// [`IndexError::NoSuchChunk`] or [`IndexError::CorruptChunk`].

@@ -1,4 +1,4 @@
-//! Reads an index block by block, trusting none of them.
+//! The index decoder, which accepts blocks from untrusted peers.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use super::error::{IndexError, MAX_BLOCK_LEN, MAX_CHUNKS};
 use crate::cid::{Cid, Codec};
 use crate::codec::from_dag_cbor_exact;
 
-/// Puts an index together from its blocks, in whatever order they come.
+/// Assembles an index from its blocks, which may be added in any order.
 ///
-/// Until nothing is [`wanted`](Self::wanted): get those blocks and give each to
-/// [`handle_block`](Self::handle_block). Then [`finish`](Self::finish).
+/// Fetch the blocks that [`wanted`](Self::wanted) returns and pass each to [`handle_block`](Self::handle_block), until
+/// `wanted` returns an empty list. Then call [`finish`](Self::finish).
 ///
-/// Memory is bounded by the signed size: an index cannot list more chunks than an artifact of that
-/// size can have, nor more than [`MAX_CHUNKS`], and a block is decoded only if it is asked for.
+/// The size in the signed manifest limits the memory. An index is refused if it lists more chunks than an artifact of
+/// that size can have, or more than [`MAX_CHUNKS`]. A block is decoded only if it is wanted.
 #[derive(Debug)]
 pub struct IndexDecoder {
     root: Cid,
@@ -28,9 +28,9 @@ pub struct IndexDecoder {
 
 #[derive(Debug)]
 enum State {
-    /// The root block is missing.
+    /// The initial state, in which the root block is missing.
     Start,
-    /// The root block is there.
+    /// The root block was decoded. Leaf blocks may be missing.
     Rooted(Box<Rooted>),
 }
 
@@ -38,15 +38,16 @@ enum State {
 struct Rooted {
     root: Root,
     shape: Shape,
-    /// The leaves that are not there yet, with the positions where they belong: equal leaves have one CID.
+    /// The missing leaf blocks with their positions. One CID can have several positions, because equal leaf blocks have
+    /// the same CID.
     missing: BTreeMap<Cid, Vec<usize>>,
-    /// The chunks of each leaf, or of the root if there are no leaves.
+    /// The chunks of each leaf block, or of the root block if there are no leaf blocks.
     parts: Vec<Vec<ChunkEntry>>,
 }
 
 impl IndexDecoder {
-    /// Will read the index with this root of an artifact that has at most `max_size` bytes: what its
-    /// signed manifest entry says, or `u64::MAX` where nothing is signed.
+    /// Returns a decoder for the index whose root block has the CID `root`. An index of an artifact that is larger than
+    /// `max_size` bytes is refused. `max_size` is the size in the signed manifest, or `u64::MAX` without a manifest.
     pub fn new(root: Cid, max_size: u64) -> Self {
         Self::with_block_len(root, max_size, MAX_BLOCK_LEN)
     }
@@ -55,7 +56,8 @@ impl IndexDecoder {
         Self { root, max_size, block_len, state: State::Start }
     }
 
-    /// The blocks that are missing, as far as is known yet; none when the index is complete.
+    /// Returns the CIDs of the blocks to fetch next: the root block, or the missing leaf blocks once the root block was
+    /// added. The list is empty if the index is complete.
     pub fn wanted(&self) -> Vec<Cid> {
         match &self.state {
             State::Start => vec![self.root],
@@ -63,11 +65,12 @@ impl IndexDecoder {
         }
     }
 
-    /// Takes one block.
+    /// Checks one block and adds it to the index.
     ///
     /// # Errors
-    /// After [`IndexError::Unwanted`], [`IndexError::BlockTooLarge`] and [`IndexError::Corrupt`] only the
-    /// sender is at fault and the block is still wanted. Any other error is in the index itself.
+    /// [`IndexError::Unwanted`], [`IndexError::BlockTooLarge`] and [`IndexError::Corrupt`] are the fault of the peer
+    /// that sent the block. The decoder is unchanged then, and another peer can be asked for the block. Every other
+    /// error means that the index itself is invalid.
     pub fn handle_block(&mut self, cid: &Cid, bytes: &[u8]) -> Result<(), IndexError> {
         if !self.wants(cid) {
             return Err(IndexError::Unwanted(*cid));
@@ -83,10 +86,10 @@ impl IndexDecoder {
         Ok(())
     }
 
-    /// The whole index.
+    /// Returns the whole index.
     ///
     /// # Errors
-    /// [`IndexError::Incomplete`] if blocks are missing, or an error in the index itself.
+    /// [`IndexError::Incomplete`] if blocks are missing, or another error if the index itself is invalid.
     pub fn finish(self) -> Result<ArtifactIndex, IndexError> {
         let cid = self.root;
         let State::Rooted(rooted) = self.state else {
@@ -98,7 +101,7 @@ impl IndexDecoder {
         }
         let index = ArtifactIndex::new(root.chunker, root.hash, root.sha256, parts.concat())?;
         if index.size() != root.size {
-            return Err(IndexError::Inconsistent { cid, what: "its size is not the sum of its chunks" });
+            return Err(IndexError::Inconsistent { cid, what: "its size is not the sum of the lengths of its chunks" });
         }
         Ok(index)
     }
@@ -141,16 +144,16 @@ impl Rooted {
         let leaf: Leaf = decode(cid, bytes)?;
         let positions = &self.missing[cid];
         if positions.iter().any(|&position| leaf.chunks.len() != self.shape.chunks_in_leaf(position)) {
-            return Err(IndexError::Inconsistent { cid: *cid, what: "a leaf has another number of chunks" });
+            return Err(IndexError::Inconsistent { cid: *cid, what: "a leaf block has the wrong number of chunks" });
         }
-        for position in self.missing.remove(cid).expect("a missing leaf has positions") {
+        for position in self.missing.remove(cid).expect("every missing leaf block has positions") {
             self.parts[position].clone_from(&leaf.chunks);
         }
         Ok(())
     }
 }
 
-/// What in a root block contradicts something else, if anything does.
+/// Describes the first contradiction in a root block, or returns `None` if the block is consistent.
 fn contradiction(cid: &Cid, root: &Root, shape: Shape) -> Option<&'static str> {
     let count = u64::from(root.count);
     let fewest = root.size.div_ceil(root.chunker.max().into());
@@ -163,10 +166,10 @@ fn contradiction(cid: &Cid, root: &Root, shape: Shape) -> Option<&'static str> {
     };
     let is_sibling = |leaf: &Cid| leaf.codec() == Codec::DagCbor && leaf.hash() == root.hash;
     [
-        (cid.codec() == Codec::DagCbor && cid.hash() == root.hash, "its CID is of another codec or hash function"),
+        (cid.codec() == Codec::DagCbor && cid.hash() == root.hash, "its CID has the wrong codec or hash function"),
         ((fewest..=most).contains(&count), "its number of chunks does not fit its size"),
-        (shape_fits, "it does not list as many chunks or leaves as it says"),
-        (leaves.into_iter().flatten().all(is_sibling), "a leaf is of another codec or hash function"),
+        (shape_fits, "it does not list as many chunks or leaf blocks as its count requires"),
+        (leaves.into_iter().flatten().all(is_sibling), "the CID of a leaf block has the wrong codec or hash function"),
     ]
     .into_iter()
     .find_map(|(holds, what)| (!holds).then_some(what))

@@ -1,4 +1,4 @@
-//! The blocks of an index, and how many chunks go into each.
+//! The encoding of an index as blocks, and the number of chunks in each block.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,23 +8,26 @@ use crate::chunker::ChunkerParams;
 use crate::cid::{Cid, Codec, Digest, HashAlgorithm};
 use crate::codec::{V1, to_dag_cbor};
 
-/// The most bytes of a chunk's entry: a list of two (1), a byte string of 32 (34), a length (5).
+/// The maximum length of an encoded chunk entry, in bytes: 1 for the list, 34 for the digest and 5 for the chunk
+/// length.
 const MAX_ENTRY_LEN: usize = 40;
-/// The most bytes of a root block without its chunks; some 130 are used.
+/// The number of bytes reserved in a root block for the fields other than the chunks. These fields need about 130
+/// bytes.
 const ROOT_OVERHEAD: usize = 256;
-/// The most bytes of a leaf without its chunks; 16 are used.
+/// The number of bytes reserved in a leaf block for the fields other than the chunks. These fields need at most 16
+/// bytes.
 const LEAF_OVERHEAD: usize = 32;
 
-/// An index as blocks.
+/// An index, encoded as blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedIndex {
-    /// The CID of the first block: the artifact's CID.
+    /// The CID of the root block, which is the artifact CID.
     pub root: Cid,
-    /// The root and then the leaves, each of at most [`MAX_BLOCK_LEN`] bytes.
+    /// The root block, followed by the leaf blocks, each with its CID. No block is longer than [`MAX_BLOCK_LEN`].
     pub blocks: Vec<(Cid, Vec<u8>)>,
 }
 
-/// A root block.
+/// The fields of a root block.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Root {
@@ -40,7 +43,7 @@ pub(super) struct Root {
     pub(super) leaves: Option<Vec<Cid>>,
 }
 
-/// A leaf block.
+/// The fields of a leaf block.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Leaf {
@@ -48,17 +51,17 @@ pub(super) struct Leaf {
     pub(super) chunks: Vec<ChunkEntry>,
 }
 
-/// How the chunks of an index are spread over its blocks.
+/// The number of blocks of an index, and the number of chunks in each block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     count: u32,
     per_leaf: u32,
-    /// 0 if the root lists the chunks itself.
+    /// The number of leaf blocks, or 0 if the root block lists the chunks itself.
     leaves: u32,
 }
 
 impl Shape {
-    /// The shape of an index of `count` chunks in blocks of at most `block_len` bytes.
+    /// Divides an index with `count` chunks into blocks of at most `block_len` bytes.
     pub(super) fn new(count: u32, block_len: usize) -> Self {
         let in_root = ((block_len - ROOT_OVERHEAD) / MAX_ENTRY_LEN) as u32;
         let per_leaf = ((block_len - LEAF_OVERHEAD) / MAX_ENTRY_LEN) as u32;
@@ -70,20 +73,20 @@ impl Shape {
         self.leaves as usize
     }
 
-    /// How many chunks the leaf at `position` has.
+    /// Returns the number of chunks in the leaf block at `position`.
     pub(super) fn chunks_in_leaf(&self, position: usize) -> usize {
         self.per_leaf.min(self.count - self.per_leaf * position as u32) as usize
     }
 }
 
 impl ArtifactIndex {
-    /// The blocks of the index. Their order is fixed: the root, then the leaves.
+    /// Returns the blocks of the index: the root block, followed by the leaf blocks in order.
     pub fn encode(&self) -> EncodedIndex {
         encode(self, MAX_BLOCK_LEN)
     }
 }
 
-/// The blocks of `index`, none of more than `block_len` bytes.
+/// Returns the blocks of `index`, each of at most `block_len` bytes.
 pub(super) fn encode(index: &ArtifactIndex, block_len: usize) -> EncodedIndex {
     let shape = Shape::new(index.len(), block_len);
     let leaves = leaf_blocks(index, shape);

@@ -1,83 +1,83 @@
-//! The bounds of an index, and what is wrong with one that does not keep them.
+//! The limits of an index, and the errors for an index that violates them.
 
 use super::range::ChunkIndex;
 use crate::cid::{Cid, CidError};
 use crate::codec::DecodeError;
 use crate::failure::{Fails, Failure};
 
-/// The most bytes of any block: what a peer must be ready to buffer for one.
+/// The maximum length of a block, in bytes. A peer must be able to buffer a block of this length.
 pub const MAX_BLOCK_LEN: usize = 1 << 20;
-/// The most chunks of an artifact: 512 GiB at the default chunk size. It bounds the memory of an
-/// index (about 45 bytes per chunk) and keeps positions far from overflow.
+/// The maximum number of chunks of an artifact. At the default chunk size, such an artifact has 512 GiB. The maximum
+/// limits the memory of an index (about 45 bytes per chunk) and prevents overflow of chunk indexes.
 pub const MAX_CHUNKS: u32 = 1 << 22;
 
-/// Why an index or a part of it cannot be used.
+/// An error from making, decoding or using an index.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IndexError {
-    /// More chunks than [`MAX_CHUNKS`].
-    #[error("artifact of {0} chunks is too large: at most {MAX_CHUNKS}; use larger chunks")]
+    /// The artifact has more chunks than [`MAX_CHUNKS`].
+    #[error("artifact has {0} chunks, more than the maximum of {MAX_CHUNKS}: use larger chunks")]
     TooManyChunks(u64),
-    /// An empty chunk, or one outside the chunker's bounds.
+    /// A chunk is empty, or its length is outside the limits of the chunker.
     #[error("chunk {index} has {len} bytes, which its chunker cannot produce")]
     ChunkLen {
-        /// The position of the chunk.
+        /// The index of the chunk.
         index: ChunkIndex,
-        /// Its length in bytes.
+        /// The length of the chunk in bytes.
         len: u32,
     },
-    /// A position past the end.
-    #[error("there is no chunk {index}: the artifact has {len}")]
+    /// The chunk index is past the last chunk of the artifact.
+    #[error("chunk {index} does not exist: the number of chunks is {len}")]
     NoSuchChunk {
-        /// The position asked for.
+        /// The requested chunk index.
         index: ChunkIndex,
-        /// How many chunks there are.
+        /// The number of chunks of the artifact.
         len: u32,
     },
-    /// The bytes of a chunk are not those that the index lists.
-    #[error("the bytes of chunk {0} do not match its hash")]
+    /// The bytes of a chunk do not match the chunk's digest in the index.
+    #[error("the bytes of chunk {0} do not match its digest in the index")]
     CorruptChunk(ChunkIndex),
-    /// A block longer than [`MAX_BLOCK_LEN`].
-    #[error("index block {cid} has {len} bytes: at most {MAX_BLOCK_LEN}")]
+    /// A block is longer than [`MAX_BLOCK_LEN`].
+    #[error("index block {cid} has {len} bytes, more than the maximum of {MAX_BLOCK_LEN}")]
     BlockTooLarge {
-        /// The block.
+        /// The CID of the block.
         cid: Cid,
-        /// Its length in bytes.
+        /// The length of the block in bytes.
         len: usize,
     },
-    /// A block that nobody asked for.
-    #[error("block {0} is not a missing part of this index")]
+    /// The block is not one of the missing blocks of this index.
+    #[error("block {0} is not a missing block of this index")]
     Unwanted(Cid),
-    /// A block whose bytes do not match its CID.
+    /// The bytes of a block do not match its CID.
     #[error("index block is corrupt")]
     Corrupt(#[source] CidError),
-    /// A block that is not the canonical encoding of an index block.
-    #[error("block {cid} cannot be read as an index")]
+    /// A block is not the canonical encoding of an index block.
+    #[error("block {cid} cannot be decoded as an index block")]
     Decode {
-        /// The block.
+        /// The CID of the block.
         cid: Cid,
-        /// What is wrong with it.
+        /// The error from decoding the block.
         #[source]
         source: DecodeError,
     },
-    /// The artifact is larger than what was signed.
-    #[error("artifact of {size} bytes exceeds the {max} bytes of its signed entry")]
+    /// The artifact is larger than the signed manifest permits.
+    #[error("the artifact has {size} bytes according to its index, but the signed manifest permits only {max}")]
     TooLarge {
-        /// What the index says, in bytes.
+        /// The artifact's size in the index, in bytes.
         size: u64,
-        /// What was signed, in bytes.
+        /// The artifact's size in the signed manifest, in bytes.
         max: u64,
     },
     /// Parts of the index contradict each other.
     #[error("index {cid} contradicts itself: {what}")]
     Inconsistent {
-        /// The block.
+        /// The CID of the index block that contains the contradiction.
         cid: Cid,
-        /// Which parts.
+        /// A description of the contradiction.
         what: &'static str,
     },
-    /// The index was asked for before all its blocks were there.
-    #[error("{0} blocks of the index are missing")]
+    /// [`IndexDecoder::finish`](super::IndexDecoder::finish) was called before all blocks were added.
+    #[error("the index is incomplete: {0} of its blocks missing")]
     Incomplete(usize),
 }
 

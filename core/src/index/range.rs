@@ -1,10 +1,10 @@
-//! Positions and runs of chunks, and runs of bytes.
+//! Chunk indexes, ranges of chunks and ranges of bytes.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The position of a chunk in its artifact, from 0.
+/// The position of a chunk within its artifact, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ChunkIndex(pub u32);
@@ -18,54 +18,55 @@ impl fmt::Display for ChunkIndex {
 /// The bytes `start..end` of an artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteRange {
-    /// The first byte.
+    /// The position of the first byte of the range.
     pub start: u64,
-    /// The byte after the last.
+    /// The exclusive end of the byte range.
     pub end: u64,
 }
 
 impl ByteRange {
-    /// How many bytes there are.
+    /// Returns the number of bytes in the range.
     pub fn len(&self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 
-    /// Whether there are none.
+    /// Returns whether the range has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The chunks `start..end`, at least one. Encoded as `[start, end]`.
+/// The chunks `start..end` of an artifact, encoded as `[start, end]`. [`ChunkRange::new`] and the decoder refuse an
+/// empty range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "(u32, u32)", into = "(u32, u32)")]
 pub struct ChunkRange {
-    /// The position of the first chunk.
+    /// The index of the first chunk of the range.
     pub start: u32,
-    /// The position after the last chunk.
+    /// The exclusive end of the chunk range.
     pub end: u32,
 }
 
 impl ChunkRange {
-    /// The run `start..end`.
+    /// Makes the range `start..end`.
     ///
     /// # Errors
-    /// If it has no chunk.
+    /// If the range has no chunk.
     pub fn new(start: u32, end: u32) -> Result<Self, EmptyRange> {
         if start < end { Ok(Self { start, end }) } else { Err(EmptyRange { start, end }) }
     }
 
-    /// How many chunks there are.
+    /// Returns the number of chunks in the range.
     pub fn count(&self) -> u32 {
         self.end.saturating_sub(self.start)
     }
 
-    /// Whether `index` is among them.
+    /// Returns whether the range contains `index`.
     pub fn contains(&self, index: ChunkIndex) -> bool {
         (self.start..self.end).contains(&index.0)
     }
 
-    /// The positions, ascending.
+    /// Returns the chunk indexes of the range, in ascending order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = ChunkIndex> + use<> {
         (self.start..self.end).map(ChunkIndex)
     }
@@ -85,9 +86,9 @@ impl From<ChunkRange> for (u32, u32) {
     }
 }
 
-/// A run of chunks that has none.
+/// The error for a chunk range that has no chunk.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("chunks {start}..{end} are no range: the start must be below the end")]
+#[error("chunk range {start}..{end} is empty: the start must be below the end")]
 pub struct EmptyRange {
     start: u32,
     end: u32,

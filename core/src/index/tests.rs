@@ -1,4 +1,5 @@
-//! Indexes there and back, over small blocks so that trees stay small.
+//! Tests of encoding and decoding indexes. The tests use small blocks, so that an index with few chunks already has
+//! leaf blocks.
 
 use proptest::prelude::*;
 use serde::Serialize;
@@ -9,7 +10,7 @@ use crate::chunker::ChunkerParams;
 use crate::cid::{Cid, Codec, Digest, HashAlgorithm};
 use crate::codec::to_dag_cbor;
 
-/// Holds 6 chunks in a root and 12 in a leaf.
+/// A block length, in bytes, at which a root block lists up to 6 chunks and a leaf block up to 12.
 const SMALL_BLOCK: usize = 512;
 const KIB: u32 = 1024;
 
@@ -30,7 +31,7 @@ fn of_count(count: u32) -> ArtifactIndex {
     index_of(HashAlgorithm::Blake3, &vec![100; count as usize])
 }
 
-/// Decodes what `blocks` has, as long as it has what is wanted.
+/// Decodes an index from `blocks`. Stops early if `blocks` does not contain a wanted block.
 fn decode(root: Cid, blocks: &[(Cid, Vec<u8>)], max_size: u64) -> Result<ArtifactIndex, IndexError> {
     let mut decoder = IndexDecoder::with_block_len(root, max_size, SMALL_BLOCK);
     while let wanted @ [_, ..] = &decoder.wanted()[..] {
@@ -40,7 +41,7 @@ fn decode(root: Cid, blocks: &[(Cid, Vec<u8>)], max_size: u64) -> Result<Artifac
     decoder.finish()
 }
 
-/// Decodes a root block that somebody made up.
+/// Decodes an index from the root block `root` alone.
 fn decode_root<T: Serialize>(root: &T) -> Result<ArtifactIndex, IndexError> {
     let bytes = to_dag_cbor(root);
     let cid = Cid::of_block(&bytes);
@@ -53,7 +54,7 @@ fn root_of(index: &ArtifactIndex) -> encode::Root {
 
 proptest! {
     #[test]
-    fn an_index_survives_its_blocks(
+    fn an_index_decoded_from_its_blocks_is_unchanged(
         lens in proptest::collection::vec(64..=KIB, 0..100),
         last in 1..=KIB,
         sha in any::<bool>(),
@@ -73,7 +74,7 @@ proptest! {
     }
 
     #[test]
-    fn places_in_the_artifact_agree(lens in proptest::collection::vec(64..=KIB, 1..50), offset in 0u64..60_000) {
+    fn byte_positions_and_chunk_indexes_agree(lens in proptest::collection::vec(64..=KIB, 1..50), offset in 0u64..60_000) {
         let index = index_of(HashAlgorithm::Blake3, &lens);
         let found = index.chunks().position(|c| (c.offset..c.offset + u64::from(c.len)).contains(&offset));
         prop_assert_eq!(index.chunk_at(offset).map(|i| i.0 as usize), found);
@@ -89,13 +90,13 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_give_an_index_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn random_bytes_are_not_an_index(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let cid = Cid::of_block(&bytes);
         prop_assert!(decode(cid, &[(cid, bytes)], u64::MAX).is_err());
     }
 
     #[test]
-    fn a_changed_byte_gives_the_same_encoding_or_an_error(at in 0usize..250, value in any::<u8>()) {
+    fn a_changed_byte_gives_a_canonical_index_or_an_error(at in 0usize..250, value in any::<u8>()) {
         let mut bytes = encode(&of_count(3), SMALL_BLOCK).blocks.remove(0).1;
         let at = at % bytes.len();
         bytes[at] = value;
@@ -107,7 +108,7 @@ proptest! {
 }
 
 #[test]
-fn the_bytes_have_this_form() {
+fn the_bytes_of_index_blocks_do_not_change() {
     let one = encode(&of_count(1), MAX_BLOCK_LEN);
     assert_eq!(
         hex::encode(&one.blocks[0].1),
@@ -140,7 +141,7 @@ fn the_bytes_have_this_form() {
 }
 
 #[test]
-fn full_sized_indexes_stay_below_the_cap_and_become_trees() {
+fn blocks_of_long_indexes_stay_below_the_maximum_length() {
     let longest = ChunkerParams::new(1 << 20, 1 << 20, 1 << 20).unwrap();
     for (count, blocks) in [(26_208, 1), (26_209, 2), (26_214, 3), (200_000, 9), (0, 1)] {
         let chunks = vec![ChunkEntry { digest: digest(0), len: 1 << 20 }; count];
@@ -148,7 +149,7 @@ fn full_sized_indexes_stay_below_the_cap_and_become_trees() {
         let encoded = index.encode();
         assert_eq!(encoded.blocks.len(), blocks, "{count}");
         assert!(encoded.blocks.iter().all(|(_, bytes)| bytes.len() <= MAX_BLOCK_LEN), "{count}");
-        // Equal leaves have one CID, are asked for once and serve everywhere.
+        // Equal leaf blocks have the same CID, so the decoder wants one block and uses it at several positions.
         let mut decoder = IndexDecoder::new(encoded.root, index.size());
         while let Some(cid) = decoder.wanted().first().copied() {
             let (_, bytes) = encoded.blocks.iter().find(|(other, _)| *other == cid).unwrap();
@@ -159,7 +160,7 @@ fn full_sized_indexes_stay_below_the_cap_and_become_trees() {
 }
 
 #[test]
-fn a_bad_sender_does_no_harm() {
+fn wrong_blocks_are_refused_and_the_right_ones_stay_wanted() {
     let index = of_count(30);
     let EncodedIndex { root, blocks } = encode(&index, SMALL_BLOCK);
     let mut decoder = IndexDecoder::with_block_len(root, u64::MAX, SMALL_BLOCK);
@@ -176,7 +177,7 @@ fn a_bad_sender_does_no_harm() {
 }
 
 #[test]
-fn chunks_that_no_chunker_makes_are_refused() {
+fn chunk_lengths_that_the_chunker_cannot_produce_are_refused() {
     let new = |lens: &[u32]| {
         let chunks = lens.iter().map(|&len| ChunkEntry { digest: digest(0), len }).collect();
         ArtifactIndex::new(params(), HashAlgorithm::Blake3, digest(0), chunks).map(|index| index.size())
@@ -227,10 +228,10 @@ fn an_index_that_contradicts_itself_is_refused() {
 }
 
 #[test]
-fn a_tree_of_another_shape_is_refused() {
+fn leaf_blocks_with_wrong_numbers_of_chunks_are_refused() {
     let index = of_count(30);
     let mut root = root_of(&index);
-    // The same chunks, but 11, 13 and 6 in a leaf instead of 12, 12 and 6.
+    // The leaf blocks list the same chunks, but 11, 12 and 7 of them instead of 12, 12 and 6.
     let leaf = |chunks: &[ChunkEntry]| {
         let bytes = to_dag_cbor(&encode::Leaf { v: crate::codec::V1, chunks: chunks.to_vec() });
         (Cid::of_block(&bytes), bytes)
@@ -278,7 +279,7 @@ fn chunks_are_verified_against_the_index() {
 }
 
 #[test]
-fn empty_runs_of_chunks_do_not_decode() {
+fn an_empty_chunk_range_is_not_decoded() {
     let decode = |hex: &str| crate::codec::from_dag_cbor_exact::<ChunkRange>(&hex::decode(hex).unwrap());
     assert_eq!(decode("820307"), Ok(ChunkRange { start: 3, end: 7 }));
     assert!(decode("820303").is_err() && decode("820703").is_err());

@@ -1,7 +1,7 @@
 //! Ed25519 keys.
 //!
-//! Text form is PEM as OpenSSL reads and writes it: PKCS#8 for secret keys, SPKI for public ones. A
-//! secret is wiped from memory when dropped and never printed.
+//! The text form is the PEM form of OpenSSL: PKCS#8 for secret keys, SPKI for public keys. A secret key is erased from
+//! memory when it is dropped, and is never printed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,16 +15,16 @@ use serde::{Deserialize, Serialize};
 use crate::cid::{Digest, HashAlgorithm};
 use crate::failure::{Fails, Failure};
 
-/// The length of a signature in bytes.
+/// The length of a signature, in bytes.
 pub const SIGNATURE_LEN: usize = ed25519_dalek::SIGNATURE_LENGTH;
 
-/// The name of a key: BLAKE3 of the 32 bytes of the public key.
+/// A key id: the BLAKE3 hash of the 32 bytes of a public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyId(Digest);
 
 impl KeyId {
-    /// The hash value.
+    /// Returns the digest of the public key.
     pub const fn digest(&self) -> &Digest {
         &self.0
     }
@@ -44,28 +44,28 @@ impl FromStr for KeyId {
     }
 }
 
-/// A key that checks signatures. Points of small order are refused: for them, one signature can
-/// fit several messages.
+/// A public key, which verifies signatures. A key that is a point of small order is refused, because one signature of
+/// such a key can be valid for several messages.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "serde_bytes::ByteArray<32>", into = "serde_bytes::ByteArray<32>")]
 pub struct PublicKey(ed25519_dalek::VerifyingKey);
 
 impl PublicKey {
-    /// Reads the 32 bytes of a public key.
+    /// Makes a public key from its 32 bytes.
     ///
     /// # Errors
-    /// [`KeyError::Point`] if they are no point on the curve, or one of small order.
+    /// [`KeyError::Point`] if the bytes are not a point on the curve, or are a point of small order.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
         let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::Point)?;
         if key.is_weak() { Err(KeyError::Point) } else { Ok(Self(key)) }
     }
 
-    /// The 32 bytes of the key.
+    /// Returns the public key as 32 bytes.
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0.to_bytes()
     }
 
-    /// Reads `-----BEGIN PUBLIC KEY-----`.
+    /// Parses a public key in PEM form, which begins with `-----BEGIN PUBLIC KEY-----`.
     ///
     /// # Errors
     /// [`KeyError::PublicPem`] or [`KeyError::Point`].
@@ -74,17 +74,17 @@ impl PublicKey {
         Self::from_bytes(&key.to_bytes())
     }
 
-    /// Writes `-----BEGIN PUBLIC KEY-----`.
+    /// Returns the public key in PEM form, which begins with `-----BEGIN PUBLIC KEY-----`.
     pub fn to_pem(&self) -> String {
         self.0.to_public_key_pem(LineEnding::LF).expect("32 bytes have a PEM form")
     }
 
-    /// The name of the key.
+    /// Returns the id of the key.
     pub fn id(&self) -> KeyId {
         KeyId(HashAlgorithm::Blake3.digest(self.0.as_bytes()))
     }
 
-    /// Whether `signature` is one of this key over `message`.
+    /// Returns whether `signature` is a valid signature of `message` by this key.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         ed25519_dalek::Signature::from_slice(signature)
             .is_ok_and(|signature| self.0.verify_strict(message, &signature).is_ok())
@@ -111,32 +111,32 @@ impl From<PublicKey> for serde_bytes::ByteArray<32> {
     }
 }
 
-/// A key that makes signatures.
+/// A secret key, which makes signatures.
 #[derive(Clone)]
 pub struct SigningKey(ed25519_dalek::SigningKey);
 
 impl SigningKey {
-    /// A new key from the system's randomness.
+    /// Generates a secret key with the random number generator of the operating system.
     ///
     /// # Errors
-    /// [`KeyError::Random`] if the system has none to give.
+    /// [`KeyError::Random`] if the operating system returns no random bytes.
     pub fn generate() -> Result<Self, KeyError> {
         let mut secret = Zeroizing::new([0; 32]);
         getrandom::fill(secret.as_mut_slice()).map_err(KeyError::Random)?;
         Ok(Self::from_secret_bytes(&secret))
     }
 
-    /// The key with these 32 secret bytes.
+    /// Makes a secret key from its 32 bytes.
     pub fn from_secret_bytes(secret: &[u8; 32]) -> Self {
         Self(ed25519_dalek::SigningKey::from_bytes(secret))
     }
 
-    /// The 32 secret bytes, for a library that keeps its own form of the key.
+    /// Returns the secret key as 32 bytes, for a library that has its own key type.
     pub fn secret_bytes(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.0.to_bytes())
     }
 
-    /// Reads `-----BEGIN PRIVATE KEY-----`.
+    /// Parses a secret key in PEM form, which begins with `-----BEGIN PRIVATE KEY-----`.
     ///
     /// # Errors
     /// [`KeyError::SecretPem`].
@@ -144,7 +144,8 @@ impl SigningKey {
         ed25519_dalek::SigningKey::from_pkcs8_pem(pem.trim()).map(Self).map_err(|_| KeyError::SecretPem)
     }
 
-    /// Writes `-----BEGIN PRIVATE KEY-----`: version 1 of PKCS#8, since OpenSSL 3.0 does not read version 2.
+    /// Returns the secret key in PEM form, which begins with `-----BEGIN PRIVATE KEY-----`. The format is version 1 of
+    /// PKCS#8, because OpenSSL 3.0 cannot read version 2.
     pub fn to_pem(&self) -> Zeroizing<String> {
         let mut pair = KeypairBytes { secret_key: self.0.to_bytes(), public_key: None };
         let pem = pair.to_pkcs8_pem(LineEnding::LF).expect("32 bytes have a PEM form");
@@ -152,17 +153,17 @@ impl SigningKey {
         pem
     }
 
-    /// The key that checks what this one signs.
+    /// Returns the public key, which verifies the signatures of this key.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key())
     }
 
-    /// The name of the key.
+    /// Returns the id of the key.
     pub fn id(&self) -> KeyId {
         self.public().id()
     }
 
-    /// The signature over `message`. Always the same for the same message.
+    /// Returns the signature of `message`. The same message always has the same signature.
     pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE_LEN] {
         self.0.sign(message).to_bytes()
     }
@@ -174,24 +175,24 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Why something is not a key, or none could be made.
+/// An error from parsing or generating a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// Not the text of a key id.
+    /// The text is not a key id.
     #[error("not a key id: expected 64 hexadecimal digits")]
     Id,
-    /// Not the text of a public key.
+    /// The text is not a public key.
     #[error("not an Ed25519 public key: expected PEM text that begins with -----BEGIN PUBLIC KEY-----")]
     PublicPem,
-    /// Not the text of a secret key.
+    /// The text is not a secret key.
     #[error("not an Ed25519 secret key: expected PEM text that begins with -----BEGIN PRIVATE KEY-----")]
     SecretPem,
-    /// Not a point on the curve that a key may have.
-    #[error("not an Ed25519 public key: no usable point on the curve")]
+    /// The bytes are not a permitted point on the curve.
+    #[error("not an Ed25519 public key: the bytes are not a permitted point on the curve")]
     Point,
-    /// The system gave no randomness.
-    #[error("no randomness for a new key")]
+    /// The operating system returned no random bytes.
+    #[error("cannot get random bytes for a new key")]
     Random(#[source] getrandom::Error),
 }
 
@@ -208,7 +209,7 @@ impl Fails for KeyError {
 mod tests {
     use super::*;
 
-    /// RFC 8032, section 7.1, test 1: the empty message.
+    /// The secret key of test 1 in RFC 8032, section 7.1. `RFC_SIGNATURE` is its signature of the empty message.
     const RFC_SECRET: &str = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
     const RFC_PUBLIC: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
     const RFC_SIGNATURE: &str = "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b";
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_are_those_of_the_rfc() {
+    fn signatures_equal_the_test_vector_of_the_rfc() {
         let key = rfc_key();
         assert_eq!(hex::encode(key.public().to_bytes()), RFC_PUBLIC);
         assert_eq!(hex::encode(key.sign(b"")), RFC_SIGNATURE);
@@ -228,8 +229,8 @@ mod tests {
     }
 
     #[test]
-    fn text_forms_are_those_of_openssl() {
-        // From `openssl pkey -in <secret> [-pubout]` with the key of RFC 8032.
+    fn the_pem_forms_equal_those_of_openssl() {
+        // The expected text is the output of `openssl pkey -in <secret> [-pubout]` for the key of RFC 8032.
         let secret = "-----BEGIN PRIVATE KEY-----\n\
             MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n\
             -----END PRIVATE KEY-----\n";
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_id_is_the_hash_of_the_key() {
+    fn a_key_id_is_the_hash_of_the_public_key() {
         let id = rfc_key().id();
         assert_eq!(id.to_string(), blake3::hash(&hex::decode(RFC_PUBLIC).unwrap()).to_string());
         assert_eq!(id.to_string().parse(), Ok(id));
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn weak_points_are_refused() {
+    fn points_of_small_order_are_refused() {
         let mut identity = [0; 32];
         identity[0] = 1;
         for bytes in [[0; 32], identity] {

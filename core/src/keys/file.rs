@@ -1,5 +1,5 @@
-//! Keys in files: written whole or not at all, never over another file; secrets readable by their
-//! owner alone.
+//! Key files. A key file appears under its name only when it is complete, and never replaces another file. Only its
+//! owner can read the file of a secret key.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -12,7 +12,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::ed25519::{KeyError, PublicKey, SigningKey};
 use crate::failure::{Fails, Failure};
 
-/// The most bytes of a key file that are read. A key takes about 120.
+/// The maximum length of a key file, in bytes. A key file has about 120 bytes.
 pub const MAX_KEY_FILE_LEN: u64 = 4096;
 
 const SECRET_MODE: u32 = 0o600;
@@ -22,12 +22,12 @@ impl SigningKey {
     /// Writes the key to a new file with mode 0600.
     ///
     /// # Errors
-    /// [`KeyFileError::Exists`] if there is a file already, [`KeyFileError::Write`].
+    /// [`KeyFileError::Exists`] if the file exists already, [`KeyFileError::Write`] if the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), KeyFileError> {
         save(path, self.to_pem().as_bytes(), SECRET_MODE)
     }
 
-    /// Reads a key that [`save`](Self::save) or OpenSSL wrote.
+    /// Reads a key file that [`save`](Self::save) or OpenSSL wrote.
     ///
     /// # Errors
     /// [`KeyFileError::Read`], [`KeyFileError::TooLarge`], [`KeyFileError::Parse`].
@@ -40,12 +40,12 @@ impl PublicKey {
     /// Writes the key to a new file with mode 0644.
     ///
     /// # Errors
-    /// [`KeyFileError::Exists`] if there is a file already, [`KeyFileError::Write`].
+    /// [`KeyFileError::Exists`] if the file exists already, [`KeyFileError::Write`] if the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), KeyFileError> {
         save(path, self.to_pem().as_bytes(), PUBLIC_MODE)
     }
 
-    /// Reads a key that [`save`](Self::save) or OpenSSL wrote.
+    /// Reads a key file that [`save`](Self::save) or OpenSSL wrote.
     ///
     /// # Errors
     /// [`KeyFileError::Read`], [`KeyFileError::TooLarge`], [`KeyFileError::Parse`].
@@ -56,13 +56,14 @@ impl PublicKey {
 
 fn load<K>(path: &Path, parse: fn(&str) -> Result<K, KeyError>) -> Result<K, KeyFileError> {
     let failed = |source| KeyFileError::Read { path: path.to_owned(), source };
-    // Room for all of it from the beginning, so that no piece of a secret is left behind by growing.
+    // The full capacity is allocated at once, because a growing vector would leave copies of the secret in freed
+    // memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE_LEN as usize + 1));
     File::open(path).and_then(|file| file.take(MAX_KEY_FILE_LEN + 1).read_to_end(&mut bytes)).map_err(failed)?;
     if bytes.len() as u64 > MAX_KEY_FILE_LEN {
         return Err(KeyFileError::TooLarge { path: path.to_owned() });
     }
-    // What is not text fails as text that is no key.
+    // Bytes that are not UTF-8 are parsed as an empty text, so that `parse` returns its usual error.
     parse(std::str::from_utf8(&bytes).unwrap_or_default())
         .map_err(|source| KeyFileError::Parse { path: path.to_owned(), source })
 }
@@ -71,7 +72,7 @@ fn save(path: &Path, bytes: &[u8], mode: u32) -> Result<(), KeyFileError> {
     let temporary = temporary_beside(path).map_err(|source| KeyFileError::Write { path: path.to_owned(), source })?;
     let written = write_new(&temporary, bytes, mode).and_then(|()| move_into_place(&temporary, path));
     if written.is_err() {
-        // The error to report is the first one; the name may not even exist.
+        // A failure is ignored, because the temporary file may not exist, and the error in `written` is reported.
         let _ = std::fs::remove_file(&temporary);
     }
     written.map_err(|source| match source.kind() {
@@ -94,10 +95,11 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Renames unless `path` exists, in one step, so that of two writers one fails.
+/// Renames `temporary` to `path` atomically, and fails if `path` exists. Of two concurrent writers, one therefore
+/// fails.
 fn move_into_place(temporary: &Path, path: &Path) -> io::Result<()> {
     match renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
-        // Some file systems cannot (NFS): a hard link is as exclusive.
+        // Some file systems, such as NFS, do not support this flag. A hard link also fails if `path` exists.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
             std::fs::hard_link(temporary, path)?;
             std::fs::remove_file(temporary)?;
@@ -108,46 +110,46 @@ fn move_into_place(temporary: &Path, path: &Path) -> io::Result<()> {
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Why a key file was not read or written.
+/// An error from reading or writing a key file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
     /// The file cannot be read.
     #[error("cannot read key file {}", path.display())]
     Read {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The error from the operating system.
         #[source]
         source: io::Error,
     },
     /// The file is too long for a key.
-    #[error("{} is longer than {MAX_KEY_FILE_LEN} bytes and so is no key file", path.display())]
+    #[error("{} is not a key file: it is longer than {MAX_KEY_FILE_LEN} bytes", path.display())]
     TooLarge {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// The file holds something else.
-    #[error("cannot use key file {}", path.display())]
+    /// The file does not contain a key of the expected kind.
+    #[error("cannot parse key file {}", path.display())]
     Parse {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error from parsing the key.
         #[source]
         source: KeyError,
     },
-    /// There is such a file already.
-    #[error("{} exists and a key is never overwritten: choose another name or move it away", path.display())]
+    /// The file exists already.
+    #[error("{} exists and a key file is never overwritten: choose another name or move the file", path.display())]
     Exists {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
     },
-    /// The file cannot be written. Nothing is left at its name.
+    /// The file cannot be written. No incomplete file is left at `path`.
     #[error("cannot write key file {}", path.display())]
     Write {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The error from the operating system.
         #[source]
         source: io::Error,
     },
@@ -166,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_come_back_and_secrets_are_private() {
+    fn a_loaded_key_equals_the_saved_key_and_secret_files_are_private() {
         let folder = tempfile::tempdir().unwrap();
         let (secret, public) = (folder.path().join("a.key"), folder.path().join("a.pub"));
         let key = SigningKey::generate().unwrap();
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn no_file_is_overwritten() {
+    fn saving_a_key_never_overwrites_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.key");
         std::fs::write(&path, "precious").unwrap();
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_file_is_refused_by_name() {
+    fn the_error_for_a_file_that_is_not_a_key_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.key");
         let refused = |expected: fn(&KeyFileError) -> bool| {
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_impossible_place_is_an_error() {
+    fn saving_to_an_unusable_path_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         for path in [folder.path().join("none/a.key"), PathBuf::from("/")] {
             let error = SigningKey::generate().unwrap().save(&path).unwrap_err();

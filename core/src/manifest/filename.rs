@@ -1,4 +1,4 @@
-//! Names of files in a release: relative paths that cannot leave the folder they are put into.
+//! File names in a release: relative paths that cannot lead out of their folder.
 
 use std::fmt;
 use std::path::Path;
@@ -6,29 +6,29 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The most bytes of a whole file name.
+/// The maximum length of a file name, in bytes.
 pub const MAX_FILE_NAME_LEN: usize = 1024;
-/// The most bytes between two `/`: what Linux file systems take.
+/// The maximum length of one part of a path, in bytes. Linux file systems have the same limit.
 pub const MAX_PART_LEN: usize = 255;
 
-/// A relative path: parts divided by single `/`, none of them empty, `.` or `..`, without control
-/// characters. Safe to join to a folder as long as nobody plants symbolic links there.
+/// A relative path without control characters and without parts that are empty, `.` or `..`. It can be joined to a
+/// folder safely, unless an attacker can create symbolic links in that folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct FileName(String);
 
 impl FileName {
-    /// The text.
+    /// Returns the file name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The same as a relative path.
+    /// Returns the file name as a relative path.
     pub fn as_path(&self) -> &Path {
         Path::new(&self.0)
     }
 
-    /// The folders it is in, the outermost first: `a` and `a/b` for `a/b/c`.
+    /// Returns the folders that contain the file, the outermost first: `a` and `a/b` for `a/b/c`.
     pub fn folders(&self) -> impl Iterator<Item = &str> {
         self.0.match_indices('/').map(|(end, _)| &self.0[..end])
     }
@@ -66,11 +66,11 @@ impl From<FileName> for String {
     }
 }
 
-/// A text that is no [`FileName`].
+/// The error for a text that is not a [`FileName`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is not a file name for a release: a relative path of at most {MAX_FILE_NAME_LEN} bytes with '/' between \
-     parts of at most {MAX_PART_LEN}, none of them '.' or '..', and no control characters"
+    "{0:?} is not a file name for a release: expected a relative path of at most {MAX_FILE_NAME_LEN} bytes with '/' \
+     between parts of at most {MAX_PART_LEN} bytes, none of them '.' or '..', and no control characters"
 )]
 pub struct FileNameError(String);
 
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_leave_the_folder_is_refused() {
+    fn file_names_that_could_lead_out_of_the_folder_are_refused() {
         for text in
             ["", "/", "/etc/passwd", "..", "a/../b", "a/..", "./a", "a//b", "a/", "a\0b", "a\nb", "\u{7f}", "\u{85}"]
         {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_names_are_kept() {
+    fn ordinary_names_are_accepted_unchanged() {
         for text in ["vmlinuz", "boot/dtb/a.dtb", "...", "..a", "a b", "ä/ö", "-", "a\\b", &"a".repeat(255)] {
             assert_eq!(text.parse::<FileName>().unwrap().as_str(), text);
         }
@@ -104,7 +104,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_parses_stays_in_the_folder(text in "[./a\\\\\\PC]{0,12}") {
+        fn every_accepted_name_stays_in_its_folder(text in "[./a\\\\\\PC]{0,12}") {
             if let Ok(name) = text.parse::<FileName>() {
                 prop_assert!(name.as_path().components().all(|part| matches!(part, Component::Normal(_))));
                 prop_assert_eq!(name.as_path().components().count(), text.split('/').count());

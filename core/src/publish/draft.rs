@@ -1,4 +1,4 @@
-//! A release before it is signed.
+//! The draft of a release, before it is signed.
 
 use std::sync::Arc;
 
@@ -11,11 +11,11 @@ use crate::manifest::{ArtifactEntry, Manifest};
 use crate::name::Name;
 use crate::store::{Artifact, Store, StoreError};
 
-/// A release whose files have been found and not been read yet.
+/// The draft of a release. It lists files whose content has not been read yet.
 #[derive(Clone, Debug)]
 pub struct Draft {
     files: Vec<ReleaseFile>,
-    /// All but the version, the label that follows from it, and the artifacts.
+    /// The manifest. Its version, artifacts and release label are set later.
     manifest: Manifest,
     version: Option<u64>,
     label: Option<String>,
@@ -23,8 +23,9 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// A release of `name` with these files. Times are in seconds of Unix time. It gets the version above the one that
-    /// the store has, people call it by its version, it is for any board, and it has no kernel command line.
+    /// Makes a draft of a release of `name` with these files. Times are Unix times in seconds. By default, the version
+    /// is the version in the store plus 1, the release label is the version, the release is for every board, and it has
+    /// no kernel command line.
     pub fn new(name: &Name, files: Vec<ReleaseFile>, issued_at: u64, expires_at: u64) -> Self {
         Self {
             files,
@@ -35,61 +36,61 @@ impl Draft {
         }
     }
 
-    /// Gives it this version, which must be above the one that the store has.
+    /// Sets the version, which must be higher than the version in the store.
     #[must_use]
     pub fn with_version(self, version: u64) -> Self {
         Self { version: Some(version), ..self }
     }
 
-    /// What people call it.
+    /// Sets the release label, which is shown to people.
     #[must_use]
     pub fn with_label(self, label: impl Into<String>) -> Self {
         Self { label: Some(label.into()), ..self }
     }
 
-    /// The one board it is for.
+    /// Sets the only board for which the release is made.
     #[must_use]
     pub fn with_board(mut self, board: impl Into<String>) -> Self {
         self.manifest.board = Some(board.into());
         self
     }
 
-    /// What the kernel is started with.
+    /// Sets the kernel command line.
     #[must_use]
     pub fn with_cmdline(mut self, cmdline: impl Into<String>) -> Self {
         self.manifest.cmdline = Some(cmdline.into());
         self
     }
 
-    /// How the files become artifacts.
+    /// Sets the options of the import.
     #[must_use]
     pub fn with_import(self, options: ImportOptions) -> Self {
         Self { options, ..self }
     }
 
-    /// What it is a release of.
+    /// Returns the name of the release.
     pub fn name(&self) -> Name {
         self.manifest.name()
     }
 
-    /// The version that was given, if one was.
+    /// Returns the version that was set with [`with_version`](Self::with_version), if any.
     pub fn version(&self) -> Option<u64> {
         self.version
     }
 
-    /// Checks all that can be told before the files are read: their names and number, the texts, the lifetime.
+    /// Checks everything that can be checked before the files are read: the names and number of the files, the texts,
+    /// and the lifetime.
     ///
     /// # Errors
-    /// [`EnvelopeError::Invalid`], or [`EnvelopeError::PayloadTooLarge`] for too many files.
+    /// [`EnvelopeError::Invalid`] if the manifest is invalid, or [`EnvelopeError::PayloadTooLarge`] for too many files.
     pub fn check(&self) -> Result<(), EnvelopeError> {
         Envelope::unsigned(&self.preview()).map(drop)
     }
 
-    /// Imports the files into `store`, several at a time. Returns the manifest of them, which nobody has signed yet.
+    /// Imports the files into `store`, several at a time. Returns the manifest that lists them, without signatures.
     ///
     /// # Errors
-    /// Of the files and of the store: those of [`Store::import`]. Artifacts that were complete before the error stay in
-    /// the store.
+    /// The errors of [`Store::import`]. Artifacts that were complete before the error stay in the store.
     pub fn import(
         &self,
         store: &dyn Store,
@@ -103,7 +104,7 @@ impl Draft {
         Ok(self.manifest(version, self.files.iter().zip(&artifacts).map(entry).collect()))
     }
 
-    /// The manifest as it will be, but for the content of the files.
+    /// Returns the manifest of the release, with placeholders for the CID and the SHA-256 of each file.
     pub(super) fn preview(&self) -> Manifest {
         let entry = |file: &ReleaseFile| ArtifactEntry {
             role: file.role().clone(),

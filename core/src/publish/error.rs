@@ -1,4 +1,4 @@
-//! What can go wrong when a release is published.
+//! The errors of publishing.
 
 use crate::cid::Cid;
 use crate::envelope::EnvelopeError;
@@ -8,35 +8,36 @@ use crate::name::Name;
 use crate::store::StoreError;
 use crate::trust::TrustError;
 
-/// Why a release was not published. The name points to what it pointed to before.
+/// An error from publishing a release. The ref of the name has not changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
-    /// The release makes no sense, or the store's pointer record cannot be read.
+    /// The release is invalid, or the pointer record in the store cannot be read.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
     /// Clients with the publisher's trust root would refuse the manifest.
     #[error(transparent)]
     Manifest(TrustError),
-    /// Clients with the publisher's trust root would refuse the pointer record: no key that was given may sign it.
+    /// Clients with the publisher's trust root would refuse the pointer record, because none of the publisher's keys
+    /// may sign it.
     #[error(transparent)]
     Pointer(TrustError),
-    /// The store has this version already, or a later one.
-    #[error("version {version} of {name} is not above version {held}, which the store has")]
+    /// The store already has this version or a later one.
+    #[error("version {version} of {name} is not above version {held}, which is in the store")]
     NotNewer {
-        /// What the release is of.
+        /// The name of the release.
         name: Name,
-        /// The version it has.
+        /// The version of the release.
         version: u64,
         /// The version in the store.
         held: u64,
     },
-    /// An artifact of a manifest that was signed elsewhere is not in the store, or is another one there.
+    /// An artifact in a manifest that was signed elsewhere is not in the store, or has another size or SHA-256 there.
     #[error("{filename} ({cid}) is not in the store")]
     NotImported {
-        /// What the manifest calls it.
+        /// The file name in the manifest.
         filename: FileName,
-        /// Its CID.
+        /// The artifact CID.
         cid: Cid,
     },
     /// A file cannot be read, or the store cannot be used.
@@ -56,7 +57,9 @@ impl Fails for PublishError {
 
     fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NotNewer { .. } => Some("clients never go back: give a higher version to the older content as well"),
+            Self::NotNewer { .. } => {
+                Some("clients accept no older version: to publish older content again, give it a higher version")
+            }
             _ => None,
         }
     }

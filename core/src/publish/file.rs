@@ -1,4 +1,4 @@
-//! The files of a release, before anything of them is read.
+//! The files of a release, before their content is read.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::failure::{Fails, Failure};
 use crate::manifest::{FileName, FileNameError, MAX_ARTIFACTS, Role};
 
-/// A file that becomes an artifact of a release.
+/// A file to be imported as an artifact of a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReleaseFile {
     role: Role,
@@ -16,10 +16,11 @@ pub struct ReleaseFile {
 }
 
 impl ReleaseFile {
-    /// The file at `path`, which the release calls `filename`. Of the file itself only the size is read.
+    /// Makes an entry for the file at `path`, whose name in the release is `filename`. Only the size of the file is
+    /// read.
     ///
     /// # Errors
-    /// [`FilesError::Read`] if there is no such file.
+    /// [`FilesError::Read`] if the metadata of the file cannot be read.
     pub fn new(role: Role, filename: FileName, path: impl Into<PathBuf>) -> Result<Self, FilesError> {
         let path = path.into();
         match path.metadata() {
@@ -28,39 +29,39 @@ impl ReleaseFile {
         }
     }
 
-    /// All files below a folder, sorted, with role [`Role::FILE`] and their paths below the folder as names. Symbolic
-    /// links to files are followed. Everything else that is no file or folder is an error: a file that is left out
-    /// without a word would be worse.
+    /// Returns all files below a folder, sorted, with role [`Role::FILE`] and their paths relative to the folder as
+    /// names. Symbolic links to files are followed. Any entry that is neither a file nor a folder is an error, so that
+    /// no file is silently missing in the release.
     ///
     /// # Errors
-    /// Any of [`FilesError`].
+    /// Every variant of [`FilesError`] is possible.
     pub fn all_in(folder: &Path) -> Result<Vec<Self>, FilesError> {
         let mut found = Vec::new();
         walk(folder, "", &mut found)?;
         Ok(found)
     }
 
-    /// What it is for.
+    /// Returns the role of the file.
     pub fn role(&self) -> &Role {
         &self.role
     }
 
-    /// What the release calls it.
+    /// Returns the name of the file in the release.
     pub fn filename(&self) -> &FileName {
         &self.filename
     }
 
-    /// Where it is.
+    /// Returns the path of the file on disk.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The size that it had when it was found, in bytes.
+    /// Returns the size in bytes that the file had when it was found.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether it had no content when it was found.
+    /// Returns whether the file was empty when it was found.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -84,7 +85,7 @@ fn walk(folder: &Path, prefix: &str, found: &mut Vec<ReleaseFile>) -> Result<(),
                 Ok(filename) => filename,
                 Err(error) => return Err(FilesError::Name { path, error }),
             };
-            let role = Role::FILE.parse().expect("it is a valid role");
+            let role = Role::FILE.parse().expect("`file` is a valid role");
             found.push(ReleaseFile { role, filename, path, len: meta.len() });
         } else if meta.is_dir() && !is_link {
             walk(&path, &format!("{relative}/"), found)?;
@@ -98,42 +99,42 @@ fn walk(folder: &Path, prefix: &str, found: &mut Vec<ReleaseFile>) -> Result<(),
     Ok(())
 }
 
-/// Why files cannot be published.
+/// An error from listing the files of a release.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilesError {
-    /// A file cannot be looked at.
+    /// The metadata of a file cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The error from the operating system.
         source: io::Error,
     },
     /// A folder cannot be listed.
     #[error("cannot list {}", path.display())]
     List {
-        /// The folder.
+        /// The path of the folder.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The error from the operating system.
         source: io::Error,
     },
-    /// A file name that is not text.
+    /// A file name is not UTF-8.
     #[error("{}: its name is not UTF-8", .0.display())]
     NotText(PathBuf),
-    /// A file name that a release cannot have.
+    /// A file name is not permitted in a release.
     #[error("{}: {error}", path.display())]
     Name {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with its name.
+        /// The error from parsing the file name.
         error: FileNameError,
     },
-    /// A device, a pipe, a link to a folder.
-    #[error("{}: neither a file nor a folder; move it away or publish an image of the folder", .0.display())]
+    /// An entry is neither a file nor a folder, for instance a device, a pipe or a symbolic link to a folder.
+    #[error("{}: neither a regular file nor a folder; remove it, or publish an image of the folder", .0.display())]
     Kind(PathBuf),
-    /// More files than a manifest can list.
-    #[error("more than {MAX_ARTIFACTS} files: a manifest cannot list them")]
+    /// The folder has more files than a manifest can list.
+    #[error("there are more than {MAX_ARTIFACTS} files, which is the maximum of a manifest")]
     TooMany,
 }
 
@@ -155,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_walked_in_order_and_strange_things_are_refused() {
+    fn all_in_lists_files_in_order_and_refuses_other_kinds_of_entry() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir_all(at("b/c")).unwrap();

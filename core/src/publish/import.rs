@@ -1,5 +1,5 @@
-//! Many files into a store at once: for a small file nearly all the time is spent waiting until the disk has it, and
-//! disks wait for many as fast as for one.
+//! Imports many files into a store in parallel. The import of a small file mostly waits for fsync, and disks sync many
+//! files in about the same time as one file.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,27 +10,28 @@ use crate::import::ImportOptions;
 use crate::manifest::FileName;
 use crate::store::{Artifact, Store, StoreError};
 
-/// Files imported at a time.
+/// The maximum number of files that are imported in parallel.
 const WORKERS: usize = 16;
-/// From this size on, in bytes, a file is imported alone: it keeps two processor cores busy.
+/// The minimum size of a large file, in bytes. Large files are imported one at a time, because each such import keeps
+/// two processor cores busy.
 const LARGE: u64 = 4 << 20;
 
-/// How far an import is.
+/// The progress of an import.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Progress<'a> {
-    /// The bytes read so far, of all files together. It never falls.
+    /// The number of bytes read so far from all files together. It never decreases.
     pub done: u64,
-    /// The bytes of all files, as far as their sizes have not changed since they were found.
+    /// The total size of all files in bytes, at the time when the draft was made.
     pub total: u64,
-    /// A file of which some bytes were just read.
+    /// The name of the file from which bytes were read last.
     pub file: &'a FileName,
 }
 
-/// Imports all `files`; the artifacts are in the same order. `progress` is called by one thread at a time.
+/// Imports all `files` and returns their artifacts in the same order. `progress` is called by one thread at a time.
 ///
 /// # Errors
-/// The first error of a file. Artifacts that were complete before it stay in the store.
+/// An error from importing one of the files. Artifacts that were complete before the error stay in the store.
 pub(super) fn import(
     store: &dyn Store,
     files: &[ReleaseFile],
@@ -59,16 +60,16 @@ pub(super) fn import(
     Ok(imported.into_iter().map(|(_, artifact)| artifact).collect())
 }
 
-/// An artifact, and the position of its file.
+/// The position of a file in the list of files to import, and the artifact that was imported from it.
 type Imported = (usize, Arc<dyn Artifact>);
 
 struct Work<'a> {
     store: &'a dyn Store,
     files: &'a [ReleaseFile],
     options: &'a ImportOptions,
-    /// The position of the next file; past the end when there is none or something failed.
+    /// The position of the next file to import. It is past the end if no file is left or an import has failed.
     next: AtomicUsize,
-    /// Held while a large file is imported.
+    /// The mutex that is locked while a large file is imported.
     large: Mutex<()>,
     total: u64,
     done: AtomicU64,
@@ -91,7 +92,7 @@ impl Work<'_> {
     fn import(&self, file: &ReleaseFile) -> Result<Arc<dyn Artifact>, StoreError> {
         let mut counted = 0;
         self.store.import(file.path(), self.options, &mut |read| {
-            // Counted and told under one lock, so that the figure never falls.
+            // `done` is increased and reported under one lock, so that the reported number of bytes never decreases.
             let mut progress = lock(&self.progress);
             let done = self.done.fetch_add(read - counted, Ordering::Relaxed) + read - counted;
             counted = read;
@@ -100,7 +101,8 @@ impl Work<'_> {
     }
 }
 
-/// Locks, whatever became of another thread: if `progress` panicked there, the import is about to end with that panic.
+/// Locks the mutex even if it is poisoned. If `progress` panics in a thread, the whole import ends with that panic
+/// anyway.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn artifacts_come_in_the_order_of_their_files_and_progress_reaches_the_end() {
+    fn artifacts_are_in_the_order_of_files_and_progress_reaches_the_total() {
         let folder = tempfile::tempdir().unwrap();
         let files: Vec<_> = (0..100_usize)
             .map(|position| {
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_file_fails_all() {
+    fn one_unreadable_file_fails_the_whole_import() {
         let folder = tempfile::tempdir().unwrap();
         let (good, bad) = (folder.path().join("good"), folder.path().join("bad"));
         std::fs::write(&good, "good").unwrap();

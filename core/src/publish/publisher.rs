@@ -1,4 +1,4 @@
-//! Signing a release, and making it visible to clients of the store.
+//! The publisher: signs a release and makes it visible to clients of the store.
 
 use super::draft::Draft;
 use super::error::PublishError;
@@ -13,17 +13,17 @@ use crate::store::Store;
 use crate::time::TrustedTime;
 use crate::trust::{TrustError, TrustRoot};
 
-/// Publishes releases that clients with one trust root accept.
+/// Publishes releases for clients that have the same trust root as the publisher.
 #[derive(Clone, Debug)]
 pub struct Publisher {
     root: TrustRoot,
-    /// The root as clients have it, signed.
+    /// The encoded envelope of `root`.
     root_block: Vec<u8>,
     keys: Vec<SigningKey>,
     urls: Vec<String>,
 }
 
-/// A release that clients with the publisher's trust root accept, with a pointer record that they accept too.
+/// A signed manifest and a signed pointer to it, both acceptable to clients with the publisher's trust root.
 #[derive(Clone, Debug)]
 pub struct Release {
     manifest: Manifest,
@@ -32,62 +32,64 @@ pub struct Release {
 }
 
 impl Release {
-    /// What it is a release of.
+    /// Returns the name of the release.
     pub fn name(&self) -> Name {
         self.manifest.name()
     }
 
-    /// What it consists of.
+    /// Returns the manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The manifest with its signatures.
+    /// Returns the envelope of the manifest.
     pub fn envelope(&self) -> &Envelope {
         &self.envelope
     }
 
-    /// The manifest's CID.
+    /// Returns the manifest CID.
     pub fn cid(&self) -> Cid {
         self.envelope.cid()
     }
 
-    /// The signed pointer record that leads from the name to the manifest.
+    /// Returns the envelope of the pointer record that leads from the name to the manifest.
     pub fn pointer(&self) -> &Envelope {
         &self.pointer
     }
 }
 
 impl Publisher {
-    /// A publisher for clients that have `root`, the bytes of a signed trust root.
+    /// Makes a publisher for clients that have `root`, the encoded envelope of a trust root.
     ///
-    /// Every key signs the manifests; of the pointer records it signs those that the root lets it. A key that may not
-    /// sign something makes no difference there, and it is an error only if too few others may.
+    /// Every key signs each manifest. A pointer record is signed only by the keys that the root permits to sign it.
+    /// Clients ignore a signature by a key that is not permitted, so such a key is an error only if too few permitted
+    /// keys remain.
     ///
     /// # Errors
-    /// Those of [`TrustRoot::decode_trusted`].
+    /// The errors of [`TrustRoot::decode_trusted`].
     pub fn new(root: &[u8], keys: Vec<SigningKey>) -> Result<Self, TrustError> {
         Ok(Self { root: TrustRoot::decode_trusted(root)?, root_block: root.to_vec(), keys, urls: Vec::new() })
     }
 
-    /// Where clients without the DHT can get the releases over HTTP: at most [`MAX_URLS`](crate::dht::MAX_URLS).
+    /// Sets the URLs at which clients without the DHT can fetch the releases over HTTP: at most
+    /// [`MAX_URLS`](crate::dht::MAX_URLS).
     #[must_use]
     pub fn with_urls(self, urls: Vec<String>) -> Self {
         Self { urls, ..self }
     }
 
-    /// The trust root.
+    /// Returns the trust root.
     pub fn root(&self) -> &TrustRoot {
         &self.root
     }
 
-    /// The CID of the signed trust root.
+    /// Returns the CID of the trust root's envelope.
     pub fn root_cid(&self) -> Cid {
         Cid::of_block(&self.root_block)
     }
 
-    /// Checks all that can be told before the files of a release are read: that it makes sense, and that clients will
-    /// accept what the keys sign. Needs no store.
+    /// Checks everything that can be checked before the files of a release are read: that the manifest is valid, and
+    /// that clients will accept the signatures.
     ///
     /// # Errors
     /// [`PublishError::Envelope`], [`PublishError::Manifest`] or [`PublishError::Pointer`].
@@ -95,11 +97,12 @@ impl Publisher {
         self.sign(&draft.preview(), now).map(drop)
     }
 
-    /// Imports the files of a release, signs a manifest of them, and points the name to it.
+    /// Imports the files of a release, signs a manifest that lists them, and points the name to it.
     ///
     /// # Errors
-    /// Any of [`PublishError`] but [`PublishError::NotImported`]. [`PublishError::NotNewer`] also if every version is
-    /// used up, or if somebody else has published a later version meanwhile.
+    /// Every variant of [`PublishError`] except [`PublishError::NotImported`] is possible. [`PublishError::NotNewer`]
+    /// is also returned if the version in the store is `u64::MAX`, or if another publisher has published a later
+    /// version in the meantime.
     pub fn publish(
         &self,
         store: &dyn Store,
@@ -114,11 +117,11 @@ impl Publisher {
         Ok(release)
     }
 
-    /// Points the name to a manifest that was signed elsewhere and whose artifacts are in the store. The release that
-    /// the store has may be published again: that renews its pointer record.
+    /// Points the name to a manifest that was signed elsewhere and whose artifacts are in the store. Publishing the
+    /// current release again is permitted, and renews its pointer record.
     ///
     /// # Errors
-    /// Any of [`PublishError`].
+    /// Every variant of [`PublishError`] is possible.
     pub fn publish_signed(&self, store: &dyn Store, manifest: Envelope, now: u64) -> Result<Release, PublishError> {
         let name = manifest.payload_unverified::<Manifest>()?.name();
         let release = self.point(manifest, &name, now)?;
@@ -128,7 +131,7 @@ impl Publisher {
         Ok(release)
     }
 
-    /// Signs a manifest and a pointer record to it, and verifies both as a client does.
+    /// Signs a manifest and a pointer record that leads to it, and verifies both as a client does.
     ///
     /// # Errors
     /// [`PublishError::Envelope`], [`PublishError::Manifest`] or [`PublishError::Pointer`].
@@ -136,23 +139,24 @@ impl Publisher {
         self.point(Envelope::signed(manifest, &self.keys)?, &manifest.name(), now)
     }
 
-    /// Puts the signed root and manifest into the store, and then points the name to the release. Its artifacts are
-    /// expected to be in the store.
+    /// Stores the envelopes of the trust root and of the manifest, and then points the name to the release. The
+    /// artifacts of the release must be in the store.
     ///
     /// # Errors
-    /// [`PublishError::NotNewer`] if the store has a later version, [`PublishError::Store`].
+    /// [`PublishError::NotNewer`] if the store has a later version, [`PublishError::Store`] if the store cannot be
+    /// used.
     pub fn make_visible(&self, store: &dyn Store, release: &Release) -> Result<(), PublishError> {
         store.put_block(&self.root_cid(), &self.root_block)?;
         store.put_block(&release.cid(), &release.envelope.encode())?;
         let (name, version) = (release.name(), release.manifest.version);
-        // Another publisher may have been faster; a client would see it as a step back.
-        if let Some(held) = held(store, &name)?.filter(|held| held.version > version) {
+        // Another publisher may have published a later version in the meantime. Clients would refuse the older version.
+        if let Some(held) = stored_pointer(store, &name)?.filter(|held| held.version > version) {
             return Err(PublishError::NotNewer { name, version, held: held.version });
         }
         Ok(store.set_ref(&name, &release.pointer)?)
     }
 
-    /// Verifies a manifest, and signs a pointer record to it with the keys that may.
+    /// Verifies a manifest, and signs a pointer record to the manifest with the keys that may sign pointers.
     fn point(&self, envelope: Envelope, name: &Name, now: u64) -> Result<Release, PublishError> {
         let at = TrustedTime(now);
         let manifest = self.root.verify_manifest(&envelope, name, at).map_err(PublishError::Manifest)?;
@@ -165,15 +169,15 @@ impl Publisher {
     }
 }
 
-/// The pointer that the store has.
-fn held(store: &dyn Store, name: &Name) -> Result<Option<Pointer>, PublishError> {
+/// Returns the pointer record that the store has for a name.
+fn stored_pointer(store: &dyn Store, name: &Name) -> Result<Option<Pointer>, PublishError> {
     Ok(store.pointer(name)?.map(|envelope| envelope.payload_unverified()).transpose()?)
 }
 
-/// The version that a draft asks for, or the one above what the store has.
+/// Returns the version that was set in the draft, or the version in the store plus 1.
 fn next_version(store: &dyn Store, draft: &Draft) -> Result<u64, PublishError> {
     let name = draft.name();
-    let held = held(store, &name)?.map_or(0, |pointer| pointer.version);
+    let held = stored_pointer(store, &name)?.map_or(0, |pointer| pointer.version);
     match draft.version() {
         Some(version) if version > held => Ok(version),
         Some(version) => Err(PublishError::NotNewer { name, version, held }),
@@ -181,10 +185,10 @@ fn next_version(store: &dyn Store, draft: &Draft) -> Result<u64, PublishError> {
     }
 }
 
-/// Checks that a release is later than what the store has, or is the same.
+/// Checks that a release is newer than the release in the store, or is the same release.
 fn check_newer(store: &dyn Store, release: &Release) -> Result<(), PublishError> {
     let (name, version) = (release.name(), release.manifest.version);
-    let Some(held) = held(store, &name)? else { return Ok(()) };
+    let Some(held) = stored_pointer(store, &name)? else { return Ok(()) };
     let is_same = version == held.version && held.manifest == Some(release.cid());
     if version > held.version || is_same {
         return Ok(());
@@ -192,7 +196,7 @@ fn check_newer(store: &dyn Store, release: &Release) -> Result<(), PublishError>
     Err(PublishError::NotNewer { name, version, held: held.version })
 }
 
-/// Checks that the store can serve what a manifest lists.
+/// Checks that the store has every artifact that a manifest lists.
 fn check_artifacts(store: &dyn Store, manifest: &Manifest) -> Result<(), PublishError> {
     for entry in &manifest.artifacts {
         let artifact = store.artifact(&entry.cid)?;

@@ -1,7 +1,7 @@
-//! Complete artifacts on disk: the store's own files, and files elsewhere that were imported in place.
+//! Complete artifacts on disk: the store's own files, and files that were imported by reference.
 //!
-//! Invariant: a [`FileArtifact`] was verified in the state that its `stat` describes, and `read_at` returns nothing
-//! from a file that is in another.
+//! Invariant: the file of a [`FileArtifact`] was verified when its state was `stat`, and `read_at` fails if the file
+//! has another state.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +19,7 @@ use super::seal::Seal;
 use crate::cid::{Cid, Codec};
 use crate::index::{ArtifactIndex, ChunkIndex, IndexDecoder};
 
-/// A verified file.
+/// A complete artifact whose file was verified.
 #[derive(Debug)]
 pub(crate) struct FileArtifact {
     cid: Cid,
@@ -44,7 +44,7 @@ impl Artifact for FileArtifact {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(changed(&self.path)),
             other => other.map_err(|e| StoreError::read("read", &self.path, e))?,
         }
-        // After the read: this way a change during the read is noticed as well.
+        // The state is checked after the read, so that a change during the read is detected too.
         let now = self.file.stat().map_err(|e| StoreError::read("read", &self.path, e))?;
         let removed = now.links == 0;
         if removed || !same_state(now, self.stat) { Err(changed(&self.path)) } else { Ok(()) }
@@ -55,7 +55,7 @@ impl Artifact for FileArtifact {
     }
 }
 
-/// Opens a complete artifact.
+/// Opens a complete artifact. Returns `None` if the store does not have it.
 pub(crate) fn open(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Option<FileArtifact>, StoreError> {
     if cid.codec() != Codec::DagCbor {
         return Ok(None);
@@ -68,8 +68,8 @@ pub(crate) fn open(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<
     }
 }
 
-/// Opens the store's own file, which the caller has just verified in the state `verified`; its index need not be read
-/// again. `None` if it is in another state by now.
+/// Opens the store's own file of an artifact that the caller has just verified, without reading the index or hashing
+/// the file. Returns `None` if the state of the file differs from `verified`.
 pub(crate) fn open_verified(
     backend: &dyn Backend,
     layout: &Layout,
@@ -83,7 +83,8 @@ pub(crate) fn open_verified(
     Ok(same_state(stat, verified).then(|| FileArtifact { cid: *cid, index, file, stat, path }))
 }
 
-/// The store's own file: in the state of its seal, or hashed and sealed again.
+/// Opens the store's own file of an artifact. If the file does not match its seal, the file is hashed and gets a new
+/// seal.
 fn open_owned(
     backend: &dyn Backend,
     layout: &Layout,
@@ -100,13 +101,13 @@ fn open_owned(
         if !same_state(after, stat) {
             return Err(changed(&path));
         }
-        // Without a seal the file is hashed again next time, which is slow and not wrong.
+        // A failure is ignored, because a file without a seal is only hashed again when it is opened the next time.
         let _ = Seal::owned(stat).write(backend, layout, cid);
     }
     Ok(FileArtifact { cid: *cid, index, file, stat, path })
 }
 
-/// A file elsewhere: in the state of its seal, or refused.
+/// Opens a file that was imported by reference. The file is refused if it does not match its seal.
 fn open_reference(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Option<FileArtifact>, StoreError> {
     let Some(seal) = Seal::read(backend, layout, cid)? else { return Ok(None) };
     let Some(path) = seal.path() else { return Ok(None) };
@@ -120,10 +121,10 @@ fn open_reference(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<O
     Ok(Some(FileArtifact { cid: *cid, index, file: Box::new(file), stat, path }))
 }
 
-/// Reads an artifact's index from its blocks.
+/// Reads the index of an artifact from the index blocks in the store.
 pub(crate) fn load_index(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Arc<ArtifactIndex>, StoreError> {
     let bad = |source| StoreError::BadIndex { cid: *cid, source };
-    // The blocks were bounded when they came in.
+    // No maximum size is needed, because the index was checked when its blocks were stored.
     let mut decoder = IndexDecoder::new(*cid, u64::MAX);
     loop {
         let wanted = decoder.wanted();
@@ -138,7 +139,7 @@ pub(crate) fn load_index(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> R
     }
 }
 
-/// Hashes a whole file.
+/// Verifies a whole file against the index.
 fn verify(file: &dyn BackendFile, index: &ArtifactIndex, path: &Path) -> Result<(), StoreError> {
     let len = file.stat().map_err(|e| StoreError::read("read", path, e))?.len;
     if len != index.size() {
@@ -155,7 +156,7 @@ fn verify(file: &dyn BackendFile, index: &ArtifactIndex, path: &Path) -> Result<
     Ok(())
 }
 
-/// Checks that a range is inside an artifact.
+/// Checks that `len` bytes from `start` are inside the artifact.
 pub(crate) fn check_bounds(cid: Cid, size: u64, start: u64, len: usize) -> Result<(), StoreError> {
     let end = start.saturating_add(len as u64);
     if end > size { Err(StoreError::NotThere { cid, start, end }) } else { Ok(()) }

@@ -1,8 +1,8 @@
-//! The few file operations the store is built from, behind a trait so that tests can inject faults.
+//! The storage backend: the few file operations that the store uses, behind a trait so that tests can inject faults.
 //!
-//! Everything the store writes goes through [`Backend`]: a test can make any write short, any call fail with ENOSPC
-//! or EIO, or cut the power after any of them. Two promises matter to the callers: what [`BackendFile::sync`]
-//! confirmed survives a power cut, and so does a name once [`Backend::sync_dir`] confirmed its folder.
+//! The store writes only through [`Backend`], so a test can make any write short, let any call fail with ENOSPC or EIO,
+//! or simulate a power cut after any call. Callers rely on two guarantees. After [`BackendFile::sync`], the content of
+//! a file survives a power cut. After [`Backend::sync_dir`], the names in a folder survive a power cut.
 
 use std::fmt;
 use std::fs::File;
@@ -10,156 +10,158 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::Path;
 
-/// How [`Backend::open`] treats a file that is or is not there.
+/// How [`Backend::open`] opens a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
-    /// Reading only; the file must exist.
+    /// Opens an existing file, for reading only.
     Read,
-    /// Reading and writing; created empty when absent.
+    /// Opens a file for reading and writing, and creates it if it does not exist.
     Create,
-    /// Reading and writing; the file must not exist yet.
+    /// Creates a file for reading and writing, and fails if it exists.
     CreateNew,
-    /// As [`OpenMode::CreateNew`], readable by the owner alone (mode 0600).
+    /// Like [`OpenMode::CreateNew`], but only the owner can read the file (mode 0600).
     CreateNewPrivate,
 }
 
-/// What identifies one state of one file: when it is unchanged, so is the content.
+/// The state of a file. While its length, modification time and inode number are unchanged, its content counts as
+/// unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStat {
-    /// Length in bytes.
+    /// The length of the file in bytes.
     pub len: u64,
-    /// Time of the last modification, in nanoseconds since the Unix epoch.
+    /// The modification time, in nanoseconds since the Unix epoch.
     pub mtime_ns: i64,
-    /// Number of the file within its file system.
+    /// The inode number, which identifies the file within its file system.
     pub inode: u64,
-    /// How many bytes it takes on the disk, holes left out.
+    /// The disk space that the file uses, in bytes. Holes use no space.
     pub allocated: u64,
-    /// How many names the file has; 0 once it was removed.
+    /// The number of hard links to the file, which is 0 after the file was removed.
     pub links: u64,
 }
 
-/// A file system, or what a test puts in its place.
+/// A file system: the real one, or a replacement for it in a test.
 pub trait Backend: fmt::Debug + Send + Sync {
     /// Opens a file.
     ///
     /// # Errors
-    /// What the operating system says: for instance [`io::ErrorKind::NotFound`], or [`io::ErrorKind::AlreadyExists`] for
-    /// [`OpenMode::CreateNew`].
+    /// An error from the operating system, for instance [`io::ErrorKind::NotFound`], or
+    /// [`io::ErrorKind::AlreadyExists`] for [`OpenMode::CreateNew`].
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn BackendFile>>;
 
-    /// Renames a file, atomically replacing what had the new name.
+    /// Renames a file. A file that already has the new name is replaced atomically.
     ///
     /// # Errors
-    /// What the operating system says; then the names are as before.
+    /// An error from the operating system. The names are unchanged then.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Removes the name of a file.
+    /// Removes a file. A process that has the file open can still read it.
     ///
     /// # Errors
-    /// What the operating system says: [`io::ErrorKind::NotFound`] if there is no such file.
+    /// An error from the operating system, for instance [`io::ErrorKind::NotFound`] if there is no such file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Creates a folder and its parents; not an error when it is there.
+    /// Creates a folder and its missing parents. It is not an error if the folder exists.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// An error from the operating system.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// The names in a folder, sorted; names that are not UTF-8 are left out, as the store makes none.
+    /// Returns the names in a folder, sorted. Names that are not UTF-8 are left out, because the store creates none.
     ///
     /// # Errors
-    /// What the operating system says: [`io::ErrorKind::NotFound`] if there is no such folder.
+    /// An error from the operating system, for instance [`io::ErrorKind::NotFound`] if there is no such folder.
     fn read_dir(&self, path: &Path) -> io::Result<Vec<String>>;
 
-    /// How many more bytes can be written below a folder, by this user.
+    /// Returns the free disk space that this user can use in a folder, in bytes.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// An error from the operating system.
     fn available(&self, path: &Path) -> io::Result<u64>;
 
-    /// Makes the names in a folder durable.
+    /// Syncs a folder to disk (fsync), so that the names in it survive a power cut.
     ///
     /// # Errors
-    /// What the operating system says; then the names may not survive a power cut.
+    /// An error from the operating system. The names may not survive a power cut then.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 }
 
-/// An open file. Positions are explicit, so threads may share one.
+/// An open file. Every call takes a position, so threads may share the file.
 pub trait BackendFile: fmt::Debug + Send + Sync {
-    /// Reads up to `buf.len()` bytes; fewer than asked for, possibly 0, at the end of the file.
+    /// Reads up to `buf.len()` bytes at `offset`. Returns the number of bytes read, which is 0 at the end of the file.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// An error from the operating system.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes a prefix of `bytes` and returns its length.
+    /// Writes a prefix of `bytes` at `offset`. Returns the length of the prefix.
     ///
     /// # Errors
-    /// What the operating system says: [`io::ErrorKind::StorageFull`] if there is no space.
+    /// An error from the operating system, for instance [`io::ErrorKind::StorageFull`] if there is no space.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes a prefix of all `pieces` together, one after the other, and returns its length.
+    /// Writes a prefix of the concatenated `slices` at `offset`. Returns the length of the prefix.
     ///
     /// # Errors
-    /// Those of [`BackendFile::write_at`].
-    fn write_vectored_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        let first = pieces.iter().find(|piece| !piece.is_empty());
-        first.map_or(Ok(0), |piece| self.write_at(piece, offset))
+    /// The errors of [`BackendFile::write_at`].
+    fn write_vectored_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        first.map_or(Ok(0), |slice| self.write_at(slice, offset))
     }
 
-    /// Makes the file `len` bytes long; what was not written reads as zeros and takes no space.
+    /// Sets the length of the file to `len` bytes. Bytes that were never written read as zeros and use no disk space.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// An error from the operating system.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Makes the content durable, and of the metadata what is needed to read it.
+    /// Syncs the content to disk, with the metadata that is needed to read it (fdatasync).
     ///
     /// # Errors
-    /// What the operating system says; then the content may not survive a power cut.
+    /// An error from the operating system. The content may not survive a power cut then.
     fn sync_data(&self) -> io::Result<()>;
 
-    /// Makes content and metadata durable.
+    /// Syncs the content and all metadata to disk (fsync).
     ///
     /// # Errors
-    /// What the operating system says; then the content may not survive a power cut.
+    /// An error from the operating system. The content may not survive a power cut then.
     fn sync(&self) -> io::Result<()>;
 
-    /// The state of the open file.
+    /// Returns the state of the open file.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// An error from the operating system.
     fn stat(&self) -> io::Result<FileStat>;
 
-    /// Takes the file's exclusive lock unless somebody else, of this process or another, has it. The lock goes when
-    /// the file is closed.
+    /// Tries to take the exclusive lock on the file. Returns false if the lock is already held, in this process or
+    /// another. Closing the file releases the lock.
     ///
     /// # Errors
-    /// What the operating system says. That somebody else has the lock is no error.
+    /// An error from the operating system. A lock that is already held is not an error.
     fn try_lock(&self) -> io::Result<bool>;
 
-    /// Waits for the file's exclusive lock.
+    /// Waits for the exclusive lock on the file, and takes it.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// An error from the operating system.
     fn lock(&self) -> io::Result<()>;
 
-    /// Makes the file share the content of `source` without copying, where the file system can.
+    /// Replaces the content of this file with a reflink of `original`, so that both files share the data on disk.
     ///
     /// # Errors
-    /// If the file system cannot share content, or the two files are on different ones; then nothing was changed.
-    fn clone_from_file(&self, source: &File) -> io::Result<()>;
+    /// If the file system does not support reflinks, or the files are on different file systems. Nothing is changed
+    /// then.
+    fn clone_from_file(&self, original: &File) -> io::Result<()>;
 
-    /// The next range at or after `offset` that may hold anything but zeros.
+    /// Returns the next byte range at or after `offset` that is not a hole, or `None` if only holes follow.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// An error from the operating system.
     fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>>;
 
-    /// Reads the whole of `buf`, or fails with [`io::ErrorKind::UnexpectedEof`].
+    /// Reads exactly `buf.len()` bytes at `offset`.
     ///
     /// # Errors
-    /// [`io::ErrorKind::UnexpectedEof`], and those of [`BackendFile::read_at`].
+    /// [`io::ErrorKind::UnexpectedEof`] if the file has fewer bytes, and the errors of [`BackendFile::read_at`].
     fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
         while !buf.is_empty() {
             match self.read_at(buf, offset) {
@@ -175,27 +177,27 @@ pub trait BackendFile: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// Writes the whole of `bytes`.
+    /// Writes all `bytes` at `offset`.
     ///
     /// # Errors
-    /// Those of [`BackendFile::write_all_vectored_at`].
+    /// The errors of [`BackendFile::write_all_vectored_at`].
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.write_all_vectored_at(&mut [IoSlice::new(bytes)], offset)
     }
 
-    /// Writes the whole of all `pieces`, one after the other.
+    /// Writes all `slices` at `offset`, one after the other.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WriteZero`] if nothing more is written, and those of [`BackendFile::write_vectored_at`]. A part may be
-    /// written.
-    fn write_all_vectored_at(&self, mut pieces: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
-        // Leaves out empty pieces at the front.
-        IoSlice::advance_slices(&mut pieces, 0);
-        while !pieces.is_empty() {
-            match self.write_vectored_at(pieces, offset) {
+    /// [`io::ErrorKind::WriteZero`] if a write makes no progress, and the errors of [`BackendFile::write_vectored_at`].
+    /// Some of the bytes may have been written.
+    fn write_all_vectored_at(&self, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        // This skips empty slices at the front, because a write of 0 bytes would count as no progress.
+        IoSlice::advance_slices(&mut slices, 0);
+        while !slices.is_empty() {
+            match self.write_vectored_at(slices, offset) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
-                    IoSlice::advance_slices(&mut pieces, written);
+                    IoSlice::advance_slices(&mut slices, written);
                     offset += written as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -1,4 +1,4 @@
-//! Blocks on disk: one file each, named by CID.
+//! Blocks on disk. Each block is a file whose name is the CID of the block.
 
 use super::backend::Backend;
 use super::damage::Damage;
@@ -8,7 +8,7 @@ use super::temp;
 use crate::cid::Cid;
 use crate::index::MAX_BLOCK_LEN;
 
-/// Checks a block that somebody hands in.
+/// Checks the length and the hash of a block before it is stored.
 pub(crate) fn check(cid: &Cid, bytes: &[u8]) -> Result<(), StoreError> {
     if bytes.len() > MAX_BLOCK_LEN {
         return Err(StoreError::BlockTooLarge { cid: *cid, len: bytes.len(), cap: MAX_BLOCK_LEN });
@@ -16,7 +16,7 @@ pub(crate) fn check(cid: &Cid, bytes: &[u8]) -> Result<(), StoreError> {
     cid.verify(bytes).map_err(|source| StoreError::BadBlock { cid: *cid, source })
 }
 
-/// Keeps a block. One that is there is left alone, unless it is damaged.
+/// Stores a block. An existing file of the block is replaced only if it is damaged.
 pub(crate) fn put(backend: &dyn Backend, layout: &Layout, cid: &Cid, bytes: &[u8]) -> Result<(), StoreError> {
     check(cid, bytes)?;
     match read(backend, layout, cid) {
@@ -26,7 +26,7 @@ pub(crate) fn put(backend: &dyn Backend, layout: &Layout, cid: &Cid, bytes: &[u8
     }
 }
 
-/// Reads and verifies a block.
+/// Reads and verifies a block. Returns `None` if the store does not have it.
 pub(crate) fn read(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Option<Vec<u8>>, StoreError> {
     let path = layout.block(cid);
     let Some(bytes) = temp::read_small(backend, &path, MAX_BLOCK_LEN)? else { return Ok(None) };

@@ -1,8 +1,8 @@
-//! `chunks.redb`: which complete artifact has which chunk, and where.
+//! The chunk map, `chunks.redb`: finds a chunk by its digest in the complete artifacts of the store.
 //!
-//! Derived from the indexes of the artifacts. It is brought up to date when it is asked, so nothing else has to care
-//! for it, and made anew when it is missing, damaged, or knows an artifact that is gone. Processes take turns by the
-//! file's lock.
+//! The map is derived from the indexes of the artifacts. Each lookup updates the map first, so no other code has to
+//! maintain it. The map is created again if it is missing or damaged, or if it lists an artifact that was removed. A
+//! lock on the file ensures that only one process at a time uses the map.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,25 +16,26 @@ use super::{artifact, temp};
 use crate::cid::{Cid, Digest};
 use crate::index::ChunkIndex;
 
-/// How much of the file is kept in memory, in bytes. The database's own default is a gigabyte.
+/// The size of the database's cache in RAM, in bytes. The default of the database would be 1 GiB.
 const CACHE_LEN: usize = 16 << 20;
-/// How often the file is opened again when somebody deletes it at that moment.
+/// The maximum number of attempts to open and lock the file. Another attempt is needed if another process deletes the
+/// file before it is locked.
 const OPEN_ATTEMPTS: u32 = 16;
 
-/// Artifacts by number.
+/// The table that maps an artifact number to the artifact CID.
 const ARTIFACTS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("artifacts");
-/// Chunks by digest: the artifact's number in the upper half, the position in the lower.
+/// The table that maps the digest of a chunk to an artifact number (upper 32 bits) and a chunk index (lower 32 bits).
 const CHUNKS: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("chunks");
 
-/// A place of a chunk.
-type Place = (Cid, ChunkIndex);
+/// The CID of an artifact that contains a chunk, and the index of the chunk in that artifact.
+type Position = (Cid, ChunkIndex);
 
-/// For each digest a place where that chunk is.
+/// For each digest, returns the position of a chunk with this digest, or `None` if no artifact has such a chunk.
 pub(crate) fn find(
     backend: &dyn Backend,
     layout: &Layout,
     digests: &[Digest],
-) -> Result<Vec<Option<Place>>, StoreError> {
+) -> Result<Vec<Option<Position>>, StoreError> {
     let path = layout.chunk_map();
     let present = artifacts(backend, layout)?;
     if present.is_empty() {
@@ -51,7 +52,7 @@ pub(crate) fn find(
     })
 }
 
-/// The complete artifacts: the store's own files, and the seals of references.
+/// Returns the CIDs of the complete artifacts. A file that was imported by reference is found by its seal.
 fn artifacts(backend: &dyn Backend, layout: &Layout) -> Result<BTreeSet<Cid>, StoreError> {
     let folder = layout.artifacts();
     let names = backend.read_dir(&folder).map_err(|e| StoreError::read("list", &folder, e))?;
@@ -76,21 +77,21 @@ fn look_up(
     file: Box<dyn BackendFile>,
     present: &BTreeSet<Cid>,
     digests: &[Digest],
-) -> Result<Vec<Option<Place>>, redb::Error> {
+) -> Result<Vec<Option<Position>>, redb::Error> {
     let database = Database::builder().set_cache_size(CACHE_LEN).create_with_backend(MapFile(file))?;
     update(backend, layout, &database, present)?;
     let transaction = database.begin_read()?;
     let (artifacts, chunks) = (transaction.open_table(ARTIFACTS)?, transaction.open_table(CHUNKS)?);
-    let place = |digest: &Digest| -> Result<Option<Place>, redb::Error> {
-        let Some(place) = chunks.get(digest.as_bytes())? else { return Ok(None) };
-        let (number, position) = ((place.value() >> 32) as u32, place.value() as u32);
+    let position = |digest: &Digest| -> Result<Option<Position>, redb::Error> {
+        let Some(entry) = chunks.get(digest.as_bytes())? else { return Ok(None) };
+        let (number, index) = ((entry.value() >> 32) as u32, entry.value() as u32);
         let cid = artifacts.get(number)?.and_then(|cid| Cid::from_bytes(cid.value()).ok());
-        Ok(cid.map(|cid| (cid, ChunkIndex(position))))
+        Ok(cid.map(|cid| (cid, ChunkIndex(index))))
     };
-    digests.iter().map(place).collect()
+    digests.iter().map(position).collect()
 }
 
-/// Makes the map be about the artifacts that are `present`.
+/// Updates the map, so that it lists the artifacts in `present` and no others.
 fn update(
     backend: &dyn Backend,
     layout: &Layout,
@@ -111,10 +112,10 @@ fn update(
         let (mut artifacts, mut chunks) = (transaction.open_table(ARTIFACTS)?, transaction.open_table(CHUNKS)?);
         let mut number = artifacts.last()?.map_or(0, |(number, _)| number.value() + 1);
         for cid in present.iter().filter(|cid| is_stale || !known.contains(cid)) {
-            // One whose index is damaged has nothing to offer.
+            // An artifact whose index is damaged is not added to the map.
             let Ok(index) = artifact::load_index(backend, layout, cid) else { continue };
             let mut entries: Vec<(Digest, u32)> = index.chunks().map(|chunk| chunk.digest).zip(0..).collect();
-            // In order of the keys, which is much faster.
+            // Inserting in the order of the digests is much faster.
             entries.sort_unstable();
             for (digest, position) in entries {
                 chunks.insert(digest.as_bytes(), u64::from(number) << 32 | u64::from(position))?;
@@ -127,7 +128,7 @@ fn update(
     Ok(())
 }
 
-/// The artifacts that the map is about.
+/// Returns the CIDs of the artifacts that the map lists.
 fn known(database: &Database) -> Result<BTreeSet<Cid>, redb::Error> {
     let transaction = database.begin_read()?;
     let table = match transaction.open_table(ARTIFACTS) {
@@ -141,7 +142,7 @@ fn known(database: &Database) -> Result<BTreeSet<Cid>, redb::Error> {
     Ok(known)
 }
 
-/// The database's file.
+/// The file in which the database stores its data.
 #[derive(Debug)]
 struct MapFile(Box<dyn BackendFile>);
 

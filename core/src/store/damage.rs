@@ -1,4 +1,4 @@
-//! What can be wrong with a file that the store has verified before.
+//! The kinds of damage that the store detects in its files.
 
 use std::io;
 
@@ -6,74 +6,74 @@ use crate::envelope::EnvelopeError;
 use crate::index::ChunkIndex;
 use crate::name::Name;
 
-/// How a file of the store, or one it refers to, differs from what was verified. Each text says the next step, where
+/// The damage to a file of the store, or to a file that was imported by reference. The message names the next step, if
 /// there is one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Damage {
-    /// A small file is longer than any of its kind.
-    #[error("it has {len} bytes, at most {cap} are possible")]
+    /// A block, ref or other small file is longer than permitted.
+    #[error("it has {len} bytes, more than the maximum of {cap}")]
     TooLong {
-        /// Its length in bytes.
+        /// The length of the file in bytes.
         len: u64,
-        /// The most that is possible.
+        /// The maximum length of such a file in bytes.
         cap: usize,
     },
-    /// A block that is not what its name says.
-    #[error("its bytes do not match its name; publish or fetch it again")]
+    /// The bytes of a block do not match its CID.
+    #[error("its bytes do not match the CID that is its file name; publish or fetch it again")]
     OtherBytes,
-    /// A block of an artifact's index is gone.
+    /// A block of an artifact's index is missing.
     #[error("this index block is missing; publish or fetch it again")]
     NoIndexBlock,
-    /// An artifact of another size than its index says.
+    /// The size of an artifact differs from the size in its index.
     #[error("it has {len} bytes instead of {expected}; it is not served; publish or fetch it again")]
     Length {
-        /// Its length in bytes.
+        /// The length of the file in bytes.
         len: u64,
-        /// What the index says.
+        /// The artifact's size in the index, in bytes.
         expected: u64,
     },
-    /// A chunk of an artifact that is not what the index says.
-    #[error("chunk {0} does not match its hash; it is not served; publish or fetch it again")]
+    /// The bytes of a chunk do not match the chunk's digest in the index.
+    #[error("chunk {0} does not match its digest in the index; it is not served; publish or fetch it again")]
     Chunk(ChunkIndex),
-    /// An artifact that is not in the state in which it was verified.
+    /// The file of an artifact was changed, removed or replaced after it was verified.
     #[error("it was changed, removed or replaced after it was verified; it is not served")]
     Changed,
-    /// A file elsewhere that cannot be opened any more.
-    #[error("it was imported in place and cannot be opened: {0}")]
+    /// A file that was imported by reference cannot be opened.
+    #[error("it was imported by reference and cannot be opened: {0}")]
     ReferenceGone(#[source] io::Error),
-    /// A file elsewhere that is not what it was.
-    #[error("it was imported in place and has changed since; publish it again")]
+    /// A file that was imported by reference has changed.
+    #[error("it was imported by reference and has changed since; publish it again")]
     ReferenceChanged,
-    /// A ref that cannot be read as an envelope.
+    /// A ref cannot be decoded as an envelope.
     #[error("{error}; publish or fetch {name} again")]
     RefBytes {
-        /// The name.
+        /// The name to which the ref belongs.
         name: Name,
-        /// What is wrong with the bytes.
+        /// The error from decoding the envelope.
         error: EnvelopeError,
     },
-    /// A ref that is not a pointer record for its name.
+    /// A ref is not a pointer record for its name.
     #[error("not a pointer record for {name}: {problem}; publish or fetch {name} again")]
     Ref {
-        /// The name.
+        /// The name to which the ref belongs.
         name: Name,
-        /// What is wrong with the record.
+        /// The reason why the envelope cannot be the ref.
         problem: RefProblem,
     },
 }
 
-/// Why an envelope cannot be the ref of a name.
+/// The reason why an envelope cannot be the ref of a name.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RefProblem {
-    /// Not a pointer record.
+    /// The envelope does not contain a pointer record.
     #[error("{0}")]
     Envelope(EnvelopeError),
-    /// A pointer record for another name.
+    /// The pointer record is for another name.
     #[error("it is for {0}")]
     OtherName(Name),
-    /// A pointer record for clients without the DHT alone.
-    #[error("it has no manifest, only urls, and a store serves what a manifest lists")]
+    /// The pointer record contains URLs but no manifest CID, because it is for clients without the DHT.
+    #[error("it has no manifest, only URLs, but a ref must lead to a manifest")]
     NoManifest,
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with a store.
+//! The errors of store operations.
 
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
@@ -10,204 +10,214 @@ use crate::index::IndexError;
 use crate::keys::KeyError;
 use crate::name::Name;
 
-/// Why a store operation failed. Each text names the thing, the cause and, where there is one, the next step.
+/// An error from a store operation. The message names the file or artifact, the cause and, if there is one, the next
+/// step.
 ///
-/// After any of these the store is as it was before the operation, apart from chunks of a partial artifact that
-/// were written and verified.
+/// A failed operation leaves the store unchanged, except that blocks and verified chunks which it wrote before the
+/// error stay in the store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The operating system refused something that has no variant of its own.
+    /// The operating system returned an error that no other variant describes.
     #[error("cannot {action} {path}: {source}")]
     Io {
-        /// What was attempted, as a verb.
+        /// The action that failed, as a verb.
         action: &'static str,
-        /// On which file or folder.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The error from the operating system.
         source: io::Error,
     },
-    /// The disk or the quota is full.
-    #[error("no space left for {path}{}; free some, or put the store on another disk", Needs(*.needed))]
+    /// The disk is full, or the user's disk quota is used up.
+    #[error("no space left for {path}{}; free some space, or put the store on another disk", Needs(*.needed))]
     NoSpace {
-        /// The file that did not fit.
+        /// The path of the file that does not fit.
         path: PathBuf,
-        /// Its whole size in bytes, where that is known.
+        /// The disk space that the file needs, in bytes, if known.
         needed: Option<u64>,
-        /// The operating system's reason.
+        /// The error from the operating system.
         source: io::Error,
     },
-    /// The store may be read but not written.
-    #[error("cannot {action} {path}: {source}; make the store writable for this user, or use another one")]
+    /// The store can be read but not written to.
+    #[error("cannot {action} {path}: {source}; make the store writable for this user, or use another store")]
     ReadOnly {
-        /// What was attempted, as a verb.
+        /// The action that failed, as a verb.
         action: &'static str,
-        /// On which file or folder.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The error from the operating system.
         source: io::Error,
     },
-    /// The folder holds other things than a store.
-    #[error("{0} is not a store: it is not empty and has no file `format`; give an empty or new folder")]
+    /// The folder is not empty and is not a store, or the path is not a folder.
+    #[error("{0} is not a store: it is not empty and has no file `format`; use an empty or new folder")]
     NotAStore(PathBuf),
-    /// The file `format` is not one of ours.
-    #[error("{0} does not say which format the store has; is it a store?")]
+    /// The file `format` does not contain a store format.
+    #[error("{0} does not name a store format; check that its folder is a store of Phase")]
     UnknownFormat(PathBuf),
-    /// A later version of Phase made the store.
-    #[error("{path} has store format {found}, this version knows up to {known}; use a newer version of Phase")]
+    /// The store was made by a later version of Phase.
+    #[error(
+        "{path} has store format {found}, but this version supports only format {known}; use a newer version of Phase"
+    )]
     NewerFormat {
-        /// The store's folder.
+        /// The path of the store's folder.
         path: PathBuf,
-        /// The store's format.
+        /// The format in which the store was made.
         found: u32,
-        /// The latest format this version knows.
+        /// The format that this version of Phase supports.
         known: u32,
     },
-    /// The artifact is being written by somebody else.
-    #[error("artifact {cid} is being written by another fetch, which holds the lock on {}; wait for it, or stop it", lock.display())]
+    /// The artifact is open for writing, in this or another process.
+    #[error(
+        "another fetch is writing artifact {cid} and holds the lock on {}; wait until it ends, or stop it",
+        lock.display()
+    )]
     Busy {
-        /// The artifact.
+        /// The artifact CID.
         cid: Cid,
-        /// The locked file.
+        /// The path of the locked file.
         lock: PathBuf,
     },
-    /// Another provider runs on the store.
-    #[error("another provider{} runs on this store: it holds the lock on {}", Process(pid), lock.display())]
+    /// Another provider is running on the store.
+    #[error(
+        "another provider{} is running on this store and holds the lock on {}; stop it, or use another store",
+        Process(pid),
+        lock.display()
+    )]
     ProviderRunning {
-        /// The locked file.
+        /// The path of the locked file.
         lock: PathBuf,
-        /// What the lock file says about the other process, its number usually.
+        /// The id of the other process, if the lock file contains it.
         pid: Option<u32>,
     },
-    /// A file of the store, or one it refers to, is not what was verified. It is not served.
+    /// A file of the store, or a file that was imported by reference, is damaged. It is not served.
     #[error("{path} is damaged: {damage}")]
     Damaged {
-        /// The file.
+        /// The path of the damaged file.
         path: PathBuf,
-        /// What is wrong with it, and the next step.
+        /// The kind of damage.
         #[source]
         damage: Box<Damage>,
     },
-    /// A block that was handed in is not what its CID says, or not a block.
-    #[error("refused block {cid}")]
+    /// The bytes of a block to be stored do not match its CID.
+    #[error("cannot store block {cid}")]
     BadBlock {
-        /// The CID it was to have.
+        /// The CID that the caller passed for the block.
         cid: Cid,
-        /// What is wrong.
+        /// The error from verifying the block.
         source: CidError,
     },
-    /// A block that was handed in exceeds the cap.
-    #[error("block {cid} has {len} bytes, the cap is {cap}")]
+    /// A block to be stored is too long.
+    #[error("block {cid} has {len} bytes, more than the maximum of {cap}")]
     BlockTooLarge {
-        /// The CID it was to have.
+        /// The CID that the caller passed for the block.
         cid: Cid,
-        /// Its length.
+        /// The length of the block in bytes.
         len: usize,
-        /// The cap.
+        /// The maximum length of a block in bytes.
         cap: usize,
     },
-    /// A chunk that was handed in is not what the index says. Nothing was written.
-    #[error("refused chunk of artifact {cid}")]
+    /// A chunk to be stored does not match the index. The chunk was not written.
+    #[error("cannot store a chunk of artifact {cid}")]
     BadChunk {
-        /// The artifact.
+        /// The artifact CID.
         cid: Cid,
-        /// What is wrong.
+        /// The error from verifying the chunk.
         source: IndexError,
     },
-    /// The index is not the one of this artifact, or is damaged.
-    #[error("index of artifact {cid} is not usable")]
+    /// The index of a stored artifact cannot be decoded from its blocks.
+    #[error("cannot use the index of artifact {cid}")]
     BadIndex {
-        /// The artifact.
+        /// The artifact CID.
         cid: Cid,
-        /// What is wrong.
+        /// The error from decoding the index.
         source: IndexError,
     },
-    /// The index that came with an artifact's CID is another one's.
-    #[error("the index given for artifact {cid} is that of {actual}")]
+    /// The index that the caller passed belongs to another artifact.
+    #[error("the index passed for artifact {cid} belongs to artifact {actual}")]
     OtherIndex {
-        /// The artifact that was asked for.
+        /// The CID of the requested artifact.
         cid: Cid,
-        /// The artifact the index belongs to.
+        /// The CID of the artifact to which the index belongs.
         actual: Cid,
     },
-    /// The artifact is complete already: [`Store::artifact`](crate::store::Store::artifact) opens it.
+    /// The artifact is complete already, so [`Store::artifact`](crate::store::Store::artifact) must be used to open it.
     #[error("artifact {0} is complete already")]
     Complete(Cid),
-    /// The artifact was finished; its partial form takes no more chunks.
-    #[error("artifact {0} is finished: no more chunks are taken")]
+    /// The partial artifact was finished and accepts no more chunks.
+    #[error("artifact {0} is finished and accepts no more chunks")]
     Finished(Cid),
-    /// Chunks are missing.
-    #[error("artifact {cid} lacks {missing} of its chunks")]
+    /// Chunks of the artifact are missing.
+    #[error("artifact {cid} is incomplete: {missing} of its chunks missing")]
     Incomplete {
-        /// The artifact.
+        /// The artifact CID.
         cid: Cid,
-        /// How many.
+        /// The number of missing chunks.
         missing: u64,
     },
-    /// A range was read that is not there (yet).
+    /// The requested byte range ends past the end of the artifact, or some of its bytes are not in verified chunks.
     #[error("artifact {cid} has no verified bytes {start}..{end}")]
     NotThere {
-        /// The artifact.
+        /// The artifact CID.
         cid: Cid,
-        /// The first byte.
+        /// The position of the first requested byte.
         start: u64,
-        /// The byte after the last.
+        /// The exclusive end of the requested byte range.
         end: u64,
     },
-    /// A ref was set to something the store cannot serve.
+    /// The store does not have the manifest to which the pointer record leads.
     #[error("cannot point {name} at {manifest}: the store does not have that manifest")]
     NoManifest {
-        /// The name.
+        /// The name in the pointer record.
         name: Name,
-        /// The manifest.
+        /// The manifest CID in the pointer record.
         manifest: Cid,
     },
-    /// A ref was set to a pointer that is not one, or is for another name.
+    /// The envelope is not a pointer record that can be the ref of the name.
     #[error("not a pointer record for {name}: {problem}")]
     BadPointer {
-        /// The name.
+        /// The name whose ref was to be set.
         name: Name,
-        /// What is wrong.
+        /// The reason why the envelope cannot be the ref.
         problem: Box<RefProblem>,
     },
     /// The file to import cannot be read.
     #[error("cannot {action} {path}: {source}")]
     Source {
-        /// What was attempted, as a verb.
+        /// The action that failed, as a verb.
         action: &'static str,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The error from the operating system.
         source: io::Error,
     },
-    /// The file to import is a folder, device or pipe.
+    /// The file to import is a folder, a device or a pipe.
     #[error("{0} is not a regular file")]
     NotAFile(PathBuf),
-    /// The file to import was written to meanwhile.
-    #[error("{0} changed while it was read; try again when nothing writes to it")]
+    /// The file to import was changed while it was read.
+    #[error("{0} changed while it was read; try again when no program writes to it")]
     SourceChanged(PathBuf),
-    /// The file to import has no index: it is too large for its chunk sizes.
+    /// The file to import cannot have an index, because it has too many chunks of the chosen size.
     #[error("cannot make an artifact of {path}")]
     NoIndex {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error from making the index.
         source: IndexError,
     },
-    /// The node's key cannot be made or read.
-    #[error("key {path} is not usable")]
+    /// The node's identity key cannot be generated or read.
+    #[error("cannot use the node's key {path}")]
     Identity {
-        /// The key file.
+        /// The path of the key file.
         path: PathBuf,
-        /// What is wrong.
+        /// The error from parsing or generating the key.
         source: KeyError,
     },
-    /// The derived chunk map failed. It may be deleted at any time: it is made anew.
-    #[error("cannot use chunk map {path}; it may be deleted and is then made anew")]
+    /// The chunk map cannot be used. It may be deleted at any time, because the store creates it again.
+    #[error("cannot use chunk map {path}; delete it, and it is created again")]
     ChunkMap {
-        /// Its file.
+        /// The path of the chunk map.
         path: PathBuf,
-        /// What is wrong.
+        /// The error from the database.
         source: Box<redb::Error>,
     },
 }
@@ -231,7 +241,7 @@ impl Fails for StoreError {
 }
 
 impl StoreError {
-    /// An error of the operating system while the store was written.
+    /// Makes the error for a failed operation that writes to the store.
     pub(crate) fn write(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
@@ -243,17 +253,17 @@ impl StoreError {
         }
     }
 
-    /// An error of the operating system while the store was read.
+    /// Makes the error for a failed operation that reads from the store.
     pub(crate) fn read(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io { action, path: path.to_owned(), source }
     }
 
-    /// A file that is not what was verified.
+    /// Makes the error for a damaged file.
     pub(crate) fn damaged(path: &Path, damage: Damage) -> Self {
         Self::Damaged { path: path.to_owned(), damage: Box::new(damage) }
     }
 
-    /// Adds to a full disk how much was needed.
+    /// Sets the needed disk space of a [`StoreError::NoSpace`]. Every other error is returned unchanged.
     pub(crate) fn needing(self, bytes: u64) -> Self {
         match self {
             Self::NoSpace { path, source, .. } => Self::NoSpace { path, needed: Some(bytes), source },
@@ -262,7 +272,7 @@ impl StoreError {
     }
 }
 
-/// `: needs 1.2 GiB`, or nothing.
+/// Displays the needed disk space, for instance `: needs 1.2 GiB`, or nothing if it is not known.
 struct Needs(Option<u64>);
 
 impl fmt::Display for Needs {
@@ -276,7 +286,7 @@ impl fmt::Display for Needs {
     }
 }
 
-/// ` (process 123)`, or nothing.
+/// Displays a process id, for instance ` (process 123)`, or nothing if it is not known.
 struct Process<'a>(&'a Option<u32>);
 
 impl fmt::Display for Process<'_> {
@@ -290,17 +300,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_says_how_much_is_needed() {
+    fn the_error_for_a_full_disk_names_the_needed_space() {
         let full = || io::Error::from(io::ErrorKind::StorageFull);
         let error = StoreError::write("write", Path::new("/s/a"), full());
-        assert_eq!(error.to_string(), "no space left for /s/a; free some, or put the store on another disk");
+        assert_eq!(error.to_string(), "no space left for /s/a; free some space, or put the store on another disk");
         let error = StoreError::write("write", Path::new("/s/a"), full()).needing(1_288_490_189);
         assert!(error.to_string().contains("needs 1.2 GiB"), "{error}");
         assert_eq!(error.failure(), Failure::Store);
     }
 
     #[test]
-    fn a_read_only_store_is_told_from_other_errors() {
+    fn a_read_only_store_has_its_own_error() {
         for kind in [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::PermissionDenied] {
             let error = StoreError::write("create", Path::new("/s"), kind.into());
             assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");

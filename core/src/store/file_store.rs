@@ -1,4 +1,4 @@
-//! The store on disk.
+//! The store in a folder on disk.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::backend::Backend;
 use super::error::StoreError;
+use super::input::{self, InputFile, ReadAt};
 use super::interface::{Artifact, Partial, Store};
 use super::layout::Layout;
 use super::lock::{ProviderLock, StoreLock};
 use super::os::OsBackend;
 use super::partial::FilePartial;
 use super::seal::Seal;
-use super::source::{self, ReadAt, Source};
 use super::temp::{self, TempFile};
 use super::{artifact, blocks, chunk_map, refs};
 use crate::cid::{Cid, Digest};
@@ -22,10 +22,10 @@ use crate::index::{ArtifactIndex, ChunkIndex};
 use crate::keys::SigningKey;
 use crate::name::Name;
 
-/// The most a key file may hold, in bytes.
+/// The maximum length of the identity key file, in bytes.
 const MAX_KEY_LEN: usize = 4 << 10;
 
-/// A store in a folder. Processes may share it.
+/// A store in a folder. Several processes may share it.
 #[derive(Clone, Debug)]
 pub struct FileStore {
     backend: Arc<dyn Backend>,
@@ -33,19 +33,19 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// Opens the store at `path`, making one of a new or empty folder. A store that may only be read opens as well;
-    /// what writes to it then fails.
+    /// Opens the store at `path`, or creates a store if the folder is empty or does not exist. A read-only store can be
+    /// opened too, but writing to it fails.
     ///
     /// # Errors
-    /// [`StoreError::NotAStore`], [`StoreError::NewerFormat`], or what the operating system says.
+    /// [`StoreError::NotAStore`], [`StoreError::NewerFormat`], or an error from the operating system.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::with_backend(path, Arc::new(OsBackend))
     }
 
-    /// As [`FileStore::open`], on another file system than the real one.
+    /// Opens the store like [`FileStore::open`], but uses `backend` as the file system.
     ///
     /// # Errors
-    /// Those of [`FileStore::open`].
+    /// The errors of [`FileStore::open`].
     pub fn with_backend(path: impl AsRef<Path>, backend: Arc<dyn Backend>) -> Result<Self, StoreError> {
         let path = path.as_ref();
         let path = std::path::absolute(path).map_err(|e| StoreError::read("find", path, e))?;
@@ -54,28 +54,29 @@ impl FileStore {
         Ok(Self { backend, layout })
     }
 
-    /// The store's folder: an absolute path.
+    /// Returns the absolute path of the store's folder.
     pub fn path(&self) -> &Path {
         self.layout.root()
     }
 
-    /// Says that a provider runs on this store, for as long as the result lives.
+    /// Locks the store for a running provider. The lock is held until the returned value is dropped.
     ///
     /// # Errors
-    /// [`StoreError::ProviderRunning`] if another one does.
+    /// [`StoreError::ProviderRunning`] if another provider holds the lock.
     pub fn lock_provider(&self) -> Result<ProviderLock, StoreError> {
         ProviderLock::take(&*self.backend, &self.layout)
     }
 
-    /// The key by which this node is known in the network; made when it is first asked for.
+    /// Returns the identity key of the node that uses this store. Generates and stores a key if the store has none.
     ///
     /// # Errors
-    /// [`StoreError::Identity`] if the key cannot be made or is none, or what the operating system says.
+    /// [`StoreError::Identity`] if the key cannot be generated or the file holds no key, or an error from the operating
+    /// system.
     pub fn identity(&self) -> Result<SigningKey, StoreError> {
         if let Some(key) = self.read_identity()? {
             return Ok(key);
         }
-        // Two processes that begin at the same time must not make two keys.
+        // The lock keeps two processes that start at the same time from generating two keys.
         let _lock = StoreLock::take(&*self.backend, &self.layout)?;
         if let Some(key) = self.read_identity()? {
             return Ok(key);
@@ -86,7 +87,8 @@ impl FileStore {
         Ok(key)
     }
 
-    /// Where a provider of this store remembers good peers. The store itself neither reads nor writes that file.
+    /// Returns the path of the file in which a provider keeps its remembered peers. The store itself neither reads nor
+    /// writes that file.
     pub fn peers_file(&self) -> PathBuf {
         self.layout.peers()
     }
@@ -106,31 +108,31 @@ impl FileStore {
         Ok(encoded.root)
     }
 
-    /// Reads `source` into a file of the store's own.
+    /// Imports `input` by reflink or copy, so that the store has its own file.
     fn import_copy(
         &self,
-        source: &Source,
+        input: &InputFile,
         options: &ImportOptions,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Cid, StoreError> {
         let temp = TempFile::create(&*self.backend, &self.layout.tmp(), false)?;
-        let index = if temp.file().clone_from_file(source.file()).is_ok() {
+        let index = if temp.file().clone_from_file(input.file()).is_ok() {
             let reader = ReadAt::start(temp.file());
             import::scan(reader, options.chunker, options.hash, None, progress)
         } else {
-            temp::check_space(&*self.backend, temp.path(), source.stat().len)?;
+            temp::check_space(&*self.backend, temp.path(), input.stat().len)?;
             let sink = |offset, bytes: &[u8]| temp.file().write_all_at(bytes, offset);
-            import::scan(source.reader(), options.chunker, options.hash, Some(&sink), progress)
+            import::scan(input.reader(), options.chunker, options.hash, Some(&sink), progress)
         };
-        let index = index.map_err(|error| scan_failed(error, source, temp.path()))?;
-        source.unchanged(index.size())?;
+        let index = index.map_err(|error| scan_failed(error, input, temp.path()))?;
+        input.check_unchanged(index.size())?;
         temp.file().sync().map_err(|e| StoreError::write("sync", temp.path(), e))?;
         let cid = self.put_index(&index)?;
         self.install(temp, cid)?;
         Ok(cid)
     }
 
-    /// Makes a synced temporary file the artifact, unless the store has a file of its own for it already.
+    /// Moves a synced temporary file to the artifact's path, unless the store already has an undamaged file there.
     fn install(&self, temp: TempFile<'_>, cid: Cid) -> Result<(), StoreError> {
         let target = self.layout.artifact(&cid);
         let _lock = StoreLock::take(&*self.backend, &self.layout)?;
@@ -144,16 +146,16 @@ impl FileStore {
         temp.persist(&target)
     }
 
-    /// Reads `source` where it is, and refers to it unless the store has the artifact already.
+    /// Imports `input` by reference, unless the store has the artifact already.
     fn import_reference(
         &self,
-        source: &Source,
+        input: &InputFile,
         options: &ImportOptions,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Cid, StoreError> {
-        let index = import::scan(source.reader(), options.chunker, options.hash, None, progress)
-            .map_err(|error| scan_failed(error, source, source.path()))?;
-        source.unchanged(index.size())?;
+        let index = import::scan(input.reader(), options.chunker, options.hash, None, progress)
+            .map_err(|error| scan_failed(error, input, input.path()))?;
+        input.check_unchanged(index.size())?;
         let cid = self.put_index(&index)?;
         let _lock = StoreLock::take(&*self.backend, &self.layout)?;
         match artifact::open(&*self.backend, &self.layout, &cid) {
@@ -162,11 +164,12 @@ impl FileStore {
             Err(error) => return Err(error),
         }
         self.remove_damaged(&cid)?;
-        Seal::reference(source.stat(), source.path()).write(&*self.backend, &self.layout, &cid)?;
+        Seal::reference(input.stat(), input.path()).write(&*self.backend, &self.layout, &cid)?;
         Ok(cid)
     }
 
-    /// A damaged file of the store's own would stand before the reference.
+    /// Removes the store's own damaged file of an artifact, if there is one. Otherwise, the store would open that file
+    /// instead of the file that was imported by reference.
     fn remove_damaged(&self, cid: &Cid) -> Result<(), StoreError> {
         let path = self.layout.artifact(cid);
         match self.backend.remove(&path) {
@@ -199,14 +202,14 @@ impl Store for FileStore {
 
     fn import(
         &self,
-        source: &Path,
+        path: &Path,
         options: &ImportOptions,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Arc<dyn Artifact>, StoreError> {
-        let source = Source::open(source)?;
+        let input = InputFile::open(path)?;
         let cid = match options.mode {
-            ImportMode::Copy => self.import_copy(&source, options, progress)?,
-            ImportMode::Reference => self.import_reference(&source, options, progress)?,
+            ImportMode::Copy => self.import_copy(&input, options, progress)?,
+            ImportMode::Reference => self.import_reference(&input, options, progress)?,
         };
         let gone = || StoreError::read("open", &self.layout.artifact(&cid), io::ErrorKind::NotFound.into());
         self.artifact(&cid)?.ok_or_else(gone)
@@ -233,11 +236,11 @@ impl Store for FileStore {
     }
 }
 
-/// Names the file that a failure is about.
-fn scan_failed(error: ScanError, source: &Source, target: &Path) -> StoreError {
+/// Converts a [`ScanError`] into a [`StoreError`] that names the file.
+fn scan_failed(error: ScanError, input: &InputFile, target: &Path) -> StoreError {
     match error {
-        ScanError::Read(error) => source::failed("read", source.path(), error),
-        ScanError::Write(error) => StoreError::write("write", target, error).needing(source.stat().len),
-        ScanError::Index(error) => StoreError::NoIndex { path: source.path().to_owned(), source: error },
+        ScanError::Read(error) => input::failed("read", input.path(), error),
+        ScanError::Write(error) => StoreError::write("write", target, error).needing(input.stat().len),
+        ScanError::Index(error) => StoreError::NoIndex { path: input.path().to_owned(), source: error },
     }
 }

@@ -1,4 +1,4 @@
-//! What every store can do, wherever it keeps things.
+//! The traits that every store implements, on disk or in RAM.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,135 +11,143 @@ use crate::import::ImportOptions;
 use crate::index::{ArtifactIndex, ChunkIndex};
 use crate::name::Name;
 
-/// A place for blocks, artifacts and refs. Shared as `Arc<dyn Store>`.
+/// A store of blocks, artifacts and refs. It is shared as `Arc<dyn Store>`.
 pub trait Store: Send + Sync {
-    /// Keeps a block. Not an error if it is there already.
+    /// Stores a block. It is not an error if the block is in the store already.
     ///
     /// # Errors
     /// [`StoreError::BadBlock`] if `bytes` do not hash to `cid`.
     fn put_block(&self, cid: &Cid, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// A block; its bytes hash to `cid`.
+    /// Returns the bytes of a block, or `None` if the store does not have it.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] if the bytes on disk do not hash to `cid`, or what the operating system says.
+    /// [`StoreError::Damaged`] if the bytes on disk do not hash to `cid`, or an error from the operating system.
     fn block(&self, cid: &Cid) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Opens a complete artifact. A file that is not in the state in which it was verified is verified again first,
-    /// which takes as long as reading it.
+    /// Opens a complete artifact, or returns `None` if the store does not have it. If the store's own file has changed
+    /// since it was verified, the whole file is read and verified again.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] if it is not what it was. [`Store::partial`] or [`Store::import`] replace it.
+    /// [`StoreError::Damaged`] if the content has changed. [`Store::partial`] or [`Store::import`] can replace the
+    /// artifact.
     fn artifact(&self, cid: &Cid) -> Result<Option<Arc<dyn Artifact>>, StoreError>;
 
-    /// Begins or resumes an artifact: what is on disk already is hashed and counts where it is right.
+    /// Opens the partial artifact that an earlier fetch left in the store, or creates an empty one. Chunks that are
+    /// already on disk are verified, and those that match the index count as stored.
     ///
-    /// Puts the blocks of `index`.
+    /// The blocks of `index` are stored too.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if it is open already, here or in another process; [`StoreError::Complete`] if there is
-    /// nothing left to do; [`StoreError::NoSpace`] if the whole artifact does not fit.
+    /// [`StoreError::Busy`] if the partial artifact is open already, in this or another process;
+    /// [`StoreError::Complete`] if the artifact is complete; [`StoreError::NoSpace`] if the whole artifact does not
+    /// fit.
     fn partial(&self, cid: &Cid, index: Arc<ArtifactIndex>) -> Result<Arc<dyn Partial>, StoreError>;
 
-    /// Makes an artifact of the file at `source`. `progress` gets the number of bytes read so far.
+    /// Imports the file at `path` as an artifact. `progress` is called with the number of bytes read so far.
     ///
     /// # Errors
-    /// [`StoreError::Source`], [`StoreError::NotAFile`], [`StoreError::SourceChanged`] or [`StoreError::NoIndex`] for the file;
-    /// [`StoreError::NoSpace`] and others for the store.
+    /// [`StoreError::Source`], [`StoreError::NotAFile`], [`StoreError::SourceChanged`] or [`StoreError::NoIndex`] if
+    /// the file cannot be imported. [`StoreError::NoSpace`] or another variant if the store cannot be written to.
     fn import(
         &self,
-        source: &Path,
+        path: &Path,
         options: &ImportOptions,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Arc<dyn Artifact>, StoreError>;
 
-    /// Sets what `name` points at: a signed [`Pointer`](crate::dht::Pointer) for that name whose manifest is in
-    /// the store; one without a manifest is refused. Its signatures are the caller's to check.
+    /// Sets the ref of `name` to the signed [`Pointer`](crate::dht::Pointer) in `pointer`. The pointer must be for
+    /// `name`, and the store must have its manifest. The caller must have verified the signatures.
     ///
     /// # Errors
-    /// [`StoreError::BadPointer`], [`StoreError::NoManifest`], or what the operating system says. The ref is what it was before.
+    /// [`StoreError::BadPointer`], [`StoreError::NoManifest`], or an error from the operating system. The ref is
+    /// unchanged after an error.
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError>;
 
-    /// What `name` points at.
+    /// Returns the envelope of the pointer record for `name`, or `None` if the name has no ref.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] if it cannot be read, or what the operating system says.
+    /// [`StoreError::Damaged`] if the ref cannot be decoded, or an error from the operating system.
     fn pointer(&self, name: &Name) -> Result<Option<Envelope>, StoreError>;
 
-    /// The names that have a ref, sorted.
+    /// Returns the names that have a ref, sorted.
     ///
     /// # Errors
-    /// What the operating system says.
+    /// An error from the operating system.
     fn names(&self) -> Result<Vec<Name>, StoreError>;
 
-    /// For each digest a complete artifact and the position at which it has that chunk, as far as known. The file
-    /// may have changed since: hash what you take.
+    /// For each digest, returns a complete artifact that contains a chunk with this digest, and the chunk's index in
+    /// that artifact, or `None` if no such chunk is known. The caller must verify the chunk, because the file may have
+    /// changed.
     ///
     /// # Errors
-    /// [`StoreError::ChunkMap`], or what the operating system says.
+    /// [`StoreError::ChunkMap`], or an error from the operating system.
     fn find_chunks(&self, digests: &[Digest]) -> Result<Vec<Option<(Cid, ChunkIndex)>>, StoreError>;
 }
 
 /// A complete artifact, open for reading.
 pub trait Artifact: Send + Sync {
-    /// The artifact's CID.
+    /// Returns the artifact CID.
     fn cid(&self) -> Cid;
 
-    /// Its chunks.
+    /// Returns the index of the artifact.
     fn index(&self) -> &Arc<ArtifactIndex>;
 
-    /// Fills `buf` with the bytes from `offset` on.
+    /// Fills `buf` with the bytes of the artifact that begin at `offset`.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] if the file is not in the state in which it was verified: withdraw the artifact, or
-    /// open it again. [`StoreError::NotThere`] past the end.
+    /// [`StoreError::Damaged`] if the file has changed since it was verified. The caller must then withdraw the
+    /// artifact or open it again. [`StoreError::NotThere`] if the bytes are past the end.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError>;
 
-    /// The file with the whole content, where there is one. It must not be written to.
+    /// Returns the path of the file with the content of the artifact, or `None` if the content is not in a file. The
+    /// caller must not write to the file.
     fn path(&self) -> Option<PathBuf>;
 }
 
-/// An artifact that is being put together. Dropped without [`Partial::finish`], what was written stays for the next
-/// [`Store::partial`].
+/// A partial artifact that is open for writing. If it is dropped without [`Partial::finish`], the written chunks stay
+/// for the next [`Store::partial`].
 pub trait Partial: Send + Sync {
-    /// The artifact's CID.
+    /// Returns the artifact CID.
     fn cid(&self) -> Cid;
 
-    /// Its chunks.
+    /// Returns the index of the artifact.
     fn index(&self) -> &Arc<ArtifactIndex>;
 
-    /// The chunks that are written and verified.
+    /// Returns the set of chunks that were verified and written.
     fn have(&self) -> ChunkSet;
 
-    /// Verifies and writes a chunk. Not an error if it is there already. Threads may write at the same time.
+    /// Verifies and writes a chunk. It is not an error if the chunk was written before. Several threads may write at
+    /// the same time.
     ///
     /// # Errors
-    /// [`StoreError::BadChunk`] if it is not what the index says; then nothing was written.
+    /// [`StoreError::BadChunk`] if the bytes do not match the index. Nothing is written then.
     fn write_chunk(&self, chunk: ChunkIndex, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// As [`Partial::write_chunk`] for each of several chunks, with as few writes as possible: those that are adjacent in
-    /// `chunks` and in the artifact are written together, after all of them were verified. One result for each, in
-    /// their order; where a write fails, all of its chunks count as not written.
+    /// Verifies several chunks and then writes them with as few writes as possible. Chunks that are adjacent both in
+    /// `chunks` and in the artifact are written together. Returns one result for each chunk, in the same order. If a
+    /// write fails, all chunks of that write count as not written.
     ///
     /// # Errors
-    /// For each chunk those of [`Partial::write_chunk`].
+    /// For each chunk, the errors of [`Partial::write_chunk`].
     fn write_chunks(&self, chunks: &[(ChunkIndex, &[u8])]) -> Vec<Result<(), StoreError>>;
 
-    /// Fills `buf` with the bytes from `offset` on.
+    /// Fills `buf` with the bytes of the artifact that begin at `offset`.
     ///
     /// # Errors
-    /// [`StoreError::NotThere`] if not all of them are in verified chunks.
+    /// [`StoreError::NotThere`] if not all of these bytes are in verified chunks.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError>;
 
-    /// Makes what was written so far survive a power cut. Writing may go on meanwhile.
+    /// Syncs the chunks that were written so far to disk, so that they survive a power cut. Other threads may write at
+    /// the same time.
     ///
     /// # Errors
-    /// What the operating system says. What was written stays, and may not survive a power cut.
+    /// An error from the operating system. The written chunks stay in the store, but may not survive a power cut.
     fn checkpoint(&self) -> Result<(), StoreError>;
 
-    /// Makes it a complete artifact, which other processes see from then on.
+    /// Makes the partial artifact a complete artifact, which other processes can open from then on.
     ///
     /// # Errors
-    /// [`StoreError::Incomplete`] while chunks are missing.
+    /// [`StoreError::Incomplete`] if chunks are missing.
     fn finish(self: Arc<Self>) -> Result<Arc<dyn Artifact>, StoreError>;
 }

@@ -1,4 +1,4 @@
-//! Where things are in a store's folder, and which format it has.
+//! The layout of a store's folder, and the version of its format.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,24 +9,24 @@ use super::temp;
 use crate::cid::Cid;
 use crate::name::Name;
 
-/// The format this version reads and writes.
+/// The store format that this version of Phase reads and writes.
 const FORMAT: u32 = 1;
-/// What the file `format` begins with.
+/// The text with which the file `format` begins.
 const FORMAT_PREFIX: &str = "phase-store ";
-/// The most the file `format` may hold, in bytes: room for what later versions may add.
+/// The maximum length of the file `format`, in bytes. It leaves space for additions by later versions.
 const MAX_FORMAT_LEN: usize = 256;
-/// Names that may be in a folder that becomes a store: what a crash during creation leaves, and what file systems
-/// put at their top.
+/// The names that a folder may already contain when a store is created in it. A crash during an earlier creation can
+/// leave such names, and file systems create `lost+found`.
 const HARMLESS: [&str; 6] = ["tmp", "blocks", "artifacts", "refs", "store.lock", "lost+found"];
 
-/// The paths of one store.
+/// The paths of the files and folders in one store.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     root: PathBuf,
 }
 
 impl Layout {
-    /// Opens the store at `root`; makes one of a new or empty folder.
+    /// Opens the store at `root`, or creates a store if the folder is empty or does not exist.
     pub(crate) fn open(backend: &dyn Backend, root: &Path) -> Result<Self, StoreError> {
         let layout = Self { root: root.to_owned() };
         let format = match temp::read_small(backend, &layout.format(), MAX_FORMAT_LEN) {
@@ -42,7 +42,7 @@ impl Layout {
         layout.create_folders(backend)?;
         if format.is_none() {
             layout.sync_ancestors(backend);
-            // Last, and with a sync of the folder: where it is, everything else is.
+            // The file `format` is written last. If it exists after a crash, all folders of the store exist too.
             let text = format!("{FORMAT_PREFIX}{FORMAT}\n");
             temp::replace(backend, &layout.tmp(), &layout.format(), text.as_bytes())?;
         }
@@ -77,8 +77,8 @@ impl Layout {
         Ok(())
     }
 
-    /// Makes the names on the way to the store durable, as some may be new. Some may be closed to us: then they are
-    /// not new.
+    /// Syncs all folders above the store's folder, because some may be new and must survive a power cut. Failures are
+    /// ignored, because a folder that this user may not open is not new.
     fn sync_ancestors(&self, backend: &dyn Backend) {
         for ancestor in self.root.ancestors().skip(1) {
             let _ = backend.sync_dir(ancestor);

@@ -1,22 +1,22 @@
-//! Locks between the processes that share a store. The operating system drops them when their process ends, however
-//! it ends.
+//! Locks between the processes that share a store. The operating system releases them when the process ends, even after
+//! a crash.
 
 use super::backend::{Backend, BackendFile, OpenMode};
 use super::error::StoreError;
 use super::layout::Layout;
 use super::temp;
 
-/// The most a lock file may hold, in bytes: a process number.
+/// The maximum length of a lock file, in bytes. The file contains a process id.
 const MAX_LOCK_LEN: usize = 32;
 
-/// Says that a provider runs on the store, until it is dropped.
+/// The lock of a provider that runs on the store. It is released when dropped.
 #[derive(Debug)]
 pub struct ProviderLock {
     _file: Box<dyn BackendFile>,
 }
 
 impl ProviderLock {
-    /// Takes the lock, and writes this process's number into its file for people to find.
+    /// Takes the lock, and writes the id of this process into the lock file for people to read.
     pub(crate) fn take(backend: &dyn Backend, layout: &Layout) -> Result<Self, StoreError> {
         let path = layout.provider_lock();
         let file = backend.open(&path, OpenMode::Create).map_err(|e| StoreError::write("open", &path, e))?;
@@ -33,14 +33,14 @@ impl ProviderLock {
     }
 }
 
-/// Held for moments, where processes must take turns.
+/// The lock for short operations that only one process may perform at a time.
 #[derive(Debug)]
 pub(crate) struct StoreLock {
     _file: Box<dyn BackendFile>,
 }
 
 impl StoreLock {
-    /// Waits for the lock.
+    /// Waits for the lock and takes it.
     pub(crate) fn take(backend: &dyn Backend, layout: &Layout) -> Result<Self, StoreError> {
         let path = layout.store_lock();
         let file = backend.open(&path, OpenMode::Create).map_err(|e| StoreError::write("open", &path, e))?;

@@ -1,4 +1,4 @@
-//! The store in memory: for tests, and for nodes without a disk.
+//! The store in RAM, for tests and for nodes without a disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::artifact::check_bounds;
 use super::error::StoreError;
+use super::input::{self, InputFile};
 use super::interface::{Artifact, Partial, Store};
-use super::source::{self, Source};
 use super::{blocks, refs};
 use crate::chunkset::ChunkSet;
 use crate::cid::{Cid, Codec, Digest};
@@ -16,10 +16,10 @@ use crate::import::{self, ImportOptions, ScanError};
 use crate::index::{ArtifactIndex, ByteRange, ChunkIndex};
 use crate::name::Name;
 
-/// What errors call the place where a [`MemStore`] keeps things.
-const PLACE: &str = "(memory)";
+/// The path in the errors of a [`MemStore`], which has no files.
+const MEMORY_PATH: &str = "(memory)";
 
-/// A store in memory. Clones share their content.
+/// A store in RAM. A clone shares the content of the original.
 #[derive(Clone, Debug, Default)]
 pub struct MemStore {
     state: Arc<Mutex<State>>,
@@ -29,15 +29,15 @@ pub struct MemStore {
 struct State {
     blocks: BTreeMap<Cid, Vec<u8>>,
     artifacts: BTreeMap<Cid, Arc<MemArtifact>>,
-    /// Partial artifacts that nobody has open.
+    /// Partial artifacts that are not open.
     parts: BTreeMap<Cid, Part>,
-    /// Partial artifacts that somebody has open.
+    /// The CIDs of the partial artifacts that are open.
     open: BTreeSet<Cid>,
     refs: BTreeMap<Name, Envelope>,
 }
 
 impl MemStore {
-    /// An empty store.
+    /// Returns an empty store.
     pub fn new() -> Self {
         Self::default()
     }
@@ -72,7 +72,7 @@ impl Store for MemStore {
             return Err(StoreError::Complete(*cid));
         }
         if !state.open.insert(*cid) {
-            return Err(StoreError::Busy { cid: *cid, lock: PathBuf::from(PLACE) });
+            return Err(StoreError::Busy { cid: *cid, lock: PathBuf::from(MEMORY_PATH) });
         }
         state.blocks.extend(encoded.blocks);
         let part = state.parts.remove(cid).unwrap_or_else(|| Part {
@@ -85,27 +85,27 @@ impl Store for MemStore {
 
     fn import(
         &self,
-        source: &Path,
+        path: &Path,
         options: &ImportOptions,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Arc<dyn Artifact>, StoreError> {
-        let source = Source::open(source)?;
-        let bytes = Mutex::new(vec![0; source.stat().len as usize]);
-        let sink = |offset: u64, piece: &[u8]| {
+        let input = InputFile::open(path)?;
+        let bytes = Mutex::new(vec![0; input.stat().len as usize]);
+        let sink = |offset: u64, data: &[u8]| {
             let mut bytes = lock(&bytes);
-            let end = offset as usize + piece.len();
+            let end = offset as usize + data.len();
             if bytes.len() < end {
                 bytes.resize(end, 0);
             }
-            bytes[offset as usize..end].copy_from_slice(piece);
+            bytes[offset as usize..end].copy_from_slice(data);
             Ok(())
         };
-        let index = import::scan(source.reader(), options.chunker, options.hash, Some(&sink), progress);
+        let index = import::scan(input.reader(), options.chunker, options.hash, Some(&sink), progress);
         let index = index.map_err(|error| match error {
-            ScanError::Read(error) | ScanError::Write(error) => source::failed("read", source.path(), error),
-            ScanError::Index(error) => StoreError::NoIndex { path: source.path().to_owned(), source: error },
+            ScanError::Read(error) | ScanError::Write(error) => input::failed("read", input.path(), error),
+            ScanError::Index(error) => StoreError::NoIndex { path: input.path().to_owned(), source: error },
         })?;
-        source.unchanged(index.size())?;
+        input.check_unchanged(index.size())?;
         let encoded = index.encode();
         let cid = encoded.root;
         let bytes = bytes.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -135,13 +135,13 @@ impl Store for MemStore {
 
     fn find_chunks(&self, digests: &[Digest]) -> Result<Vec<Option<(Cid, ChunkIndex)>>, StoreError> {
         let state = self.state();
-        let mut places = BTreeMap::new();
+        let mut positions = BTreeMap::new();
         for (cid, artifact) in &state.artifacts {
             for (chunk, position) in artifact.index.chunks().zip(0..) {
-                places.entry(chunk.digest).or_insert((*cid, ChunkIndex(position)));
+                positions.entry(chunk.digest).or_insert((*cid, ChunkIndex(position)));
             }
         }
-        Ok(digests.iter().map(|digest| places.get(digest).copied()).collect())
+        Ok(digests.iter().map(|digest| positions.get(digest).copied()).collect())
     }
 }
 
@@ -172,7 +172,7 @@ impl Artifact for MemArtifact {
     }
 }
 
-/// An artifact with some of its chunks.
+/// The content of a partial artifact.
 #[derive(Debug)]
 struct Part {
     bytes: Vec<u8>,
@@ -244,7 +244,7 @@ impl Partial for MemPartial {
             return Err(StoreError::Incomplete { cid: self.cid, missing });
         }
         part.finished = true;
-        // Copied, as this partial artifact may still be read.
+        // The bytes are copied, because callers may still read this partial artifact.
         let artifact = Arc::new(MemArtifact { cid: self.cid, index: self.index.clone(), bytes: part.bytes.clone() });
         lock(&self.state).artifacts.insert(self.cid, artifact.clone());
         Ok(artifact)
@@ -263,7 +263,7 @@ impl Drop for MemPartial {
     }
 }
 
-/// Locks, whatever became of another thread that held the lock: the states here are right between any two steps.
+/// Locks the mutex even if it is poisoned, because a panic cannot leave the state inconsistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

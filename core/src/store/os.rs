@@ -11,8 +11,8 @@ use rustix::io::Errno;
 
 use super::backend::{Backend, BackendFile, FileStat, OpenMode};
 
-/// The most pieces that the operating system takes at once (`IOV_MAX`).
-const MAX_PIECES: usize = 1024;
+/// The maximum number of slices that the operating system writes in one call (`IOV_MAX`).
+const MAX_SLICES: usize = 1024;
 
 /// The real file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,7 +67,7 @@ impl Backend for OsBackend {
 pub(crate) struct OsFile(File);
 
 impl OsFile {
-    /// The standard library's view of it.
+    /// Returns the underlying [`File`].
     pub(crate) fn as_file(&self) -> &File {
         &self.0
     }
@@ -88,8 +88,8 @@ impl BackendFile for OsFile {
         self.0.write_at(bytes, offset)
     }
 
-    fn write_vectored_at(&self, pieces: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        Ok(rustix::io::pwritev(&self.0, &pieces[..pieces.len().min(MAX_PIECES)], offset)?)
+    fn write_vectored_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pwritev(&self.0, &slices[..slices.len().min(MAX_SLICES)], offset)?)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -107,7 +107,7 @@ impl BackendFile for OsFile {
     fn stat(&self) -> io::Result<FileStat> {
         let meta = self.0.metadata()?;
         let mtime_ns = meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec());
-        // `st_blocks` counts in units of 512 bytes, whatever the file system's block size.
+        // `st_blocks` is in units of 512 bytes on every file system.
         let allocated = meta.blocks().saturating_mul(512);
         Ok(FileStat { len: meta.len(), mtime_ns, inode: meta.ino(), allocated, links: meta.nlink() })
     }
@@ -124,12 +124,12 @@ impl BackendFile for OsFile {
         self.0.lock()
     }
 
-    fn clone_from_file(&self, source: &File) -> io::Result<()> {
-        Ok(rustix::fs::ioctl_ficlone(&self.0, source)?)
+    fn clone_from_file(&self, original: &File) -> io::Result<()> {
+        Ok(rustix::fs::ioctl_ficlone(&self.0, original)?)
     }
 
     fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
-        // Nothing here uses the file's own position, so moving it disturbs nobody.
+        // Seeking moves the position of the file, which no other code uses.
         let start = match rustix::fs::seek(&self.0, SeekFrom::Data(offset)) {
             Ok(start) => start,
             Err(Errno::NXIO) => return Ok(None),

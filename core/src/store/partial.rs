@@ -1,14 +1,16 @@
-//! Artifacts that are being fetched: `<cid>.part`, written in place, and `<cid>.have`, which says what of it is there.
+//! Partial artifacts on disk. The file `<cid>.part` contains the chunks, and the file `<cid>.have` contains the bitmap
+//! of the chunks that were written to it.
 //!
 //! Invariants:
 //!
-//! - A chunk is in `have` only after its verified bytes were written; it is in the `.have` file only after they were
-//!   synced.
-//! - The file has its full length from the beginning, with holes. Whether it will fit is checked then; reserving the
-//!   space (fallocate) would make writing slower, on tmpfs and ext4 alike.
-//! - Nothing on disk is trusted: on resuming, everything that may hold data is hashed. The `.have` file only adds to
-//!   what is looked at.
-//! - The `.part` file is locked as long as the [`FilePartial`] lives, and after it was renamed nothing writes to it.
+//! - A chunk is added to the chunk set in memory only after its verified bytes were written, and to the `.have` file
+//!   only after these bytes were synced.
+//! - The `.part` file is sparse and has its full length from the beginning. The free disk space is checked at that
+//!   time, but not reserved with fallocate, which would make writing slower on both tmpfs and ext4.
+//! - When a partial artifact is opened again, a chunk counts as stored only if its hash is right, because nothing on
+//!   disk is trusted. The store hashes each chunk that the `.have` file lists or that is not in a hole of the `.part`
+//!   file.
+//! - The `.part` file is locked while the [`FilePartial`] exists. It is never written to after it was renamed.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -30,12 +32,13 @@ use crate::cid::Cid;
 use crate::codec::{V1, from_dag_cbor_exact, to_dag_cbor};
 use crate::index::{ArtifactIndex, ByteRange, ChunkIndex, MAX_CHUNKS};
 
-/// How often opening is repeated when the file is renamed or removed in the moment before it is locked.
+/// The maximum number of attempts to open and lock the `.part` file. Another attempt is needed if the file is renamed
+/// or removed before it is locked.
 const OPEN_ATTEMPTS: u32 = 16;
-/// The most a `.have` file may hold, in bytes: a bit per chunk and the rest.
+/// The maximum length of a `.have` file, in bytes. The file has one bit for each chunk, and a few other fields.
 const MAX_HAVE_LEN: usize = MAX_CHUNKS as usize / 8 + 256;
 
-/// An artifact that is being put together on disk.
+/// A partial artifact on disk, open for writing.
 #[derive(Debug)]
 pub(crate) struct FilePartial {
     backend: Arc<dyn Backend>,
@@ -45,14 +48,17 @@ pub(crate) struct FilePartial {
     file: Box<dyn BackendFile>,
     path: PathBuf,
     have: Mutex<ChunkSet>,
-    /// How many chunks the `.have` file has; held while it is replaced.
+    /// The number of chunks in the last `.have` file that this object wrote, or 0 if it wrote none. The mutex is locked
+    /// while the file is replaced.
     saved: Mutex<u32>,
-    /// Held for reading while a chunk is written, so that nothing is written after finishing.
+    /// Whether the artifact is finished. A read lock is held while chunks are written, so that no chunk is written
+    /// after the artifact is finished.
     finished: RwLock<bool>,
 }
 
 impl FilePartial {
-    /// Begins or resumes an artifact whose index blocks are in the store.
+    /// Opens the partial artifact that an earlier fetch left in the store, or creates an empty one. The blocks of
+    /// `index` must be in the store.
     pub(crate) fn open(
         backend: Arc<dyn Backend>,
         layout: Layout,
@@ -75,12 +81,12 @@ impl FilePartial {
         self.have.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes adjacent verified chunks.
+    /// Writes verified chunks that are adjacent in the artifact with one call.
     fn write_run<'a>(&self, run: impl Iterator<Item = &'a (ChunkIndex, &'a [u8])> + Clone) -> io::Result<()> {
         let Some((first, _)) = run.clone().next() else { return Ok(()) };
         let offset = self.index.chunk(*first).expect("a verified chunk is in the index").offset;
-        let mut pieces: Vec<_> = run.clone().map(|(_, bytes)| IoSlice::new(bytes)).collect();
-        self.file.write_all_vectored_at(&mut pieces, offset)?;
+        let mut slices: Vec<_> = run.clone().map(|(_, bytes)| IoSlice::new(bytes)).collect();
+        self.file.write_all_vectored_at(&mut slices, offset)?;
         let mut have = self.lock_have();
         for (chunk, _) in run {
             have.insert(*chunk);
@@ -89,7 +95,7 @@ impl FilePartial {
     }
 
     fn write_have(&self, have: &ChunkSet) -> Result<(), StoreError> {
-        let record = HaveRecord { v: V1, chunks: have.len(), have: ByteBuf::from(have.to_bytes()) };
+        let record = HaveFile { v: V1, chunks: have.len(), have: ByteBuf::from(have.to_bytes()) };
         temp::replace(&*self.backend, &self.layout.tmp(), &self.layout.have(&self.cid), &to_dag_cbor(&record))
     }
 }
@@ -108,7 +114,7 @@ impl Partial for FilePartial {
     }
 
     fn write_chunk(&self, chunk: ChunkIndex, bytes: &[u8]) -> Result<(), StoreError> {
-        self.write_chunks(&[(chunk, bytes)]).pop().expect("one result for one chunk")
+        self.write_chunks(&[(chunk, bytes)]).pop().expect("there is one result for each chunk")
     }
 
     fn write_chunks(&self, chunks: &[(ChunkIndex, &[u8])]) -> Vec<Result<(), StoreError>> {
@@ -151,20 +157,20 @@ impl Partial for FilePartial {
     fn checkpoint(&self) -> Result<(), StoreError> {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         let finished = *self.finished.read().unwrap_or_else(PoisonError::into_inner);
-        // Taken before the sync: what is written meanwhile belongs to the next checkpoint.
+        // The set is copied before the sync, so chunks that are written during the sync belong to the next checkpoint.
         let have = self.have();
         if finished || have.count() == *saved {
             return Ok(());
         }
         self.file.sync_data().map_err(|e| StoreError::write("sync", &self.path, e))?;
-        // Syncs the folder as well, and thereby the name of the `.part` file.
+        // This also syncs the folder, so that the name of the `.part` file survives a power cut.
         self.write_have(&have)?;
         *saved = have.count();
         Ok(())
     }
 
     fn finish(self: Arc<Self>) -> Result<Arc<dyn Artifact>, StoreError> {
-        // In the order in which `checkpoint` takes them.
+        // The locks are taken in the same order as in `checkpoint`, so that the two functions cannot deadlock.
         let _saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         let mut finished = self.finished.write().unwrap_or_else(PoisonError::into_inner);
         let have = self.have();
@@ -184,7 +190,8 @@ impl Partial for FilePartial {
         *finished = true;
         temp::sync_parent(&*self.backend, &target)?;
         drop(lock);
-        // One that stays behind claims nothing that would be believed.
+        // A failure is ignored. A `.have` file that remains does no harm, because the chunks that it lists are hashed
+        // before they count as stored.
         let _ = self.backend.remove(&self.layout.have(&self.cid));
         let index = self.index.clone();
         if let Some(opened) = artifact::open_verified(&*self.backend, &self.layout, &self.cid, index, stat)? {
@@ -195,21 +202,21 @@ impl Partial for FilePartial {
     }
 }
 
-/// What a `.have` file holds.
+/// The content of a `.have` file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct HaveRecord {
+struct HaveFile {
     v: V1,
     chunks: u32,
     have: ByteBuf,
 }
 
-/// The same error once more: it is that of several chunks.
+/// Returns a copy of an I/O error, because a failed write of several chunks returns its error for each chunk.
 fn copy_of(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
-/// Opens and locks the `.part` file.
+/// Opens and locks the `.part` file of an artifact, and creates it if it does not exist.
 fn open_locked(backend: &dyn Backend, path: &Path, cid: Cid) -> Result<Box<dyn BackendFile>, StoreError> {
     for _ in 0..OPEN_ATTEMPTS {
         let file = backend.open(path, OpenMode::Create).map_err(|e| StoreError::write("create", path, e))?;
@@ -223,7 +230,8 @@ fn open_locked(backend: &dyn Backend, path: &Path, cid: Cid) -> Result<Box<dyn B
     Err(StoreError::Busy { cid, lock: path.to_owned() })
 }
 
-/// Whether somebody finished the artifact. A damaged one is to be fetched again.
+/// Returns whether the store has the complete artifact. A damaged artifact counts as missing, because it has to be
+/// fetched again.
 fn is_complete(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<bool, StoreError> {
     match artifact::open(backend, layout, cid) {
         Ok(artifact) => Ok(artifact.is_some()),
@@ -232,7 +240,7 @@ fn is_complete(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<bool
     }
 }
 
-/// Gives the file its size, and finds out which chunks it has.
+/// Sets the length of the `.part` file, and returns the chunks that it contains.
 fn prepare(
     backend: &dyn Backend,
     layout: &Layout,
@@ -249,12 +257,13 @@ fn prepare(
     if stat.len == 0 {
         return Ok(ChunkSet::new(index.len()));
     }
-    let candidates = candidates(backend, layout, cid, index, file)?;
-    verified(file, index, &candidates).map_err(|e| StoreError::read("read", &path, e))
+    let possible = possible_chunks(backend, layout, cid, index, file)?;
+    verified(file, index, &possible).map_err(|e| StoreError::read("read", &path, e))
 }
 
-/// The chunks that may be there: claimed, or not in a hole.
-fn candidates(
+/// Returns the chunks that the `.part` file may contain: those that the `.have` file lists, and those that are not in a
+/// hole.
+fn possible_chunks(
     backend: &dyn Backend,
     layout: &Layout,
     cid: &Cid,
@@ -262,7 +271,7 @@ fn candidates(
     file: &dyn BackendFile,
 ) -> Result<ChunkSet, StoreError> {
     let claimed = match temp::read_small(backend, &layout.have(cid), MAX_HAVE_LEN) {
-        Ok(bytes) => bytes.and_then(|bytes| from_dag_cbor_exact::<HaveRecord>(&bytes).ok()),
+        Ok(bytes) => bytes.and_then(|bytes| from_dag_cbor_exact::<HaveFile>(&bytes).ok()),
         Err(StoreError::Damaged { .. }) => None,
         Err(error) => return Err(error),
     };
@@ -282,12 +291,12 @@ fn candidates(
     Ok(set)
 }
 
-/// Those of `candidates` whose bytes are right.
-fn verified(file: &dyn BackendFile, index: &ArtifactIndex, candidates: &ChunkSet) -> io::Result<ChunkSet> {
+/// Returns the chunks of `possible` whose bytes match their digests in the index.
+fn verified(file: &dyn BackendFile, index: &ArtifactIndex, possible: &ChunkSet) -> io::Result<ChunkSet> {
     let mut have = ChunkSet::new(index.len());
     let mut buf = vec![0; index.chunker().max() as usize];
-    for position in candidates.iter() {
-        let chunk = index.chunk(position).expect("a set over the index's positions");
+    for position in possible.iter() {
+        let chunk = index.chunk(position).expect("the set has one position for each chunk of the index");
         let bytes = &mut buf[..chunk.len as usize];
         file.read_exact_at(bytes, chunk.offset)?;
         if index.hash().digest(bytes) == chunk.digest {

@@ -12,7 +12,7 @@ use crate::dht::{MAX_POINTER_LEN, Pointer};
 use crate::envelope::Envelope;
 use crate::name::Name;
 
-/// Checks that `pointer` is one for `name`, and returns the manifest it points at.
+/// Checks that `pointer` is a pointer record for `name`, and returns the manifest CID in it.
 fn check(name: &Name, pointer: &Envelope) -> Result<Cid, RefProblem> {
     let pointer = Pointer::decode_envelope(&pointer.encode())
         .and_then(|envelope| envelope.payload_unverified::<Pointer>())
@@ -23,7 +23,7 @@ fn check(name: &Name, pointer: &Envelope) -> Result<Cid, RefProblem> {
     pointer.manifest.ok_or(RefProblem::NoManifest)
 }
 
-/// As [`check`], for a pointer that somebody hands in.
+/// Checks a pointer record that a caller passed, and returns the manifest CID in it.
 pub(crate) fn accept(name: &Name, pointer: &Envelope) -> Result<Cid, StoreError> {
     check(name, pointer).map_err(|problem| StoreError::BadPointer { name: name.clone(), problem: Box::new(problem) })
 }
@@ -37,7 +37,7 @@ pub(crate) fn set(backend: &dyn Backend, layout: &Layout, name: &Name, pointer: 
     temp::replace(backend, &layout.tmp(), &path, &pointer.encode())
 }
 
-/// Reads the ref of `name`.
+/// Reads the ref of `name`. Returns `None` if the name has no ref.
 pub(crate) fn read(backend: &dyn Backend, layout: &Layout, name: &Name) -> Result<Option<Envelope>, StoreError> {
     let path = layout.ref_file(name);
     let Some(bytes) = temp::read_small(backend, &path, MAX_POINTER_LEN)? else { return Ok(None) };
@@ -50,7 +50,7 @@ pub(crate) fn read(backend: &dyn Backend, layout: &Layout, name: &Name) -> Resul
     }
 }
 
-/// The names that have a ref, sorted. Names of files that are not names of releases are skipped.
+/// Returns the names that have a ref, sorted. Files whose path is not a valid name are ignored.
 pub(crate) fn names(backend: &dyn Backend, layout: &Layout) -> Result<Vec<Name>, StoreError> {
     let refs = layout.refs();
     let mut names = Vec::new();
@@ -58,7 +58,7 @@ pub(crate) fn names(backend: &dyn Backend, layout: &Layout) -> Result<Vec<Name>,
         let folder = refs.join(&channel);
         let archs = match backend.read_dir(&folder) {
             Ok(archs) => archs,
-            // A strange file beside the channels' folders, or one that has just gone.
+            // The entry is not a folder, or was just removed.
             Err(error) if matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) => continue,
             Err(error) => return Err(StoreError::read("list", &folder, error)),
         };

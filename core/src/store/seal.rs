@@ -1,7 +1,7 @@
-//! Seals: in which state an artifact's file was verified.
+//! Seals. A seal says that the file of an artifact was verified, and which state the file had then.
 //!
-//! `artifacts/<cid>.seal` is DAG-CBOR `{v: 1, size, mtime_ns, inode, path?}`. A file in that state need not be hashed
-//! again. With `path`, the artifact is a file elsewhere that was imported in place.
+//! `artifacts/<cid>.seal` is DAG-CBOR `{v: 1, size, mtime_ns, inode, path?}`. A file that still has this state need not
+//! be hashed again. If `path` is present, the artifact is a file outside the store that was imported by reference.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -17,10 +17,10 @@ use super::temp;
 use crate::cid::Cid;
 use crate::codec::{V1, from_dag_cbor_exact, to_dag_cbor};
 
-/// The most a seal may hold, in bytes: a path of 4096 and the rest.
+/// The maximum length of a seal, in bytes. A seal contains a path of up to 4096 bytes, and a few other fields.
 const MAX_SEAL_LEN: usize = 8 << 10;
 
-/// The state in which a file was verified.
+/// The seal of an artifact: the state in which its file was verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Seal {
@@ -33,28 +33,28 @@ pub(crate) struct Seal {
 }
 
 impl Seal {
-    /// The seal of the store's own file.
+    /// Makes the seal of a file that belongs to the store.
     pub(crate) fn owned(stat: FileStat) -> Self {
         Self { v: V1, size: stat.len, mtime_ns: stat.mtime_ns, inode: stat.inode, path: None }
     }
 
-    /// The seal of a file elsewhere.
+    /// Makes the seal of a file outside the store, which was imported by reference.
     pub(crate) fn reference(stat: FileStat, path: &Path) -> Self {
         Self { path: Some(ByteBuf::from(path.as_os_str().as_bytes())), ..Self::owned(stat) }
     }
 
-    /// The file elsewhere, if it is one.
+    /// Returns the path of the file outside the store, if the artifact was imported by reference.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         self.path.as_ref().map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)))
     }
 
-    /// Whether a file is still in this state.
+    /// Returns whether `stat` equals the state of the file when it was verified.
     pub(crate) fn holds(&self, stat: FileStat) -> bool {
         (self.size, self.mtime_ns, self.inode) == (stat.len, stat.mtime_ns, stat.inode)
     }
 
-    /// Replaces the seal of an artifact. That of the store's own file is not synced, which matters with many small
-    /// files: if a power cut damages it, the file is hashed again.
+    /// Replaces the seal of an artifact. The seal of the store's own file is not synced, because syncing many small
+    /// files is slow. If a power cut damages such a seal, the artifact's file is hashed again.
     pub(crate) fn write(&self, backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<(), StoreError> {
         let (target, bytes) = (layout.seal(cid), to_dag_cbor(self));
         match self.path {
@@ -63,7 +63,7 @@ impl Seal {
         }
     }
 
-    /// Reads the seal of an artifact. One that is damaged, or of another version, says nothing.
+    /// Reads the seal of an artifact. A seal that is damaged or has another version counts as missing.
     pub(crate) fn read(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Option<Self>, StoreError> {
         match temp::read_small(backend, &layout.seal(cid), MAX_SEAL_LEN) {
             Ok(bytes) => Ok(bytes.and_then(|bytes| from_dag_cbor_exact(&bytes).ok())),

@@ -1,7 +1,7 @@
-//! Temporary files, and files that are replaced as a whole.
+//! Temporary files, and atomic replacement of files.
 //!
-//! A temporary file lives in the store's `tmp/` and is locked by whoever writes it. A name there whose file nobody
-//! has locked was left by a crash, and [`clean`] removes it.
+//! A temporary file is in the store's `tmp/` folder and is locked by the process that writes it. An unlocked file in
+//! this folder was left by a crash, and [`clean`] removes it.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,11 @@ use super::backend::{Backend, BackendFile, OpenMode};
 use super::damage::Damage;
 use super::error::StoreError;
 
-/// How often a name is drawn before giving up. Names are random: one attempt is enough unless a cleaner of
-/// another process takes the file in the moment before it is locked.
+/// The maximum number of attempts to create a temporary file. Names are random, so another attempt is needed only if
+/// [`clean`] in another process removes the new file before it is locked.
 const NAME_ATTEMPTS: u32 = 16;
 
-/// A locked temporary file; removed when dropped unless it was [persisted](TempFile::persist).
+/// A locked temporary file. It is removed when dropped, unless it was [persisted](TempFile::persist).
 #[derive(Debug)]
 pub(crate) struct TempFile<'a> {
     backend: &'a dyn Backend,
@@ -22,7 +22,7 @@ pub(crate) struct TempFile<'a> {
 }
 
 impl<'a> TempFile<'a> {
-    /// Creates an empty temporary file in `folder`.
+    /// Creates an empty temporary file in `folder`. If `private` is set, only its owner can read it.
     pub(crate) fn create(backend: &'a dyn Backend, folder: &Path, private: bool) -> Result<Self, StoreError> {
         let mode = if private { OpenMode::CreateNewPrivate } else { OpenMode::CreateNew };
         for _ in 0..NAME_ATTEMPTS {
@@ -30,7 +30,8 @@ impl<'a> TempFile<'a> {
             let file = backend.open(&path, mode).map_err(|e| StoreError::write("create", &path, e))?;
             let locked = file.try_lock().map_err(|e| StoreError::write("lock", &path, e))?;
             let links = || file.stat().map(|stat| stat.links).map_err(|e| StoreError::read("read", &path, e));
-            // Nobody but a cleaner does anything with it, so it has this name or none.
+            // Before the lock was taken, `clean` in another process may have removed the file. Such a file has no hard
+            // link, and the loop creates another file.
             if locked && links()? > 0 {
                 return Ok(Self { backend, path, file: Some(file) });
             }
@@ -38,24 +39,24 @@ impl<'a> TempFile<'a> {
         Err(StoreError::write("lock a new file in", folder, std::io::ErrorKind::ResourceBusy.into()))
     }
 
-    /// The file.
+    /// Returns the open file.
     pub(crate) fn file(&self) -> &dyn BackendFile {
         &**self.file.as_ref().expect("only `rename` takes the file")
     }
 
-    /// The file's present path.
+    /// Returns the current path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Renames the file to `target`, and makes the new name durable.
+    /// Renames the file to `target`, and syncs the folder so that the new name survives a power cut.
     pub(crate) fn persist(self, target: &Path) -> Result<(), StoreError> {
         let backend = self.backend;
         self.rename(target)?;
         sync_parent(backend, target)
     }
 
-    /// As [`TempFile::persist`], for callers that sync the folder themselves.
+    /// Renames the file to `target` without syncing the folder, so a power cut may undo the renaming.
     pub(crate) fn rename(mut self, target: &Path) -> Result<(), StoreError> {
         self.backend.rename(&self.path, target).map_err(|e| StoreError::write("create", target, e))?;
         self.file = None;
@@ -66,13 +67,14 @@ impl<'a> TempFile<'a> {
 impl Drop for TempFile<'_> {
     fn drop(&mut self) {
         if self.file.is_some() {
-            // A leftover is removed when the store is next opened.
+            // A failure is ignored, because `clean` removes the file when the store is opened the next time.
             let _ = self.backend.remove(&self.path);
         }
     }
 }
 
-/// Whether `path` still names `file`: between opening and locking it, somebody may have renamed or removed it.
+/// Returns whether `path` is still the path of `file`. Another process may have renamed or removed the file after it
+/// was opened and before it was locked.
 pub(crate) fn still_named(backend: &dyn Backend, file: &dyn BackendFile, path: &Path) -> Result<bool, StoreError> {
     let ours = file.stat().map_err(|e| StoreError::read("read", path, e))?;
     match backend.open(path, OpenMode::Read).and_then(|named| named.stat()) {
@@ -82,13 +84,13 @@ pub(crate) fn still_named(backend: &dyn Backend, file: &dyn BackendFile, path: &
     }
 }
 
-/// Replaces or creates `target` with `bytes`: after a crash it has its old content or this, and this alone once the
-/// function has returned.
+/// Atomically replaces the content of `target` with `bytes`, or creates `target`. A crash during the call leaves either
+/// the old or the new content. A crash after the call leaves the new content.
 pub(crate) fn replace(backend: &dyn Backend, tmp: &Path, target: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     write_whole(backend, tmp, bytes, false).map_err(|e| e.needing(bytes.len() as u64))?.persist(target)
 }
 
-/// A synced temporary file with `bytes`.
+/// Returns a synced temporary file with the content `bytes`.
 pub(crate) fn write_whole<'a>(
     backend: &'a dyn Backend,
     tmp: &Path,
@@ -100,7 +102,7 @@ pub(crate) fn write_whole<'a>(
     Ok(temp)
 }
 
-/// A temporary file with `bytes`, of which a power cut may leave anything.
+/// Returns an unsynced temporary file with the content `bytes`. After a power cut, its content is undefined.
 pub(crate) fn write_unsynced<'a>(
     backend: &'a dyn Backend,
     tmp: &Path,
@@ -112,7 +114,7 @@ pub(crate) fn write_unsynced<'a>(
     Ok(temp)
 }
 
-/// Reads a small file. `None` when it does not exist, an error when it is longer than `cap`.
+/// Reads a small file. Returns `None` if it does not exist, and an error if it is longer than `cap` bytes.
 pub(crate) fn read_small(backend: &dyn Backend, path: &Path, cap: usize) -> Result<Option<Vec<u8>>, StoreError> {
     let file = match backend.open(path, OpenMode::Read) {
         Ok(file) => file,
@@ -128,10 +130,11 @@ pub(crate) fn read_small(backend: &dyn Backend, path: &Path, cap: usize) -> Resu
     Ok(Some(bytes))
 }
 
-/// Checks that `needed` bytes fit beside `path`: better said before the work than in its middle.
+/// Checks that the disk has space for `needed` more bytes at `path`, so that a full disk is reported before the work
+/// begins.
 pub(crate) fn check_space(backend: &dyn Backend, path: &Path, needed: u64) -> Result<(), StoreError> {
     let folder = path.parent().expect("every file of the store is in a folder");
-    // Where that cannot be found out, the writes will tell.
+    // If the free space is unknown, a later write reports a full disk instead.
     if backend.available(folder).is_ok_and(|available| available < needed) {
         let full = std::io::ErrorKind::StorageFull.into();
         return Err(StoreError::write("write", path, full).needing(needed));
@@ -139,14 +142,14 @@ pub(crate) fn check_space(backend: &dyn Backend, path: &Path, needed: u64) -> Re
     Ok(())
 }
 
-/// Makes the name `path` durable.
+/// Syncs the folder that contains `path`, so that the name survives a power cut.
 pub(crate) fn sync_parent(backend: &dyn Backend, path: &Path) -> Result<(), StoreError> {
     let parent = path.parent().expect("every file of the store is in a folder");
     backend.sync_dir(parent).map_err(|e| StoreError::write("sync", parent, e))
 }
 
-/// Removes what crashes left in `tmp`. Files that are being written are locked, and stay. Failures are no reason
-/// not to open the store.
+/// Removes the files that crashes left in `tmp`. Files that are being written are locked and are not removed. Failures
+/// are ignored, because the store works in spite of old temporary files.
 pub(crate) fn clean(backend: &dyn Backend, tmp: &Path) {
     for name in backend.read_dir(tmp).unwrap_or_default() {
         let path = tmp.join(name);

@@ -1,4 +1,4 @@
-//! The same suite for every [`Store`].
+//! The tests that every [`Store`] must pass.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use phase_core::{ChunkIndex, Cid, Digest, FileStore, HashAlgorithm, MAX_BLOCK_LE
 
 use crate::data::{self, bytes, chunk, content, fetch, index_of, name, pointer, pointer_to_urls};
 
+/// Makes two tests of each function, one for the store in memory and one for the store on disk.
 macro_rules! suite {
     ($($test:ident),* $(,)?) => {
         mod memory {
@@ -26,21 +27,21 @@ macro_rules! suite {
 
 suite!(
     blocks_are_verified,
-    partial_becomes_artifact,
+    a_partial_artifact_with_all_chunks_becomes_an_artifact,
     bad_chunks_are_refused,
-    only_verified_ranges_are_read,
-    partial_is_exclusive_and_resumes,
-    unfinished_does_not_finish,
-    finished_takes_no_more,
-    index_of_another_artifact_is_refused,
-    empty_artifact_works,
-    import_gives_the_same_artifact_as_a_fetch,
-    import_of_what_is_no_file_is_refused,
+    only_verified_ranges_can_be_read,
+    a_partial_artifact_is_exclusive_and_can_be_resumed,
+    a_partial_artifact_with_missing_chunks_cannot_be_finished,
+    a_finished_artifact_accepts_no_further_chunks,
+    the_index_of_another_artifact_is_refused,
+    an_empty_artifact_can_be_stored,
+    an_import_gives_the_same_artifact_as_a_fetch,
+    an_import_of_a_folder_or_a_missing_file_is_refused,
     refs_are_replaced_and_listed,
-    refs_need_their_manifest_and_name,
+    a_ref_needs_its_own_name_and_a_stored_manifest,
     chunks_are_found_in_complete_artifacts,
-    threads_write_at_the_same_time,
-    chunks_written_together_are_verified_each,
+    several_threads_can_write_at_the_same_time,
+    each_chunk_of_a_batch_is_verified,
 );
 
 fn blocks_are_verified(store: &dyn Store) {
@@ -59,7 +60,7 @@ fn blocks_are_verified(store: &dyn Store) {
     assert!(matches!(refused, Err(StoreError::BlockTooLarge { .. })));
 }
 
-fn partial_becomes_artifact(store: &dyn Store) {
+fn a_partial_artifact_with_all_chunks_becomes_an_artifact(store: &dyn Store) {
     let bytes = bytes(1, 50_000);
     let (cid, index) = index_of(&bytes);
     assert!(store.artifact(&cid).unwrap().is_none());
@@ -80,7 +81,7 @@ fn partial_becomes_artifact(store: &dyn Store) {
     for (offset, len) in [(49_991, 10), (50_001, 0), (u64::MAX, 1)] {
         assert!(matches!(artifact.read_at(offset, &mut vec![0; len]), Err(StoreError::NotThere { .. })));
     }
-    // Who was serving from the partial artifact may go on.
+    // The partial artifact can still be read, because sessions may be serving it.
     partial.read_at(49_990, &mut tail).unwrap();
     assert!(matches!(store.partial(&cid, index), Err(StoreError::Complete(_))));
 }
@@ -99,7 +100,7 @@ fn bad_chunks_are_refused(store: &dyn Store) {
     assert!(partial.have().is_empty());
 }
 
-fn only_verified_ranges_are_read(store: &dyn Store) {
+fn only_verified_ranges_can_be_read(store: &dyn Store) {
     let bytes = bytes(1, 50_000);
     let (cid, index) = index_of(&bytes);
     let partial = store.partial(&cid, index.clone()).unwrap();
@@ -115,7 +116,7 @@ fn only_verified_ranges_are_read(store: &dyn Store) {
     assert!(matches!(partial.read_at(50_000, &mut [0]), Err(StoreError::NotThere { .. })));
 }
 
-fn partial_is_exclusive_and_resumes(store: &dyn Store) {
+fn a_partial_artifact_is_exclusive_and_can_be_resumed(store: &dyn Store) {
     let bytes = bytes(1, 50_000);
     let (cid, index) = index_of(&bytes);
     let first = store.partial(&cid, index.clone()).unwrap();
@@ -130,7 +131,7 @@ fn partial_is_exclusive_and_resumes(store: &dyn Store) {
     assert_eq!(content(&*second.finish().unwrap()), bytes);
 }
 
-fn unfinished_does_not_finish(store: &dyn Store) {
+fn a_partial_artifact_with_missing_chunks_cannot_be_finished(store: &dyn Store) {
     let bytes = bytes(1, 50_000);
     let (cid, index) = index_of(&bytes);
     let partial = store.partial(&cid, index.clone()).unwrap();
@@ -142,7 +143,7 @@ fn unfinished_does_not_finish(store: &dyn Store) {
     partial.finish().unwrap();
 }
 
-fn finished_takes_no_more(store: &dyn Store) {
+fn a_finished_artifact_accepts_no_further_chunks(store: &dyn Store) {
     let bytes = bytes(1, 5_000);
     let (cid, index) = index_of(&bytes);
     let partial = store.partial(&cid, index.clone()).unwrap();
@@ -157,21 +158,21 @@ fn finished_takes_no_more(store: &dyn Store) {
     assert!(matches!(store.partial(&cid, index), Err(StoreError::Complete(_))));
 }
 
-fn index_of_another_artifact_is_refused(store: &dyn Store) {
+fn the_index_of_another_artifact_is_refused(store: &dyn Store) {
     let (cid, _) = index_of(&bytes(1, 5_000));
     let (actual, index) = index_of(&bytes(2, 5_000));
     let error = store.partial(&cid, index).map(drop).unwrap_err();
     assert!(matches!(error, StoreError::OtherIndex { actual: a, .. } if a == actual), "{error}");
 }
 
-fn empty_artifact_works(store: &dyn Store) {
+fn an_empty_artifact_can_be_stored(store: &dyn Store) {
     let artifact = fetch(store, b"");
     artifact.read_at(0, &mut []).unwrap();
     assert_eq!(artifact.index().size(), 0);
     assert!(store.artifact(&artifact.cid()).unwrap().is_some());
 }
 
-fn import_gives_the_same_artifact_as_a_fetch(store: &dyn Store) {
+fn an_import_gives_the_same_artifact_as_a_fetch(store: &dyn Store) {
     for bytes in [vec![], bytes(3, 1), bytes(4, 100_000)] {
         let (_folder, path) = data::file_with(&bytes);
         let mut seen = 0;
@@ -186,7 +187,7 @@ fn import_gives_the_same_artifact_as_a_fetch(store: &dyn Store) {
     }
 }
 
-fn import_of_what_is_no_file_is_refused(store: &dyn Store) {
+fn an_import_of_a_folder_or_a_missing_file_is_refused(store: &dyn Store) {
     let folder = tempfile::tempdir().unwrap();
     let import = |path| store.import(path, &data::import_options(), &mut |_| {}).map(drop).unwrap_err();
     assert!(matches!(import(folder.path()), StoreError::NotAFile(_)));
@@ -211,7 +212,7 @@ fn refs_are_replaced_and_listed(store: &dyn Store) {
     assert_eq!(store.names().unwrap(), names);
 }
 
-fn refs_need_their_manifest_and_name(store: &dyn Store) {
+fn a_ref_needs_its_own_name_and_a_stored_manifest(store: &dyn Store) {
     let (ours, theirs) = (name("stable/x86_64"), name("edge/x86_64"));
     let manifest = Cid::of_block(b"manifest");
     let error = store.set_ref(&ours, &pointer(&ours, manifest, 1)).unwrap_err();
@@ -220,7 +221,7 @@ fn refs_need_their_manifest_and_name(store: &dyn Store) {
     let error = store.set_ref(&ours, &pointer(&theirs, manifest, 1)).unwrap_err();
     assert!(matches!(error, StoreError::BadPointer { .. }), "{error}");
     let error = store.set_ref(&ours, &pointer_to_urls(&ours)).unwrap_err();
-    assert!(error.to_string().contains("it has no manifest, only urls"), "{error}");
+    assert!(error.to_string().contains("it has no manifest, only URLs"), "{error}");
     assert!(store.names().unwrap().is_empty());
 }
 
@@ -239,14 +240,14 @@ fn chunks_are_found_in_complete_artifacts(store: &dyn Store) {
     assert_eq!(store.find_chunks(&[]).unwrap(), []);
 }
 
-fn threads_write_at_the_same_time(store: &dyn Store) {
+fn several_threads_can_write_at_the_same_time(store: &dyn Store) {
     let bytes = bytes(1, 200_000);
     let (cid, index) = index_of(&bytes);
     let partial = store.partial(&cid, index.clone()).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let (partial, bytes, index) = (Arc::clone(&partial), &bytes, &index);
-            // Each chunk by two threads.
+            // Each chunk is written by two of the four threads.
             let positions = (0..index.len()).filter(move |position| position % 2 == thread % 2);
             scope.spawn(move || data::write(&*partial, bytes, positions));
         }
@@ -255,15 +256,16 @@ fn threads_write_at_the_same_time(store: &dyn Store) {
     assert_eq!(content(&*partial.finish().unwrap()), bytes);
 }
 
-fn chunks_written_together_are_verified_each(store: &dyn Store) {
+fn each_chunk_of_a_batch_is_verified(store: &dyn Store) {
     let bytes = bytes(1, 50_000);
     let (cid, index) = index_of(&bytes);
-    assert!(index.len() > 9, "enough for several runs");
+    assert!(index.len() > 9, "the artifact has enough chunks for several runs");
     let partial = store.partial(&cid, index.clone()).unwrap();
     let mut flipped = chunk(&bytes, &index, 2).to_vec();
     flipped[0] ^= 1;
     data::write(&*partial, &bytes, [5]);
-    // A run that a bad one divides, one that is there already, one twice, one alone, one that does not exist.
+    // The batch has a run with a bad chunk in the middle, a stored chunk, a chunk that is given twice, a single chunk,
+    // and a chunk index that the artifact does not have.
     let given: Vec<(u32, &[u8])> = [0, 1, 2, 3, 4, 5, 5, 8].map(|n| (n, chunk(&bytes, &index, n))).into();
     let mut given: Vec<_> = given.into_iter().map(|(n, bytes)| (ChunkIndex(n), bytes)).collect();
     given[2].1 = &flipped;

@@ -1,4 +1,4 @@
-//! Made-up artifacts and pointers.
+//! Artifacts and pointers for the tests.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use phase_core::{
     Partial, Pointer, Segment, SigningKey, Store,
 };
 
-/// Small chunks, so that small artifacts have many.
+/// Returns chunker parameters for small chunks, so that small artifacts have many chunks.
 pub(crate) fn chunker() -> ChunkerParams {
     ChunkerParams::new(256, 1024, 4096).unwrap()
 }
@@ -19,13 +19,14 @@ pub(crate) fn import_options() -> ImportOptions {
     ImportOptions::default().with_chunker(chunker())
 }
 
-/// `len` bytes that look random; the same for the same seed.
+/// Returns `len` pseudorandom bytes. The same RNG seed gives the same bytes.
 pub(crate) fn bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
 }
 
+/// Returns the CID and the index of an artifact with these bytes.
 pub(crate) fn index_of(bytes: &[u8]) -> (Cid, Arc<ArtifactIndex>) {
     let hash = HashAlgorithm::Blake3;
     let mut chunks = Vec::new();
@@ -38,27 +39,27 @@ pub(crate) fn index_of(bytes: &[u8]) -> (Cid, Arc<ArtifactIndex>) {
     (index.encode().root, Arc::new(index))
 }
 
-/// The bytes of one chunk.
+/// Returns the bytes of the chunk at a position of an artifact.
 pub(crate) fn chunk<'a>(bytes: &'a [u8], index: &ArtifactIndex, position: u32) -> &'a [u8] {
     let chunk = index.chunk(ChunkIndex(position)).unwrap();
     &bytes[chunk.offset as usize..][..chunk.len as usize]
 }
 
-/// Writes some chunks.
+/// Writes the chunks at these positions to a partial artifact.
 pub(crate) fn write(partial: &dyn Partial, bytes: &[u8], positions: impl IntoIterator<Item = u32>) {
     for position in positions {
         partial.write_chunk(ChunkIndex(position), chunk(bytes, partial.index(), position)).unwrap();
     }
 }
 
-/// Reads a whole artifact.
+/// Reads all bytes of an artifact.
 pub(crate) fn content(artifact: &dyn Artifact) -> Vec<u8> {
     let mut bytes = vec![0; artifact.index().size() as usize];
     artifact.read_at(0, &mut bytes).unwrap();
     bytes
 }
 
-/// Makes a complete artifact the way a fetch does.
+/// Stores a complete artifact chunk by chunk, as a fetch does.
 pub(crate) fn fetch(store: &dyn Store, bytes: &[u8]) -> Arc<dyn Artifact> {
     let (cid, index) = index_of(bytes);
     let partial = store.partial(&cid, index.clone()).unwrap();
@@ -70,7 +71,7 @@ pub(crate) fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
-/// A pointer that somebody has signed.
+/// Returns a signed pointer. Its expiry time is in the past.
 pub(crate) fn pointer(name: &Name, manifest: Cid, version: u64) -> Envelope {
     signed(&Pointer {
         v: V1,
@@ -83,7 +84,7 @@ pub(crate) fn pointer(name: &Name, manifest: Cid, version: u64) -> Envelope {
     })
 }
 
-/// A pointer for clients without the DHT.
+/// Returns a signed pointer that has URLs and no manifest.
 pub(crate) fn pointer_to_urls(name: &Name) -> Envelope {
     let urls = vec!["https://example.org/".to_owned()];
     signed(&Pointer { v: V1, name: name.clone(), manifest: None, version: 1, issued_at: 1, expires_at: 2, urls })
@@ -95,11 +96,12 @@ fn signed(pointer: &Pointer) -> Envelope {
     envelope
 }
 
+/// Returns the version that a pointer states.
 pub(crate) fn version(envelope: &Envelope) -> u64 {
     envelope.payload_unverified::<Pointer>().unwrap().version
 }
 
-/// A folder that goes with the test, and a file in it.
+/// Creates a file in a new folder. The folder is deleted when its handle is dropped.
 pub(crate) fn file_with(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("source");

@@ -1,4 +1,5 @@
-//! What the store on disk promises beyond [`crate::conformance`]: several processes, damaged files, clear errors.
+//! Tests of the guarantees that only the store on disk gives, in addition to [`crate::conformance`]: use by several
+//! processes, detection of damaged files, and clear errors.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
@@ -26,7 +27,7 @@ fn flip(path: &Path, offset: u64) {
 }
 
 #[test]
-fn another_handle_sees_everything_at_once() {
+fn another_handle_sees_every_change_at_once() {
     let (_folder, store) = store();
     let other = FileStore::open(store.path()).unwrap();
     let bytes = bytes(1, 50_000);
@@ -43,7 +44,7 @@ fn another_handle_sees_everything_at_once() {
 }
 
 #[test]
-fn partial_is_exclusive_between_handles() {
+fn a_partial_artifact_is_exclusive_between_handles() {
     let (_folder, store) = store();
     let other = FileStore::open(store.path()).unwrap();
     let (cid, index) = index_of(&bytes(1, 50_000));
@@ -55,7 +56,7 @@ fn partial_is_exclusive_between_handles() {
 }
 
 #[test]
-fn one_provider_at_a_time() {
+fn only_one_provider_can_lock_a_store() {
     let (_folder, store) = store();
     let other = FileStore::open(store.path()).unwrap();
     let lock = store.lock_provider().unwrap();
@@ -71,7 +72,7 @@ fn one_provider_at_a_time() {
 }
 
 #[test]
-fn identity_is_made_once_and_private() {
+fn the_identity_is_created_once_and_only_its_owner_can_read_it() {
     let (_folder, store) = store();
     let key = store.identity().unwrap();
     assert_eq!(FileStore::open(store.path()).unwrap().identity().unwrap().id(), key.id());
@@ -83,7 +84,7 @@ fn identity_is_made_once_and_private() {
 }
 
 #[test]
-fn resuming_hashes_what_is_there_and_trusts_nothing() {
+fn resuming_hashes_every_chunk_and_does_not_trust_the_checkpoint() {
     let (_folder, store) = store();
     let bytes = bytes(1, 50_000);
     let (cid, index) = index_of(&bytes);
@@ -92,19 +93,20 @@ fn resuming_hashes_what_is_there_and_trusts_nothing() {
     partial.checkpoint().unwrap();
     data::write(&*partial, &bytes, [5]);
     drop(partial);
-    // Chunk 1 is claimed and wrong; chunk 5 is not claimed and right; chunk 6 is neither.
+    // The checkpoint lists chunk 1, whose bytes are wrong. It lists neither chunk 5, whose bytes are right, nor chunk
+    // 6, whose bytes are wrong.
     let part = artifact_file(&store, &cid).with_extension("part");
     flip(&part, index.chunk(ChunkIndex(1)).unwrap().offset);
     flip(&part, index.chunk(ChunkIndex(6)).unwrap().offset);
     let have: Vec<u32> = store.partial(&cid, index.clone()).unwrap().have().iter().map(|chunk| chunk.0).collect();
     assert_eq!(have, [0, 2, 5]);
-    // Without or with an unreadable `.have`, nothing is lost.
+    // No stored chunk is lost if the `.have` file, which holds the checkpoint, is missing or unreadable.
     for garbage in [None, Some("garbage")] {
         let path = part.with_extension("have");
         garbage.map_or_else(|| fs::remove_file(&path), |text| fs::write(&path, text)).unwrap();
         assert_eq!(store.partial(&cid, index.clone()).unwrap().have().count(), 3);
     }
-    // Neither of another length.
+    // No stored chunk is lost if the `.part` file, which holds the chunks, has become longer.
     OpenOptions::new().write(true).open(&part).unwrap().set_len(60_000).unwrap();
     let partial = store.partial(&cid, index.clone()).unwrap();
     assert_eq!(partial.have().count(), 3);
@@ -113,7 +115,7 @@ fn resuming_hashes_what_is_there_and_trusts_nothing() {
 }
 
 #[test]
-fn a_fresh_part_takes_no_space_and_leaves_nothing_behind() {
+fn a_new_part_file_takes_no_disk_space_and_is_gone_after_finishing() {
     let (_folder, store) = store();
     let bytes = bytes(1, 1 << 20);
     let (cid, index) = index_of(&bytes);
@@ -131,7 +133,8 @@ fn a_fresh_part_takes_no_space_and_leaves_nothing_behind() {
     assert_eq!(fs::read_dir(store.path().join("tmp")).unwrap().count(), 0);
 }
 
-/// What can happen to a file, and whether its bytes are still right after it.
+/// A change to a file: the name of the change, whether the bytes of the file are still right after it, and the function
+/// that makes it.
 type Change = (&'static str, bool, fn(&Path));
 
 const CHANGES: [Change; 5] = [
@@ -163,21 +166,21 @@ fn a_changed_artifact_is_not_served() {
 
         let opened = store.artifact(&cid);
         if is_right {
-            // Hashed again and sealed again.
+            // The store has hashed the file again, found it unchanged, and written a new seal.
             assert_eq!(content(&*opened.unwrap().unwrap()), bytes, "{change}");
             continue;
         }
         let error = opened.map(drop).unwrap_err();
         assert!(matches!(error, StoreError::Damaged { .. }), "{change}: {error}");
         assert!(error.to_string().contains(path.to_str().unwrap()), "{change}: {error}");
-        // Fetching it again repairs it.
+        // A new fetch repairs the artifact.
         assert_eq!(content(&*fetch(&store, &bytes)), bytes, "{change}");
         assert_eq!(content(&*store.artifact(&cid).unwrap().unwrap()), bytes, "{change}");
     }
 }
 
 #[test]
-fn a_removed_artifact_is_gone() {
+fn an_artifact_whose_file_is_removed_is_not_in_the_store() {
     let (_folder, store) = store();
     let artifact = fetch(&store, &bytes(1, 50_000));
     fs::remove_file(artifact.path().unwrap()).unwrap();
@@ -186,7 +189,7 @@ fn a_removed_artifact_is_gone() {
 }
 
 #[test]
-fn a_lost_or_damaged_seal_costs_only_time() {
+fn a_lost_or_damaged_seal_is_made_again() {
     let (_folder, store) = store();
     let bytes = bytes(1, 50_000);
     let cid = fetch(&store, &bytes).cid();
@@ -200,7 +203,7 @@ fn a_lost_or_damaged_seal_costs_only_time() {
 }
 
 #[test]
-fn damaged_blocks_are_named_and_replaced() {
+fn the_error_names_a_damaged_block_and_the_block_can_be_replaced() {
     let (_folder, store) = store();
     let bytes = bytes(1, 50_000);
     let cid = fetch(&store, &bytes).cid();
@@ -225,7 +228,7 @@ fn damaged_blocks_are_named_and_replaced() {
 }
 
 #[test]
-fn damaged_refs_and_strange_files_are_told_apart() {
+fn damaged_refs_are_errors_and_foreign_files_are_ignored() {
     let (_folder, store) = store();
     let name = name("stable/x86_64");
     let manifest = Cid::of_block(b"manifest");
@@ -236,7 +239,7 @@ fn damaged_refs_and_strange_files_are_told_apart() {
     fs::write(refs.join("stable/.hidden"), "").unwrap();
     fs::create_dir(refs.join("Upper Case")).unwrap();
     assert_eq!(store.names().unwrap(), std::slice::from_ref(&name));
-    // A ref of another name does not become this one's by being renamed.
+    // A ref that is copied to another name is not accepted under that name.
     fs::create_dir(refs.join("edge")).unwrap();
     fs::copy(refs.join("stable/x86_64"), refs.join("edge/x86_64")).unwrap();
     assert!(matches!(store.pointer(&crate::data::name("edge/x86_64")), Err(StoreError::Damaged { .. })));
@@ -245,7 +248,7 @@ fn damaged_refs_and_strange_files_are_told_apart() {
 }
 
 #[test]
-fn what_is_no_store_is_left_alone() {
+fn a_folder_or_file_that_is_not_a_store_is_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("letter.txt"), "dear").unwrap();
     let error = FileStore::open(folder.path()).unwrap_err();
@@ -269,7 +272,7 @@ fn a_store_of_a_newer_format_is_refused() {
 }
 
 #[test]
-fn opening_removes_what_a_crash_left_and_nothing_that_is_in_use() {
+fn opening_removes_temporary_files_that_are_not_in_use() {
     let (_folder, store) = store();
     let tmp = store.path().join("tmp");
     fs::write(tmp.join("left"), "").unwrap();
@@ -282,35 +285,36 @@ fn opening_removes_what_a_crash_left_and_nothing_that_is_in_use() {
 }
 
 #[test]
-fn the_chunk_map_may_be_deleted_damaged_or_outdated() {
+fn a_deleted_damaged_or_outdated_chunk_map_is_rebuilt() {
     let (_folder, store) = store();
     let (first, second) = (bytes(1, 50_000), bytes(2, 50_000));
     let gone = fetch(&store, &first);
     let kept = fetch(&store, &second);
     let digest = |artifact: &dyn phase_core::Artifact| artifact.index().chunk(ChunkIndex(3)).unwrap().digest;
     let digests = [digest(&*gone), digest(&*kept)];
-    let places = [gone.cid(), kept.cid()].map(|cid| Some((cid, ChunkIndex(3))));
-    assert_eq!(store.find_chunks(&digests).unwrap(), places);
+    let positions = [gone.cid(), kept.cid()].map(|cid| Some((cid, ChunkIndex(3))));
+    assert_eq!(store.find_chunks(&digests).unwrap(), positions);
     let map = store.path().join("chunks.redb");
     fs::remove_file(&map).unwrap();
-    assert_eq!(store.find_chunks(&digests).unwrap(), places);
+    assert_eq!(store.find_chunks(&digests).unwrap(), positions);
     fs::write(&map, vec![7; 100_000]).unwrap();
-    assert_eq!(store.find_chunks(&digests).unwrap(), places);
+    assert_eq!(store.find_chunks(&digests).unwrap(), positions);
     fs::remove_file(gone.path().unwrap()).unwrap();
     fs::remove_file(gone.path().unwrap().with_extension("seal")).unwrap();
-    assert_eq!(store.find_chunks(&digests).unwrap(), [None, places[1]]);
+    assert_eq!(store.find_chunks(&digests).unwrap(), [None, positions[1]]);
     assert_eq!(content(&*fetch(&store, &first)), first);
-    assert_eq!(store.find_chunks(&digests).unwrap(), places);
+    assert_eq!(store.find_chunks(&digests).unwrap(), positions);
 }
 
 #[test]
-fn a_file_in_the_state_of_its_seal_is_not_hashed_again() {
+fn a_file_that_matches_its_seal_is_not_hashed_again() {
     let (_folder, store) = store();
     let artifact = fetch(&store, &bytes(1, 50_000));
     let path = artifact.path().unwrap();
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
     flip(&path, 12_345);
     OpenOptions::new().write(true).open(&path).unwrap().set_modified(modified).unwrap();
-    // Who forges the time of a file gets it served; the receivers notice.
+    // A changed file with a forged modification time counts as unchanged. Clients notice the change when they verify
+    // its chunks.
     assert!(store.artifact(&artifact.cid()).unwrap().is_some());
 }

@@ -1,4 +1,4 @@
-//! A file system in memory that fails when told to, and that forgets in a power cut what was not synced.
+//! A file system in memory that fails at chosen operations, and that loses unsynced writes in a power cut.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,22 +9,25 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use phase_core::store::backend::{Backend, BackendFile, FileStat, OpenMode};
 
-/// What a power cut keeps or forgets as a whole.
+/// The length of a page, in bytes. A power cut keeps or loses a page as a whole.
 const PAGE: usize = 512;
 
-/// What happens at an operation that changes something.
+/// A fault that happens at a chosen operation. Operations are numbered, and only those that change the file system
+/// count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It fails, once.
+    /// The chosen operation fails with this kind of error, and later operations succeed.
     Fail(io::ErrorKind),
-    /// It and everything after it fails.
+    /// The chosen operation and all later operations fail with this kind of error.
     FailFrom(io::ErrorKind),
-    /// It writes less than it was given, if it is a write.
+    /// If the chosen operation is a write, it writes only half of the bytes.
     Short,
-    /// The power goes: of a write, half is done; nothing works from then on.
+    /// The power fails at the chosen operation. If it is a write, it writes only half of the bytes. All later
+    /// operations fail.
     PowerCut,
 }
 
+/// The file system in memory. Clones share its state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FaultBackend {
     state: Arc<Mutex<State>>,
@@ -34,14 +37,15 @@ pub(crate) struct FaultBackend {
 struct State {
     inodes: BTreeMap<u64, Inode>,
     names: BTreeMap<PathBuf, Node>,
+    /// The synced names, which a power cut does not lose.
     durable_names: BTreeMap<PathBuf, Node>,
-    /// Changes of names that no `sync_dir` has made durable.
+    /// Changes to names that no `sync_dir` has made durable yet.
     pending: Vec<NameChange>,
     clock: i64,
     handles: u64,
     operations: u64,
     fault: Option<(u64, Fault)>,
-    /// What [`Backend::available`] says, if anything.
+    /// The free disk space that [`Backend::available`] returns; `None` if the backend does not support that call.
     available: Option<u64>,
 }
 
@@ -51,6 +55,7 @@ enum Node {
     File(u64),
 }
 
+/// A change to the names of files and folders. A rename removes one name and adds another.
 #[derive(Clone, Debug)]
 struct NameChange {
     removed: Option<PathBuf>,
@@ -61,8 +66,10 @@ struct NameChange {
 struct Inode {
     bytes: Vec<u8>,
     mtime_ns: i64,
+    /// The synced bytes, which a power cut does not lose.
     durable: Vec<u8>,
     durable_mtime_ns: i64,
+    /// The number of the handle that holds the lock on the file; `None` if the file is not locked.
     locked_by: Option<u64>,
 }
 
@@ -71,18 +78,20 @@ impl FaultBackend {
         Self::default()
     }
 
-    /// How many operations there were that change something.
+    /// Returns the number of operations so far that change the file system.
     pub(crate) fn operations(&self) -> u64 {
         self.state().operations
     }
 
-    /// Lets something happen at the operation with this number, counted from 1.
+    /// Injects a fault at the operation with this number, counted from 1. The new fault replaces the fault that was
+    /// injected before.
     pub(crate) fn inject(&self, operation: u64, fault: Fault) {
         self.state().fault = Some((operation, fault));
     }
 
-    /// What a machine finds that starts after a power cut. Seed 0: only what was synced; 1: everything, as when only
-    /// the process was killed; others: what was synced and a random part of the rest.
+    /// Returns the file system that a machine finds when it starts after a power cut. RNG seed 0 keeps only synced
+    /// data. RNG seed 1 keeps all data, as if only the process had been killed. Other RNG seeds keep synced data and a
+    /// random part of the rest.
     pub(crate) fn after_power_cut(&self, seed: u64) -> Self {
         let state = self.state();
         let mut random = Random::new(seed);
@@ -101,7 +110,7 @@ impl FaultBackend {
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Says how much space there is, without enforcing it.
+    /// Sets the free disk space that is reported, in bytes. Writes are not limited by it.
     pub(crate) fn set_available(&self, bytes: u64) {
         self.state().available = Some(bytes);
     }
@@ -112,7 +121,8 @@ impl FaultBackend {
 }
 
 impl State {
-    /// Counts an operation that changes something. `Ok(false)` if it is to be done by half.
+    /// Counts an operation. Returns an error if the injected fault makes it fail, and `Ok(false)` if only half of it
+    /// must be done.
     fn operate(&mut self) -> io::Result<bool> {
         self.operations += 1;
         self.clock += 1;
@@ -126,7 +136,7 @@ impl State {
         }
     }
 
-    /// As [`State::operate`], for what is done either wholly or not at all.
+    /// Like [`State::operate`], for an operation that is done wholly or not at all.
     fn operate_atomically(&mut self) -> io::Result<()> {
         match (self.operate()?, self.fault) {
             (false, Some((_, Fault::PowerCut))) => Err(power_cut()),
@@ -134,12 +144,15 @@ impl State {
         }
     }
 
+    /// Changes the names of files and folders. The change is durable only after the folder that contains the names is
+    /// synced.
     fn change(&mut self, removed: Option<PathBuf>, added: Option<(PathBuf, Node)>) {
         let change = NameChange { removed, added };
         change.apply(&mut self.names);
         self.pending.push(change);
     }
 
+    /// Returns the number of names (hard links) of an inode.
     fn links(&self, number: u64) -> u64 {
         self.names.values().filter(|node| **node == Node::File(number)).count() as u64
     }
@@ -155,6 +168,7 @@ impl NameChange {
         }
     }
 
+    /// Returns whether the change concerns a name in this folder.
     fn touches(&self, folder: &Path) -> bool {
         let paths = self.removed.iter().chain(self.added.iter().map(|(path, _)| path));
         paths.into_iter().any(|path| path.parent() == Some(folder))
@@ -162,6 +176,7 @@ impl NameChange {
 }
 
 impl Inode {
+    /// Returns the disk space that the file takes, in bytes. A page of zeros counts as a hole.
     fn allocated(&self) -> u64 {
         self.bytes.chunks(PAGE).filter(|page| page.iter().any(|byte| *byte != 0)).map(|page| page.len() as u64).sum()
     }
@@ -335,7 +350,7 @@ impl BackendFile for FaultFile {
     }
 
     fn lock(&self) -> io::Result<()> {
-        assert!(self.try_lock()?, "these tests have one thread: it would wait for itself");
+        assert!(self.try_lock()?, "the file is locked, and the only thread of these tests would wait for itself");
         Ok(())
     }
 
@@ -359,7 +374,7 @@ impl Drop for FaultFile {
     }
 }
 
-/// Whether a folder needs no creation.
+/// Returns whether a folder is the root or empty path, which always exists.
 fn is_top(folder: &Path) -> bool {
     folder.parent().is_none()
 }
@@ -368,7 +383,8 @@ fn power_cut() -> io::Error {
     io::Error::other("power cut")
 }
 
-/// Seed 0 keeps nothing, 1 everything.
+/// The random choices of the data that survive a power cut. RNG seed 0 keeps no unsynced data, and RNG seed 1 keeps all
+/// of it.
 struct Random(u64);
 
 impl Random {
@@ -378,7 +394,7 @@ impl Random {
 
     fn keep(&mut self) -> bool {
         if self.0 > 1 {
-            // xorshift64
+            // One step of the random number generator xorshift64.
             self.0 ^= self.0 << 13;
             self.0 ^= self.0 >> 7;
             self.0 ^= self.0 << 17;

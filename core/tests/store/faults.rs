@@ -1,4 +1,4 @@
-//! A failing operation is reported, loses nothing, and can be repeated.
+//! Tests that an operation that fails is reported, loses no stored data, and can be repeated.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -9,14 +9,15 @@ use crate::data::{self, bytes, chunk, content, fetch, file_with, import_options,
 use crate::fault_backend::{Fault, FaultBackend};
 use crate::scenario::{Confirmed, Scenario};
 
-/// Runs the scenario with a fault at each operation in turn; `expected` judges the error.
+/// Runs the scenario once for each operation in it, with a fault at that operation, and then again without a fault.
+/// `expected` returns whether the fault may cause this error.
 fn at_every_operation(fault: Fault, expected: impl Fn(&StoreError) -> bool) {
     let scenario = Scenario::new();
     let undisturbed = FaultBackend::new();
     scenario.run(&undisturbed, &mut Confirmed::default()).unwrap();
     let mut failed = 0;
     for operation in 1..=undisturbed.operations() {
-        let context = format!("{fault:?} at {operation}");
+        let context = format!("{fault:?} at operation {operation}");
         let backend = FaultBackend::new();
         backend.inject(operation, fault);
         let mut confirmed = Confirmed::default();
@@ -29,16 +30,21 @@ fn at_every_operation(fault: Fault, expected: impl Fn(&StoreError) -> bool) {
         scenario.check(&backend, &confirmed, &context);
     }
     let is_failure = matches!(fault, Fault::Fail(_));
-    assert_eq!(failed > undisturbed.operations() / 2, is_failure, "{failed} of {}", undisturbed.operations());
+    assert_eq!(
+        failed > undisturbed.operations() / 2,
+        is_failure,
+        "{failed} of {} operations failed",
+        undisturbed.operations()
+    );
 }
 
 #[test]
-fn a_full_disk_is_named_and_loses_nothing() {
+fn a_full_disk_is_reported_as_no_space_and_loses_nothing() {
     at_every_operation(Fault::Fail(ErrorKind::StorageFull), |error| matches!(error, StoreError::NoSpace { .. }));
 }
 
 #[test]
-fn an_input_output_error_is_named_and_loses_nothing() {
+fn an_io_error_is_reported_as_an_io_error_and_loses_nothing() {
     at_every_operation(Fault::Fail(ErrorKind::Other), |error| matches!(error, StoreError::Io { .. }));
 }
 
@@ -48,14 +54,15 @@ fn short_writes_are_completed() {
 }
 
 #[test]
-fn of_chunks_written_together_those_count_that_are_on_the_disk() {
+fn only_written_chunks_of_a_batch_count_as_stored() {
     let backend = FaultBackend::new();
     let store = FileStore::with_backend("/store", Arc::new(backend.clone())).unwrap();
     let bytes = bytes(1, 20_000);
     let (cid, index) = index_of(&bytes);
     let partial = store.partial(&cid, index.clone()).unwrap();
     let chunks: Vec<_> = [0, 1, 3, 4].map(|n| (ChunkIndex(n), chunk(&bytes, &index, n))).into();
-    // The second chunk of the first run; the second run follows.
+    // The write of the second chunk fails, so neither chunk of the first run (0 and 1) is stored. The second run (3 and
+    // 4) is written after that failure.
     backend.inject(backend.operations() + 2, Fault::Fail(ErrorKind::StorageFull));
     let results = partial.write_chunks(&chunks);
     assert!(results[..2].iter().all(|result| matches!(result, Err(StoreError::NoSpace { .. }))), "{results:?}");
@@ -66,7 +73,7 @@ fn of_chunks_written_together_those_count_that_are_on_the_disk() {
 }
 
 #[test]
-fn a_read_only_store_is_read_and_what_writes_says_so() {
+fn a_read_only_store_can_be_read_and_its_errors_say_read_only() {
     let backend = FaultBackend::new();
     let store = FileStore::with_backend("/store", Arc::new(backend.clone())).unwrap();
     let bytes = bytes(1, 5_000);
@@ -91,7 +98,7 @@ fn a_read_only_store_is_read_and_what_writes_says_so() {
 }
 
 #[test]
-fn a_disk_that_is_too_small_is_noticed_before_the_work() {
+fn a_disk_that_is_too_small_is_reported_before_anything_is_read() {
     let backend = FaultBackend::new();
     let store = FileStore::with_backend("/store", Arc::new(backend.clone())).unwrap();
     let bytes = bytes(1, 50_000);
@@ -100,12 +107,12 @@ fn a_disk_that_is_too_small_is_noticed_before_the_work() {
     backend.set_available(40_000);
     let errors = [
         store.partial(&cid, index.clone()).map(drop).unwrap_err(),
-        store.import(&source, &import_options(), &mut |_| panic!("read already")).map(drop).unwrap_err(),
+        store.import(&source, &import_options(), &mut |_| panic!("the source is read")).map(drop).unwrap_err(),
     ];
     for error in errors {
         assert!(matches!(error, StoreError::NoSpace { .. }) && error.to_string().contains("needs 48.8 KiB"), "{error}");
     }
-    // What is there already needs no more space.
+    // Chunks that are stored already need no further space.
     backend.set_available(50_000);
     let partial = store.partial(&cid, index.clone()).unwrap();
     data::write(&*partial, &bytes, index.len() / 2..index.len());
@@ -115,7 +122,7 @@ fn a_disk_that_is_too_small_is_noticed_before_the_work() {
 }
 
 #[test]
-fn a_chunk_that_was_not_written_is_not_claimed() {
+fn a_chunk_whose_write_failed_does_not_count_as_stored() {
     let backend = FaultBackend::new();
     let store = FileStore::with_backend("/store", Arc::new(backend.clone())).unwrap();
     let bytes = bytes(1, 5_000);

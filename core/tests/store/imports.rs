@@ -1,4 +1,4 @@
-//! Importing files into the store on disk.
+//! Tests of imports of files into the store on disk.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -18,7 +18,7 @@ fn reference() -> ImportOptions {
 }
 
 #[test]
-fn a_reference_serves_the_file_where_it_is() {
+fn an_artifact_by_reference_is_read_from_the_original_file() {
     let (_store_folder, store) = store();
     let bytes = bytes(1, 50_000);
     let (_folder, path) = file_with(&bytes);
@@ -29,13 +29,13 @@ fn a_reference_serves_the_file_where_it_is() {
 }
 
 #[test]
-fn a_changed_reference_is_withdrawn_and_can_be_replaced() {
+fn a_changed_file_is_an_error_until_it_is_imported_again() {
     let changes: [fn(&std::path::Path); 4] = [
         |path| fs::write(path, bytes(2, 50_000)).unwrap(),
         |path| OpenOptions::new().write(true).open(path).unwrap().set_len(49_999).unwrap(),
         |path| fs::remove_file(path).unwrap(),
         |path| {
-            // The same length and time, but another file.
+            // Replaces the file with another one of the same length and modification time.
             let modified = fs::metadata(path).unwrap().modified().unwrap();
             let other = path.with_extension("other");
             fs::write(&other, bytes(2, 50_000)).unwrap();
@@ -57,14 +57,14 @@ fn a_changed_reference_is_withdrawn_and_can_be_replaced() {
         assert!(error.to_string().contains(path.to_str().unwrap()), "{number}: {error}");
 
         fs::write(&path, &bytes).unwrap();
-        assert!(store.artifact(&cid).is_err(), "{number}: only the state that was verified counts");
+        assert!(store.artifact(&cid).is_err(), "{number}: a file in another state than the verified one is accepted");
         store.import(&path, &reference(), &mut |_| {}).unwrap();
         assert_eq!(content(&*store.artifact(&cid).unwrap().unwrap()), bytes, "{number}");
     }
 }
 
 #[test]
-fn a_copy_takes_the_place_of_a_reference_and_not_the_reverse() {
+fn a_copy_replaces_a_reference_but_a_reference_never_replaces_a_copy() {
     let (_store_folder, store) = store();
     let bytes = bytes(1, 50_000);
     let (_folder, path) = file_with(&bytes);
@@ -92,7 +92,7 @@ fn importing_repairs_a_damaged_artifact() {
 }
 
 #[test]
-fn a_source_that_changes_meanwhile_is_an_error() {
+fn a_source_that_changes_during_its_import_is_an_error() {
     let changes: [fn(&mut fs::File); 3] = [
         |file| {
             file.seek(SeekFrom::Start(10)).unwrap();
@@ -107,7 +107,7 @@ fn a_source_that_changes_meanwhile_is_an_error() {
     for options in [import_options(), reference()] {
         for change in changes {
             let (_store_folder, store) = store();
-            // Longer than what is read at once, so that the change comes in the middle.
+            // The file is longer than one read, so the change happens in the middle of the import.
             let (_folder, path) = file_with(&bytes(1, 20 << 20));
             let mut file = Some(OpenOptions::new().write(true).open(&path).unwrap());
             let result = store.import(&path, &options, &mut |_| {
@@ -124,7 +124,7 @@ fn a_source_that_changes_meanwhile_is_an_error() {
 }
 
 #[test]
-fn large_files_have_the_same_index_as_in_memory() {
+fn a_large_file_has_the_same_index_as_its_bytes_in_memory() {
     let (_store_folder, store) = store();
     let bytes = bytes(5, (17 << 20) + 123);
     let (_folder, path) = file_with(&bytes);

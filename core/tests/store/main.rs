@@ -1,4 +1,5 @@
-//! What every store promises, what the store on disk promises beyond that, and what survives crashes.
+//! Tests of the stores: what every store guarantees, what the store on disk guarantees in addition, and what survives
+//! crashes.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 

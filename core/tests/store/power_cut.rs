@@ -1,4 +1,5 @@
-//! Keys, refs, artifacts and checkpointed chunks survive a power cut, or the end of the process, at any operation.
+//! Tests that keys, refs, artifacts and checkpointed chunks survive a power cut, or a kill of the process, at any
+//! operation.
 
 use std::sync::Arc;
 
@@ -8,11 +9,12 @@ use crate::data::{bytes, fetch, index_of};
 use crate::fault_backend::{Fault, FaultBackend};
 use crate::scenario::{Confirmed, Scenario};
 
-/// Which parts of what was not synced are lost: everything, nothing, and random choices.
+/// RNG seeds that decide which unsynced writes a power cut loses. RNG seed 0 loses all of them, 1 loses none, and the
+/// others lose a random part.
 const SEEDS: std::ops::Range<u64> = 0..6;
 
 #[test]
-fn after_a_power_cut_at_any_operation_nothing_confirmed_is_lost_and_nothing_claimed_is_wrong() {
+fn a_power_cut_at_any_operation_loses_nothing_that_was_confirmed() {
     let scenario = Scenario::new();
     let undisturbed = FaultBackend::new();
     scenario.run(&undisturbed, &mut Confirmed::default()).unwrap();
@@ -22,10 +24,10 @@ fn after_a_power_cut_at_any_operation_nothing_confirmed_is_lost_and_nothing_clai
         let mut confirmed = Confirmed::default();
         let _ = scenario.run(&backend, &mut confirmed);
         for seed in SEEDS {
-            let context = format!("cut at {operation}, seed {seed}");
+            let context = format!("power cut at operation {operation}, seed {seed}");
             let after = backend.after_power_cut(seed);
             scenario.check(&after, &confirmed, &context);
-            // What was interrupted can be done again.
+            // The scenario that was interrupted can be run again.
             let mut again = Confirmed::default();
             scenario.run(&after, &mut again).unwrap_or_else(|error| panic!("{context}: {error}"));
             scenario.check(&after, &again, &context);
@@ -34,7 +36,7 @@ fn after_a_power_cut_at_any_operation_nothing_confirmed_is_lost_and_nothing_clai
 }
 
 #[test]
-fn what_is_confirmed_at_the_end_survives_whatever_is_lost() {
+fn a_power_cut_after_the_last_operation_loses_nothing() {
     let scenario = Scenario::new();
     let backend = FaultBackend::new();
     let mut confirmed = Confirmed::default();
@@ -45,7 +47,7 @@ fn what_is_confirmed_at_the_end_survives_whatever_is_lost() {
 }
 
 #[test]
-fn the_chunk_map_is_right_after_a_power_cut_at_any_operation() {
+fn the_chunk_map_is_correct_after_a_power_cut_at_any_operation() {
     let (first, second) = (bytes(1, 5_000), bytes(2, 5_000));
     let digests: Vec<Digest> = [&first, &second]
         .iter()
@@ -70,7 +72,7 @@ fn the_chunk_map_is_right_after_a_power_cut_at_any_operation() {
         let _ = store.find_chunks(&digests);
         for seed in SEEDS {
             let found = open(&backend.after_power_cut(seed)).find_chunks(&digests).unwrap();
-            assert_eq!(found, expected, "cut at {operation}, seed {seed}");
+            assert_eq!(found, expected, "power cut at operation {operation}, seed {seed}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One run through everything that writes to a store, for the tests that interrupt it.
+//! A sequence of store operations that contains every kind of write, for tests that interrupt the sequence.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::fault_backend::FaultBackend;
 const STORE: &str = "/new/folders/store";
 const NAME: &str = "stable/x86_64";
 const MANIFEST: &[u8] = b"manifest";
-/// How many chunks are written between two checkpoints.
+/// The number of chunks that the scenario writes between two checkpoints.
 const CHECKPOINT: usize = 3;
 
-/// What is to be stored.
+/// The artifacts that a run of the scenario stores, and the files that it imports.
 pub(crate) struct Scenario {
     fetched: Content,
     imported: Content,
@@ -22,7 +22,7 @@ pub(crate) struct Scenario {
     sources: [(tempfile::TempDir, PathBuf); 2],
 }
 
-/// An artifact; its index is computed once, as it is needed often.
+/// The bytes of an artifact, with its CID and its index, which are computed only once because they are needed often.
 struct Content {
     bytes: Vec<u8>,
     cid: Cid,
@@ -36,7 +36,7 @@ impl Content {
     }
 }
 
-/// What the store said it had done.
+/// The results of the operations that the store has confirmed, which must survive any fault.
 #[derive(Debug, Default)]
 pub(crate) struct Confirmed {
     manifest: bool,
@@ -50,15 +50,15 @@ pub(crate) struct Confirmed {
 
 impl Scenario {
     pub(crate) fn new() -> Self {
-        // With chunks of zeros, which look like holes.
+        // The artifact has chunks of zeros, which look like holes in its sparse file.
         let fetched = Content::new([bytes(1, 6_000), vec![0; 20_000], bytes(2, 6_000)].concat());
-        assert_ne!(fetched.index.len() as usize % CHECKPOINT, 0, "some chunks come after the last checkpoint");
+        assert_ne!(fetched.index.len() as usize % CHECKPOINT, 0, "some chunks are written after the last checkpoint");
         let (imported, referenced) = (bytes(3, 9_000), bytes(4, 9_000));
         let sources = [file_with(&imported), file_with(&referenced)];
         Self { fetched, imported: Content::new(imported), referenced: Content::new(referenced), sources }
     }
 
-    /// Does everything, until something fails.
+    /// Runs the scenario until an operation fails. Notes in `confirmed` the operations that the store has confirmed.
     pub(crate) fn run(&self, backend: &FaultBackend, confirmed: &mut Confirmed) -> Result<(), StoreError> {
         let store = FileStore::with_backend(STORE, Arc::new(backend.clone()))?;
         let manifest = Cid::of_block(MANIFEST);
@@ -91,7 +91,7 @@ impl Scenario {
             for position in part {
                 partial.write_chunk(ChunkIndex(*position), chunk(bytes, index, *position))?;
             }
-            // The last chunks are left for `finish` to sync.
+            // The last chunks need no checkpoint, because `finish` syncs them.
             if part.len() == CHECKPOINT {
                 partial.checkpoint()?;
                 confirmed.checkpointed.extend(part);
@@ -100,25 +100,25 @@ impl Scenario {
         partial.finish().map(drop)
     }
 
-    /// Checks that the store opens, has everything that it confirmed, and claims nothing that is not right.
+    /// Asserts that the store can be opened, has everything that it confirmed, and has no wrong data.
     pub(crate) fn check(&self, backend: &FaultBackend, confirmed: &Confirmed, context: &str) {
         let store = FileStore::with_backend(STORE, Arc::new(backend.clone())).unwrap();
         let manifest = store.block(&Cid::of_block(MANIFEST)).unwrap();
-        assert!(manifest.is_some() || !confirmed.manifest, "{context}: manifest lost");
+        assert!(manifest.is_some() || !confirmed.manifest, "{context}: the manifest is lost");
         self.check_artifact(&store, &self.fetched, confirmed.fetched, context);
         self.check_artifact(&store, &self.imported, confirmed.imported, context);
         self.check_artifact(&store, &self.referenced, confirmed.referenced, context);
         self.check_partial(&store, confirmed, context);
         self.check_ref(&store, confirmed, context);
         let identity = store.identity().unwrap().id();
-        assert!(confirmed.identity.is_none_or(|before| before == identity), "{context}: another identity");
+        assert!(confirmed.identity.is_none_or(|before| before == identity), "{context}: the identity has changed");
     }
 
     fn check_artifact(&self, store: &FileStore, expected: &Content, confirmed: bool, context: &str) {
         let artifact = store.artifact(&expected.cid).unwrap();
-        assert!(artifact.is_some() || !confirmed, "{context}: artifact lost");
+        assert!(artifact.is_some() || !confirmed, "{context}: an artifact is lost");
         if let Some(artifact) = artifact {
-            assert!(content(&*artifact) == expected.bytes, "{context}: artifact wrong");
+            assert!(content(&*artifact) == expected.bytes, "{context}: an artifact has wrong bytes");
         }
     }
 
@@ -130,19 +130,19 @@ impl Scenario {
         };
         let have = partial.have();
         let kept = confirmed.checkpointed.iter().all(|position| have.contains(ChunkIndex(*position)));
-        assert!(kept, "{context}: of {:?} only {have:?} are left", confirmed.checkpointed);
+        assert!(kept, "{context}: of the checkpointed chunks {:?}, only {have:?} are left", confirmed.checkpointed);
         for position in have.iter() {
             let expected = chunk(bytes, index, position.0);
             let mut actual = vec![0; expected.len()];
             partial.read_at(index.chunk(position).unwrap().offset, &mut actual).unwrap();
-            assert!(actual == expected, "{context}: chunk {position} is claimed and wrong");
+            assert!(actual == expected, "{context}: chunk {position} counts as stored and has wrong bytes");
         }
     }
 
     fn check_ref(&self, store: &FileStore, confirmed: &Confirmed, context: &str) {
         let version = store.pointer(&name(NAME)).unwrap().map_or(0, |pointer| data::version(&pointer));
         let possible = [confirmed.version, confirmed.version + 1];
-        assert!(possible.contains(&version), "{context}: ref is at {version}, not {possible:?}");
+        assert!(possible.contains(&version), "{context}: the ref has version {version}, not one of {possible:?}");
         assert_eq!(store.names().unwrap().len(), usize::from(version > 0), "{context}");
     }
 }

@@ -1,4 +1,4 @@
-//! `phase-provider`: the daemon that serves a store and announces what is in it.
+//! `phase-provider`: the daemon that serves a store and announces its releases.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,9 +13,15 @@ use phase_node::{Multiaddr, NodeConfig, Role};
 use phase_provider::{Announced, Provider, ProviderConfig};
 use serde_json::json;
 
-/// Serves a store to peers and announces what is in it.
+/// The headings in `--help` of the options about serving, about the DHT and about output.
+const SERVING: &str = "Serving options";
+const DHT: &str = "DHT options";
+const OUTPUT: &str = "Output options";
+
+/// Serve a store to peers and announce its releases
 #[derive(Parser)]
-#[command(name = "phase-provider", version, after_help = EXIT_CODES)]
+#[command(name = "phase-provider", version, after_help = EXAMPLES,
+    after_long_help = format!("{EXAMPLES}\n\n{NOTES}\n\n{EXIT_CODES}"))]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -23,97 +29,99 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve and announce everything published in a store until SIGTERM or SIGINT
-    ///
-    /// Releases that are published into the store while it runs are noticed. A provider of an empty store is a
-    /// bootstrap node. On a signal everything is withdrawn; a second signal ends the process at once.
-    #[command(after_help = EXIT_CODES, after_long_help = format!("{SERVE_EXAMPLES}\n\n{EXIT_CODES}"))]
+    /// Serve and announce the releases in a store until SIGTERM or SIGINT
+    #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{NOTES}\n\n{EXIT_CODES}"))]
     Serve(Serve),
 }
 
-/// What records of others may be kept for: below, announcements would be all that a network does; beyond, most of what is
-/// kept would be about machines that are gone.
+/// The permitted values of `--record-ttl`. A shorter time would cause too many announcements. A longer time would keep
+/// too many records of providers that have left.
 #[cfg(feature = "dht")]
 const RECORD_TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(48 * 60 * 60);
 
-const SERVE_EXAMPLES: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   The first node of a network, on port 4001:
-    phase-provider serve --store /var/lib/phase
-  A further one on the same machine:
-    phase-provider serve --store /srv/phase --listen /ip4/0.0.0.0/tcp/4002 \\
-        --bootstrap /ip4/127.0.0.1/tcp/4001/p2p/12D3KooW…
-  One that also tells others whom to begin with, and Prometheus how it is:
-    phase-provider serve --store /var/lib/phase --http 0.0.0.0:9464
-  A node that learns from it:
-    phase-provider serve --store /srv/phase --bootstrap http://192.0.2.7:9464/peers
+    phase-provider serve --store store
+  A second provider on the same machine:
+    phase-provider serve --store mirror --listen /ip4/0.0.0.0/tcp/4002 --bootstrap /ip4/127.0.0.1/tcp/4001
+  The first node, with a list of bootstrap peers and metrics for Prometheus over HTTP:
+    phase-provider serve --store store --http 127.0.0.1:9464
+  A second provider that gets its bootstrap peers from this list:
+    phase-provider serve --store mirror --listen /ip4/0.0.0.0/tcp/4002 --bootstrap http://127.0.0.1:9464/peers";
 
-Good peers are remembered in the store (peers.toml): after the first start --bootstrap is only needed when all of them
-are gone. With --peer or --no-dht it serves without announcing.
+const NOTES: &str = "\
+Releases that are published into the store while the provider runs are announced too. A provider with an empty store is
+a bootstrap node. On a signal, the provider withdraws its announcements; a second signal ends the process at once.
+
+The addresses of good peers are saved in the store (peers.toml). After the first start, --bootstrap is only needed if
+none of these peers answers. With --peer or --no-dht, the provider announces nothing in the DHT.
 
 Standard output, line by line:
   serving <peer id>
   listening <address>/p2p/<peer id>     one for each address
   http http://<address>:<port>          with --http
-  announced <N> of <M> keys             whenever everything has been announced";
+  announced <N> of <M> keys             whenever all keys have been announced";
 
 #[derive(Args)]
 struct Serve {
-    /// The store to serve; made if it does not exist. One provider per store
+    /// The folder of the store to serve, created if it does not exist. Only one provider can serve a store
     #[arg(long, value_name = "DIR", env = "PHASE_STORE")]
     store: PathBuf,
-    /// Address to serve on; repeatable
-    #[arg(long, value_name = "ADDR", value_delimiter = ',',
+    /// The address to listen on; repeatable, or separated by commas
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', help_heading = SERVING,
         default_values = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"])]
     listen: Vec<Multiaddr>,
     #[command(flatten)]
     node: NodeArgs,
     #[command(flatten)]
     upload: UploadArgs,
-    /// Serve HTTP here, for instance on 127.0.0.1:9464: /peers, /metrics, /health. Default: nowhere
+    /// Serve /peers, /metrics and /health over HTTP on this address, for instance 127.0.0.1:9464. Default: off
     ///
-    /// /peers lists this node and good peers, as --bootstrap http://…/peers reads it; /metrics is for Prometheus. Whoever
-    /// can reach the address may read all of it. With port 0 the system chooses one.
-    #[arg(long, value_name = "ADDR")]
+    /// /peers lists bootstrap peers: this node and the DHT servers to which it is connected. Other nodes read the list
+    /// with --bootstrap http://…/peers. /metrics is for Prometheus. Any client that can reach the address can read all
+    /// three. With port 0 the system chooses a port.
+    #[arg(long, value_name = "ADDR", help_heading = SERVING)]
     http: Option<SocketAddr>,
-    /// The time between two announcements of the same thing, for instance 12h
+    /// The time between two announcements of the same key, for instance 12h
     ///
-    /// Default: half of --record-ttl, at most 30m, so that nodes which keep records for the usual hour do not forget it. Set
-    /// it to less than what --record-ttl is on the other nodes.
-    #[arg(long, value_name = "TIME", value_parser = cli::parse_duration)]
+    /// Default: half of --record-ttl, at most 30m, because other nodes keep a record for 1h by default. The time must
+    /// be shorter than --record-ttl on the other nodes, so that records are renewed before they expire.
+    #[arg(long, value_name = "TIME", value_parser = cli::parse_duration, help_heading = DHT)]
     announce_interval: Option<Duration>,
     #[cfg(feature = "dht")]
     #[command(flatten)]
     records: Records,
-    /// Print JSON, one document per line, and errors as JSON
-    #[arg(long)]
+    /// Print JSON on standard output, one document per line, and errors as JSON on standard error
+    #[arg(long, help_heading = OUTPUT)]
     json: bool,
-    /// Log more; twice: much more
-    #[arg(short, long, action = clap::ArgAction::Count)]
+    /// Log events to standard error, and list every peer and address in errors; -vv logs details. RUST_LOG overrides
+    /// the level of the log
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = OUTPUT)]
     verbose: u8,
 }
 
-/// What is kept of the DHT records of others.
+/// The options for the DHT records of other nodes that this node keeps.
 #[cfg(feature = "dht")]
 #[derive(Args)]
 struct Records {
-    /// How long records of others are kept without being announced again: 1m to 48h
+    /// How long to keep a record of another node that is not announced again: 1m to 48h
     ///
-    /// Longer means fewer announcements, and that clients are sent longer to providers that are gone.
-    #[arg(long, value_name = "TIME", value_parser = parse_ttl, default_value = "1h")]
+    /// A longer time means fewer announcements, but clients keep trying dead providers for longer.
+    #[arg(long, value_name = "TIME", value_parser = parse_ttl, default_value = "1h", help_heading = DHT)]
     record_ttl: Duration,
-    /// A trust root: of its channels, keep only pointers that it accepts; repeatable
+    /// A trust root. For the channels in it, keep only pointers that it accepts; repeatable
     ///
-    /// Of channels that no root names, pointers by anybody are kept, as of all channels without this: clients verify
-    /// whatever they get.
-    #[arg(long = "root", value_name = "FILE")]
+    /// For other channels, pointers from any signer are kept. Clients are safe in both cases, because they verify every
+    /// pointer.
+    #[arg(long = "root", value_name = "FILE", help_heading = DHT)]
     roots: Vec<PathBuf>,
 }
 
 #[cfg(feature = "dht")]
 impl Records {
     fn configure(&self, node: &mut NodeConfig) -> Result<(), Fault> {
-        // Read in any case: a wrong file is an error.
+        // Read the files even without the DHT, so that a wrong file is always an error.
         let roots = self.roots.iter().map(|path| cli::read_root(path)).collect::<Result<_, _>>()?;
         if let Some(dht) = &mut node.dht {
             (dht.value_ttl, dht.provider_ttl, dht.roots) = (self.record_ttl, self.record_ttl, roots);
@@ -134,7 +142,7 @@ fn main() -> ExitCode {
     cli::warn_of_key_log();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => fault.report(args.json),
+        Err(fault) => fault.report(args.json, args.verbose),
     }
 }
 
@@ -145,35 +153,35 @@ fn run(args: &Serve) -> Result<(), Fault> {
 }
 
 async fn serve(args: &Serve) -> Result<(), Fault> {
-    // First: from here on a signal is a request to stop cleanly.
+    // Install the signal handlers first, so that from now on a signal stops the provider cleanly.
     let mut signals = Signals::new()?;
     let config = configure(args)?;
     let provider = tokio::select! {
         started = Provider::start(config) => started?,
         () = signals.next() => return Ok(()),
     };
-    tell_ready(args, &provider).await?;
+    print_ready(args, &provider).await?;
     let mut announced = provider.announced();
     loop {
         tokio::select! {
             () = signals.next() => break,
             Ok(()) = announced.changed() => {
                 let now = *announced.borrow_and_update();
-                // Whoever reads the lines may be gone; those who fetch are not.
-                if let Err(fault) = tell_announced(args, now) {
+                // Standard output may be closed. Continue to serve peers.
+                if let Err(fault) = print_announced(args, now) {
                     tracing::warn!("{}", fault.chain());
                 }
             }
         }
     }
-    tracing::info!("withdrawing what was announced");
+    tracing::info!("withdrawing all announcements; a second signal ends the process at once");
     signals.exit_on_next();
     provider.stop().await;
     Ok(())
 }
 
 fn configure(args: &Serve) -> Result<ProviderConfig, Fault> {
-    #[cfg_attr(not(feature = "dht"), expect(unused_mut, reason = "without the DHT there is nothing to add"))]
+    #[cfg_attr(not(feature = "dht"), expect(unused_mut, reason = "only the options about the DHT change it"))]
     let mut node = NodeConfig { listen: args.listen.clone(), ..args.node.configure(Role::Server)? };
     #[cfg(feature = "dht")]
     args.records.configure(&mut node)?;
@@ -185,7 +193,8 @@ fn configure(args: &Serve) -> Result<ProviderConfig, Fault> {
     Ok(config)
 }
 
-async fn tell_ready(args: &Serve, provider: &Provider) -> Result<(), Fault> {
+/// Prints the peer id and the addresses of a started provider.
+async fn print_ready(args: &Serve, provider: &Provider) -> Result<(), Fault> {
     let peer = provider.peer_id().to_string();
     let addresses: Vec<_> = provider.addresses().await.iter().map(ToString::to_string).collect();
     let http = provider.http_address().map(|address| format!("http://{address}"));
@@ -197,8 +206,8 @@ async fn tell_ready(args: &Serve, provider: &Provider) -> Result<(), Fault> {
     cli::print(&format!("serving {peer}\n{}{http}", lines.collect::<String>()))
 }
 
-/// Says that everything has been announced, once it has.
-fn tell_announced(args: &Serve, Announced { wanted, done }: Announced) -> Result<(), Fault> {
+/// Prints a line if all keys are announced.
+fn print_announced(args: &Serve, Announced { wanted, done }: Announced) -> Result<(), Fault> {
     if wanted == 0 || done < wanted {
         return Ok(());
     }
@@ -206,5 +215,28 @@ fn tell_announced(args: &Serve, Announced { wanted, done }: Announced) -> Result
         cli::print(&format!("{}\n", json!({ "announced": done, "keys": wanted })))
     } else {
         cli::print(&format!("announced {done} of {wanted} keys\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_example_in_the_help_is_a_valid_command_line() {
+        let lines: Vec<_> =
+            EXAMPLES.lines().map(str::trim).filter(|line| line.starts_with("phase-provider ")).collect();
+        assert_eq!(lines.len(), 4);
+        for line in lines {
+            let parsed = Cli::command().try_get_matches_from(line.split_whitespace());
+            assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! What a wrong command line, store or file gets: one error that names it, a documented exit code, and no provider. And
-//! what a right one says.
+//! Tests that `phase-provider` names a wrong argument, store or file in its error message, exits with a documented
+//! code, and does not start. With correct arguments, it prints the documented lines.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests that cannot go on should panic")]
+#![expect(clippy::unwrap_used, reason = "a test helper that fails should panic")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -16,12 +16,13 @@ fn command(folder: &Path, words: &str) -> Command {
     command
 }
 
-/// Runs `phase-provider serve` with these words, none of which can succeed.
+/// Runs `phase-provider serve` with these arguments until it exits, and returns its output. The arguments must not
+/// start a provider, because a provider would never exit.
 fn serve(folder: &Path, words: &str) -> Output {
     command(folder, words).output().unwrap()
 }
 
-/// Runs a provider on loopback until it has printed so many lines.
+/// Runs a provider on loopback until it has printed `count` lines, calls `then` with them, and kills the provider.
 fn first_lines<T>(folder: &Path, words: &str, count: usize, then: impl FnOnce(&[String]) -> T) -> T {
     let mut command = command(folder, &format!("--listen /ip4/127.0.0.1/tcp/0 {words}"));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
@@ -33,8 +34,8 @@ fn first_lines<T>(folder: &Path, words: &str, count: usize, then: impl FnOnce(&[
     result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-/// Whether a provider says at this URL that it is well.
-fn is_well(url: &str, peer: &str) -> bool {
+/// Returns whether the provider with this peer id answers `/health` at this URL.
+fn is_healthy(url: &str, peer: &str) -> bool {
     let mut connection = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
     connection.write_all(b"GET /health HTTP/1.0\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -47,7 +48,7 @@ fn fails(folder: &Path, words: &str, code: i32, parts: &[&str]) {
     let output = serve(folder, words);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{words}: {stderr}");
-    assert!(output.stdout.is_empty(), "{words}: it says that it serves");
+    assert!(output.stdout.is_empty(), "{words}: the provider has started");
     for part in parts {
         assert!(stderr.contains(part), "{words}: {part:?} is not in {stderr:?}");
     }
@@ -59,13 +60,13 @@ fn folder() -> TempDir {
 }
 
 #[test]
-fn a_wrong_command_line_is_two() {
+fn a_wrong_command_line_exits_with_code_2() {
     let folder = folder();
     fails(folder.path(), "", 2, &["--store"]);
     fails(folder.path(), "--store s --listen localhost:4001", 2, &["localhost:4001"]);
     fails(folder.path(), "--store s --bootstrap localhost:4001", 2, &["localhost:4001", "multiaddr"]);
     fails(folder.path(), "--store s --announce-interval soon", 2, &["soon"]);
-    fails(folder.path(), "--store s --announce-interval 0s", 2, &["longer than nothing"]);
+    fails(folder.path(), "--store s --announce-interval 0s", 2, &["longer than zero"]);
     fails(folder.path(), "--store s --http 9464", 2, &["9464", "--http"]);
     fails(folder.path(), "--store s --http http://127.0.0.1:9464/", 2, &["http://127.0.0.1:9464/"]);
     for ttl in ["59s", "48h 1s", "forever"] {
@@ -74,11 +75,11 @@ fn a_wrong_command_line_is_two() {
         assert_eq!(output.status.code(), Some(2), "{ttl}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(ttl), "{ttl}");
     }
-    assert!(!folder.path().join("s").exists(), "a wrong command line made a store");
+    assert!(!folder.path().join("s").exists(), "a wrong command line created a store");
 }
 
 #[test]
-fn a_list_of_bootstrap_peers_that_cannot_be_read_is_named() {
+fn the_error_names_an_unreadable_list_of_bootstrap_peers() {
     let folder = folder();
     fails(folder.path(), "--store s --bootstrap-file missing.toml", 3, &["missing.toml"]);
     std::fs::write(folder.path().join("bad.toml"), "bootstrap = 1").unwrap();
@@ -86,7 +87,7 @@ fn a_list_of_bootstrap_peers_that_cannot_be_read_is_named() {
 }
 
 #[test]
-fn a_root_that_cannot_be_trusted_is_named() {
+fn the_error_names_a_trust_root_that_is_missing_or_malformed() {
     let folder = folder();
     fails(folder.path(), "--store s --root missing.cbor", 3, &["missing.cbor"]);
     std::fs::write(folder.path().join("bad.cbor"), "bad").unwrap();
@@ -94,7 +95,7 @@ fn a_root_that_cannot_be_trusted_is_named() {
 }
 
 #[test]
-fn a_port_in_use_is_named() {
+fn the_error_names_a_port_in_use() {
     let folder = folder();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -103,19 +104,19 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
-fn where_it_serves_is_said_line_by_line_or_as_json() {
+fn a_started_provider_prints_its_addresses_as_lines_or_json() {
     let folder = folder();
     let words = "--store s --http 127.0.0.1:0 --record-ttl 48h";
     let peer = first_lines(folder.path(), words, 3, |lines| {
         let peer = lines[0].strip_prefix("serving ").unwrap();
         assert!(lines[1].starts_with("listening /ip4/127.0.0.1/tcp/"), "{lines:?}");
-        assert!(is_well(lines[2].strip_prefix("http ").unwrap(), peer));
+        assert!(is_healthy(lines[2].strip_prefix("http ").unwrap(), peer));
         peer.to_owned()
     });
     first_lines(folder.path(), &format!("{words} --json"), 1, |lines| {
         let document: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
         assert_eq!(document["peer_id"], *peer);
-        assert!(is_well(document["http"].as_str().unwrap(), &peer));
+        assert!(is_healthy(document["http"].as_str().unwrap(), &peer));
     });
     first_lines(folder.path(), "--store s --json", 1, |lines| {
         let document: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
@@ -124,7 +125,7 @@ fn where_it_serves_is_said_line_by_line_or_as_json() {
 }
 
 #[test]
-fn a_folder_that_is_no_usable_store_is_named() {
+fn the_error_names_an_unusable_store() {
     let folder = folder();
     let make = |name: &str, format: &str| {
         std::fs::create_dir(folder.path().join(name)).unwrap();
@@ -140,7 +141,7 @@ fn a_folder_that_is_no_usable_store_is_named() {
 }
 
 #[test]
-fn errors_are_json_where_a_machine_reads() {
+fn errors_are_json_with_the_json_option() {
     let folder = folder();
     fails(folder.path(), "--store . --json --bootstrap-file missing.toml", 3, &["{\"error\":", "\"exit_code\":3"]);
 }

@@ -1,4 +1,5 @@
-//! Whoever knows a provider's peer id finds where it is, and that it says so itself.
+//! Tests that a client that knows only the peer id of a provider finds the addresses in the contact record of the
+//! provider.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,5 @@
-//! Over HTTP a provider tells whom to begin with and how it is, and nobody can keep it from telling others.
+//! Tests that a provider serves bootstrap peers, metrics and its health over HTTP, and that slow clients cannot block
+//! other clients.
 
 use phase_core::{Fails, Failure};
 use phase_node::bootstrap::BootstrapSource;
@@ -11,16 +12,16 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::support::{config, get, in_time, joined, source, start, until};
 
-/// More connections than are served at a time.
+/// More connections than the provider serves at the same time, so that some of them must wait.
 const CROWD: usize = 80;
 
 #[tokio::test]
-async fn a_list_of_peers_is_all_that_a_node_needs_to_join() {
+async fn a_node_joins_the_network_with_only_a_list_of_peers() {
     let folder = tempdir().unwrap();
     in_time(async {
         let first = start(&folder.path().join("first"), &[]).await;
         let second = start(&folder.path().join("second"), &[source(first.node()).await]).await;
-        until(async || second.node().good_peers().len() == 1).await;
+        until(async || second.node().connected_dht_servers().len() == 1).await;
 
         let answer = get(&second, "/peers").await;
         assert_eq!(answer.status, 200);
@@ -43,7 +44,7 @@ async fn a_list_of_peers_is_all_that_a_node_needs_to_join() {
 }
 
 #[tokio::test]
-async fn figures_are_as_prometheus_reads_them() {
+async fn metrics_have_the_format_of_prometheus() {
     let folder = tempdir().unwrap();
     in_time(async {
         let first = start(&folder.path().join("first"), &[]).await;
@@ -65,7 +66,7 @@ async fn figures_are_as_prometheus_reads_them() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_answered_with_what_is() {
+async fn an_unknown_path_is_answered_with_the_known_paths() {
     let folder = tempdir().unwrap();
     in_time(async {
         let provider = start(&folder.path().join("store"), &[]).await;
@@ -81,7 +82,7 @@ async fn what_is_not_there_is_answered_with_what_is() {
 }
 
 #[tokio::test]
-async fn whoever_is_slow_makes_way_for_others() {
+async fn slow_clients_are_disconnected_so_that_other_clients_are_served() {
     let folder = tempdir().unwrap();
     in_time(async {
         let provider = start(&folder.path().join("store"), &[]).await;
@@ -93,14 +94,14 @@ async fn whoever_is_slow_makes_way_for_others() {
         }
         assert_eq!(get(&provider, "/health").await.status, 200);
         let mut rest = Vec::new();
-        // Cut off, with or without a word.
+        // Wait until the server ends the connection of the slow client, with or without a response.
         let _ = crowd[0].read_to_end(&mut rest).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_named_and_costs_nothing_else() {
+async fn the_error_names_a_port_in_use_and_the_store_is_not_locked() {
     let folder = tempdir().unwrap();
     in_time(async {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -111,14 +112,14 @@ async fn a_port_in_use_is_named_and_costs_nothing_else() {
         assert!(matches!(error, ProviderError::Http { .. }), "{error}");
         assert!(error.to_string().contains(&format!("http://{address}")), "{error}");
         assert_eq!(error.failure(), Failure::Network);
-        // The store is free.
+        // The store can be locked again, because the failed start has unlocked it.
         start(folder.path(), &[]).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_provider_that_has_stopped_has_freed_its_port_and_ended_its_connections() {
+async fn a_stopped_provider_has_freed_its_port_and_closed_its_connections() {
     let folder = tempdir().unwrap();
     in_time(async {
         let provider = start(folder.path(), &[]).await;

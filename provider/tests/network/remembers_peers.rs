@@ -1,4 +1,4 @@
-//! A provider finds its network again when all that it was told to begin with is gone.
+//! Tests that a restarted provider finds its network again when all of its bootstrap peers have stopped.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,11 +22,11 @@ fn remembered(store: &Path) -> Vec<PeerId> {
 }
 
 fn knows(node: &NodeHandle, peer: PeerId) -> bool {
-    node.good_peers().iter().any(|(known, _)| *known == peer)
+    node.connected_dht_servers().iter().any(|(known, _)| *known == peer)
 }
 
 #[tokio::test]
-async fn a_restart_finds_others_when_the_bootstrap_node_is_gone() {
+async fn a_restarted_provider_finds_peers_when_the_bootstrap_node_has_stopped() {
     let folder = tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     in_time(async {
@@ -41,7 +41,8 @@ async fn a_restart_finds_others_when_the_bootstrap_node_is_gone() {
         restarts.stop().await;
         assert!(remembered(&path("restarts")).contains(&stays.peer_id()));
         assert!(!remembered(&path("restarts")).contains(&restarts_id(&path("restarts"))));
-        // With and without an address that nobody answers at any more.
+        // Restart the provider with and without the address of the stopped bootstrap node. In both cases, the provider
+        // finds the remembered peer.
         for configured in [&[first][..], &[]] {
             let again = Provider::start(config(&path("restarts"), configured)).await.unwrap();
             joined(again.node()).await;
@@ -57,7 +58,7 @@ fn restarts_id(store: &Path) -> PeerId {
 }
 
 #[tokio::test]
-async fn good_peers_are_saved_while_it_runs() {
+async fn good_peers_are_saved_while_the_provider_runs() {
     let folder = tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     in_time(async {
@@ -67,7 +68,7 @@ async fn good_peers_are_saved_while_it_runs() {
         let second = Provider::start(often).await.unwrap();
         until(async || remembered(&path("second")) == [first.peer_id()]).await;
         let saved = std::fs::read(file(&path("second"))).unwrap();
-        // They stay when they are gone.
+        // The file must still list the first provider after the first provider has stopped.
         first.stop().await;
         second.node().routing_peers().wait_for(|peers| *peers == 0).await.unwrap();
         second.stop().await;
@@ -77,7 +78,7 @@ async fn good_peers_are_saved_while_it_runs() {
 }
 
 #[tokio::test]
-async fn a_provider_whose_peers_are_all_gone_becomes_the_first_of_a_network() {
+async fn a_provider_that_reaches_no_remembered_peer_becomes_the_first_node() {
     let folder = tempdir().unwrap();
     let store = folder.path().join("store");
     let keys = publish(&store, 3);
@@ -91,7 +92,7 @@ async fn a_provider_whose_peers_are_all_gone_becomes_the_first_of_a_network() {
         provider.stop().await;
         assert_eq!(remembered(&store), [gone.0]);
 
-        // Until then it has told nobody.
+        // With a long `alone_after`, the provider announces nothing until another node connects.
         let mut patient = config(&store, &[]);
         patient.alone_after = NEVER;
         let provider = Provider::start(patient).await.unwrap();
@@ -105,14 +106,14 @@ async fn a_provider_whose_peers_are_all_gone_becomes_the_first_of_a_network() {
 }
 
 #[tokio::test]
-async fn a_peer_that_has_left_one_of_its_addresses_is_found_at_the_other() {
+async fn a_remembered_peer_is_found_at_its_second_address() {
     let folder = tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     in_time(async {
         let first = start(&path("first"), &[]).await;
         drop(FileStore::open(path("second")).unwrap());
-        let left = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
-        let addresses = vec![left, first.node().listen_addresses().await[0].clone()];
+        let outdated = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
+        let addresses = vec![outdated, first.node().listen_addresses().await[0].clone()];
         RememberedPeers::new(file(&path("second"))).save(&[(first.peer_id(), addresses)]).unwrap();
         let second = Provider::start(config(&path("second"), &[])).await.unwrap();
         joined(second.node()).await;
@@ -121,18 +122,18 @@ async fn a_peer_that_has_left_one_of_its_addresses_is_found_at_the_other() {
 }
 
 #[tokio::test]
-async fn a_provider_for_given_peers_neither_uses_nor_writes_the_file() {
+async fn a_provider_with_configured_peers_does_not_save_peers() {
     let folder = tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     in_time(async {
         let first = start(&path("first"), &[]).await;
-        let mut given = config(&path("second"), &[]);
-        given.remember_interval = Duration::from_millis(1);
-        given.node.dht = None;
-        given.node.peers = vec![source(first.node()).await.to_string().parse().unwrap()];
-        let second = Provider::start(given).await.unwrap();
-        let is_met = |node: &NodeHandle| node.peers().iter().any(|info| info.agent.is_some());
-        until(async || is_met(second.node())).await;
+        let mut direct = config(&path("second"), &[]);
+        direct.remember_interval = Duration::from_millis(1);
+        direct.node.dht = None;
+        direct.node.peers = vec![source(first.node()).await.to_string().parse().unwrap()];
+        let second = Provider::start(direct).await.unwrap();
+        let is_identified = |node: &NodeHandle| node.peers().iter().any(|info| info.agent.is_some());
+        until(async || is_identified(second.node())).await;
         second.stop().await;
         assert!(!file(&path("second")).exists());
     })

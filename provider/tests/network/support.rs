@@ -12,36 +12,36 @@ use phase_provider::{Provider, ProviderConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// A test that takes longer hangs.
+/// The longest time for one test. A test that takes longer counts as hanging.
 const LIMIT: Duration = Duration::from_secs(60);
-/// The time between two looks at something that cannot be waited for.
+/// The time between two checks of a condition.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Runs a test; one that hangs fails.
+/// Runs a test, and panics if it takes longer than [`LIMIT`].
 pub(crate) async fn in_time<T>(test: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, test).await.expect("the test hangs")
 }
 
-/// Looks at a condition until it is true.
+/// Polls a condition until it is true.
 pub(crate) async fn until(mut condition: impl AsyncFnMut() -> bool) {
     while !condition().await {
         tokio::time::sleep(POLL).await;
     }
 }
 
-/// A port of loopback that the system chooses.
+/// Returns a loopback address with port 0, so that the system chooses a port.
 pub(crate) fn any_port() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
-/// A provider's configuration: on loopback, with HTTP.
+/// Returns the configuration of a provider on loopback, with HTTP.
 pub(crate) fn config(store: &Path, bootstrap: &[BootstrapSource]) -> ProviderConfig {
     let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
     let node = NodeConfig { bootstrap: bootstrap.to_vec(), ..NodeConfig::in_dht(Role::Server, listen, Vec::new()) };
     ProviderConfig { http: Some(any_port()), ..ProviderConfig::new(store.to_owned(), node) }
 }
 
-/// A provider that has joined the network of `bootstrap`, if that names anybody.
+/// Starts a provider. Unless `bootstrap` is empty, waits until the provider has joined the network.
 pub(crate) async fn start(store: &Path, bootstrap: &[BootstrapSource]) -> Provider {
     let provider = Provider::start(config(store, bootstrap)).await.unwrap();
     if !bootstrap.is_empty() {
@@ -50,22 +50,23 @@ pub(crate) async fn start(store: &Path, bootstrap: &[BootstrapSource]) -> Provid
     provider
 }
 
+/// Waits until a node is connected to a DHT server.
 pub(crate) async fn joined(node: &NodeHandle) {
     node.routing_peers().wait_for(|peers| *peers > 0).await.unwrap();
 }
 
-/// How others reach a node.
+/// Returns the first listen address of a node, as a bootstrap source.
 pub(crate) async fn source(node: &NodeHandle) -> BootstrapSource {
     let address = node.listen_addresses().await[0].clone();
     BootstrapPeer { peer: Some(node.peer_id()), address }.into()
 }
 
-/// Publishes the first version of a release; see [`publish_version`].
+/// Publishes version 1 of a release. See [`publish_version`].
 pub(crate) fn publish(folder: &Path, files: usize) -> usize {
     publish_version(folder, 1, files)
 }
 
-/// Publishes a release of so many small files into a store; returns how many keys are to be announced for it.
+/// Publishes a release of `files` small files into a store. Returns the number of DHT keys to announce for it.
 pub(crate) fn publish_version(folder: &Path, version: u64, files: usize) -> usize {
     let name: Name = "stable/x86_64".parse().unwrap();
     let (now, expires_at) = (500, 5_000);
@@ -84,10 +85,10 @@ pub(crate) fn publish_version(folder: &Path, version: u64, files: usize) -> usiz
     name.keys().len() + 1 + files
 }
 
-/// What an HTTP server answers.
+/// The response of an HTTP server.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// The header, in lower case.
+    /// The status line and the header fields, in lower case.
     pub(crate) head: String,
     pub(crate) body: String,
 }

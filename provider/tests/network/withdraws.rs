@@ -1,4 +1,5 @@
-//! What a provider no longer serves, and all of it when it stops, is not found any more.
+//! Tests that a provider withdraws an older release when a newer one is published, and all of its releases when it
+//! stops.
 
 use std::path::Path;
 
@@ -18,14 +19,14 @@ async fn providers(node: &NodeHandle, cid: Cid) -> Vec<PeerId> {
     found
 }
 
-/// The manifest that a store's name points to.
+/// Returns the CID of the manifest that a store's ref points to.
 fn manifest(store: &Path, name: &Name) -> Cid {
     let pointer = FileStore::open(store).unwrap().pointer(name).unwrap().unwrap();
     pointer.payload_unverified::<Pointer>().unwrap().manifest.unwrap()
 }
 
 #[tokio::test]
-async fn an_older_release_is_withdrawn_when_a_newer_one_comes_and_that_when_the_provider_stops() {
+async fn replaced_releases_and_releases_of_a_stopped_provider_are_withdrawn() {
     let folder = tempdir().unwrap();
     let store = folder.path().join("provider");
     let name: Name = "stable/x86_64".parse().unwrap();
@@ -37,22 +38,22 @@ async fn an_older_release_is_withdrawn_when_a_newer_one_comes_and_that_when_the_
         let provider = start(&store, &bootstrap).await;
         let this_provider = [provider.peer_id()];
         provider.announced().wait_for(|announced| announced.done == keys).await.unwrap();
-        let seeker = NodeConfig { bootstrap, ..NodeConfig::in_dht(Role::Client, Vec::new(), Vec::new()) };
-        let seeker = Node::start(seeker).await.unwrap();
-        joined(seeker.handle()).await;
-        until(async || providers(seeker.handle(), older).await == this_provider).await;
+        let client = NodeConfig { bootstrap, ..NodeConfig::in_dht(Role::Client, Vec::new(), Vec::new()) };
+        let client = Node::start(client).await.unwrap();
+        joined(client.handle()).await;
+        until(async || providers(client.handle(), older).await == this_provider).await;
 
         let keys = publish_version(&store, 2, 2);
         let newer = manifest(&store, &name);
         provider.announced().wait_for(|announced| announced.done == keys).await.unwrap();
-        until(async || providers(seeker.handle(), older).await.is_empty()).await;
-        until(async || providers(seeker.handle(), newer).await == this_provider).await;
+        until(async || providers(client.handle(), older).await.is_empty()).await;
+        until(async || providers(client.handle(), newer).await == this_provider).await;
         let kept = async || first.node().dht_stats().await.unwrap().providers;
         until(async || kept().await == keys).await;
 
         provider.stop().await;
         until(async || kept().await == 0).await;
-        assert_eq!(providers(seeker.handle(), newer).await, []);
+        assert_eq!(providers(client.handle(), newer).await, []);
     })
     .await;
 }

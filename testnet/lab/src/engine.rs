@@ -1,4 +1,4 @@
-//! The Docker engine, by way of its command line: what is done here can be repeated by hand.
+//! Controls the Docker engine with the `docker` command, so that a person can repeat every step by hand.
 
 use std::ffi::OsStr;
 use std::net::Ipv4Addr;
@@ -8,20 +8,23 @@ use std::process::{Command, Stdio};
 
 use crate::error::LabError;
 
-/// The label of everything that is made; its value is the id of the run.
+/// The Docker label of every container, network and image that a run creates. Its value is the id of the run.
 pub(crate) const LABEL: &str = "phase.testnet";
-/// The label that names the process to which a run belongs, or [`KEPT`].
+/// The Docker label that names the owner of a run. Its value identifies the process that executes the run, or is
+/// [`KEPT`].
 pub(crate) const OWNER: &str = "phase.testnet.owner";
-/// The owner of what is to stay until it is taken down.
+/// The value of the label [`OWNER`] for a run that stays until `phase-testnet down` removes it.
 pub(crate) const KEPT: &str = "kept";
-/// The label that names the folder of a run.
+/// The Docker label that names the folder of a run. Only the network of the run has this label.
 pub(crate) const FOLDER: &str = "phase.testnet.folder";
 
-/// How TCP in containers reacts to losses: the same on every machine, whatever its kernel does otherwise. Every kernel has it
-/// and permits it to containers.
+/// The algorithm of TCP congestion control in containers. The kernel's default differs between machines, so the lab
+/// fixes the algorithm. TCP then reacts to losses in the same way everywhere. Every kernel has `reno` and permits it in
+/// containers.
 const CONGESTION_CONTROL: &str = "reno";
 
-/// Runs a command until its end; returns what it printed. Ctrl-C does not reach it.
+/// Runs a command until it exits and returns its standard output. The command has its own process group, so that Ctrl-C
+/// in the terminal does not interrupt it.
 pub(crate) fn command<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result<String, LabError> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).process_group(0);
@@ -39,34 +42,36 @@ pub(crate) fn command<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result
         return Ok(text(&output.stdout));
     }
     let arguments: Vec<_> = arguments.iter().map(|argument| argument.as_ref().to_string_lossy()).collect();
-    let said = format!("{} {}", text(&output.stderr), text(&output.stdout));
-    let said = if said.trim().is_empty() { output.status.to_string() } else { said.trim().to_owned() };
-    Err(LabError::Failed { command: format!("{program} {}", arguments.join(" ")), output: said })
+    let printed = format!("{} {}", text(&output.stderr), text(&output.stdout));
+    let printed = if printed.trim().is_empty() { output.status.to_string() } else { printed.trim().to_owned() };
+    Err(LabError::Failed { command: format!("{program} {}", arguments.join(" ")), output: printed })
 }
 
-/// A container that is to be made.
+/// The parameters of a new container.
 pub(crate) struct Container<'a> {
     pub(crate) name: &'a str,
     pub(crate) address: Ipv4Addr,
-    /// Folders of this machine and where they are in the container; `true`: cannot be written there.
+    /// Mounted folders: the folder on this machine, its path in the container, and whether it is read-only there.
     pub(crate) mounts: Vec<(PathBuf, &'static str, bool)>,
     pub(crate) command: Vec<String>,
 }
 
-/// The engine, for the run with this id.
+/// Creates images, networks and containers with the labels of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Engine {
+    /// The id of the run.
     pub(crate) id: String,
+    /// The value of the label [`OWNER`].
     pub(crate) owner: String,
 }
 
 impl Engine {
-    /// The engine's version.
+    /// Returns the engine's version.
     pub(crate) fn version() -> Result<String, LabError> {
         docker(&["version", "--format", "{{.Server.Version}}"])
     }
 
-    /// Builds an image from a folder that has a Dockerfile; returns its name.
+    /// Builds a Docker image from a folder that contains a Dockerfile. Returns the image's name.
     pub(crate) fn build(&self, context: &Path) -> Result<String, LabError> {
         let image = format!("phase-testnet:{}", self.id);
         let mut words = vec!["build".to_owned(), "--quiet".to_owned(), "--tag".to_owned(), image.clone()];
@@ -76,7 +81,7 @@ impl Engine {
         Ok(image)
     }
 
-    /// Makes a network with these addresses; returns its name.
+    /// Creates a Docker network with this subnet, and labels it with the run's folder. Returns the network's name.
     pub(crate) fn create_network(&self, subnet: &str, folder: &Path) -> Result<String, LabError> {
         let name = format!("phase-testnet-{}", self.id);
         let mut words = vec!["network".to_owned(), "create".to_owned(), "--subnet".to_owned(), subnet.to_owned()];
@@ -86,14 +91,15 @@ impl Engine {
         Ok(name)
     }
 
-    /// Makes a container of an image in a network, and does not start it.
+    /// Creates a container from an image in a Docker network, without starting it.
     pub(crate) fn create(&self, image: &str, network: &str, container: &Container<'_>) -> Result<(), LabError> {
         let mut words: Vec<String> =
             ["create", "--name", container.name, "--network", network].map(str::to_owned).into();
         words.extend(["--ip".to_owned(), container.address.to_string()]);
         words.extend(["--env", "PHASE_NO_MDNS=1", "--log-driver", "none", "--stop-timeout", "10"].map(str::to_owned));
         words.extend(["--sysctl".to_owned(), format!("net.ipv4.tcp_congestion_control={CONGESTION_CONTROL}")]);
-        // A relay's packets have other routes than those that come in: that is no forgery.
+        // If a container has a relay, it sends packets through another network device than the one that receives them.
+        // The kernel's reverse path filter would drop the received packets as forged.
         for interfaces in ["all", "default"] {
             words.extend(["--sysctl".to_owned(), format!("net.ipv4.conf.{interfaces}.rp_filter=0")]);
         }
@@ -113,7 +119,7 @@ impl Engine {
     }
 }
 
-/// Does one thing to containers: `start`, `kill`, `stop`, `pause`, `unpause`.
+/// Runs one `docker` subcommand (such as `start`, `kill`, `stop`, `pause`, `unpause`) on containers.
 pub(crate) fn on_containers(verb: &[&str], names: &[String]) -> Result<(), LabError> {
     if names.is_empty() {
         return Ok(());
@@ -122,7 +128,7 @@ pub(crate) fn on_containers(verb: &[&str], names: &[String]) -> Result<(), LabEr
     docker(&verb.iter().copied().chain(names).collect::<Vec<_>>()).map(drop)
 }
 
-/// The process ids of containers, in order; 0 for one that does not run.
+/// Returns the process id of each container, in the order of `names`; 0 if the container is not running.
 pub(crate) fn pids(names: &[String]) -> Result<Vec<u32>, LabError> {
     if names.is_empty() {
         return Ok(Vec::new());
@@ -132,19 +138,19 @@ pub(crate) fn pids(names: &[String]) -> Result<Vec<u32>, LabError> {
     Ok(docker(&words)?.lines().map(|line| line.trim().parse().unwrap_or(0)).collect())
 }
 
-/// A run that has something left: its id, its owner, and its folder if that is known.
+/// A run that still has containers, networks or images.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Trace {
+pub(crate) struct FoundRun {
     pub(crate) id: String,
     pub(crate) owner: String,
+    /// The folder of the run; `None` if the run's network is gone, because only networks have the label [`FOLDER`].
     pub(crate) folder: Option<PathBuf>,
 }
 
-/// Every run of which there is something.
-pub(crate) fn traces() -> Result<Vec<Trace>, LabError> {
+/// Finds every run that still has containers, networks or images.
+pub(crate) fn find_runs() -> Result<Vec<FoundRun>, LabError> {
     let format = format!("{{{{.Label \"{LABEL}\"}}}}\t{{{{.Label \"{OWNER}\"}}}}\t{{{{.Label \"{FOLDER}\"}}}}");
     let filter = format!("label={LABEL}");
-    // Networks first: they name the folder.
     let networks = docker(&["network", "ls", "--filter", &filter, "--format", &format])?;
     let containers = docker(&["ps", "--all", "--filter", &filter, "--format", &format])?;
     let images = docker(&["images", "--filter", &filter, "--quiet"])?;
@@ -153,20 +159,20 @@ pub(crate) fn traces() -> Result<Vec<Trace>, LabError> {
         let format = format!("{{{{index .Config.Labels \"{LABEL}\"}}}}\t{{{{index .Config.Labels \"{OWNER}\"}}}}\t");
         lines.push(docker(&["image", "inspect", "--format", &format, image])?);
     }
-    let mut traces: Vec<Trace> = Vec::new();
+    let mut runs: Vec<FoundRun> = Vec::new();
     for line in lines {
         let mut words = line.split('\t');
         let (Some(id), Some(owner)) = (words.next(), words.next()) else { continue };
         let folder = words.next().filter(|folder| !folder.is_empty()).map(PathBuf::from);
-        match traces.iter_mut().find(|trace| trace.id == id) {
-            Some(trace) => trace.folder = trace.folder.take().or(folder),
-            None => traces.push(Trace { id: id.to_owned(), owner: owner.to_owned(), folder }),
+        match runs.iter_mut().find(|run| run.id == id) {
+            Some(run) => run.folder = run.folder.take().or(folder),
+            None => runs.push(FoundRun { id: id.to_owned(), owner: owner.to_owned(), folder }),
         }
     }
-    Ok(traces)
+    Ok(runs)
 }
 
-/// Removes every container, network and image of a run. What is not there any more is no failure.
+/// Removes every container, network and image of a run. It is no error if some of them are gone already.
 pub(crate) fn remove_all(id: &str) -> Result<(), LabError> {
     let filter = format!("label={LABEL}={id}");
     let kinds: [(&[&str], &[&str]); 3] = [
@@ -183,7 +189,8 @@ pub(crate) fn remove_all(id: &str) -> Result<(), LabError> {
             continue;
         }
         let removed = docker(&remove.iter().copied().chain(listed.lines()).collect::<Vec<_>>());
-        // Somebody else may remove it at the same time: only what stays is a failure.
+        // Another process may remove parts of the run at the same time, so a failed removal is an error only if
+        // something is left.
         if let Err(error) = removed
             && !docker(&words)?.is_empty()
         {

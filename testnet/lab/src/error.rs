@@ -1,4 +1,4 @@
-//! What can go wrong with a network of containers.
+//! Errors of the lab.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,83 +6,83 @@ use std::path::{Path, PathBuf};
 use phase_core::publish::FilesError;
 use phase_core::{PublishError, StoreError};
 
-/// Something could not be set up, run or removed.
+/// An error from setting up, running or removing a network of containers.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
-    /// A command is not installed, or may not be run.
+    /// A command is not installed, or this user may not run it.
     #[error("cannot run {program}: {source}; {hint}")]
     Missing {
-        /// The command.
+        /// The command's name.
         program: String,
-        /// What the system said.
+        /// The error from the operating system.
         source: io::Error,
-        /// What to do about it.
+        /// Advice for the user, such as which package to install.
         hint: &'static str,
     },
-    /// A command failed.
+    /// A command exited with an error.
     #[error("{command}: {output}")]
     Failed {
         /// The command with its arguments.
         command: String,
-        /// What it said.
+        /// The output of the command, or its exit status if it printed nothing.
         output: String,
     },
-    /// A file or folder.
+    /// An operation of the lab on a file or folder failed.
     #[error("cannot {action} {}: {source}", path.display())]
     File {
-        /// What was attempted.
+        /// The operation that failed, as a verb: `create`, `copy`, `write`.
         action: &'static str,
-        /// On which one.
+        /// The file or folder that the operation was for.
         path: PathBuf,
-        /// What the system said.
+        /// The error from the operating system.
         source: io::Error,
     },
-    /// Programs for the image are missing.
+    /// A program that the image needs is missing.
     #[error(
-        "{} is not in {}: build the programs that containers run with testnet/docker/build-binaries FOLDER",
+        "{} is not in {}: build the programs for the containers with testnet/docker/build-binaries FOLDER",
         program, folder.display()
     )]
     Program {
-        /// Which one.
+        /// The program's name.
         program: &'static str,
-        /// Where it should be.
+        /// The folder that should contain the program.
         folder: PathBuf,
     },
-    /// No range of addresses is free. What Docker said of the last that was tried.
-    #[error("cannot make a network: {0}; every range from 10.77.0.0/24 to 10.77.255.0/24 is in use")]
+    /// Every subnet from which the lab chooses is in use. Contains Docker's error for the last subnet.
+    #[error("cannot create a network: {0}; every range from 10.77.0.0/24 to 10.77.255.0/24 is in use")]
     Subnets(Box<LabError>),
-    /// A scenario needs something that is not there.
+    /// This machine lacks something that the scenario needs, such as root privileges. The text names it.
     #[error("{0}")]
     Needs(String),
-    /// The store of a release.
-    #[error("cannot publish")]
+    /// The store of the release cannot be opened or written.
+    #[error("cannot publish the release")]
     Store(#[from] StoreError),
-    /// A file of a release that was made up is gone.
-    #[error("cannot publish")]
+    /// A file that was generated for the release cannot be read.
+    #[error("cannot publish the release")]
     Files(#[from] FilesError),
-    /// The release.
-    #[error("cannot publish")]
+    /// The release cannot be published.
+    #[error("cannot publish the release")]
     Publish(#[from] PublishError),
-    /// A node does not do what it should before the clients begin.
-    #[error("{node} {what}{said}")]
+    /// A node failed before the clients were started.
+    #[error("{node} {what}{detail}")]
     Setup {
-        /// Which.
+        /// The node's name.
         node: String,
-        /// What it does not do.
+        /// What the node did, as a verb phrase such as `ended before it served`.
         what: &'static str,
-        /// Its last words.
-        said: String,
+        /// A colon and the last lines of the node's standard error; empty if there are none.
+        detail: String,
     },
-    /// A distribution could not be set up or followed: the machine has what it needs.
+    /// A distribution of the release failed, although this machine has everything that the scenario needs.
     #[error(transparent)]
     Stage(Box<LabError>),
-    /// A signal ended it.
+    /// A signal stopped the run.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl LabError {
-    /// The same error, as one of a distribution. An interruption is none.
+    /// Wraps the error in [`LabError::Stage`], except [`LabError::Interrupted`].
     pub(crate) fn of_stage(self) -> Self {
         match self {
             Self::Interrupted => self,
@@ -91,7 +91,7 @@ impl LabError {
     }
 }
 
-/// Makes an error of what the system said when an action on a file or folder failed.
+/// Returns a function for `map_err`. It turns an I/O error into a [`LabError::File`] with this operation and path.
 pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LabError {
     let path = path.to_owned();
     move |source| LabError::File { action, path, source }

@@ -1,4 +1,4 @@
-//! All runs of a scenario file, and what came of them.
+//! Runs all cases of a scenario file in containers and collects their results.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,29 +13,32 @@ use crate::error::{LabError, failed};
 use crate::lab::Lab;
 use crate::promises;
 use crate::release::Release;
-use crate::stage::{Stage, Staged, Way};
+use crate::stage::{Stage, StageResult, Way};
 
-/// HTTP is given up after so many times as long as Phase took, or so many seconds if that is more.
-const HTTP_PATIENCE: f64 = 4.0;
-const LEAST_HTTP_PATIENCE: f64 = 60.0;
+/// The timeout of the comparison over HTTP, as a multiple of the time that Phase took.
+const HTTP_TIMEOUT_FACTOR: f64 = 4.0;
+/// The least timeout of the comparison over HTTP, in seconds.
+const MIN_HTTP_TIMEOUT: f64 = 60.0;
 
-/// What is run beside what a scenario asks for.
+/// The options of a run that come from the command line instead of the scenario file.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The folder with the programs for the image, as `testnet/docker/build-binaries` leaves them.
+    /// The folder that contains the programs for the image, as `testnet/docker/build-binaries` writes them.
     pub binaries: PathBuf,
-    /// Where stores are kept while it runs. Default: in memory, if there is `/dev/shm`.
+    /// The folder in which a run keeps the nodes' stores. Default: `/dev/shm` (in RAM) if it exists, otherwise the
+    /// folder for temporary files.
     pub dir: Option<PathBuf>,
-    /// Without HTTP, whatever the scenario says.
+    /// Whether to skip the comparison over HTTP, even if the scenario asks for it.
     pub without_http: bool,
 }
 
-/// Runs every case of a file. `now` is in Unix seconds.
+/// Runs every case of a scenario file. `now` is in Unix seconds.
 ///
 /// # Errors
-/// If something of it cannot be set up or followed, or a signal ends it. Whatever happens, nothing of it stays.
+/// [`LabError`] if a case cannot be set up or followed, or a signal stops the run. Everything that the run created is
+/// removed even then.
 pub fn run(file: &ScenarioFile, options: &Options, now: u64, console: &Console) -> Result<Record, LabError> {
-    check_means(file)?;
+    check_prerequisites(file)?;
     let mut runs = Vec::new();
     let lab = Lab::open(&options.binaries, options.dir.as_deref(), false)?;
     let done = file.cases.iter().try_for_each(|Case { label, scenario }| {
@@ -43,7 +46,7 @@ pub fn run(file: &ScenarioFile, options: &Options, now: u64, console: &Console) 
         experiment.run().map(|run| runs.push(run))
     });
     let binaries = lab.binaries.clone();
-    show(&format!("{}: removing containers, network and image", file.name));
+    show(&format!("{}: removing the containers, network and image", file.name));
     let closed = lab.close();
     show("");
     done?;
@@ -59,21 +62,23 @@ pub fn run(file: &ScenarioFile, options: &Options, now: u64, console: &Console) 
     })
 }
 
-/// Starts everything of a file's first case but its clients, and leaves it there. Returns how to use it.
+/// Starts all nodes of the first case in a scenario file except its clients, and leaves the nodes running. Returns
+/// instructions for using the nodes.
 ///
 /// # Errors
-/// As [`run`].
+/// The same errors as [`run`].
 pub fn up(file: &ScenarioFile, options: &Options, now: u64, console: &Console) -> Result<String, LabError> {
-    check_means(file)?;
+    check_prerequisites(file)?;
     let scenario = &file.cases.first().expect("a file has at least one case").scenario;
-    // Nobody fetches until somebody says so.
+    // The case runs without clients and events, because the user starts clients by hand.
     let clients = Clients { count: 0, ..scenario.clients.clone() };
     let scenario = Scenario { clients, events: Vec::new(), ..scenario.clone() };
     let lab = Lab::open(&options.binaries, options.dir.as_deref(), true)?;
     match bring_up(&lab, &scenario, now, console) {
         Ok(text) => Ok(text),
         Err(error) => {
-            // What is wrong with removing it is told by the next to try.
+            // Returns only the setup error. If the removal fails too, the next `phase-testnet down` tries the removal
+            // again and reports its error.
             let _ = lab.close();
             Err(error)
         }
@@ -88,8 +93,8 @@ fn bring_up(lab: &Lab, scenario: &Scenario, now: u64, console: &Console) -> Resu
     Ok(stage.how_to_use())
 }
 
-/// Whether this machine has what a scenario needs. Better told at once than in the middle.
-fn check_means(file: &ScenarioFile) -> Result<(), LabError> {
+/// Checks in advance that this machine has what the scenarios need, so that a run does not fail half-way.
+fn check_prerequisites(file: &ScenarioFile) -> Result<(), LabError> {
     Engine::version()?;
     let all = || file.cases.iter().map(|case| &case.scenario);
     let is_limited = |scenario: &Scenario| scenario.nodes().any(|node| scenario.rates(node) != (None, None));
@@ -97,7 +102,7 @@ fn check_means(file: &ScenarioFile) -> Result<(), LabError> {
     let limited = all().any(is_limited);
     let cut = all().any(is_cut);
     if (limited || cut) && !rustix::process::geteuid().is_root() {
-        let why = "limits and cuts the links of containers, for which it has to enter their network: run it as root";
+        let why = "limits or cuts the links of containers, which only root may do: run it as root";
         return Err(LabError::Needs(format!("{} {why}", file.path.display())));
     }
     if limited {
@@ -110,7 +115,7 @@ fn check_means(file: &ScenarioFile) -> Result<(), LabError> {
     Ok(())
 }
 
-/// One case.
+/// Runs one case of a scenario file.
 struct Experiment<'a> {
     lab: &'a Lab,
     label: &'a str,
@@ -126,22 +131,24 @@ impl Experiment<'_> {
         show(&format!("{}: publishing", self.label));
         let release = Release::publish(&folder, &self.scenario.artifacts, self.scenario.rng_seed, self.now)?;
         let mut phase = self.stage(&release, self.scenario, Way::Phase, "phase", None)?;
-        let calm = self.scenario.variant(Variant::Undisturbed);
+        let undisturbed_scenario = self.scenario.variant(Variant::Undisturbed);
         let mut undisturbed = None;
         if self.scenario.is_disturbed() {
-            let result = self.stage(&release, &calm, Way::Phase, "undisturbed", None)?;
+            let result = self.stage(&release, &undisturbed_scenario, Way::Phase, "undisturbed", None)?;
             phase.broken.extend(result.broken.into_iter().map(|sentence| format!("undisturbed: {sentence}")));
             undisturbed = Some(result.outcome);
         }
         let mut http = None;
         if self.scenario.http && !self.options.without_http {
-            let one_server = Scenario { seeds: calm.seeds[..1].to_vec(), ..calm };
-            // Who has waited so many times as long knows enough: a crowd at one server would take an hour.
-            let patience = phase.outcome.percentile(1.0).map(|last| (HTTP_PATIENCE * last).max(LEAST_HTTP_PATIENCE));
-            http = Some(self.stage(&release, &one_server, Way::Http, "http", patience)?.outcome);
+            let one_server = Scenario { seeds: undisturbed_scenario.seeds[..1].to_vec(), ..undisturbed_scenario };
+            // With many clients at one HTTP server, the comparison could take an hour. A few times the time that Phase
+            // took is enough to compare.
+            let last = phase.outcome.percentile(1.0);
+            let timeout = last.map(|last| (HTTP_TIMEOUT_FACTOR * last).max(MIN_HTTP_TIMEOUT));
+            http = Some(self.stage(&release, &one_server, Way::Http, "http", timeout)?.outcome);
         }
-        fs::remove_dir_all(&folder).map_err(failed("use", &folder))?;
-        show(&format!("{}: simulating the same", self.label));
+        fs::remove_dir_all(&folder).map_err(failed("remove", &folder))?;
+        show(&format!("{}: simulating the same scenario", self.label));
         let simulated = predict(self.scenario);
         let artifacts = release.artifacts.iter().map(|artifact| artifact.record.clone()).collect();
         let mut run = Run {
@@ -165,14 +172,14 @@ impl Experiment<'_> {
         scenario: &Scenario,
         way: Way,
         name: &str,
-        patience: Option<f64>,
-    ) -> Result<Staged, LabError> {
+        timeout: Option<f64>,
+    ) -> Result<StageResult, LabError> {
         let follow = || {
             let name = format!("{}-{name}", self.label);
             let mut stage = Stage::new(self.lab, scenario, release, way, name)?;
             stage.set_up(self.console)?;
-            let patience = patience.unwrap_or_else(|| stage.patience());
-            stage.follow(patience, self.console)
+            let timeout = timeout.unwrap_or_else(|| stage.timeout());
+            stage.follow(timeout, self.console)
         };
         follow().map_err(LabError::of_stage)
     }
@@ -192,9 +199,10 @@ impl Experiment<'_> {
     }
 }
 
-/// What the simulator says of a scenario. `None` if it cannot run it, or a client does not finish there.
+/// Returns the times that the simulator predicts for a scenario. `None` if the simulator cannot run it, or a simulated
+/// client does not finish.
 fn predict(scenario: &Scenario) -> Option<Prediction> {
-    let report = sim::run(&scenario.as_in_containers()?, false, &mut |_| {}).ok()?;
+    let report = sim::run(&scenario.for_prediction()?, false, &mut |_| {}).ok()?;
     Some(Prediction { p50: report.p50?, p99: report.p99?, last: report.last? })
 }
 
@@ -228,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prediction_is_in_order_and_always_the_same() {
+    fn a_prediction_has_ordered_percentiles_and_is_reproducible() {
         let prediction = predict(&limited()).unwrap();
         let Prediction { p50, p99, last } = prediction;
         assert!(limited().t_min() <= p50 && p50 <= p99 && p99 <= last, "{prediction:?}");
@@ -236,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_simulator_is_not_asked_what_it_lacks() {
+    fn unsupported_scenarios_have_no_prediction() {
         let restart = Event { nodes: vec![NodeName::Seed(0)], when: When::Progress(0.5), change: Change::Restart };
         assert_eq!(predict(&Scenario { events: vec![restart], ..limited() }), None);
         assert_eq!(predict(&Scenario { seeds: vec![Some(Rate(1e6)), None], ..limited() }), None);

@@ -1,5 +1,7 @@
-//! What a run makes on this machine, and how all of it goes again: an id that everything is labelled with, a folder, an image,
-//! a network. A reaper outlives the process and cleans up after it, however it ends.
+//! Creates and removes what a run needs on this machine: a folder, an image and a network. The image and the network
+//! are labelled with the id of the run.
+//!
+//! The reaper, a child process, outlives this process and removes everything, even if this process is killed.
 
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
@@ -7,47 +9,51 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::{fs, io};
 
-use crate::engine::{self, Engine, KEPT, Trace};
+use crate::engine::{self, Engine, FoundRun, KEPT};
 use crate::error::{LabError, failed};
 
-/// The programs in the image.
+/// The names of the programs that the image contains.
 const PROGRAMS: [&str; 5] = ["phase", "phase-client", "phase-provider", "phase-hostile", "phase-testnet-node"];
-/// Says how the programs were built.
-const HOW: &str = "how";
+/// The name of the file that says how the programs were built. It is in the same folder as the programs.
+const BUILD_INFO: &str = "how";
 const DOCKERFILE: &str = include_str!("../../docker/Dockerfile");
-/// What the names of folders begin with.
+/// The prefix of the name of every folder that a lab creates.
 const PREFIX: &str = "phase-testnet-";
-/// Networks that are tried, until one is not in use: 10.77.0.0/24 and those after it.
+/// The values of the subnet's third byte. They are tried in this order until a subnet is free: 10.77.0.0/24 to
+/// 10.77.255.0/24.
 const SUBNETS: std::ops::RangeInclusive<u8> = 0..=255;
-/// Memory as a folder: what machines in their initramfs store in, and no disk is the limit of a measurement.
-const MEMORY: &str = "/dev/shm";
+/// A folder in RAM. If it exists, it holds the stores of the nodes, so that no disk limits the measurement. A machine
+/// that boots into its initramfs has its store in RAM too.
+const RAM_FOLDER: &str = "/dev/shm";
 
-/// See the module's documentation. Closing it removes everything.
+/// The folder, image and network of a run. [`Lab::close`] removes them.
 pub(crate) struct Lab {
     pub(crate) engine: Engine,
     pub(crate) folder: PathBuf,
     pub(crate) image: String,
     pub(crate) network: String,
-    /// How the programs in the image were built.
+    /// A text that says how the programs in the image were built.
     pub(crate) binaries: String,
-    /// `phase-testnet-node`, for what runs beside containers.
+    /// The path of `phase-testnet-node` on this machine, for relays, which run outside the image.
     pub(crate) helper: PathBuf,
-    /// The first three bytes of every address.
+    /// The first three bytes of every node's IPv4 address.
     subnet: [u8; 3],
+    /// The process that removes the run when this process exits; `None` if the run is kept.
     reaper: Option<Reaper>,
 }
 
 impl Lab {
-    /// Sets everything up. What runs left whose process is gone is removed first. `keep`: it stays until it is taken down.
+    /// Creates the folder, image and network of a new run. First removes what is left of runs whose process has exited.
+    /// With `keep`, the new run stays until `phase-testnet down` removes it.
     pub(crate) fn open(binaries: &Path, dir: Option<&Path>, keep: bool) -> Result<Self, LabError> {
         remove_orphans()?;
         let id = format!("{:x}-{:04x}", std::process::id(), fastrand::u16(..));
         let owner = if keep { KEPT.to_owned() } else { owner() };
         let engine = Engine { id: id.clone(), owner };
         let folder = dir.map_or_else(base, Path::to_owned).join(format!("{PREFIX}{id}"));
-        fs::create_dir_all(&folder).map_err(failed("make", &folder))?;
+        fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
         let reaper = if keep { None } else { Some(Reaper::start(&id, &folder)?) };
-        let how = binaries.join(HOW);
+        let how = binaries.join(BUILD_INFO);
         let binaries_text = fs::read_to_string(&how).unwrap_or_else(|_| "unknown".to_owned()).trim().to_owned();
         let mut lab = Self {
             engine,
@@ -60,33 +66,33 @@ impl Lab {
             reaper,
         };
         lab.image = lab.build(binaries)?;
-        lab.network = lab.make_network()?;
+        lab.network = lab.create_network()?;
         Ok(lab)
     }
 
-    /// The address of a node: 2 and beyond.
+    /// Returns the IPv4 address of the node at this position, counted from 0. The address of the first node ends in 2.
     pub(crate) fn address(&self, position: usize) -> Ipv4Addr {
-        self.numbered(u8::try_from(position + 2).expect("a scenario has at most 250 nodes"))
+        self.address_ending_in(u8::try_from(position + 2).expect("a scenario has at most 250 nodes"))
     }
 
-    /// The address of this machine.
+    /// Returns the IPv4 address of this machine in the run's network.
     pub(crate) fn gateway(&self) -> Ipv4Addr {
-        self.numbered(1)
+        self.address_ending_in(1)
     }
 
-    /// All addresses.
+    /// Returns the subnet of the run's network, such as `10.77.0.0/24`.
     pub(crate) fn subnet(&self) -> String {
-        format!("{}/24", self.numbered(0))
+        format!("{}/24", self.address_ending_in(0))
     }
 
-    fn numbered(&self, number: u8) -> Ipv4Addr {
+    fn address_ending_in(&self, number: u8) -> Ipv4Addr {
         let [a, b, c] = self.subnet;
         Ipv4Addr::new(a, b, c, number)
     }
 
     fn build(&self, binaries: &Path) -> Result<String, LabError> {
         let context = self.folder.join("image");
-        fs::create_dir_all(&context).map_err(failed("make", &context))?;
+        fs::create_dir_all(&context).map_err(failed("create", &context))?;
         for program in PROGRAMS {
             let from = binaries.join(program);
             if !from.is_file() {
@@ -101,7 +107,7 @@ impl Lab {
         Ok(image)
     }
 
-    fn make_network(&mut self) -> Result<String, LabError> {
+    fn create_network(&mut self) -> Result<String, LabError> {
         let mut last = None;
         for third in SUBNETS {
             self.subnet[2] = third;
@@ -114,7 +120,7 @@ impl Lab {
         Err(LabError::Subnets(Box::new(last.expect("at least one range was tried"))))
     }
 
-    /// Removes everything.
+    /// Removes everything that the run created.
     pub(crate) fn close(mut self) -> Result<(), LabError> {
         let removed = remove(&self.engine.id, Some(&self.folder));
         if let Some(reaper) = self.reaper.take() {
@@ -124,16 +130,16 @@ impl Lab {
     }
 }
 
-/// Where folders are made unless told otherwise.
+/// Returns the default folder in which a lab creates the folder of a run.
 fn base() -> PathBuf {
-    let memory = Path::new(MEMORY);
-    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
+    let ram = Path::new(RAM_FOLDER);
+    if ram.is_dir() { ram.to_owned() } else { std::env::temp_dir() }
 }
 
-/// A process of ours that waits for the end of this one and then removes what is left.
+/// A child process that waits until this process exits and then removes what is left of the run.
 struct Reaper {
     child: Child,
-    /// Closed by the system when this process ends, however it does.
+    /// The operating system closes this pipe when this process exits for any reason, which starts the removal.
     lifeline: Option<ChildStdin>,
 }
 
@@ -142,7 +148,7 @@ impl Reaper {
         let program = std::env::current_exe().map_err(failed("find", Path::new("this program")))?;
         let mut command = Command::new(&program);
         command.args(["reap", id]).arg(folder).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        // Signals from the terminal are for us alone.
+        // The reaper has its own process group, so that signals from the terminal do not reach it.
         let mut child = command.process_group(0).spawn().map_err(failed("run", &program))?;
         let lifeline = child.stdin.take();
         Ok(Self { child, lifeline })
@@ -150,22 +156,24 @@ impl Reaper {
 
     fn end(mut self) {
         drop(self.lifeline.take());
-        // What it finds is gone already; if it cannot end, the next run removes what is left.
+        // The exit status of the reaper does not matter, because `close` has already removed everything. If something
+        // is left, the next run removes it.
         let _ = self.child.wait();
     }
 }
 
-/// Waits until nobody writes to `lifeline` any more, then removes what is left of a run: what the reaper does.
+/// The main function of the reaper. Waits until `lifeline`, which the parent process holds open, is closed, then
+/// removes what is left of a run.
 ///
 /// # Errors
-/// If something cannot be removed.
+/// [`LabError`] if something cannot be removed.
 pub fn reap(id: &str, folder: &Path, lifeline: &mut dyn io::Read) -> Result<(), LabError> {
-    // It ends, with an error or without.
+    // A read error also means that the parent process has exited.
     let _ = io::copy(lifeline, &mut io::sink());
     remove(id, Some(folder))
 }
 
-/// Removes everything of a run.
+/// Removes everything that a run created.
 pub(crate) fn remove(id: &str, folder: Option<&Path>) -> Result<(), LabError> {
     let removed = engine::remove_all(id);
     if let Some(folder) = folder
@@ -177,29 +185,31 @@ pub(crate) fn remove(id: &str, folder: Option<&Path>) -> Result<(), LabError> {
     removed
 }
 
-/// Whether a folder is one that a lab made: nothing else is ever removed, whatever a label says.
+/// Whether the name of this folder shows that a lab created the folder. Other folders are never removed, even if a
+/// Docker label names them.
 fn is_ours(folder: &Path) -> bool {
     folder.is_absolute() && folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
 }
 
-/// Removes what is left of runs whose process is gone.
+/// Removes what is left of runs whose process has exited.
 fn remove_orphans() -> Result<(), LabError> {
-    for Trace { id, owner: whose, folder } in engine::traces()? {
-        if whose != KEPT && !is_alive(&whose) {
-            eprintln!("removing what an earlier run left: {id}");
+    for FoundRun { id, owner: run_owner, folder } in engine::find_runs()? {
+        if run_owner != KEPT && !is_alive(&run_owner) {
+            eprintln!("removing the remains of run {id}");
             remove(&id, folder.as_deref())?;
         }
     }
     Ok(())
 }
 
-/// Removes everything that is kept or left over. Returns the ids of the runs that it belonged to, and of those that go on.
+/// Removes kept runs, and what is left of runs whose process has exited. Returns the ids of the removed runs, and the
+/// ids of the runs that still have a process.
 ///
 /// # Errors
-/// If Docker cannot be asked, or something cannot be removed.
+/// [`LabError`] if Docker does not answer, or a part of a run cannot be removed.
 pub fn take_down() -> Result<(Vec<String>, Vec<String>), LabError> {
     let (mut removed, mut busy) = (Vec::new(), Vec::new());
-    for Trace { id, owner, folder } in engine::traces()? {
+    for FoundRun { id, owner, folder } in engine::find_runs()? {
         if owner == KEPT || !is_alive(&owner) {
             remove(&id, folder.as_deref())?;
             removed.push(id);
@@ -210,7 +220,8 @@ pub fn take_down() -> Result<(Vec<String>, Vec<String>), LabError> {
     Ok((removed, busy))
 }
 
-/// This process: its id and when it was started, since ids are used again.
+/// Returns the process id and start time of this process, for the label of the owner. The start time is needed because
+/// process ids are reused.
 fn owner() -> String {
     let id = std::process::id();
     format!("{id}.{}", started(id).unwrap_or_default())
@@ -221,10 +232,11 @@ fn is_alive(owner: &str) -> bool {
     id.parse().ok().and_then(started).is_some_and(|now| now.to_string() == time)
 }
 
-/// When a process was started, in ticks since the machine was.
+/// Returns the start time of a process, in clock ticks since the machine booted.
 fn started(id: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // The second field is a name in parentheses, in which there may be anything. The 22nd is the time.
+    // The second field, the program's name in parentheses, may contain any character, so parsing starts after it. The
+    // start time is field 22.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_whitespace().nth(19)?.parse().ok()
 }
@@ -234,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_is_alive_and_no_other_has_its_name() {
+    fn an_owner_is_alive_only_with_its_id_and_start_time() {
         assert!(is_alive(&owner()));
         let id = std::process::id();
         for gone in [format!("{id}.1"), "4194305.7".to_owned(), KEPT.to_owned(), String::new()] {

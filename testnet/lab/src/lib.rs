@@ -1,14 +1,15 @@
-//! Real nodes in containers, with addresses of their own and limited links.
+//! Runs scenarios with real nodes in containers. Each container has its own address and a limited link.
 //!
 //! ```text
 //! ScenarioFile ──► experiment ──► Record ──► phase-report: summary, pictures, index
 //!                    │
-//!                    ├── Lab     what is made on this machine: image, network, folder; and how it goes again
-//!                    └── Stage   one distribution from start to end: by Phase, undisturbed, over HTTP
-//!                          └── Node    a container: its program, its link, what it prints and uses
+//!                    ├── Lab     the image, network and folder of a run on this machine, and their removal
+//!                    └── Stage   one distribution from start to end: with Phase, undisturbed, or over HTTP
+//!                          └── Node    a container: its program, its link, its output, the resources it uses
 //! ```
 //!
-//! Invariant: whatever is made has the label of its run, and nothing without that label is ever touched.
+//! Invariant: everything that a run creates in Docker has the label of that run, and the lab never changes anything
+//! without the label.
 
 mod console;
 mod engine;

@@ -1,5 +1,5 @@
-//! The links of containers: how much goes through, and to whom nothing does. With the tools of this machine, in the network
-//! namespaces of the containers.
+//! Limits the rates of the containers' network links, and partitions the network. Uses the host's tools (`tc`, `nft`,
+//! `ip`) in the network namespaces of the containers.
 
 use std::net::Ipv4Addr;
 
@@ -7,31 +7,35 @@ use crate::engine::command;
 use crate::error::LabError;
 use crate::relay::{DEVICE, MARK};
 
-/// Bytes of a full Ethernet frame, of the packet in it, and of TCP's payload in that: IPv4, TCP with timestamps.
+/// The size of a full Ethernet frame, in bytes.
 const FRAME: f64 = 1514.0;
+/// The size of the IPv4 packet in a full Ethernet frame, in bytes.
 const PACKET: f64 = 1500.0;
+/// The size of the TCP payload in a full Ethernet frame, in bytes. The TCP header contains a timestamp.
 const PAYLOAD: f64 = 1448.0;
-/// What a token bucket lets through at once, in bytes: little against seconds of traffic, more than a frame.
+/// The burst of a token bucket in bytes: more than one frame, but little compared with a second of traffic.
 const BURST: u32 = 16 << 10;
-/// The most bytes that wait in a link's queue: some forty frames, as at a home router. What comes when it is full is lost.
+/// The length of the queue of a network link, in bytes: about forty frames, as in a home router. A full queue drops
+/// packets.
 const QUEUE: u32 = 64 << 10;
-/// The table of partitions in a container's firewall.
+/// The name of the nftables table that implements a partition in a container.
 const TABLE: &str = "phase_testnet";
 
-/// The network namespace of a container, by its process.
+/// The network link of a container.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Link {
+    /// The process id of the container. Commands for the link run in the network namespace of this process.
     pub(crate) pid: u32,
-    /// Whether what it sends goes through a relay.
+    /// Whether the packets that the container sends go through a relay, which adds latency.
     pub(crate) is_relayed: bool,
 }
 
 impl Link {
-    /// Limits what the container sends, in bytes of TCP payload per second: before it goes through a relay. Frames that wait
-    /// are not lost by a change.
+    /// Limits the container's upload, in bytes of TCP payload per second. If there is a relay, the limit applies before
+    /// packets enter the relay. A change of the limit drops no queued packets.
     pub(crate) fn limit_up(self, rate: f64) -> Result<(), LabError> {
         let (device, size) = if self.is_relayed { (DEVICE, PACKET) } else { ("eth0", FRAME) };
-        let qdisc = bucket(rate, size);
+        let qdisc = token_bucket(rate, size);
         let set = |verb| {
             let words = ["tc", "qdisc", verb, "dev", device, "root"].into_iter();
             self.inside(&words.chain(qdisc.iter().map(String::as_str)).collect::<Vec<_>>()).map(drop)
@@ -39,24 +43,27 @@ impl Link {
         set("change").or_else(|_| set("replace"))
     }
 
-    /// Limits what the container receives: at the other end of its wire.
+    /// Limits the container's download, in bytes of TCP payload per second. The limit applies at this machine's end of
+    /// the container's virtual Ethernet pair.
     pub(crate) fn limit_down(self, rate: f64) -> Result<(), LabError> {
         let other = self.other_end()?;
-        let qdisc = bucket(rate, FRAME);
+        let qdisc = token_bucket(rate, FRAME);
         let words = ["qdisc", "replace", "dev", &other, "root"].into_iter().chain(qdisc.iter().map(String::as_str));
         command("tc", &words.collect::<Vec<_>>()).map(drop)
     }
 
-    /// Leads what the container sends to `subnet` through its relay, this machine (`gateway`) excepted.
-    pub(crate) fn lead_through_relay(self, subnet: &str, gateway: Ipv4Addr, own: Ipv4Addr) -> Result<(), LabError> {
+    /// Routes packets from the container to `subnet` through the container's relay, except packets to this machine,
+    /// whose address is `gateway`.
+    pub(crate) fn route_through_relay(self, subnet: &str, gateway: Ipv4Addr, own: Ipv4Addr) -> Result<(), LabError> {
         let (mark, gateway, own) = (MARK.to_string(), gateway.to_string(), own.to_string());
-        // To packets that have come from outside the routes of this table do not matter: nothing is forwarded.
+        // These routes apply only to packets that the container itself sends, because a container does not forward
+        // packets.
         self.inside(&["ip", "route", "add", "throw", &gateway, "table", &mark])?;
         self.inside(&["ip", "route", "add", subnet, "dev", DEVICE, "src", &own, "table", &mark])?;
         self.inside(&["ip", "rule", "add", "not", "fwmark", &mark, "lookup", &mark]).map(drop)
     }
 
-    /// Drops whatever comes from these addresses. Replaces what was dropped before.
+    /// Drops all packets that the container receives from these addresses. Replaces the addresses of an earlier call.
     pub(crate) fn drop_from(self, addresses: &[Ipv4Addr]) -> Result<(), LabError> {
         self.heal();
         if addresses.is_empty() {
@@ -70,17 +77,17 @@ impl Link {
         self.inside(&["nft", "add", "rule", "ip", TABLE, "input", "ip", "saddr", &rule, "drop"]).map(drop)
     }
 
-    /// Drops nothing any more.
+    /// Lets the container receive packets from all addresses again.
     pub(crate) fn heal(self) {
-        // There may have been nothing.
+        // The command fails if the container is not partitioned. Then there is nothing to do.
         let _ = self.inside(&["nft", "delete", "table", "ip", TABLE]);
     }
 
-    /// The name of the wire's end on this machine.
+    /// Returns the name of this machine's end of the container's virtual Ethernet pair.
     fn other_end(self) -> Result<String, LabError> {
         let unknown = |output: &str| LabError::Failed {
             command: "ip -o link".to_owned(),
-            output: format!("the other end of a container's wire is not to be found: {output}"),
+            output: format!("cannot find this machine's end of a container's link: {output}"),
         };
         let inside = self.inside(&["ip", "-o", "link", "show", "eth0"])?;
         let number = inside.split_once("eth0@if").map(|(_, rest)| rest);
@@ -97,8 +104,9 @@ impl Link {
     }
 }
 
-/// Of so many bytes of payload per second, in packets that count as so many bytes at most.
-fn bucket(rate: f64, size: f64) -> [String; 7] {
+/// Returns the arguments of `tc` for a token bucket that lets `rate` bytes of TCP payload through per second. `size` is
+/// the number of bytes that the kernel counts for a full packet on this device.
+fn token_bucket(rate: f64, size: f64) -> [String; 7] {
     let bits = format!("{:.0}bit", rate * 8.0 * size / PAYLOAD);
     ["tbf", "rate", &bits, "burst", &BURST.to_string(), "limit", &QUEUE.to_string()].map(str::to_owned)
 }

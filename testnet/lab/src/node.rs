@@ -1,4 +1,4 @@
-//! A node of a run: its container, what it prints, what it uses.
+//! A node of a run: its container, its output and the resources that it uses.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -15,34 +15,37 @@ use crate::link::Link;
 use crate::observe::{Line, Tail, usage};
 use crate::relay::Relay;
 
-/// Where a node's own folder is in its container, and what all share.
+/// The path in a container at which the node's own folder is mounted.
 pub(crate) const OWN: &str = "/node";
+/// The path in a container at which the folder is mounted that all containers can read.
 pub(crate) const SHARED: &str = "/shared";
-/// The port on which nodes serve.
+/// The TCP port on which nodes listen for peers.
 pub(crate) const PORT: u16 = 4001;
 const OUTPUT: &str = "out";
 
-/// See the module's documentation.
+/// A node of a run, which is one program in one container.
 pub(crate) struct Node {
     pub(crate) name: NodeName,
-    /// What people call it.
+    /// The name of the node in output and reports, such as `seed 0`.
     pub(crate) label: String,
     pub(crate) address: Ipv4Addr,
-    /// Its folder on this machine.
+    /// The node's folder on this machine.
     pub(crate) folder: PathBuf,
-    /// What its link carries, up and down, in bytes of payload per second.
+    /// The limits of upload and download, in bytes of TCP payload per second; `None` means no limit.
     pub(crate) rates: (Option<Rate>, Option<Rate>),
-    /// The part of the upward rate that is left.
+    /// The fraction of its upload limit that the node may use now, 0 to 1.
     pub(crate) part: f64,
     pub(crate) peer_id: Option<String>,
+    /// Whether the node has printed that it announced the release.
     pub(crate) announced: bool,
+    /// Whether the node has printed a listen address.
     pub(crate) listening: bool,
-    /// What it has spoilt, if that is what it does.
+    /// The number of harmful answers that the node has given; 0 unless the node is hostile.
     pub(crate) deeds: u64,
-    /// How long what it sends is under way.
+    /// The delay that a relay adds to each packet that the node sends. Zero means that there is no relay.
     pub(crate) latency: Duration,
-    /// Why that was not so, each time that it was not.
-    pub(crate) relay_troubles: Vec<String>,
+    /// One error text for each of the node's relays that failed, because the latency was then wrong.
+    pub(crate) relay_failures: Vec<String>,
     relay: Option<Relay>,
     container: String,
     pid: Option<u32>,
@@ -51,7 +54,8 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// A node that has a folder and no container yet. `stage` tells apart nodes of the same name.
+    /// Makes a node with a folder, but without a container. `stage` becomes a part of the container's name, because
+    /// nodes of different stages have the same label.
     pub(crate) fn new(lab: &Lab, stage: &str, name: NodeName, label: String, position: usize) -> io::Result<Self> {
         let dashed = label.replace(' ', "-");
         let folder = lab.folder.join(stage).join(&dashed);
@@ -66,7 +70,7 @@ impl Node {
             listening: false,
             deeds: 0,
             latency: Duration::ZERO,
-            relay_troubles: Vec::new(),
+            relay_failures: Vec::new(),
             relay: None,
             container: format!("phase-testnet-{}-{stage}-{dashed}", lab.engine.id),
             pid: None,
@@ -77,22 +81,23 @@ impl Node {
         })
     }
 
-    /// Its store on this machine.
+    /// Returns the folder of the node's store on this machine.
     pub(crate) fn store(&self) -> PathBuf {
         self.folder.join("store")
     }
 
-    /// Where its output is on this machine.
+    /// Returns the path of the node's output on this machine.
     pub(crate) fn output(&self) -> PathBuf {
         self.folder.join(OUTPUT)
     }
 
-    /// Its address for peers.
+    /// Returns the address at which peers can dial the node; `None` until its peer id is known.
     pub(crate) fn multiaddr(&self) -> Option<String> {
         Some(format!("/ip4/{}/tcp/{PORT}/p2p/{}", self.address, self.peer_id.as_ref()?))
     }
 
-    /// Makes its container, which runs this program once a file exists in the shared folder, if one is given.
+    /// Creates the node's container. The program waits until the file `after` exists in the shared folder; with `None`
+    /// it starts at once.
     pub(crate) fn create(
         &self,
         lab: &Lab,
@@ -112,29 +117,29 @@ impl Node {
         lab.engine.create(&lab.image, &lab.network, &container)
     }
 
-    /// The name of its container.
+    /// Returns the name of the node's container.
     pub(crate) fn container(&self) -> &str {
         &self.container
     }
 
-    /// Whether its process is there.
+    /// Whether the node's process is running.
     pub(crate) fn is_running(&self) -> bool {
         self.pid.is_some_and(|pid| fs::exists(format!("/proc/{pid}/fd")).unwrap_or(false) && !is_zombie(pid))
     }
 
-    /// Whether its process is gone though nobody has ended it.
+    /// Whether the node's process exited although the lab did not end it.
     pub(crate) fn has_ended(&self) -> bool {
         self.pid.is_some() && !self.is_running()
     }
 
-    /// Notes the process of its container, which has just been started, and makes its link what it is to be.
+    /// Stores the process id of the container, which has just been started, and limits its network link.
     fn started(&mut self, lab: &Lab, pid: u32) -> Result<(), LabError> {
         self.meter.begin();
         self.pid = Some(pid).filter(|pid| *pid != 0);
         let Some(link) = self.link() else { return Ok(()) };
         if link.is_relayed {
             self.relay = Some(Relay::start(&lab.helper, pid, self.latency)?);
-            link.lead_through_relay(&lab.subnet(), lab.gateway(), self.address)?;
+            link.route_through_relay(&lab.subnet(), lab.gateway(), self.address)?;
         }
         if let Some(down) = self.rates.1 {
             link.limit_down(down.0)?;
@@ -142,7 +147,7 @@ impl Node {
         self.limit_up(self.part)
     }
 
-    /// Leaves this part of its upward rate.
+    /// Limits the node's upload to the fraction `part` of its upload limit.
     pub(crate) fn limit_up(&mut self, part: f64) -> Result<(), LabError> {
         self.part = part;
         match (self.link(), self.rates.0) {
@@ -151,12 +156,12 @@ impl Node {
         }
     }
 
-    /// Its link, if it runs.
+    /// Returns the node's network link; `None` if the node has no process.
     pub(crate) fn link(&self) -> Option<Link> {
         self.pid.map(|pid| Link { pid, is_relayed: self.latency > Duration::ZERO })
     }
 
-    /// Ends its process.
+    /// Ends the node's process with this `docker` subcommand. `at` is in seconds since the start of the run.
     pub(crate) fn end(&mut self, verb: &[&str], at: f64) -> Result<(), LabError> {
         self.sample(at);
         self.pid = None;
@@ -165,13 +170,14 @@ impl Node {
         Ok(())
     }
 
-    /// Once its process has ended.
+    /// Waits until the node's relay exits. Must be called after the node's process has ended, because the relay exits
+    /// after that process.
     pub(crate) fn end_relay(&mut self) {
-        let trouble = self.relay.take().and_then(|relay| relay.end().err());
-        self.relay_troubles.extend(trouble);
+        let failure = self.relay.take().and_then(|relay| relay.end().err());
+        self.relay_failures.extend(failure);
     }
 
-    /// What it has printed since the last time. Notes what concerns the node itself.
+    /// Returns the lines that the node has printed since the last call, and updates the node's fields from them.
     pub(crate) fn lines(&mut self) -> io::Result<Vec<Line>> {
         let lines = self.tail.lines()?;
         for line in &lines {
@@ -185,14 +191,14 @@ impl Node {
         Ok(lines)
     }
 
-    /// Notes what it has used until now.
+    /// Adds a sample of the resources that the node has used so far. `at` is in seconds since the start of the run.
     pub(crate) fn sample(&mut self, at: f64) {
         if let Some(usage) = self.pid.and_then(|pid| usage(pid, at)) {
             self.meter.add(usage);
         }
     }
 
-    /// What it used.
+    /// Returns all samples of the resources that the node used.
     pub(crate) fn record(&self) -> NodeRecord {
         NodeRecord { name: self.label.clone(), samples: self.meter.samples.clone() }
     }
@@ -203,7 +209,7 @@ fn is_zombie(pid: u32) -> bool {
     stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z') || rest.starts_with('X'))
 }
 
-/// Starts containers, and notes their processes.
+/// Starts the containers of these nodes and stores their process ids.
 pub(crate) fn start(lab: &Lab, nodes: &mut [&mut Node]) -> Result<(), LabError> {
     let names: Vec<_> = nodes.iter().map(|node| node.container.clone()).collect();
     engine::on_containers(&["start"], &names)?;
@@ -213,16 +219,16 @@ pub(crate) fn start(lab: &Lab, nodes: &mut [&mut Node]) -> Result<(), LabError> 
     Ok(())
 }
 
-/// Counts what a node uses over several processes.
+/// The resources that a node has used, summed over all its processes, because a node may be restarted.
 #[derive(Debug, Default)]
 struct Meter {
-    /// What earlier processes used.
+    /// The sums over all earlier processes of the node.
     before: Usage,
     samples: Vec<Usage>,
 }
 
 impl Meter {
-    /// A new process begins to count at nothing.
+    /// Prepares the sums for a new process of the node. The counters of the new process start at zero.
     fn begin(&mut self) {
         self.before = self.samples.last().copied().unwrap_or_default();
     }
@@ -243,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_go_on_when_a_node_is_started_again() {
+    fn usage_counters_continue_after_a_restart() {
         let usage = |at: f64, sent: u64| Usage { at, cpu: at, memory: 5, sent, received: 1 };
         let mut meter = Meter::default();
         meter.begin();

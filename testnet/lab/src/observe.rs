@@ -1,4 +1,4 @@
-//! What can be seen of nodes from outside: the lines that they print, and what they use.
+//! Observes the nodes of a run from outside: reads the lines that they print, and measures the resources that they use.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
@@ -7,23 +7,24 @@ use std::path::{Path, PathBuf};
 use phase_report::lab::record::Usage;
 use serde::Deserialize;
 
-/// The longest line that is read, in bytes: the result of a client that knows a hundred peers has some ten thousand.
+/// The maximum length of a line, in bytes. A longer line is skipped. For comparison, the result line of a client that
+/// knows a hundred peers has about ten thousand bytes.
 const MAX_LINE: u64 = 1 << 20;
-/// Ticks of the system's clock in a second: the same everywhere on Linux.
+/// The number of clock ticks per second in the CPU times of `/proc`. All Linux systems use this value.
 const TICKS: f64 = 100.0;
 const PAGE: u64 = 4096;
 
-/// A line that a node printed. Keys that do not matter are left out.
+/// A line of JSON that a node printed, with a field for each key that the lab uses.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct Line {
     pub(crate) event: String,
-    /// Unix seconds.
+    /// The time of the event, in Unix seconds.
     pub(crate) time: f64,
     pub(crate) peer_id: Option<String>,
     pub(crate) announced: Option<u64>,
     pub(crate) listening: Option<String>,
-    /// What a hostile node has spoilt so far.
+    /// The number of harmful answers that the node has given so far. Only hostile nodes print it.
     pub(crate) deeds: Option<u64>,
     pub(crate) verified: Option<u64>,
     pub(crate) seconds: Option<f64>,
@@ -33,7 +34,8 @@ pub(crate) struct Line {
     pub(crate) peers: Peers,
 }
 
-/// How many peers there are, or what became of each.
+/// The value of the key `peers` in a line. In a progress event it is the number of peers, in a result it is a list of
+/// peers.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Peers {
@@ -47,7 +49,7 @@ impl Default for Peers {
     }
 }
 
-/// What a client says of a peer.
+/// A peer in the result line of a client.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(crate) struct Peer {
     pub(crate) peer: String,
@@ -55,12 +57,12 @@ pub(crate) struct Peer {
     pub(crate) verdict: String,
 }
 
-/// Reads what is added to a file, line by line.
+/// Reads the lines that another process appends to a file.
 #[derive(Debug)]
 pub(crate) struct Tail {
     path: PathBuf,
     reader: Option<BufReader<File>>,
-    /// The beginning of a line that is not complete.
+    /// The beginning of a line whose end has not been written yet.
     rest: Vec<u8>,
 }
 
@@ -69,7 +71,8 @@ impl Tail {
         Self { path, reader: None, rest: Vec::new() }
     }
 
-    /// Lines that have come since the last time. A file that is not there yet has none; what is no document is skipped.
+    /// Returns the lines that were appended since the last call. Returns no lines if the file does not exist yet. Skips
+    /// lines that are not a JSON object.
     pub(crate) fn lines(&mut self) -> io::Result<Vec<Line>> {
         if self.reader.is_none() {
             match File::open(&self.path) {
@@ -85,18 +88,18 @@ impl Tail {
             io::Read::take(&mut *reader, room).read_until(b'\n', &mut self.rest)?;
             let is_whole = self.rest.last() == Some(&b'\n');
             if !is_whole && (self.rest.len() as u64) < MAX_LINE {
-                // The rest is still to come.
+                // The end of this line has not been written yet, so the next call continues the line.
                 return Ok(lines);
             }
-            // What is too long is cut into pieces, none of which is a document.
+            // A line longer than [`MAX_LINE`] is read in parts. No part is a JSON object, so all parts are skipped.
             lines.extend(serde_json::from_slice(&self.rest));
             self.rest.clear();
         }
     }
 }
 
-/// The last lines of what a node had to complain about.
-pub(crate) fn complaints(output: &Path) -> String {
+/// Returns the last three lines that a node wrote to standard error, separated by semicolons.
+pub(crate) fn last_errors(output: &Path) -> String {
     let mut path = output.to_owned().into_os_string();
     path.push(".err");
     let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -104,20 +107,21 @@ pub(crate) fn complaints(output: &Path) -> String {
     lines.into_iter().rev().collect::<Vec<_>>().join("; ")
 }
 
-/// What a process has used until now. `None` if it is gone.
+/// Returns the resources that a process has used so far; `None` if the process has exited. `at` is in seconds since the
+/// start of the run.
 pub(crate) fn usage(pid: u32, at: f64) -> Option<Usage> {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
     let stat = read("stat")?;
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
-    // The 14th and 15th fields: ticks in the program, and in the kernel for it. The 24th: pages in memory.
+    // Fields 14 and 15 are the clock ticks in user mode and in kernel mode. Field 24 is the number of resident pages.
     let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
     let pages: u64 = fields.get(21)?.parse().ok()?;
     let (received, sent) = traffic(&read("net/dev")?)?;
     Some(Usage { at, cpu: ticks / TICKS, memory: pages * PAGE, sent, received })
 }
 
-/// Bytes received and sent by eth0.
+/// Returns the numbers of bytes that eth0 has received and sent, from the text of `/proc/PID/net/dev`.
 fn traffic(text: &str) -> Option<(u64, u64)> {
     let line = text.lines().find_map(|line| line.trim().strip_prefix("eth0:"))?;
     let fields: Vec<&str> = line.split_whitespace().collect();
@@ -153,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_does_not_take_all_memory() {
+    fn memory_for_an_endless_line_is_bounded() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
         std::fs::write(&path, vec![b'x'; 3 * MAX_LINE as usize]).unwrap();
@@ -164,9 +168,9 @@ mod tests {
     }
 
     #[test]
-    fn this_process_uses_something() {
+    fn the_usage_of_this_process_is_read_from_proc() {
         let usage = usage(std::process::id(), 0.0);
-        // Without a network card of that name there is nothing to say.
+        // `usage` is `None` on a machine without a network device eth0.
         assert!(usage.is_none_or(|usage| usage.memory > 1 << 20 && usage.cpu < 1e6));
         let text = "Inter-|\n face |bytes\n    lo: 1 2 3 4 5 6 7 8 9\n  eth0:  100 2 0 0 0 0 0 0  2000 7 0 0 0 0 0 0\n";
         assert_eq!(traffic(text), Some((100, 2000)));

@@ -1,28 +1,29 @@
-//! What a run on containers is held against.
+//! Compares a run in containers with the promises of its scenario.
 
 use phase_report::lab::record::Run;
 use phase_scenario::{Hold, Promise, Variant};
 
-/// What did not hold, one sentence each, beside what must hold in every run: each client that is not taken away finishes with
-/// the right SHA-256, every event takes place, every hostile node is asked for a chunk.
+/// Returns one sentence for each promise of the scenario that was broken. The bounds that apply to every run are
+/// checked elsewhere, see [`StageResult::broken`](crate::stage::StageResult::broken): each client that must finish does
+/// so with the right SHA-256, every event takes place, and every hostile node receives a chunk request.
 pub(crate) fn broken(hold: &Hold, run: &Run) -> Vec<String> {
     hold.broken(|promise| figure(promise, run))
 }
 
-/// What was measured of what a promise is about. `None`: that is not known.
+/// Returns the measured figure for which a promise states a bound; `None` if the figure was not measured.
 fn figure(promise: Promise, run: &Run) -> Option<f64> {
-    let of_bound = |part| run.phase.percentile(part).map(|time| time / run.t_min);
+    let of_t_min = |part| run.phase.percentile(part).map(|time| time / run.t_min);
     let [(_, of_p50), (_, of_last)] = run.prediction_errors();
     match promise {
-        Promise::P50 => of_bound(0.5),
-        Promise::P95 => of_bound(0.95),
-        Promise::P99 => of_bound(0.99),
-        Promise::Last => of_bound(1.0),
+        Promise::P50 => of_t_min(0.5),
+        Promise::P95 => of_t_min(0.95),
+        Promise::P99 => of_t_min(0.99),
+        Promise::Last => of_t_min(1.0),
         Promise::Throughput => run.throughput(),
         Promise::Duplicates => Some(run.phase.duplicates()),
         Promise::SeedCopies => Some(run.seed_copies()),
-        Promise::Versus(Variant::Undisturbed) => run.cost(),
-        // Promised of the simulator alone.
+        Promise::Versus(Variant::Undisturbed) => run.slowdown(),
+        // Only the simulator runs the other variants of a scenario.
         Promise::Versus(_) => None,
         Promise::VersusHttp => run.times_faster_than_http(),
         Promise::PredictedP50 => of_p50,
@@ -39,7 +40,8 @@ mod tests {
 
     const SIZE: u64 = 1_000_000;
 
-    /// 20 clients: 10 took the first time, 9 the second, one the third. The last downloaded for 1 s less.
+    /// Returns an outcome with 20 clients. 10 clients took the first of `times`, 9 took the second, and 1 took the
+    /// third. The download alone took each client 1 s less.
     fn outcome(times: [f64; 3]) -> Outcome {
         let client = |number: usize| {
             let time = times[usize::from(number >= 10) + usize::from(number >= 19)];
@@ -58,8 +60,10 @@ mod tests {
         Outcome { clients: (0..20).map(client).collect(), nodes }
     }
 
-    /// T_min 10 s: p50 1.1, p95 1.3, p99 and last 1.6 × T_min; 0.8 of the sum of rates; 2 % duplicates; 1.8 copies;
-    /// 1.25 × undisturbed; 4 times as fast as over HTTP; 10 and 20 % off what the simulator says.
+    /// Returns a run with these figures: T_min is 10 s. The p50 is 1.1, the p95 is 1.3, and the p99 and the last time
+    /// are 1.6 times T_min. The throughput is 0.8 of the sum of the rates. Duplicates are 2 %. The seeds send 1.8
+    /// copies. The run takes 1.25 times the time of the undisturbed run, and is 4 times as fast as HTTP. The p50 and
+    /// the last time differ from the simulator's prediction by 10 % and 20 %.
     fn run() -> Run {
         let artifact = ArtifactRecord { filename: "x".to_owned(), size: SIZE, kind: "noise".to_owned() };
         let rate = 20.0 * SIZE as f64 / 15.0 / 0.8;
@@ -79,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn each_promise_is_about_its_figure() {
+    fn each_promise_is_compared_with_its_own_figure() {
         let mut unknown = Run { undisturbed: None, http: None, simulated: None, ..run() };
         unknown.phase.clients.iter_mut().for_each(|client| (client.finished, client.download_seconds) = (None, None));
         let figures = [
@@ -105,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_promised_is_held_against_figures() {
+    fn figures_beyond_their_bounds_break_promises() {
         let broken = |text| broken(&toml::from_str(text).unwrap(), &run()).len();
         assert_eq!([broken(""), broken("last = 1.601"), broken("last = 1.599\npredicted = 0.09")], [0, 0, 3]);
     }

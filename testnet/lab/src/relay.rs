@@ -1,5 +1,7 @@
-//! How far nodes are from each other: a relay in a container's network through which all goes that the container sends. Not
-//! every kernel has `netem`; a network device that a process serves, each has.
+//! Adds latency between nodes. A relay is a process in the network namespace of a container. It delays every packet
+//! that the container sends.
+//!
+//! The relay uses its own network device (TUN), because every kernel has TUN devices but not every kernel has `netem`.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
@@ -11,15 +13,16 @@ use serde::Deserialize;
 
 use crate::error::LabError;
 
-/// The device through which packets get to the relay.
+/// The name of the TUN device through which packets reach the relay.
 pub(crate) const DEVICE: &str = "phase-relay";
-/// The mark of packets that have been through, and the number of the table of routes for those that have not.
+/// The firewall mark of packets that have passed the relay. It is also the number of the routing table that sends all
+/// packets without the mark to the relay.
 pub(crate) const MARK: u32 = 77;
-/// By how much packets may be late on average, beside a tenth of what they are to wait, in seconds: else the machine is too
-/// busy, and what is measured says nothing of that latency.
-const MOST_LATE: f64 = 0.005;
+/// The limit on the mean delay of packets beyond the latency, in seconds. A tenth of the latency is added to this
+/// limit. Above the limit, the machine is too busy and the run has not tested the configured latency.
+const MAX_LATE: f64 = 0.005;
 
-/// A relay that runs. It ends when the container's process does, whatever becomes of this one.
+/// A running relay process. It ends when the container's process ends, even if the lab was killed before that.
 #[derive(Debug)]
 pub(crate) struct Relay {
     child: Child,
@@ -27,19 +30,22 @@ pub(crate) struct Relay {
     latency: Duration,
 }
 
-/// A line that the relay prints.
+/// A line of JSON that the relay prints. The first line says that the relay is ready, the last line contains its
+/// counters.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Said {
+struct RelayReport {
     ready: bool,
     packets: u64,
+    /// The number of packets that were dropped because the relay's queue was full.
     lost: u64,
+    /// The mean delay of packets beyond the latency, in seconds.
     late: f64,
 }
 
 impl Relay {
-    /// Starts one in the network of the container with this process, and waits until its device is there. `program` is
-    /// `phase-testnet-node`.
+    /// Starts a relay in the network namespace of the process `pid` of a container, and waits until the relay's device
+    /// exists. `program` is the path of `phase-testnet-node`.
     pub(crate) fn start(program: &Path, pid: u32, latency: Duration) -> Result<Self, LabError> {
         let pid = pid.to_string();
         let mut command = Command::new("nsenter");
@@ -54,40 +60,45 @@ impl Relay {
         })?;
         let output = child.stdout.take().expect("it is piped");
         let mut relay = Self { child, output: BufReader::new(output), latency };
-        if relay.next().is_some_and(|said| said.ready) {
+        if relay.next().is_some_and(|report| report.ready) {
             return Ok(relay);
         }
-        let mut said = String::new();
-        // What it says is for people; there may be nothing.
-        let _ = relay.child.stderr.take().map(|mut errors| errors.read_to_string(&mut said));
+        let mut errors = String::new();
+        // The relay's standard error is only used in the error message, so a read error does not matter.
+        let _ = relay.child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut errors));
         let _ = relay.child.wait();
         let command = format!("{} delay", program.display());
-        Err(LabError::Failed { command, output: format!("no latency can be given: {}", said.trim()) })
+        Err(LabError::Failed { command, output: format!("cannot delay packets: {}", errors.trim()) })
     }
 
-    fn next(&mut self) -> Option<Said> {
+    fn next(&mut self) -> Option<RelayReport> {
         let mut line = String::new();
         self.output.read_line(&mut line).ok()?;
         serde_json::from_str(&line).ok()
     }
 
-    /// Once the container's process has ended. `Err` says why the latency was not what it was to be.
+    /// Waits until the relay exits and checks its counters. The container's process must have ended. The error text
+    /// says why the latency was wrong.
     pub(crate) fn end(mut self) -> Result<(), String> {
-        let said = self.next();
-        // It has ended, with an error or without: what matters it has said.
+        let report = self.next();
+        // The exit status does not matter, because the relay has printed its counters.
         let _ = self.child.wait();
-        let said = said.ok_or("its relay did not live as long as it did")?;
-        judge(&said, self.latency)
+        let report = report.ok_or("its relay ended before the node did")?;
+        check_report(&report, self.latency)
     }
 }
 
-fn judge(said: &Said, latency: Duration) -> Result<(), String> {
-    if said.packets == 0 {
-        Err("nothing went through its relay: latency was not put to the test".to_owned())
-    } else if said.lost > 0 {
-        Err(format!("{} packets had no room in its relay: lower its rate, or the latency", said.lost))
-    } else if said.late > MOST_LATE + latency.as_secs_f64() / 10.0 {
-        Err(format!("packets left its relay {:.0} ms late: the machine is too busy", said.late * 1e3))
+fn check_report(report: &RelayReport, latency: Duration) -> Result<(), String> {
+    if report.packets == 0 {
+        Err("no packet went through its relay, so the latency was not tested".to_owned())
+    } else if report.lost > 0 {
+        let packets = if report.lost == 1 { "packet" } else { "packets" };
+        Err(format!("its relay dropped {} {packets}: lower the node's rate, or the latency", report.lost))
+    } else if report.late > MAX_LATE + latency.as_secs_f64() / 10.0 {
+        Err(format!(
+            "packets left its relay {:.0} ms late on average, because the machine is too busy",
+            report.late * 1e3
+        ))
     } else {
         Ok(())
     }
@@ -98,17 +109,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_relay_that_did_not_delay_as_it_should_is_told_of() {
+    fn a_relay_that_did_not_delay_as_configured_is_reported() {
         let latency = Duration::from_millis(50);
-        let fine = Said { packets: 9, lost: 0, late: 0.0099, ..Said::default() };
-        assert_eq!(judge(&fine, latency), Ok(()));
+        let fine = RelayReport { packets: 9, lost: 0, late: 0.0099, ..RelayReport::default() };
+        assert_eq!(check_report(&fine, latency), Ok(()));
         let wrong = [
-            Said { packets: 0, ..Said::default() },
-            Said { lost: 1, ..fine },
-            Said { late: 0.0101, ..Said { packets: 9, ..Said::default() } },
+            RelayReport { packets: 0, ..RelayReport::default() },
+            RelayReport { lost: 1, ..fine },
+            RelayReport { late: 0.0101, ..RelayReport { packets: 9, ..RelayReport::default() } },
         ];
-        for (said, why) in wrong.iter().zip(["nothing", "no room", "too busy"]) {
-            assert!(judge(said, latency).is_err_and(|error| error.contains(why)), "{said:?}");
+        for (report, why) in wrong.iter().zip(["no packet", "dropped 1 packet:", "too busy"]) {
+            assert!(check_report(report, latency).is_err_and(|error| error.contains(why)), "{report:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is published, and a store of it for every seed.
+//! Publishes the release of a run, and copies the store that contains the release for the nodes.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -12,21 +12,22 @@ use phase_scenario::{Artifact, Kind, Size};
 
 use crate::error::{LabError, failed};
 
-/// How long what is signed is valid, in seconds.
+/// The time for which signatures are valid, in seconds.
 const LIFETIME: u64 = 7 * 24 * 60 * 60;
-/// Bytes that are made up at a time; every second such part of a sparse file is zeros.
+/// The number of bytes of a file that are generated or hashed at a time. In a sparse file, every second block of this
+/// size contains only zeros.
 const PART: usize = 1 << 20;
-/// How far apart the bytes are that are changed in a damaged artifact.
+/// The distance between changed bytes in a damaged artifact, in bytes.
 const DAMAGE_STEP: u64 = 64 << 10;
 
-/// A release on disk: its files, a store, and the root that its clients trust.
+/// A release on disk: its files, a store that contains it, and the trust root for clients.
 pub(crate) struct Release {
     folder: PathBuf,
     pub(crate) name: Name,
     pub(crate) artifacts: Vec<Published>,
 }
 
-/// A file of the release.
+/// A file of the release, as it was published.
 pub(crate) struct Published {
     pub(crate) record: ArtifactRecord,
     cid: Cid,
@@ -34,34 +35,36 @@ pub(crate) struct Published {
 }
 
 impl Release {
-    /// Makes up files, publishes them, and leaves everything in a folder. `now` is in Unix seconds.
-    pub(crate) fn publish(folder: &Path, artifacts: &[Artifact], seed: u64, now: u64) -> Result<Self, LabError> {
+    /// Generates files and publishes them. Stores the files, the release's store and the trust root in `folder`. `now`
+    /// is in Unix seconds.
+    pub(crate) fn publish(folder: &Path, artifacts: &[Artifact], rng_seed: u64, now: u64) -> Result<Self, LabError> {
         let release = Self {
             folder: folder.to_owned(),
-            name: "testnet/any".parse().expect("it is a valid name"),
+            name: "testnet/any".parse().expect("a valid name"),
             artifacts: Vec::new(),
         };
         for folder in [release.files(), release.folder.clone()] {
-            fs::create_dir_all(&folder).map_err(failed("use", &folder))?;
+            fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
         }
         let store = FileStore::open(release.store())?;
-        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut rng = fastrand::Rng::with_seed(rng_seed);
         let mut files = Vec::new();
         for (number, artifact) in artifacts.iter().enumerate() {
             let filename = format!("artifact-{number}");
             let path = release.files().join(&filename);
-            make_up(&path, artifact, &mut rng).map_err(failed("use", &path))?;
-            let role = Role::FILE.parse().expect("it is a valid role");
-            files.push(ReleaseFile::new(role, filename.parse().expect("it is a valid name"), path)?);
+            generate(&path, artifact, &mut rng).map_err(failed("write", &path))?;
+            let role = Role::FILE.parse().expect("a valid role");
+            files.push(ReleaseFile::new(role, filename.parse().expect("a valid file name"), path)?);
         }
-        let key = SigningKey::generate().map_err(|error| failed("use", &release.folder)(io::Error::other(error)))?;
+        let key = SigningKey::generate()
+            .map_err(|error| failed("generate a signing key for", &release.folder)(io::Error::other(error)))?;
         let root = TrustRoot::of_one_key(key.public(), [release.name.channel.clone()], now, now + LIFETIME);
         let root = Envelope::signed(&root, [&key]).expect("a small payload").encode();
         let publisher = Publisher::new(&root, vec![key]).map_err(PublishError::Manifest)?;
         let draft = Draft::new(&release.name, files, now, now + LIFETIME);
-        let made = publisher.publish(&store, &draft, now, &mut |_| {})?;
-        fs::write(release.root(), root).map_err(failed("use", &release.root()))?;
-        let published = made.manifest().artifacts.iter().zip(artifacts).map(|(entry, artifact)| Published {
+        let published = publisher.publish(&store, &draft, now, &mut |_| {})?;
+        fs::write(release.root(), root).map_err(failed("write", &release.root()))?;
+        let artifacts = published.manifest().artifacts.iter().zip(artifacts).map(|(entry, artifact)| Published {
             record: ArtifactRecord {
                 filename: entry.filename.to_string(),
                 size: artifact.size.0,
@@ -70,16 +73,15 @@ impl Release {
             cid: entry.cid,
             sha256: entry.sha256,
         });
-        let published = published.collect();
-        Ok(Self { artifacts: published, ..release })
+        Ok(Self { artifacts: artifacts.collect(), ..release })
     }
 
-    /// The trust root.
+    /// Returns the path of the trust root.
     pub(crate) fn root(&self) -> PathBuf {
         self.folder.join("root.cbor")
     }
 
-    /// The folder of the files themselves.
+    /// Returns the folder with the generated files.
     pub(crate) fn files(&self) -> PathBuf {
         self.folder.join("files")
     }
@@ -88,50 +90,50 @@ impl Release {
         self.folder.join("store")
     }
 
-    /// Gives a node a store of its own with everything in it.
+    /// Copies the store that contains the release to the folder `to`, for a node.
     pub(crate) fn copy_store(&self, to: &Path) -> Result<(), LabError> {
-        copy(&self.store(), to).map_err(failed("use", to))
+        copy(&self.store(), to).map_err(failed("copy the store to", to))
     }
 
-    /// Whether a store has every file as it was published, by SHA-256 of what is on disk.
-    pub(crate) fn is_in(&self, store: &Path) -> bool {
+    /// Whether a store contains every artifact unchanged. Compares the SHA-256 of the files on disk.
+    pub(crate) fn is_in_store(&self, store: &Path) -> bool {
         let sound =
             |file: &Published| sha256(&store.join("artifacts").join(file.cid.to_string())).ok() == Some(file.sha256);
         self.artifacts.iter().all(sound)
     }
 
-    /// Whether a folder has every file under its name.
-    pub(crate) fn is_among(&self, folder: &Path) -> bool {
+    /// Whether a folder contains every file of the release, unchanged and under its file name.
+    pub(crate) fn is_in_folder(&self, folder: &Path) -> bool {
         self.artifacts.iter().all(|file| sha256(&folder.join(&file.record.filename)).ok() == Some(file.sha256))
     }
 
-    /// Changes single bytes of everything in a store, while it is served.
+    /// Changes single bytes of every artifact in a store. A node may be serving from the store at the same time.
     pub(crate) fn damage(&self, store: &Path) -> Result<(), LabError> {
         for artifact in &self.artifacts {
             let path = store.join("artifacts").join(artifact.cid.to_string());
-            damage(&path, artifact.record.size).map_err(failed("use", &path))?;
+            damage(&path, artifact.record.size).map_err(failed("damage", &path))?;
         }
         Ok(())
     }
 }
 
-/// Makes up a file of this many bytes, publishes it as `testnet/any` into new stores, and writes the root that clients need.
-/// `now` is in Unix seconds.
+/// Generates a file of `size` bytes, publishes it as `testnet/any` into new stores, and writes the trust root for
+/// clients to `root`. `now` is in Unix seconds.
 ///
 /// # Errors
-/// If something cannot be written.
+/// [`LabError`] if a file or store cannot be written.
 pub fn publish(size: u64, now: u64, root: &Path, stores: &[PathBuf]) -> Result<(), LabError> {
     let first = stores.first().map_or(Path::new("."), PathBuf::as_path);
-    // Beside the stores: there is room.
+    // Generates the release in the folder of the first store, because that disk must have space for the release anyway.
     let folder = first.join("release");
     let release = Release::publish(&folder, &[Artifact { size: Size(size), kind: Kind::Noise }], now, now)?;
     stores.iter().try_for_each(|store| release.copy_store(store))?;
-    // Last: whoever finds it finds all the rest.
-    fs::copy(release.root(), root).map_err(failed("use", root))?;
-    fs::remove_dir_all(&folder).map_err(failed("use", &folder))
+    // Writes the trust root last, so that all stores are complete once the file of the root exists.
+    fs::copy(release.root(), root).map_err(failed("write", root))?;
+    fs::remove_dir_all(&folder).map_err(failed("remove", &folder))
 }
 
-fn make_up(path: &Path, artifact: &Artifact, rng: &mut fastrand::Rng) -> io::Result<()> {
+fn generate(path: &Path, artifact: &Artifact, rng: &mut fastrand::Rng) -> io::Result<()> {
     let mut file = File::create(path)?;
     let (mut left, mut part, mut number) = (artifact.size.0, vec![0_u8; PART], 0_u64);
     while left > 0 {
@@ -161,7 +163,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 
 fn damage(path: &Path, size: u64) -> io::Result<()> {
     use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
-    // Artifacts cannot be written by accident.
+    // The file must be made writable first, because a store makes the files of its artifacts read-only.
     fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
     let file = File::options().read(true).write(true).open(path)?;
     let mut byte = [0];
@@ -198,15 +200,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (release, copy) = (release(folder.path()), folder.path().join("copy"));
         release.copy_store(&copy).unwrap();
-        assert!(release.is_in(&copy) && release.is_among(&release.files()));
+        assert!(release.is_in_store(&copy) && release.is_in_folder(&release.files()));
         release.damage(&copy).unwrap();
-        assert!(!release.is_in(&copy), "the damage is not seen");
-        assert!(release.is_in(&release.store()), "a copy shares its bytes with the original");
-        assert!(!release.is_in(&folder.path().join("nowhere")));
+        assert!(!release.is_in_store(&copy), "the damage was not noticed");
+        assert!(release.is_in_store(&release.store()), "damaging the copy changed the original");
+        assert!(!release.is_in_store(&folder.path().join("nowhere")));
     }
 
     #[test]
-    fn the_same_seed_makes_the_same_files() {
+    fn the_same_rng_seed_makes_the_same_files() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (one, other) = (release(one.path()), release(other.path()));
         assert!(one.artifacts.iter().zip(&other.artifacts).all(|(one, other)| one.sha256 == other.sha256));

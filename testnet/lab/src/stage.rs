@@ -1,4 +1,4 @@
-//! One distribution from its start to its end: by Phase, or over plain HTTP.
+//! A stage: one distribution of a release to all clients from start to end, with Phase or over plain HTTP.
 
 mod changes;
 mod client;
@@ -6,5 +6,5 @@ mod course;
 mod programs;
 mod state;
 
-pub(crate) use course::Staged;
+pub(crate) use course::StageResult;
 pub(crate) use state::{Stage, Way};

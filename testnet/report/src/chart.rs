@@ -1,21 +1,21 @@
-//! What a picture shows: charts, and what their lines mean. How it is drawn is not decided here.
+//! The content of a picture: charts and a legend. The module `svg` draws the picture.
 
 use std::fmt;
 use std::ops::Range;
 
 use crate::points::Point;
 
-/// A colour as 0xRRGGBB.
+/// A colour in the form 0xRRGGBB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Colour(pub(crate) u32);
 
-/// The colour of words and axes.
+/// The colour of texts and axes.
 pub(crate) const INK: Colour = Colour(0x222222);
-/// The colour of a grid.
+/// The colour of grid lines.
 pub(crate) const PALE: Colour = Colour(0xdddddd);
-/// The colour of what was promised, and of a promise that did not hold.
+/// The colour of promises, broken promises and hostile nodes.
 pub(crate) const PROMISE: Colour = Colour(0xb00020);
-/// Colours that colour-blind people can tell apart (Okabe and Ito 2008).
+/// Colours that colour-blind people can distinguish (Okabe and Ito 2008).
 pub(crate) const COLOURS: [Colour; 7] = [
     Colour(0x0072b2),
     Colour(0xd55e00),
@@ -28,79 +28,81 @@ pub(crate) const COLOURS: [Colour; 7] = [
 
 /// A whole picture.
 pub(crate) struct Sheet {
-    /// The first line is the largest.
+    /// The lines of the title with their colours. The first line is the largest.
     pub(crate) title: Vec<(String, Colour)>,
     pub(crate) rows: Vec<Row>,
     pub(crate) legend: Legend,
 }
 
-/// What stands before each of the legend's texts.
+/// The entries of a legend. Each entry has a symbol and its meaning.
 pub(crate) type Legend = Vec<(Key, String)>;
 
-/// Charts side by side.
+/// A row of a picture, with one or more charts side by side.
 pub(crate) struct Row {
-    /// In pixels.
+    /// The height in pixels.
     pub(crate) height: f64,
-    /// Each with its part of the width.
+    /// The charts from left to right. The first number is the chart's share of the picture's width.
     pub(crate) charts: Vec<(f64, Chart)>,
 }
 
-/// A chart.
+/// A chart with its axes, items and marks.
 pub(crate) struct Chart {
     pub(crate) caption: String,
     pub(crate) x: Axis,
     pub(crate) y: Rows,
-    /// Drawn in this order.
+    /// The items, in drawing order.
     pub(crate) items: Vec<Item>,
     pub(crate) marks: Vec<Mark>,
 }
 
-/// An axis with its name, which says the unit too.
+/// An axis. The name of the axis includes the unit.
 pub(crate) struct Axis {
     pub(crate) name: String,
     pub(crate) range: Range<f64>,
 }
 
-/// The upright axis.
+/// The vertical axis of a chart.
 pub(crate) enum Rows {
-    /// Numbers, from below.
+    /// The vertical axis has numbers, from bottom to top.
     Values(Axis),
-    /// Lanes, from above, each with its name to the left and a note to the right of its spans.
+    /// The vertical axis has lanes for horizontal bars, from top to bottom. Each lane has a name, drawn to its left,
+    /// and a note, drawn to the right of its bars.
     Lanes(Vec<(String, String)>),
 }
 
-/// What is in a chart.
+/// An item in a chart.
 pub(crate) enum Item {
     Line(Vec<Point>, Stroke),
     Circle(Point, Colour),
-    /// A part of a lane.
+    /// A horizontal bar in the lane with this number.
     Span(usize, Range<f64>, Colour),
-    /// An upright line through all lanes.
+    /// A vertical line through all lanes.
     Limit(f64),
-    /// Words in the middle of the chart.
+    /// A text in the middle of the chart.
     Words(String),
 }
 
-/// An upright line through a chart, with words above it.
+/// A vertical line through a chart, with a text above it.
 #[derive(Clone)]
 pub(crate) struct Mark {
     pub(crate) at: f64,
     pub(crate) words: String,
     pub(crate) stroke: Stroke,
-    /// Where the line ends in a tick; `None`: it goes through the whole chart.
+    /// The value on the vertical axis down to which the line is drawn from the top. The line ends with a tick. `None`
+    /// if the line crosses the whole chart.
     pub(crate) down_to: Option<f64>,
 }
 
-/// How a line looks.
+/// The style of a line.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Stroke {
     pub(crate) colour: Colour,
     pub(crate) width: u32,
-    /// The lengths of dashes and gaps, as in SVG; empty: neither.
+    /// The lengths of dashes and gaps, as in SVG's `stroke-dasharray`. Empty for a solid line.
     pub(crate) dashes: &'static str,
 }
 
-/// What stands before an entry of the legend.
+/// The symbol of an entry in a legend.
 #[derive(Clone, Copy)]
 pub(crate) enum Key {
     Line(Stroke),
@@ -129,8 +131,9 @@ impl fmt::Display for Colour {
     }
 }
 
-/// From zero to a little above `end`, which stays in sight; to 1 if there is nothing to show.
+/// Returns the range of an axis from zero to slightly above `end`. The range ends at 1 if `end` is tiny, negative, huge
+/// or not a number.
 pub(crate) fn from_zero(end: f64) -> Range<f64> {
-    // A value below this is a rounding error, and a value above it overflows when it is made a little more.
+    // A value below this range is a rounding error. A value above it might overflow when the margin is added.
     if (1e-9..1e300).contains(&end) { 0.0..end * 1.04 } else { 0.0..1.0 }
 }

@@ -1,6 +1,6 @@
-//! Foreign text in HTML, SVG, Markdown and addresses.
+//! Escapes untrusted text for HTML, SVG, Markdown and URLs.
 
-/// Text that is nothing but text in an element or in quotes, in HTML and in SVG.
+/// Escapes a text for an element or a quoted attribute of HTML and SVG.
 pub(crate) fn html(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -10,7 +10,7 @@ pub(crate) fn html(text: &str) -> String {
             '>' => html.push_str("&gt;"),
             '"' => html.push_str("&quot;"),
             '\'' => html.push_str("&#39;"),
-            // XML has none of these, not even escaped.
+            // XML does not permit these two characters, even if they are escaped.
             '\u{fffe}' | '\u{ffff}' => html.push('\u{fffd}'),
             _ if letter.is_control() => html.push(' '),
             _ => html.push(letter),
@@ -19,7 +19,7 @@ pub(crate) fn html(text: &str) -> String {
     html
 }
 
-/// Text that is nothing but text, on one line of Markdown: no markup, no HTML, no end of a cell.
+/// Escapes a text for one line of Markdown, so that it contains no markup, no HTML and no end of a table cell.
 pub(crate) fn markdown(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -35,7 +35,7 @@ pub(crate) fn markdown(text: &str) -> String {
     plain
 }
 
-/// A relative path as an address. A slash is the only byte that keeps its meaning.
+/// Encodes a relative path as a relative URL. The slash is the only reserved character that is not encoded.
 pub(crate) fn address(path: &str) -> String {
     let encoded = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => char::from(byte).to_string(),
@@ -44,7 +44,7 @@ pub(crate) fn address(path: &str) -> String {
     path.bytes().map(encoded).collect()
 }
 
-/// The first letters of a text.
+/// Shortens a text to at most `letters` characters. A shortened text ends with an ellipsis.
 pub(crate) fn clipped(text: &str, letters: usize) -> String {
     let mut short: String = text.chars().take(letters).collect();
     if text.chars().nth(letters).is_some() {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn foreign_text_has_no_meaning() {
+    fn special_characters_are_escaped() {
         assert_eq!(html("<a b='\"'>&\u{1b}\u{ffff}"), "&lt;a b=&#39;&quot;&#39;&gt;&amp; \u{fffd}");
         assert_eq!(markdown("a|b\nc_d<"), "a\\|b c\\_d&lt;");
         assert_eq!(address("a \"b\"<c>?#%/ü"), "a%20%22b%22%3Cc%3E%3F%23%25/%C3%BC");

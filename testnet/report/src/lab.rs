@@ -1,7 +1,7 @@
-//! What scenarios showed on containers.
+//! Reports of scenarios that were run in containers.
 //!
 //! ```text
-//! Record ──► write ──► <dir>/report.json      all that was measured
+//! Record ──► write ──► <dir>/report.json      all measurements
 //!                      <dir>/summary.md       tables
 //!                      <dir>/completion.svg … five pictures of each run
 //!

@@ -1,19 +1,19 @@
-//! What runs of the testnet showed, as files for machines and for people.
+//! Reports of testnet runs: JSON for programs; tables, pages and pictures for people.
 //!
 //! ```text
 //! lab::Record ───► pictures, summary.md, index.html
 //!   containers        │
-//!                     ├──► chart::Sheet ──► svg      one renderer of pictures
+//!                     ├──► chart::Sheet ──► svg      one renderer for all pictures
 //! swarm::Outcome ──► ─┤
 //!   simulator         ├──► table::Table ──► text, Markdown, HTML
 //!                     └──► page::Page ────► Markdown, HTML
 //! ```
 //!
-//! [`lab`] and [`swarm`] have each their data model, whose JSON form is kept, and say what is shown of it. How it is shown is
-//! the same for both.
+//! [`lab`] and [`swarm`] each have a data model with a stable JSON form, and choose which figures to show. Both use the
+//! same charts, tables and pages.
 //!
-//! Invariant: names in a record come from files that any person may have written. In a picture, a table and a page they
-//! are text and nothing else.
+//! Invariant: names in a record come from untrusted files. Pictures, tables and pages escape these names, so that a
+//! name is never markup.
 
 mod chart;
 mod escape;

@@ -1,4 +1,5 @@
-//! A page as Markdown, or as the HTML that follows from it. HTML has no scripts and needs nothing from elsewhere.
+//! Pages, as Markdown or as HTML made from this Markdown. The HTML has no scripts, and loads only the pictures of the
+//! report.
 
 use pulldown_cmark::{Options, Parser, html};
 
@@ -13,7 +14,7 @@ table{display:block;overflow-x:auto;border-collapse:collapse;font-size:.85rem}th
 th,td{padding:.35rem .6rem;border-bottom:1px solid #ddd;vertical-align:top;min-width:4.5rem;overflow-wrap:anywhere}\
 td:nth-child(3),td:nth-child(15){min-width:13rem}strong{color:#b00020}img{max-width:100%;height:auto;margin:1rem 0;border:1px solid #eee}";
 
-/// Paragraphs one below another, in Markdown.
+/// A page, as a list of paragraphs in Markdown.
 #[derive(Default)]
 pub(crate) struct Page(Vec<String>);
 
@@ -22,7 +23,7 @@ impl Page {
         self.0.push(format!("{} {}\n", "#".repeat(level), markdown(text)));
     }
 
-    /// A heading that a link to `#anchor` leads to.
+    /// Adds a heading that is the target of links to `#anchor`.
     pub(crate) fn anchored(&mut self, level: usize, text: &str, anchor: &str) {
         self.0.push(format!("{} {} {{#{anchor}}}\n", "#".repeat(level), markdown(text)));
     }
@@ -31,18 +32,18 @@ impl Page {
         self.0.push(markdown(text) + "\n");
     }
 
-    /// A text that is to strike the eye.
+    /// Adds a paragraph in bold.
     pub(crate) fn warning(&mut self, text: &str) {
         self.0.push(format!("**{}**\n", markdown(text)));
     }
 
-    /// A text followed by links, each the words and where they lead.
+    /// Adds a text that is followed by links. Each link is a pair of its text and its address.
     pub(crate) fn links(&mut self, text: &str, links: &[(&str, String)]) {
         let links: Vec<_> = links.iter().map(|(words, to)| format!("[{}]({to})", markdown(words))).collect();
         self.0.push(format!("{} {}.\n", markdown(text), links.join(", ")));
     }
 
-    /// A list below a heading; nothing if there are no items.
+    /// Adds a heading and a list. Adds nothing if there are no items.
     pub(crate) fn list(&mut self, level: usize, heading: &str, items: &[String]) {
         if !items.is_empty() {
             self.heading(level, heading);
@@ -54,13 +55,14 @@ impl Page {
         self.0.push(table.to_markdown());
     }
 
-    /// A picture, which leads to its file.
-    pub(crate) fn picture(&mut self, file: &str, words: &str) {
+    /// Adds a picture with an alternative text. The picture is a link to its file.
+    pub(crate) fn picture(&mut self, file: &str, alternative: &str) {
         let file = address(file);
-        self.0.push(format!("[![{}]({file})]({file})\n", markdown(words)));
+        self.0.push(format!("[![{}]({file})]({file})\n", markdown(alternative)));
     }
 
-    /// The text of a TOML file as it is but for control characters, between fences that do not occur in it.
+    /// Adds the text of a TOML file as a code block, without control characters. The fence is longer than any fence in
+    /// the text, so that the text cannot end the code block.
     pub(crate) fn code(&mut self, text: &str) {
         let is_shown = |letter: &char| !letter.is_control() || matches!(letter, '\n' | '\t');
         let text: String = text.chars().filter(is_shown).collect();
@@ -91,16 +93,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_says_the_same_in_both_forms() {
+    fn a_page_has_the_same_content_as_markdown_and_html() {
         let mut page = Page::default();
         page.anchored(2, "a *b*", "s1");
         page.warning("1 of 2 runs FAILED");
         page.links("See", &[("all", "a%20b.json".to_owned())]);
-        page.list(3, "What", &["<x>".to_owned()]);
+        page.list(3, "Items", &["<x>".to_owned()]);
         page.list(3, "Nothing", &[]);
         page.picture("u v.svg", "usage");
         page.code("a\n```\u{1b}\n");
-        let text = "## a \\*b\\* {#s1}\n\n**1 of 2 runs FAILED**\n\nSee [all](a%20b.json).\n\n### What\n\n- &lt;x&gt;\n\n\
+        let text = "## a \\*b\\* {#s1}\n\n**1 of 2 runs FAILED**\n\nSee [all](a%20b.json).\n\n### Items\n\n- &lt;x&gt;\n\n\
                     [![usage](u%20v.svg)](u%20v.svg)\n\n````toml\na\n```\n````\n";
         assert_eq!(page.to_markdown(), text);
         let html = page.to_html("t");

@@ -1,21 +1,21 @@
-//! Points of a curve.
+//! Computes the points of curves.
 
-/// A point: when, and how much.
+/// A point of a curve: a time, and the value at this time.
 pub(crate) type Point = (f64, f64);
 
-/// The most lines of a kind in one chart: more are a smear.
+/// The maximum number of curves of one kind in a chart, because more curves cannot be distinguished.
 pub(crate) const MAX_LINES: usize = 64;
-/// The most points of one line: more than there are pixels show nothing.
+/// The maximum number of points of one curve, which is about one point for each pixel.
 const MAX_LINE_POINTS: usize = 600;
-/// The most points of all lines of a chart together, so that a picture stays below about a megabyte.
+/// The maximum number of points of all curves in a chart together, so that a picture is not larger than about 1 MB.
 const MAX_POINTS: usize = 24_000;
 
-/// The most points of each line if so many share a chart.
+/// Returns the maximum number of points of each curve in a chart with `lines` curves.
 pub(crate) fn budget(lines: usize) -> usize {
     (MAX_POINTS / lines.max(1)).clamp(50, MAX_LINE_POINTS)
 }
 
-/// At most so many, evenly chosen, with the first and the last.
+/// Returns at most `most` items, evenly chosen, including the first and the last.
 pub(crate) fn thinned<T: Copy>(all: &[T], most: usize) -> Vec<T> {
     let most = most.max(2);
     if all.len() <= most {
@@ -24,10 +24,12 @@ pub(crate) fn thinned<T: Copy>(all: &[T], most: usize) -> Vec<T> {
     (0..most).map(|number| all[number * (all.len() - 1) / (most - 1)]).collect()
 }
 
-/// The share of `of` that had finished, as steps from 0 to `end`. `times` are sorted.
-pub(crate) fn steps(times: &[f64], of: usize, end: f64) -> Vec<Point> {
+/// Returns the step curve of the share of all clients that had finished, from time 0 to `end`. `times` are the sorted
+/// finish times, and `clients` is the number of all clients.
+pub(crate) fn steps(times: &[f64], clients: usize, end: f64) -> Vec<Point> {
     let shown = times.iter().filter(|at| (0.0..=end).contains(*at));
-    let numbered: Vec<_> = shown.zip(1u32..).map(|(at, number)| (*at, f64::from(number) / of.max(1) as f64)).collect();
+    let numbered: Vec<_> =
+        shown.zip(1u32..).map(|(at, number)| (*at, f64::from(number) / clients.max(1) as f64)).collect();
     let mut points = vec![(0.0, 0.0)];
     let mut reached = 0.0;
     for (at, part) in thinned(&numbered, MAX_LINE_POINTS) {
@@ -38,9 +40,10 @@ pub(crate) fn steps(times: &[f64], of: usize, end: f64) -> Vec<Point> {
     points
 }
 
-/// The time by which a part of all has finished, if so many have. `times` are sorted.
-pub fn percentile(times: &[f64], of: u32, part: f64) -> Option<f64> {
-    let rank = (f64::from(of) * part).ceil().max(1.0) as usize;
+/// Returns the time at which the share `part` of all clients had finished, or `None` if fewer finished. `times` are the
+/// sorted finish times, and `clients` is the number of all clients.
+pub fn percentile(times: &[f64], clients: u32, part: f64) -> Option<f64> {
+    let rank = (f64::from(clients) * part).ceil().max(1.0) as usize;
     times.get(rank - 1).copied()
 }
 
@@ -49,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_of_many_are_chosen_evenly() {
+    fn thinned_items_are_evenly_chosen() {
         let all: Vec<_> = (0..1000).collect();
         let few = thinned(&all, 11);
         assert_eq!((few.len(), few[0], few[5], few[10]), (11, 0, 499, 999));
@@ -57,15 +60,15 @@ mod tests {
     }
 
     #[test]
-    fn a_curve_of_those_that_finished_has_steps_up_to_its_end() {
+    fn a_step_curve_rises_at_each_finish_time_until_its_end() {
         let times = [2.0, 4.0];
         assert_eq!(steps(&times, 2, 5.0), [(0.0, 0.0), (2.0, 0.0), (2.0, 0.5), (4.0, 0.5), (4.0, 1.0), (5.0, 1.0)]);
-        // A client that finishes beyond the chart is not drawn beside it.
+        // A finish time after the end of the chart is not drawn.
         assert_eq!(steps(&times, 2, 3.0), [(0.0, 0.0), (2.0, 0.0), (2.0, 0.5), (3.0, 0.5)]);
     }
 
     #[test]
-    fn percentiles_count_those_that_never_finish() {
+    fn percentiles_include_clients_that_never_finish() {
         let times: Vec<f64> = (1..=99).map(f64::from).collect();
         assert_eq!(percentile(&times, 100, 0.5), Some(50.0));
         assert_eq!(percentile(&times, 100, 0.99), Some(99.0));

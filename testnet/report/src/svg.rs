@@ -1,4 +1,4 @@
-//! The one renderer: a [`Sheet`] as SVG. It needs no fonts; where the width of a text matters, it is estimated.
+//! Draws a [`Sheet`] as SVG. The renderer has no fonts, so it estimates the width of a text.
 
 mod canvas;
 mod frame;
@@ -13,23 +13,26 @@ use words::{LETTER, Place, Placed, placed};
 const WIDTH: f64 = 1280.0;
 const MARGIN: f64 = 20.0;
 const WHITE: Colour = Colour(0xffffff);
-/// The heights of a title's first line, and of each further one.
+/// The height of the first line of a title and the height of each further line, in pixels.
 const TITLE: (f64, f64) = (38.0, 19.0);
-/// Room above a chart for its caption, and for each lane of words.
+/// The height of the space above a chart for its caption, in pixels.
 const CAPTION: f64 = 26.0;
+/// The height of one row of texts of marks above a chart, in pixels.
 const WORDS: f64 = 18.0;
-/// Room below a chart for the numbers and the name of its axis.
+/// The height of the space below a chart for the numbers and the name of the horizontal axis, in pixels.
 const BELOW: f64 = 56.0;
-/// Room to the left and to the right of a chart with numbers, and of one with lanes.
+/// The widths of the spaces to the left and to the right of a chart whose vertical axis has numbers, in pixels.
 const BESIDE_VALUES: (f64, f64) = (86.0, 28.0);
+/// The widths of the spaces to the left and to the right of a chart whose vertical axis has lanes, in pixels.
 const BESIDE_LANES: (f64, f64) = (170.0, 218.0);
-/// The most letters of a lane's name: more do not fit to the left.
+/// The maximum number of characters of a lane's name, so that the name fits to the left of the chart.
 const MAX_NAME: usize = 22;
-/// The height of a row of the legend, and the room for what stands before a text of it.
+/// The height of a row of the legend, in pixels.
 const LEGEND_ROW: f64 = 24.0;
+/// The width of a legend entry without its text, in pixels.
 const KEY: f64 = 68.0;
 
-/// The picture as SVG.
+/// Returns the picture as SVG.
 pub(crate) fn draw(sheet: &Sheet) -> String {
     let mut canvas = Canvas::default();
     let mut top = title(&mut canvas, &sheet.title);
@@ -46,7 +49,7 @@ pub(crate) fn draw(sheet: &Sheet) -> String {
     canvas.finish(WIDTH, top + MARGIN)
 }
 
-/// Returns where it ends.
+/// Draws the title. Returns the vertical position of its lower end.
 fn title(canvas: &mut Canvas, lines: &[(String, Colour)]) -> f64 {
     let mut top = 4.0;
     for (number, (line, colour)) in lines.iter().enumerate() {
@@ -73,7 +76,7 @@ fn draw_chart(canvas: &mut Canvas, chart: &Chart, area: Area) {
     frame.area.height = area.top + area.height - BELOW - frame.area.top;
     canvas.text((area.left + area.width / 2.0, area.top + 13.0), 17, Anchor::Middle, INK, &chart.caption);
     draw_axes(canvas, chart, &frame);
-    // A line along an edge is as wide as others.
+    // The clipped area is slightly larger than the chart, so that lines along its edge have their full width.
     let (left, top) = (frame.area.left - 2.0, frame.area.top - 2.0);
     let inside = Area { left, top, width: frame.area.width + 4.0, height: frame.area.height + 4.0 };
     canvas.clipped(inside, |canvas| draw_items(canvas, &chart.items, &frame));
@@ -132,7 +135,7 @@ fn draw_items(canvas: &mut Canvas, items: &[Item], frame: &Frame) {
     }
 }
 
-/// The name of each lane to the left of the chart, and its note behind the last of its spans.
+/// Draws the name of each lane to the left of the chart, and the note of each lane to the right of the lane's last bar.
 fn name_lanes(canvas: &mut Canvas, lanes: &[(String, String)], items: &[Item], frame: &Frame) {
     for (number, (name, note)) in lanes.iter().enumerate() {
         let ends = items.iter().filter_map(|item| match item {
@@ -146,7 +149,7 @@ fn name_lanes(canvas: &mut Canvas, lanes: &[(String, String)], items: &[Item], f
     }
 }
 
-/// Lines first, then words on white: the lines of other marks may pass behind them.
+/// Draws the lines of all marks, and then the texts of all marks on a white background, so that no line crosses a text.
 fn draw_marks(canvas: &mut Canvas, marks: &[Placed<'_>], top: f64, frame: &Frame) {
     for Placed { mark, line: x, words } in marks {
         let from = words.as_ref().map_or(frame.area.top, |place| top + place.lane as f64 * WORDS + 3.0);
@@ -164,7 +167,7 @@ fn draw_marks(canvas: &mut Canvas, marks: &[Placed<'_>], top: f64, frame: &Frame
     }
 }
 
-/// As many entries in a row as the width has room for. Returns where it ends.
+/// Draws the legend in rows that fit the width of the picture. Returns the vertical position of the legend's lower end.
 fn legend(canvas: &mut Canvas, legend: &Legend, top: f64) -> f64 {
     let (mut x, mut y) = (MARGIN, top + LEGEND_ROW / 2.0);
     for (key, text) in legend {
@@ -190,7 +193,7 @@ mod tests {
     use crate::chart::{Axis, Mark, Row};
 
     #[test]
-    fn whatever_is_described_is_drawn_inside_the_picture() {
+    fn all_items_are_drawn_and_marks_outside_the_chart_are_not() {
         let axis = |name: &str| Axis { name: name.to_owned(), range: 0.0..10.0 };
         let points = vec![(0.0, 1.0), (f64::NAN, 1.0), (5.0, f64::INFINITY), (5.0, 2.0), (1e300, -1e300)];
         let marks = vec![

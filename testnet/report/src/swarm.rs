@@ -1,9 +1,9 @@
-//! What simulated swarms showed.
+//! Reports of simulated swarms.
 //!
 //! ```text
 //! Report ──► Run ──► Outcome ──► ScenarioOutcome ──► to_json   report.json
 //!                      │               └───────────► plot      <name>.svg
-//!                      └──► RunTable   a line each in a terminal
+//!                      └──► RunTable   one row for each run, in a terminal
 //! ```
 
 mod document;

@@ -1,8 +1,11 @@
-//! The lower bound that times are compared with.
+//! T_min, the lower bound with which measured times are compared.
 
-/// The shortest time in seconds in which any scheme can distribute `size` bytes: `max(F/Σu_s, F/d_min, N·F/(Σu_s + Σu_i))`
-/// (Kumar and Ross 2006). `seeds` are upload rates, `clients` upload and download rates, in bytes per second; an infinite rate
-/// costs no time.
+/// Returns T_min, the shortest time in seconds in which any scheme can distribute `size` bytes to all clients:
+/// `max(F/Σu_s, F/d_min, N·F/(Σu_s + Σu_i))` (Kumar and Ross 2006). F is `size`, N is the number of clients, u_s and
+/// u_i are the upload rates of seeds and clients, and d_min is the lowest download rate.
+///
+/// `seeds` yields upload rates. `clients` yields pairs of an upload rate and a download rate. Rates are in bytes per
+/// second; an infinite rate means that the link has no limit.
 pub fn t_min(
     size: u64,
     seeds: impl IntoIterator<Item = f64>,
@@ -21,15 +24,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bound_is_that_of_the_scarce_resource() {
-        const FREE: f64 = f64::INFINITY;
+    fn t_min_is_determined_by_the_scarcest_rate() {
+        const UNLIMITED: f64 = f64::INFINITY;
         let cases = [
-            (vec![10.0], vec![(FREE, FREE)], 10.0),
-            (vec![30.0, 10.0], vec![(FREE, FREE)], 2.5),
-            (vec![10.0], vec![(FREE, 5.0), (FREE, 9.0)], 20.0),
-            (vec![10.0], vec![(5.0, FREE); 9], 900.0 / 55.0),
-            (vec![10.0], vec![(FREE, FREE); 9], 10.0),
-            (vec![FREE], vec![(FREE, FREE)], 0.0),
+            (vec![10.0], vec![(UNLIMITED, UNLIMITED)], 10.0),
+            (vec![30.0, 10.0], vec![(UNLIMITED, UNLIMITED)], 2.5),
+            (vec![10.0], vec![(UNLIMITED, 5.0), (UNLIMITED, 9.0)], 20.0),
+            (vec![10.0], vec![(5.0, UNLIMITED); 9], 900.0 / 55.0),
+            (vec![10.0], vec![(UNLIMITED, UNLIMITED); 9], 10.0),
+            (vec![UNLIMITED], vec![(UNLIMITED, UNLIMITED)], 0.0),
         ];
         for (seeds, clients, seconds) in cases {
             let bound = t_min(100, seeds.clone(), clients.clone());

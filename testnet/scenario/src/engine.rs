@@ -1,49 +1,50 @@
-//! What runs scenarios, and within which bounds.
+//! The engines that run scenarios, and the limits of each.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// What runs scenarios.
+/// A program that runs scenarios.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// Swarms in virtual time.
+    /// The simulator, which runs simulated nodes in virtual time.
     Simulator,
-    /// Real nodes in containers.
+    /// The lab, which runs real nodes in containers.
     Containers,
 }
 
-/// What is wrong with a scenario: the key of a scenario file, and the cause.
+/// An error in a scenario: the wrong key of the scenario file, and the cause.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key} {cause}")]
 pub struct Problem {
-    /// The key with its section: `clients.spread`.
+    /// The wrong key with its section, such as `clients.spread`.
     pub key: String,
-    /// Its value and the range, or what contradicts it.
+    /// The cause, as the end of a sentence that begins with the key: `is 0, but must be from 1 to 250`.
     pub cause: String,
 }
 
-/// The bounds of an engine.
+/// The limits within which an engine can run a scenario.
 pub(crate) struct Limits {
-    /// The most nodes in all.
+    /// The maximum number of nodes of all kinds together.
     pub(crate) nodes: u32,
-    /// The most bytes of all artifacts together.
+    /// The maximum size of all artifacts together, in bytes.
     pub(crate) size: u64,
-    /// What a link may carry, in bytes per second.
+    /// The permitted range of the upload rate and the download rate of a node, in bytes per second.
     pub(crate) rates: RangeInclusive<f64>,
-    /// The longest way from node to node.
+    /// The maximum one-way latency between two nodes.
     pub(crate) latency: Duration,
-    /// The most events.
+    /// The maximum number of events.
     pub(crate) events: usize,
-    /// Nothing happens later than this.
+    /// The latest permitted time of an event, counted from the start of the run.
     pub(crate) event_time: Duration,
-    /// The least part of its rate that a slow node keeps.
+    /// The smallest factor by which an event may multiply the upload rate of a node.
     pub(crate) slowest: f64,
 }
 
-/// Beyond these numbers of nodes and bytes a run takes more than minutes and some gigabytes. At the highest rate a chunk takes
-/// 0.1 µs. With a longer latency every answer comes too late. A run is given up after four hours. A node that sends less than
-/// the least part of its rate is frozen rather than slow.
+/// The limits of the simulator. With more nodes or bytes, a run would take longer than some minutes and need more than
+/// a few gigabytes of RAM. At the highest rate, a chunk is sent in 0.1 µs. With a longer latency, every reply would
+/// exceed its timeout. An event after the time limit of a run would never happen. A node with a smaller factor would be
+/// frozen rather than slow.
 const SIMULATOR: Limits = Limits {
     nodes: 20_000,
     size: 16 << 30,
@@ -54,9 +55,10 @@ const SIMULATOR: Limits = Limits {
     slowest: 1e-6,
 };
 
-/// A small network has so many addresses, and all clients keep what they fetch in memory or on one disk. At a lower rate a
-/// chunk takes minutes; at a higher one the machine is the limit. With a longer latency peers give each other up, since they
-/// wait for answers for some seconds.
+/// The limits of networks of containers. A /24 network has about 250 addresses. The size is limited because all clients
+/// store the artifacts in RAM or on one disk. At a rate below the range, a chunk would take minutes. At a rate above
+/// the range, the machine would be the bottleneck. With a longer latency, requests would exceed their timeouts, which
+/// are a few seconds.
 const CONTAINERS: Limits = Limits {
     nodes: 250,
     size: 4 << 30,
@@ -75,13 +77,13 @@ impl Engine {
         }
     }
 
-    /// An error for a key that this engine does not know and the other one does.
-    pub(crate) fn lacks(self, key: &str) -> Problem {
+    /// Returns the error for a key that this engine does not support.
+    pub(crate) fn unsupported(self, key: &str) -> Problem {
         let other = match self {
             Self::Simulator => Self::Containers,
             Self::Containers => Self::Simulator,
         };
-        Problem::new(key, format!("is for {other} alone: {self} cannot run it"))
+        Problem::new(key, format!("is for {other} only: {self} cannot run it"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Scenario files: TOML, in which one file may describe several runs.
+//! Reads scenario files, which are TOML. One file may describe several runs.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -8,15 +8,16 @@ use serde::Deserialize;
 
 use crate::engine::{Engine, Problem};
 use crate::hold::Hold;
-use crate::place::{FileError, Places};
+use crate::location::{FileError, KeyLocations};
 use crate::scenario::{Artifact, Change, Churn, Clients, Event, Hostile, Network, NodeName, Scenario, When};
 use crate::units::{OneOrMany, Rate, Share, Time};
 
-/// The largest scenario file that is read, in bytes.
+/// The maximum size of a scenario file in bytes. A larger file is refused.
 const MAX_FILE: u64 = 1 << 20;
-/// The most runs of one file.
+/// The maximum number of runs that one scenario file may describe.
 const MAX_RUNS: usize = 1000;
-/// The words for changes. What is left of a slow node's rate is written beside it.
+/// The word for each change in a scenario file. The factor of `slow` is a placeholder, because a scenario file gives
+/// the factor in a separate key, which is `to`.
 const CHANGES: [(&str, Change); 11] = [
     ("start", Change::Start),
     ("kill", Change::Kill),
@@ -31,53 +32,53 @@ const CHANGES: [(&str, Change); 11] = [
     ("slow", Change::Slow(1.0)),
 ];
 
-/// What a scenario file describes.
+/// The content of a scenario file.
 #[derive(Clone, Debug)]
 pub struct ScenarioFile {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// The name of the file without its ending.
+    /// The file name without its extension.
     pub name: String,
-    /// One line for people.
+    /// A one-line description of the scenario, possibly empty.
     pub about: String,
-    /// What was read.
+    /// The whole text of the file.
     pub text: String,
-    /// What must hold in each run.
+    /// The promises, which must hold in each run.
     pub hold: Hold,
-    /// The runs: for each number of seeds or clients one with each RNG seed.
+    /// The runs, one for each combination of a number of seeds, a number of clients and an RNG seed.
     pub cases: Vec<Case>,
 }
 
-/// One run of a scenario file. Its label and its RNG seed name it.
+/// One run of a scenario file, identified by its label and its RNG seed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Case {
-    /// The name of the file, and the number of seeds or clients where the file has several.
+    /// The name of the file, followed by the number of seeds or clients if the file lists several numbers.
     pub label: String,
-    /// What is run.
+    /// The scenario of this run.
     pub scenario: Scenario,
 }
 
 impl ScenarioFile {
-    /// Reads a file for an engine.
+    /// Reads a scenario file, and checks that the engine can run every scenario in it.
     ///
     /// # Errors
-    /// If it cannot be read, is no TOML, has keys that do not exist or values that make no sense, or describes what the engine
-    /// cannot run.
+    /// If the file cannot be read, is not TOML, has unknown keys or invalid values, or describes a scenario that the
+    /// engine cannot run.
     pub fn read(path: &Path, engine: Engine) -> Result<Self, FileError> {
         Self::parse(path, &read_text(path)?, engine)
     }
 
-    /// Reads the text of a file for an engine.
+    /// Parses the text of a scenario file, and checks that the engine can run every scenario in it.
     ///
     /// # Errors
-    /// As [`read`](Self::read).
+    /// If the text is not TOML, has unknown keys or invalid values, or describes a scenario that the engine cannot run.
     pub fn parse(path: &Path, text: &str, engine: Engine) -> Result<Self, FileError> {
-        let places = Places::of(text).map_err(|error| FileError::syntax(path, text, &error))?;
-        let document: Document = toml::from_str(text).map_err(|error| places.error(path, &error))?;
+        let locations = KeyLocations::of(text).map_err(|error| FileError::syntax(path, text, &error))?;
+        let document: Document = toml::from_str(text).map_err(|error| locations.error(path, &error))?;
         let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let (about, hold) = (document.about.clone(), document.hold);
         let cases = document.into_cases(&name, engine).map_err(|Problem { key, cause }| {
-            let line = places.line_of(&key);
+            let line = locations.line_of(&key);
             FileError { line, key: Some(key), ..FileError::whole(path, cause) }
         })?;
         Ok(Self { path: path.to_owned(), name, about, text: text.to_owned(), hold, cases })
@@ -92,10 +93,10 @@ fn read_text(path: &Path) -> Result<String, FileError> {
     if bytes.len() as u64 > MAX_FILE {
         return Err(fail(format!("is larger than {MAX_FILE} bytes: is it a scenario file?")));
     }
-    String::from_utf8(bytes).map_err(|_| fail("is no UTF-8 text: is it a scenario file?".to_owned()))
+    String::from_utf8(bytes).map_err(|_| fail("is not UTF-8 text: is it a scenario file?".to_owned()))
 }
 
-/// The sections of a file. What is left out is as in [`Scenario::default`].
+/// The content of a scenario file. A missing key gets its value from [`Scenario::default`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Document {
@@ -115,7 +116,8 @@ struct Document {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Seeds {
-    /// Empty: as many as there are rates.
+    /// The number of seeds, or a list with the number of seeds of each run. If this key is missing, there is one seed
+    /// for each rate in `up`, or one seed without a limit if `up` is missing too.
     count: OneOrMany<u32>,
     up: Option<OneOrMany<Rate>>,
 }
@@ -191,18 +193,21 @@ impl Default for Baseline {
 }
 
 impl Document {
-    /// A scenario for each number of seeds and clients, and each RNG seed.
+    /// Makes one case for each combination of a number of seeds, a number of clients and an RNG seed.
     fn into_cases(self, name: &str, engine: Engine) -> Result<Vec<Case>, Problem> {
-        let (all_seeds, counts, rng_seeds) = (self.seeds.each(engine)?, &self.clients.count.0, &self.rng_seeds);
+        let (all_seeds, counts, rng_seeds) = (self.seeds.rates(engine)?, &self.clients.count.0, &self.rng_seeds);
         check_list("rng_seeds", rng_seeds)?;
         check_list("clients.count", counts)?;
         let runs = all_seeds.len().saturating_mul(counts.len()).saturating_mul(rng_seeds.len());
         if counts.len() > 1 && all_seeds.len() > 1 {
-            return Err(Problem::new("clients.count", "is a list, as seeds.count is: only one of them can be"));
+            return Err(Problem::new(
+                "clients.count",
+                "is a list, but seeds.count is a list too; only one of the two may be a list",
+            ));
         } else if runs > MAX_RUNS {
-            return Err(Problem::new("rng_seeds", format!("would make {runs} runs: {MAX_RUNS} are the most")));
+            return Err(Problem::new("rng_seeds", format!("would make {runs} runs; the limit is {MAX_RUNS}")));
         } else if rng_seeds.len() > 1 && engine == Engine::Containers {
-            let cause = "is a list for the simulator alone: networks of containers run a scenario once";
+            let cause = "may list several RNG seeds for the simulator only: networks of containers run a scenario once";
             return Err(Problem::new("rng_seeds", cause));
         }
         let plain = self.scenario()?;
@@ -226,7 +231,7 @@ impl Document {
         Ok(cases)
     }
 
-    /// All but what differs from run to run.
+    /// Returns the parts of the scenario that are the same in all runs.
     fn scenario(&self) -> Result<Scenario, Problem> {
         let events = self.event.iter().enumerate().map(|(number, event)| event.to_event(number));
         Ok(Scenario {
@@ -242,7 +247,7 @@ impl Document {
     }
 }
 
-/// Whether a list makes runs that can be told apart.
+/// Checks that a list is not empty and has no duplicates, because a run is identified by its label and RNG seed.
 fn check_list<T: PartialEq + std::fmt::Display>(key: &str, list: &[T]) -> Result<(), Problem> {
     let twice = list.iter().enumerate().find(|(at, value)| list[..*at].contains(value));
     match twice {
@@ -253,8 +258,8 @@ fn check_list<T: PartialEq + std::fmt::Display>(key: &str, list: &[T]) -> Result
 }
 
 impl Seeds {
-    /// What each seed sends, for each number of seeds.
-    fn each(&self, engine: Engine) -> Result<Vec<Vec<Option<Rate>>>, Problem> {
+    /// Returns one list for each number of seeds in the file: the upload rates of that many seeds.
+    fn rates(&self, engine: Engine) -> Result<Vec<Vec<Option<Rate>>>, Problem> {
         let rates: Vec<_> = self.up.iter().flat_map(|up| &up.0).copied().map(Some).collect();
         match (self.count.0.as_slice(), rates.as_slice()) {
             _ if self.up.is_some() && rates.is_empty() => {
@@ -265,13 +270,13 @@ impl Seeds {
             (counts, [] | [_]) => {
                 check_list("seeds.count", counts)?;
                 let rate = rates.first().copied().flatten();
-                // One more than permitted is told as too many.
+                // The number of seeds is checked later. Until then, this cap prevents a huge allocation.
                 let most = engine.limits().nodes + 1;
                 Ok(counts.iter().map(|count| vec![rate; (*count).min(most) as usize]).collect())
             }
             ([count], rates) if *count as usize == rates.len() => Ok(vec![rates.to_vec()]),
             (_, rates) => {
-                let cause = format!("does not go with seeds.up, which lists {} rates", rates.len());
+                let cause = format!("does not match seeds.up, which lists {} rates", rates.len());
                 Err(Problem::new("seeds.count", cause))
             }
         }
@@ -291,9 +296,12 @@ impl EventSection {
         let change = match (self.change.0, self.to) {
             (Change::Slow(_), Some(part)) => Change::Slow(part.0),
             (Change::Slow(_), None) => {
-                return Err(Problem::new(&key, "a slow node needs the part of its rate that is left: to = 0.01"));
+                return Err(Problem::new(
+                    &key,
+                    "needs the share of its rate that the slow node keeps, such as to = 0.01",
+                ));
             }
-            (_, Some(_)) => return Err(Problem::new(&format!("{key}.to"), "goes with change = \"slow\" alone")),
+            (_, Some(_)) => return Err(Problem::new(&format!("{key}.to"), "is allowed only with change = \"slow\"")),
             (change, None) => change,
         };
         Ok(Event { nodes: self.node.0.clone(), when, change })

@@ -1,12 +1,12 @@
-//! What a scenario promises, and which of its promises did not hold.
+//! The promises of a scenario, and their comparison with measured figures.
 
 use serde::{Deserialize, Serialize};
 
 use crate::units::{Multiple, Share};
 use crate::variant::Variant;
 
-/// What must hold at the end of a run, beside that every client that is to finish has everything. Nothing by default. As JSON
-/// it is what the simulator can promise.
+/// The promises of a scenario, which must hold at the end of a run. Default: no promises. Even without promises, every
+/// client that must finish has to fetch all artifacts. The JSON form omits promises that only containers support.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hold {
@@ -27,35 +27,35 @@ pub struct Hold {
     predicted: Option<Share>,
 }
 
-/// A figure that is held against a bound.
+/// A kind of promise, named after the figure that is compared with a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Promise {
-    /// When half of the clients have finished, as a multiple of T_min.
+    /// The time until half of the clients have finished, as a multiple of T_min.
     P50,
-    /// When 95 % have.
+    /// The time until 95 % of the clients have finished, as a multiple of T_min.
     P95,
-    /// When 99 % have.
+    /// The time until 99 % of the clients have finished, as a multiple of T_min.
     P99,
-    /// When all have.
+    /// The time until all clients have finished, as a multiple of T_min.
     Last,
-    /// What clients received while they downloaded, as a part of what seeds may send.
+    /// The total download rate of all clients, as a share of the total upload rate of the seeds.
     Throughput,
-    /// What arrived twice, as a part of what was needed.
+    /// The data that clients received twice, as a share of the data that they verified.
     Duplicates,
-    /// Bytes that seeds sent, as copies of all artifacts.
+    /// The number of bytes that seeds sent, divided by the size of all artifacts.
     SeedCopies,
-    /// When the last client has finished, as a multiple of that in another variant.
+    /// The time until all clients have finished, divided by the same time in another variant of the scenario.
     Versus(Variant),
-    /// How many times as fast as over plain HTTP the last client finishes.
+    /// The time until all clients have finished over plain HTTP, divided by the same time over Phase.
     VersusHttp,
-    /// By which part the time of half of the clients differs from what the simulator says.
+    /// The relative difference between the measured p50 and the p50 predicted by the simulator.
     PredictedP50,
-    /// By which part the time of the last client differs from what the simulator says.
+    /// The relative difference between the measured and the predicted time until all clients have finished.
     PredictedLast,
 }
 
 impl Promise {
-    /// Its key in a scenario file.
+    /// Returns the key of the promise in a scenario file, such as `hold.p50`.
     pub(crate) fn key(self) -> &'static str {
         match self {
             Self::P50 => "hold.p50",
@@ -72,7 +72,7 @@ impl Promise {
         }
     }
 
-    /// What is measured, and what follows the figure.
+    /// Returns the name of the figure and its unit, for messages.
     fn words(self) -> (&'static str, String) {
         const OF_BOUND: &str = " x T_min";
         let (name, unit) = match self {
@@ -80,38 +80,39 @@ impl Promise {
             Self::P95 => ("p95", OF_BOUND),
             Self::P99 => ("p99", OF_BOUND),
             Self::Last => ("last", OF_BOUND),
-            Self::Throughput => ("throughput", " of the sum of rates"),
+            Self::Throughput => ("throughput", " of the total rate of the seeds"),
             Self::Duplicates => ("duplicates", ""),
             Self::SeedCopies => ("seed_copies", ""),
-            Self::Versus(variant) => return ("last", format!(" x what it is {variant}")),
+            Self::Versus(Variant::Undisturbed) => ("last", " x the undisturbed time"),
+            Self::Versus(variant) => return ("last", format!(" x the time {variant}")),
             Self::VersusHttp => ("last", " times as fast as over HTTP"),
-            Self::PredictedP50 => ("p50", " off what the simulator says"),
-            Self::PredictedLast => ("last", " off what the simulator says"),
+            Self::PredictedP50 => ("p50", " off the simulator's prediction"),
+            Self::PredictedLast => ("last", " off the simulator's prediction"),
         };
         (name, unit.to_owned())
     }
 
-    /// Whether the bound is the least rather than the most.
-    fn is_least(self) -> bool {
+    /// Whether the bound of the promise is a lower bound. Otherwise it is an upper bound.
+    fn has_lower_bound(self) -> bool {
         matches!(self, Self::Throughput | Self::VersusHttp)
     }
 
-    /// A sentence, if a figure is on the wrong side of its bound or is not known.
+    /// Returns a message if the measured figure breaks the promise or is unknown.
     fn broken(self, figure: Option<f64>, bound: f64) -> Option<String> {
         let (name, unit) = self.words();
-        let at = if self.is_least() { "at least " } else { "" };
-        let Some(figure) = figure else { return Some(format!("{name} is not known, promised {at}{bound}{unit}")) };
-        if if self.is_least() { figure >= bound } else { figure <= bound } {
+        let limit = if self.has_lower_bound() { "at least" } else { "at most" };
+        let Some(figure) = figure else { return Some(format!("{name} is not known, promised {limit} {bound}{unit}")) };
+        if if self.has_lower_bound() { figure >= bound } else { figure <= bound } {
             return None;
         }
-        // With enough digits to tell the two apart.
+        // Use enough decimal places to show that the figure differs from the bound.
         let digits = (2..6).find(|digits| format!("{figure:.digits$}") != format!("{bound:.digits$}")).unwrap_or(9);
-        Some(format!("{name} is {figure:.digits$}{unit}, promised {at}{bound}"))
+        Some(format!("{name} is {figure:.digits$}{unit}, promised {limit} {bound}"))
     }
 }
 
 impl Hold {
-    /// All that is promised, with bounds.
+    /// Returns all promises with their bounds.
     pub fn promises(&self) -> impl Iterator<Item = (Promise, f64)> {
         let multiple = |bound: Option<Multiple>| bound.map(|bound| bound.0);
         let share = |bound: Option<Share>| bound.map(|bound| bound.0);
@@ -132,8 +133,8 @@ impl Hold {
         all.into_iter().filter_map(|(promise, bound)| Some((promise, bound?)))
     }
 
-    /// What is promised as a time in T_min, with the share of the clients that must have finished by then:
-    /// `("p50", 0.5, 1.15)`.
+    /// Returns the promises about finish times. Each entry has the name of the promise, the share of the clients that
+    /// must have finished, and the bound in multiples of T_min, for example `("p50", 0.5, 1.15)`.
     pub fn deadlines(&self) -> Vec<(&'static str, f64, f64)> {
         let deadline = |(promise, bound)| match promise {
             Promise::P50 => Some(("p50", 0.5, bound)),
@@ -145,7 +146,8 @@ impl Hold {
         self.promises().filter_map(deadline).collect()
     }
 
-    /// What is promised of the last client's time, as a multiple of that in another variant.
+    /// Returns the promises that compare the time until all clients have finished with the same time in another
+    /// variant. Each entry has this variant and the largest permitted ratio of the two times.
     pub fn comparisons(&self) -> Vec<(Variant, f64)> {
         let comparison = |(promise, bound)| match promise {
             Promise::Versus(variant) => Some((variant, bound)),
@@ -154,7 +156,8 @@ impl Hold {
         self.promises().filter_map(comparison).collect()
     }
 
-    /// What did not hold, one sentence each; empty if all did. `figure` says what was measured, as far as it is known.
+    /// Returns one message for each broken promise, and an empty list if all promises held. `figure` returns the
+    /// measured figure for a promise, or `None` if it is unknown.
     pub fn broken(&self, figure: impl Fn(Promise) -> Option<f64>) -> Vec<String> {
         self.promises().filter_map(|(promise, bound)| promise.broken(figure(promise), bound)).collect()
     }
@@ -169,8 +172,8 @@ mod tests {
     }
 
     #[test]
-    fn each_promise_holds_up_to_its_figure() {
-        // What is promised, a figure at the bound, and one beyond it.
+    fn a_promise_holds_at_its_bound_and_breaks_beyond_it() {
+        // Each entry has the name of a promise, a figure at the bound, and a figure that breaks the promise.
         let promises = [
             ("p50", 1.1, 1.101),
             ("p95", 1.1, 1.101),
@@ -186,35 +189,35 @@ mod tests {
         for (name, bound, beyond) in promises {
             let hold = hold(&format!("{name} = {bound}"));
             assert_eq!(hold.broken(|_| Some(bound)), Vec::<String>::new(), "{name}");
-            let sentences = hold.broken(|_| Some(beyond));
-            assert_eq!(sentences.len(), 1, "{name}: {sentences:?}");
-            assert!(sentences[0].ends_with(&bound.to_string()), "{sentences:?}");
-            assert!(hold.broken(|_| None)[0].contains("is not known"), "what is not known does not hold");
+            let messages = hold.broken(|_| Some(beyond));
+            assert_eq!(messages.len(), 1, "{name}: {messages:?}");
+            assert!(messages[0].ends_with(&bound.to_string()), "{messages:?}");
+            assert!(hold.broken(|_| None)[0].contains("is not known"), "an unknown figure breaks its promise");
             assert_eq!(hold.promises().next().unwrap().0.key(), format!("hold.{name}"));
         }
         let predicted = hold("predicted = 0.1");
         assert_eq!(predicted.broken(|_| Some(0.1)).len(), 0);
-        assert_eq!(predicted.broken(|_| Some(0.2)).len(), 2, "half of the clients, and the last");
+        assert_eq!(predicted.broken(|_| Some(0.2)).len(), 2, "one message for p50, one for last");
         assert!(Hold::default().broken(|_| None).is_empty());
     }
 
     #[test]
-    fn a_figure_shows_why_it_is_beyond_its_bound() {
+    fn a_broken_promise_is_reported_with_enough_digits() {
         let broken = |text, figure| hold(text).broken(|_| figure).remove(0);
-        assert_eq!(broken("p99 = 1.35", Some(1.35004)), "p99 is 1.35004 x T_min, promised 1.35");
-        assert_eq!(broken("p99 = 1.35", Some(2.0)), "p99 is 2.00 x T_min, promised 1.35");
+        assert_eq!(broken("p99 = 1.35", Some(1.35004)), "p99 is 1.35004 x T_min, promised at most 1.35");
+        assert_eq!(broken("p99 = 1.35", Some(2.0)), "p99 is 2.00 x T_min, promised at most 1.35");
         assert_eq!(
             broken("versus_honest = 2.0", Some(3.0)),
-            "last is 3.00 x what it is without hostile members, promised 2"
+            "last is 3.00 x the time without hostile nodes, promised at most 2"
         );
         assert_eq!(
             broken("throughput = 0.97", None),
-            "throughput is not known, promised at least 0.97 of the sum of rates"
+            "throughput is not known, promised at least 0.97 of the total rate of the seeds"
         );
     }
 
     #[test]
-    fn deadlines_and_comparisons_are_told_apart() {
+    fn deadlines_and_comparisons_are_selected_from_all_promises() {
         let hold = hold("p50 = 1.1\np95 = 1.2\np99 = 1.3\nlast = 1.4\nversus_undisturbed = 1.5\nduplicates = 0.1");
         assert_eq!(hold.deadlines(), [("p50", 0.5, 1.1), ("p95", 0.95, 1.2), ("p99", 0.99, 1.3), ("last", 1.0, 1.4)]);
         assert_eq!(hold.comparisons(), [(Variant::Undisturbed, 1.5)]);

@@ -1,21 +1,22 @@
-//! Scenario files: which nodes there are, behind which links, what is published, what happens to nodes, and what must hold in
-//! the end. One language for both engines, the simulator and networks of containers.
+//! Scenario files. A scenario describes the nodes of a testnet and their links, the artifacts to publish, the events
+//! during the run, and the promises that must hold at the end. The simulator and the lab (networks of containers) read
+//! the same format.
 //!
 //! ```text
-//! text ──► ScenarioFile ──► Case: label, Scenario ──► an engine ──► figures ──► Hold::broken
+//! text ──► ScenarioFile ──► Case: label, Scenario ──► engine ──► figures ──► Hold::broken
 //!              │                       │
-//!              └── file, line, key     └── Scenario::check(Engine): ranges, order of events, what an engine lacks
+//!              └── file, line, key     └── Scenario::check(Engine): ranges, order of events, features of the engine
 //! ```
 //!
-//! Invariant: a scenario of a file that was read for an engine can be run by that engine.
+//! Invariant: an engine can run every scenario of a file that was read for this engine.
 
 mod bound;
 mod check;
 mod engine;
 mod file;
 mod hold;
-mod lives;
-mod place;
+mod location;
+mod node_states;
 mod prediction;
 mod scenario;
 mod units;
@@ -25,9 +26,10 @@ pub use bound::t_min;
 pub use engine::{Engine, Problem};
 pub use file::{Case, ScenarioFile};
 pub use hold::{Hold, Promise};
-pub use place::FileError;
+pub use location::FileError;
 pub use scenario::{
-    Afterwards, Artifact, Change, Churn, Clients, Event, Harm, Hostile, Kind, Network, NodeName, Order, Scenario, When,
+    Afterwards, Artifact, Change, Churn, Clients, Event, Hostile, HostileKind, Kind, Network, NodeName, Order,
+    Scenario, When,
 };
 pub use units::{Multiple, Rate, Share, Size};
 pub use variant::Variant;

@@ -1,18 +1,21 @@
-//! What the simulator is asked about a network of containers.
+//! Adapts a scenario, so that the simulator can predict its run in containers.
 
 use std::time::Duration;
 
 use crate::hold::Hold;
 use crate::scenario::{Clients, Network, NodeName, Scenario};
 
-/// The time from one container to another on the same machine.
+/// The one-way latency between two containers on the same machine.
 const BRIDGE: Duration = Duration::from_micros(200);
 
 impl Scenario {
-    /// The same scenario with what is true of all containers: all nodes find each other, and every pair of nodes has the same
-    /// latency. In the simulator a pair has between half of the latency and all of it: the mean is the same. `None` if a seed
-    /// has no limit: then the machine is the limit.
-    pub fn as_in_containers(&self) -> Option<Self> {
+    /// Returns the scenario with which the simulator predicts a run in containers. Returns `None` if a seed has no rate
+    /// limit, because then the result depends on the speed of the machine.
+    ///
+    /// In containers, all nodes find each other, so every node counts as a neighbour. All pairs of containers have the
+    /// same latency, but the simulator draws a random latency for each pair, between half of the given value and the
+    /// given value. Therefore the given value is multiplied by 4/3, so that the mean latency is the same.
+    pub fn for_prediction(&self) -> Option<Self> {
         let network = Network {
             latency: (self.network.latency + BRIDGE) * 4 / 3,
             neighbours: u32::try_from(self.nodes().count()).ok(),

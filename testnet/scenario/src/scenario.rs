@@ -1,5 +1,5 @@
-//! A network, what happens to its nodes, and what must hold in the end. Most types are written in scenario files as they are
-//! here; what a file leaves out is as by default.
+//! The data model of a scenario: nodes and links, events, and promises. Most of these types are deserialised from
+//! scenario files. A key that is missing in a file has the default value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,205 +13,211 @@ use crate::hold::Hold;
 use crate::units::{self, Multiple, Rate, Share, Size};
 use crate::variant::Variant;
 
-/// One run: nodes, links, artifacts, events and promises.
+/// The scenario of one run: nodes, links, artifacts, events and promises.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
-    /// Determines everything random. Default 0.
+    /// The RNG seed, which determines all random choices. Default 0.
     pub rng_seed: u64,
-    /// What is published and fetched by every client. Default one artifact of 64 MiB.
+    /// The published artifacts. Every client fetches all of them. Default: one artifact of 64 MiB.
     pub artifacts: Vec<Artifact>,
-    /// Providers that have everything from the start, by what each sends; `None`: no limit. Default one without a limit.
+    /// The upload rate of each seed, or `None` for no limit. Seeds have all artifacts from the start. Default: one seed
+    /// without a limit.
     pub seeds: Vec<Option<Rate>>,
-    /// The nodes that fetch.
+    /// The number of clients, their links and their behaviour.
     pub clients: Clients,
-    /// The ways between nodes.
+    /// The latency between nodes, and the number of connections of a client.
     pub network: Network,
-    /// Nodes that do harm, with the links of clients. Default none.
+    /// The hostile nodes, which have the same rate limits as clients. Default: none.
     pub hostile: Hostile,
-    /// Clients that are replaced all the time. Default none.
+    /// How often and how many clients are replaced during the run. Default: no churn.
     pub churn: Option<Churn>,
-    /// What happens to single nodes. Default nothing.
+    /// Faults and other changes of single nodes during the run. Default: none.
     pub events: Vec<Event>,
-    /// Whether the same is fetched over plain HTTP too. Default true.
+    /// Whether clients also fetch the artifacts over plain HTTP, for comparison. Default true.
     pub http: bool,
-    /// What must hold in the end.
+    /// The promises, which must hold at the end of the run.
     pub hold: Hold,
 }
 
-/// A published file.
+/// A published artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Artifact {
-    /// Its size.
+    /// The size of the artifact.
     pub size: Size,
-    /// What is in it.
+    /// The kind of content of the artifact.
     #[serde(default)]
     pub kind: Kind,
 }
 
-/// What is in a file.
+/// The kind of content of an artifact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Bytes without any pattern, as in a compressed image.
+    /// Random bytes, as in a compressed image.
     #[default]
     Noise,
-    /// Half of it zeros, in long runs, as in the image of a file system.
+    /// Half random bytes and half zeros, in long sections, as in a file system image.
     Sparse,
 }
 
-/// The nodes that fetch. All start at once, but for those that an event starts. `N` is how their number is written.
+/// A description of the clients. They start at the same moment, except clients that an event starts later. `N` is the
+/// type of `count`, because a scenario file may list several numbers of clients.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, bound = "Clients<N>: Default, N: Deserialize<'de>")]
 pub struct Clients<N = u32> {
-    /// How many. Default 1.
+    /// The number of clients. Default 1.
     pub count: N,
-    /// What each sends. Default no limit.
+    /// The upload rate of each client. Default: no limit.
     pub up: Option<Rate>,
-    /// What each receives. Default no limit.
+    /// The download rate of each client. Default: no limit.
     pub down: Option<Rate>,
-    /// By which part rates differ from client to client, 0 to 0.9. Default 0.
+    /// The share by which the rates of a client may differ from `up` and `down`, 0 to 0.9. Default 0.
     pub spread: Share,
-    /// The part of the clients that nobody can dial: two such clients are never connected. Default 0.
+    /// The share of the clients that no node can dial. Two such clients are never connected. Default 0.
     pub nat: Share,
-    /// In which order they ask for chunks. Default rarest first.
+    /// The order in which clients request chunks. Default: rarest first.
     pub order: Order,
-    /// The nodes through which they join the network. Default the bootstrap node.
+    /// The bootstrap peers of clients: the bootstrap node or seeds. Default: the bootstrap node.
     pub first_peers: Vec<NodeName>,
-    /// What they do when they have everything. Default [`Afterwards::Linger`].
+    /// The action of a client after its fetch. Default [`Afterwards::Linger`].
     pub afterwards: Afterwards,
 }
 
-/// In which order clients ask for chunks.
+/// The order in which clients request chunks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
-    /// The chunk that the fewest peers have first.
+    /// A client first requests the chunks that the fewest of its connected peers have.
     #[default]
     Rarest,
-    /// From the beginning to the end.
+    /// A client requests chunks from the first chunk of the artifact to the last.
     Sequential,
-    /// At random.
+    /// A client requests chunks in random order.
     Random,
 }
 
-/// What clients do when they have everything.
+/// The action of a client after its fetch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Afterwards {
-    /// Serve on until the end.
+    /// After its fetch, the client continues to serve until the end of the run.
     #[default]
     Linger,
-    /// Start again as providers, with the same store.
+    /// After its fetch, the client restarts as a provider with the same store.
     Provide,
-    /// Go away.
+    /// After its fetch, the client exits.
     Leave,
 }
 
-/// The ways between nodes.
+/// The latency and the number of connections between nodes.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
-    /// How long a packet takes from one node to another. In the simulator each pair of nodes has a latency of its own, between
-    /// half of this and this. Default 0.
+    /// The one-way latency between two nodes. In the simulator each pair of nodes has its own latency, between half of
+    /// this value and this value. Default 0.
     #[serde(deserialize_with = "units::time")]
     pub latency: Duration,
-    /// About how many other clients and hostile nodes each client connects to. Default: the engine's own choice.
+    /// The approximate number of clients and hostile nodes to which each client connects. Only the simulator supports
+    /// this key. With `None`, the simulator uses its default.
     pub neighbours: Option<u32>,
 }
 
-/// How many nodes do each kind of harm. They are numbered in the order of [`Harm`].
+/// The number of hostile nodes of each kind. All nodes of one kind have consecutive numbers, and the kinds have the
+/// order of [`HostileKind`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct Hostile(pub BTreeMap<Harm, u32>);
+pub struct Hostile(pub BTreeMap<HostileKind, u32>);
 
-/// What a hostile node does. All announce the release, say that they have everything, and answer questions about the release
-/// as an honest node would; what they do to chunks differs.
+/// The kind of a hostile node. All kinds announce the release, claim to have all chunks, and answer requests for
+/// metadata like an honest node. They differ in how they answer requests for chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Harm {
-    /// One bit of each chunk is wrong.
+pub enum HostileKind {
+    /// The hostile node sends chunks with one wrong bit.
     Corrupt,
-    /// Nothing is sent.
+    /// The hostile node does not answer requests for chunks.
     Stall,
-    /// Every request is refused: the chunk is missing.
+    /// The hostile node refuses every request for chunks, with the reason that it lacks a chunk.
     Lie,
-    /// A few bytes are sent every second.
+    /// The hostile node sends chunks so slowly that no client can wait for them.
     Drip,
-    /// The header announces more bytes than a chunk may have.
+    /// The hostile node sends a frame header that is too long, or that announces a payload that is too long.
     Oversize,
 }
 
-/// Some clients are killed and as many new clients come, again and again until the other clients have finished.
+/// Churn: at regular intervals, some clients are killed and the same number of new clients start. Churn ends when every
+/// client that ran from the start has finished or was killed.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Churn {
-    /// The time between two replacements, as a multiple of T_min.
+    /// The time between two replacements of clients, as a multiple of T_min.
     pub every: Multiple,
-    /// The part of the clients that is replaced each time.
+    /// The share of the clients that is replaced each time.
     pub share: Share,
 }
 
-/// Something that happens to nodes.
+/// A change that happens to some nodes at a given time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// The nodes.
+    /// The nodes to which the change happens.
     pub nodes: Vec<NodeName>,
-    /// When.
+    /// The time of the change.
     pub when: When,
-    /// What.
+    /// The change that happens to each of the nodes.
     pub change: Change,
 }
 
-/// A node of a scenario.
+/// The name of a node in a scenario. Nodes of each role are numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub enum NodeName {
-    /// The first peer of all other nodes, which has no artifacts.
+    /// The bootstrap node, through which the other nodes join the network. It has no artifacts.
     Bootstrap,
-    /// A provider that has everything, from 0.
+    /// The seed with this number. A seed is a provider that has all artifacts from the start.
     Seed(u32),
-    /// A node that does harm, from 0.
+    /// The hostile node with this number.
     Hostile(u32),
-    /// A client, from 0.
+    /// The client with this number.
     Client(u32),
 }
 
-/// When something happens.
+/// The time of an event.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum When {
-    /// So long after the start.
+    /// The event happens at this time after the start of the run.
     At(Duration),
-    /// When clients have verified this part of all that they need together.
+    /// The event happens when all clients together have verified this share of the bytes that they have to fetch.
     Progress(f64),
-    /// When this client has everything.
+    /// The event happens when the client with this number has all artifacts.
     Done(u32),
 }
 
-/// What happens to a node.
+/// A change that an event makes to a node.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
-    /// It is started: for the first time, or again with the same store.
+    /// The node starts for the first time, or again with the same store.
     Start,
-    /// Killed: SIGKILL. The other nodes notice when a timeout or the kernel tells them.
+    /// The node gets SIGKILL. Its peers notice when the kernel closes the connection or a timeout passes.
     Kill,
-    /// Asked to end: SIGTERM.
+    /// The node gets SIGTERM.
     Stop,
-    /// Stopped and started again, with the same store.
+    /// The node is stopped and started again with the same store.
     Restart,
-    /// Frozen: it keeps its connections and does nothing.
+    /// The node is frozen, which means that it keeps its connections and does nothing.
     Pause,
-    /// Thawed.
+    /// The node that [`Change::Pause`] has frozen continues.
     Resume,
-    /// Cut off from all nodes that are not listed in the same event.
+    /// The node is cut off from all nodes that the same event does not list.
     Partition,
-    /// Can reach all nodes again.
+    /// The partition of the node ends, so that the node can reach all nodes again.
     Heal,
-    /// One byte in every 64 KiB of its artifacts is changed on disk.
+    /// One byte in every 64 KiB of the seed's artifacts is changed on disk.
     Corrupt,
-    /// A seed becomes a hostile node that refuses what it says it has. It keeps its address and its key.
+    /// The seed becomes a hostile node that refuses requests for chunks that it claims to have. The seed keeps its
+    /// address and its identity.
     Lie,
-    /// It sends this part of what it could before.
+    /// The upload rate of the node falls to this share.
     Slow(f64),
 }
 
@@ -233,7 +239,7 @@ impl Default for Scenario {
 }
 
 impl<N> Clients<N> {
-    /// So many clients, which differ in nothing else from the default.
+    /// Returns a description of `count` clients, which has the default value for every other key.
     pub(crate) fn new(count: N) -> Self {
         Self {
             count,
@@ -247,7 +253,7 @@ impl<N> Clients<N> {
         }
     }
 
-    /// The same clients in another number.
+    /// Returns a copy of this description with another `count`.
     pub(crate) fn with_count<M>(&self, count: M) -> Clients<M> {
         let Self { up, down, spread, nat, order, afterwards, .. } = *self;
         Clients { count, up, down, spread, nat, order, first_peers: self.first_peers.clone(), afterwards }
@@ -261,25 +267,24 @@ impl Default for Clients {
 }
 
 impl Hostile {
-    /// What each hostile node does.
-    pub fn iter(&self) -> impl Iterator<Item = Harm> {
-        self.0.iter().flat_map(|(harm, count)| std::iter::repeat_n(*harm, *count as usize))
+    /// Returns the kind of each hostile node, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = HostileKind> {
+        self.0.iter().flat_map(|(kind, count)| std::iter::repeat_n(*kind, *count as usize))
     }
 
-    /// How many there are.
+    /// Returns the number of hostile nodes.
     pub fn count(&self) -> u64 {
         self.0.values().map(|count| u64::from(*count)).sum()
     }
 }
 
 impl Scenario {
-    /// Bytes that each client fetches.
+    /// Returns the size of all artifacts in bytes, which is the number of bytes that each client fetches.
     pub fn size(&self) -> u64 {
         self.artifacts.iter().fold(0, |sum, artifact| sum.saturating_add(artifact.size.0))
     }
 
-    /// The shortest possible time in seconds. Nodes to which something happens count as if nothing did, hostile nodes do not
-    /// count.
+    /// Returns T_min in seconds. Events and hostile nodes are ignored.
     pub fn t_min(&self) -> f64 {
         let limit = |rate: Option<Rate>| rate.map_or(f64::INFINITY, |rate| rate.0);
         let client = (limit(self.clients.up), limit(self.clients.down));
@@ -287,7 +292,8 @@ impl Scenario {
         t_min(self.size(), self.seeds.iter().copied().map(limit), clients)
     }
 
-    /// What is left of it in a variant. Only the whole promises anything: the others are what it is compared with.
+    /// Returns the given variant of the scenario. Only [`Variant::Whole`] has promises, because the other variants are
+    /// run only for comparison.
     pub fn variant(&self, variant: Variant) -> Self {
         let (hostile, hold) = (Hostile::default(), Hold::default());
         match variant {
@@ -297,12 +303,12 @@ impl Scenario {
         }
     }
 
-    /// Whether anything happens to nodes, or a node does harm.
+    /// Whether the scenario has events, churn or hostile nodes.
     pub fn is_disturbed(&self) -> bool {
         !self.events.is_empty() || self.churn.is_some() || self.hostile.count() > 0
     }
 
-    /// All nodes, in the order in which they are started.
+    /// Returns all nodes in the order in which they are started.
     pub fn nodes(&self) -> impl Iterator<Item = NodeName> {
         let seeds = (0..self.seeds.len() as u32).map(NodeName::Seed);
         let hostile = (0..self.hostile.count() as u32).map(NodeName::Hostile);
@@ -310,7 +316,7 @@ impl Scenario {
         std::iter::once(NodeName::Bootstrap).chain(seeds).chain(hostile).chain(clients)
     }
 
-    /// Whether a node is part of it.
+    /// Whether the scenario has a node with this name.
     pub fn has(&self, node: NodeName) -> bool {
         match node {
             NodeName::Bootstrap => true,
@@ -320,7 +326,7 @@ impl Scenario {
         }
     }
 
-    /// What a node sends and receives at most.
+    /// Returns the upload rate limit and the download rate limit of a node. `None` means no limit.
     pub fn rates(&self, node: NodeName) -> (Option<Rate>, Option<Rate>) {
         match node {
             NodeName::Bootstrap => (None, None),
@@ -329,17 +335,18 @@ impl Scenario {
         }
     }
 
-    /// All that happens to a node, in order.
+    /// Returns all changes that events make to a node, in the order of the events.
     pub fn changes(&self, node: NodeName) -> impl DoubleEndedIterator<Item = Change> {
         self.events.iter().filter(move |event| event.nodes.contains(&node)).map(|event| event.change)
     }
 
-    /// Whether a node is absent until an event starts it.
+    /// Whether the first event of a node starts it, so that the node does not run from the start.
     pub fn starts_later(&self, node: NodeName) -> bool {
         self.changes(node).next() == Some(Change::Start)
     }
 
-    /// Whether a client is to finish: it is not killed, stopped or frozen without being started or thawed afterwards.
+    /// Whether a client must finish. A client need not finish if an event stops, kills or freezes it, and no later
+    /// event starts or resumes it.
     pub fn must_finish(&self, client: u32) -> bool {
         use Change::{Kill, Pause, Restart, Resume, Start, Stop};
         let last = self
@@ -377,7 +384,7 @@ impl TryFrom<String> for NodeName {
     }
 }
 
-impl fmt::Display for Harm {
+impl fmt::Display for HostileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Corrupt => "corrupt",
@@ -389,7 +396,7 @@ impl fmt::Display for Harm {
     }
 }
 
-impl FromStr for Harm {
+impl FromStr for HostileKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -437,7 +444,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_that_is_taken_away_for_good_need_not_finish() {
+    fn a_client_that_is_stopped_or_frozen_for_good_need_not_finish() {
         use Change::{Kill, Partition, Pause, Restart, Resume, Start, Stop};
         let cases: [(&[Change], bool); 8] = [
             (&[], true),
@@ -461,30 +468,32 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_as_they_are_written() {
+    fn names_of_nodes_and_kinds_survive_a_round_trip_through_text() {
         for node in [NodeName::Bootstrap, NodeName::Seed(0), NodeName::Hostile(2), NodeName::Client(31)] {
             assert_eq!(NodeName::try_from(node.to_string()), Ok(node));
         }
         for text in ["", "seed", "seed -1", "bootstrap 1", "Client 1", "client  1"] {
             assert!(NodeName::try_from(text.to_owned()).is_err(), "{text:?}");
         }
-        for harm in [Harm::Corrupt, Harm::Stall, Harm::Lie, Harm::Drip, Harm::Oversize] {
-            assert_eq!(harm.to_string().parse(), Ok(harm));
+        for kind in
+            [HostileKind::Corrupt, HostileKind::Stall, HostileKind::Lie, HostileKind::Drip, HostileKind::Oversize]
+        {
+            assert_eq!(kind.to_string().parse(), Ok(kind));
         }
-        assert!("evil".parse::<Harm>().unwrap_err().contains("expected one of `corrupt`, `stall`"));
+        assert!("evil".parse::<HostileKind>().unwrap_err().contains("expected one of `corrupt`, `stall`"));
     }
 
     #[test]
     fn hostile_nodes_are_numbered_by_kind() {
-        let hostile = Hostile([(Harm::Drip, 1), (Harm::Corrupt, 2)].into());
-        assert!(hostile.iter().eq([Harm::Corrupt, Harm::Corrupt, Harm::Drip]));
+        let hostile = Hostile([(HostileKind::Drip, 1), (HostileKind::Corrupt, 2)].into());
+        assert!(hostile.iter().eq([HostileKind::Corrupt, HostileKind::Corrupt, HostileKind::Drip]));
         assert_eq!(hostile.count(), 3);
     }
 
     #[test]
-    fn a_variant_can_be_run_without_what_it_is_compared_with() {
+    fn a_variant_for_comparison_has_no_hostile_nodes_and_no_promises() {
         let hold = toml::from_str("versus_honest = 2.0\nversus_undisturbed = 2.0").unwrap();
-        let hostile = Hostile([(Harm::Lie, 1)].into());
+        let hostile = Hostile([(HostileKind::Lie, 1)].into());
         let whole = Scenario { hostile, hold, ..Scenario::default() };
         for variant in [Variant::Honest, Variant::Undisturbed] {
             assert_eq!(whole.variant(variant), Scenario::default());
@@ -493,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn t_min_knows_links_without_a_limit() {
+    fn t_min_handles_links_without_a_limit() {
         let artifacts = vec![Artifact { size: Size(100_000_000), kind: Kind::Noise }];
         let plain = Scenario { artifacts, seeds: vec![Some(Rate(10e6))], ..Scenario::default() };
         assert!((plain.t_min() - 10.0).abs() < 1e-6);

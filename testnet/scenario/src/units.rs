@@ -1,4 +1,4 @@
-//! Shares, multiples and lists as people write them in scenario files.
+//! The types of shares, multiples and lists in scenario files.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,17 +10,17 @@ use serde::{Deserialize, Serialize};
 pub(crate) use phase_units::Time;
 pub use phase_units::{Rate, Size};
 
-/// A part of something, 0 to 1.
+/// A share of a whole, from 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct Share(pub f64);
 
-/// How many times as large one figure is as another: a number above 0.
+/// The ratio of two figures, which is finite and greater than 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct Multiple(pub f64);
 
-/// A value, or a list of values.
+/// One value or a list of values.
 #[derive(Clone, Debug)]
 pub(crate) struct OneOrMany<T>(pub(crate) Vec<T>);
 
@@ -44,17 +44,17 @@ impl TryFrom<f64> for Multiple {
     }
 }
 
-/// Reads a time into a plain [`Duration`].
+/// Deserialises a [`Time`] as a [`Duration`].
 pub(crate) fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     Time::deserialize(deserializer).map(|time| time.0)
 }
 
-/// Reads one of the words that a type is written as.
+/// Parses the serde name of an enum variant, such as `rarest`.
 pub(crate) fn word<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, String> {
     T::deserialize(text.into_deserializer()).map_err(|error: de::value::Error| error.to_string())
 }
 
-/// By hand: the error that serde makes for an untagged enum does not say what is wrong with the value.
+/// Implemented by hand, because the error of a derived implementation does not say what is wrong with the value.
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Values<T>(PhantomData<T>);
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_and_multiples_have_a_range() {
+    fn shares_and_multiples_out_of_range_are_refused() {
         assert!([0.0, 0.5, 1.0].into_iter().all(|part| Share::try_from(part).is_ok()));
         assert!([-0.1, 1.1, f64::NAN].into_iter().all(|part| Share::try_from(part).is_err()));
         assert!([0.01, 40.0].into_iter().all(|times| Multiple::try_from(times).is_ok()));

@@ -1,23 +1,23 @@
-//! Parts of a scenario that are run for comparison.
+//! Variants of a scenario, which are run for comparison.
 
 use std::fmt;
 
-/// What of a scenario is run.
+/// A variant of a scenario: the whole scenario, or the scenario without some or all of its faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Variant {
-    /// All of it.
+    /// The scenario as written in its file.
     Whole,
-    /// Without hostile nodes.
+    /// The scenario without hostile nodes.
     Honest,
-    /// Without hostile nodes, churn and events.
+    /// The scenario without hostile nodes, churn and events.
     Undisturbed,
 }
 
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::Whole => "as it is",
-            Self::Honest => "without hostile members",
+            Self::Whole => "as written",
+            Self::Honest => "without hostile nodes",
             Self::Undisturbed => "undisturbed",
         })
     }

@@ -1,4 +1,4 @@
-//! What the drivers of the shipped state machines do, without I/O: carry out actions, hand over what comes.
+//! Drives the shipped state machines without I/O: performs their actions and passes messages and timeouts to them.
 
 use std::time::Duration;
 
@@ -6,27 +6,27 @@ use phase_core::{ChunkIndex, ChunkRange, ChunkSet};
 use phase_protocol::have_interval;
 use phase_protocol::scheduler::{Action, Arrival, ChunkResult, End, Event, HaveUpdate, RequestId};
 use phase_protocol::wire::{MAX_RANGES, Refusal};
-use phase_scenario::Harm;
+use phase_scenario::HostileKind;
 
-use crate::swarm::{Happening, Message, SLOT, Swarm, key, number};
+use crate::swarm::{Message, SLOT, SimEvent, Swarm, key, number};
 
 impl Swarm<'_> {
-    /// The driver of a client's scheduler: actions, events, timer.
+    /// Drives a client's scheduler: performs its actions, handles its events, and sets its timer.
     pub(crate) fn drive(&mut self, node: u32) {
         let now = self.instant();
         while let Some(action) =
             self.nodes[node as usize].scheduler.as_mut().and_then(|scheduler| scheduler.poll_action(now))
         {
-            self.carry_out(node, action);
+            self.perform(node, action);
         }
         let state = &mut self.nodes[node as usize];
         let Some(scheduler) = &mut state.scheduler else { return };
         while let Some(event) = scheduler.poll_event() {
             if event == Event::Complete && state.finished.is_none() {
-                assert!(state.have.is_full(), "complete with all chunks");
+                assert!(state.have.is_full(), "the scheduler reported completion although chunks are missing");
                 state.finished = Some(self.now);
                 self.unfinished -= 1;
-                // Not a closure: the node is borrowed.
+                // `is_first_client` cannot be called here, because `self.nodes` is borrowed.
                 let (seeds, first) = (self.scenario.seeds.len(), self.scenario.clients.count as usize);
                 self.unfinished_first -= usize::from((seeds..seeds + first).contains(&(node as usize)));
             }
@@ -38,34 +38,39 @@ impl Swarm<'_> {
         let at = at.saturating_duration_since(self.base).max(self.now);
         if state.timer.is_none_or(|timer| at < timer) {
             state.timer = Some(at);
-            self.queue.add(at, Happening::Timer { node });
+            self.queue.add(at, SimEvent::Timer { node });
         }
     }
 
-    fn carry_out(&mut self, node: u32, action: Action) {
+    fn perform(&mut self, node: u32, action: Action) {
         match action {
             Action::Request { id, peer, ranges, .. } => {
-                let [range] = ranges[..] else { panic!("the scheduler asks for one range at a time") };
+                let [range] = ranges[..] else { panic!("the scheduler must request one range at a time") };
                 self.send(node, number(peer), Message::Request { id, range });
             }
             Action::Cancel { id, peer } => self.send(node, number(peer), Message::Cancel { id }),
-            Action::Drop { peer } => self.part(node, number(peer)),
+            Action::Drop { peer } => self.disconnect(node, number(peer)),
             Action::Ban { peer, .. } => {
                 let banned = &self.nodes[number(peer) as usize];
-                assert_eq!(banned.harm, Some(Harm::Corrupt), "only nodes that send garbage are banned");
+                assert_eq!(
+                    banned.hostile_kind,
+                    Some(HostileKind::Corrupt),
+                    "a node that sends no corrupt chunks was banned"
+                );
                 self.bans += 1;
-                self.part(node, number(peer));
+                self.disconnect(node, number(peer));
             }
         }
     }
 
-    /// A node wants nothing more of another one, and tells it.
-    fn part(&mut self, node: u32, other: u32) {
+    /// Closes the connection of a node with another node, and notifies the other node.
+    fn disconnect(&mut self, node: u32, other: u32) {
         self.nodes[node as usize].peers.remove(&key(other));
         self.send(node, other, Message::Gone);
     }
 
-    /// The scheduler wanted to be woken.
+    /// Handles a timer event of a node's scheduler. Ignores the event if no timeout is due, because the timer may have
+    /// changed since the event was queued.
     pub(crate) fn wake(&mut self, node: u32) {
         let now = self.instant();
         let woken = &mut self.nodes[node as usize];
@@ -81,13 +86,13 @@ impl Swarm<'_> {
 
     pub(crate) fn handle_request(&mut self, node: u32, from: u32, id: RequestId, range: ChunkRange) {
         let now = self.instant();
-        let asked = &mut self.nodes[node as usize];
-        let answer = match asked.harm {
-            Some(Harm::Stall) => return,
-            Some(Harm::Lie) => Err(Refusal::Missing),
-            _ => asked.uplink.request(now, key(from), id, vec![range]),
+        let provider = &mut self.nodes[node as usize];
+        let accepted = match provider.hostile_kind {
+            Some(HostileKind::Stall) => return,
+            Some(HostileKind::Lie) => Err(Refusal::Missing),
+            _ => provider.uplink.request(now, key(from), id, vec![range]),
         };
-        if let Err(refusal) = answer {
+        if let Err(refusal) = accepted {
             self.send(node, from, Message::Refused { request: id, refusal });
         }
         self.schedule_uplink(node);
@@ -100,12 +105,12 @@ impl Swarm<'_> {
         self.schedule_uplink(node);
     }
 
-    pub(crate) fn handle_answer(&mut self, node: u32, from: u32, answer: Message) {
+    pub(crate) fn handle_reply(&mut self, node: u32, from: u32, reply: Message) {
         let now = self.instant();
-        let is_corrupt = self.nodes[from as usize].harm == Some(Harm::Corrupt);
+        let is_corrupt = self.nodes[from as usize].hostile_kind == Some(HostileKind::Corrupt);
         let state = &mut self.nodes[node as usize];
         let Some(scheduler) = &mut state.scheduler else { return };
-        match answer {
+        match reply {
             Message::Have(update) => scheduler.handle_have(key(from), SLOT, update),
             Message::Done { request } => scheduler.handle_end(now, key(from), request, End::Done),
             Message::Refused { request, refusal } => {
@@ -124,42 +129,45 @@ impl Swarm<'_> {
         }
     }
 
+    /// Adds a verified chunk to a client's chunks, schedules a have update, and schedules the scenario's events that
+    /// waited for this progress.
     fn note_verified(&mut self, node: u32, chunk: ChunkIndex) {
         let state = &mut self.nodes[node as usize];
-        assert!(state.have.insert(chunk), "a chunk is new once");
-        state.fresh.insert(chunk);
-        if state.fresh.count() == 1 {
-            let followers = u32::try_from(state.peers.len()).unwrap_or(u32::MAX);
-            let interval = have_interval(followers, state.have.count(), state.have.len());
-            let due = state.told.map_or(self.now, |told| told + interval).max(self.now);
-            self.queue.add(due, Happening::Tell { node });
+        assert!(state.have.insert(chunk), "a client verified a chunk twice");
+        state.unannounced.insert(chunk);
+        if state.unannounced.count() == 1 {
+            let subscribers = u32::try_from(state.peers.len()).unwrap_or(u32::MAX);
+            let interval = have_interval(subscribers, state.have.count(), state.have.len());
+            let due = state.last_have_update.map_or(self.now, |last| last + interval).max(self.now);
+            self.queue.add(due, SimEvent::HaveUpdate { node });
         }
         self.verified += 1;
-        while self.awaited.last().is_some_and(|(verified, _)| *verified <= self.verified) {
-            if let Some((_, position)) = self.awaited.pop() {
-                self.queue.add(self.now, Happening::Event(position));
+        while self.progress_events.last().is_some_and(|(verified, _)| *verified <= self.verified) {
+            if let Some((_, position)) = self.progress_events.pop() {
+                self.queue.add(self.now, SimEvent::Scenario(position));
             }
         }
     }
 
-    /// Tells the neighbours that fetch what is new.
-    pub(crate) fn tell(&mut self, node: u32) {
+    /// Sends a have update with the unannounced chunks to every connected peer that is still fetching.
+    pub(crate) fn send_have_update(&mut self, node: u32) {
         let state = &mut self.nodes[node as usize];
         if !state.alive {
             return;
         }
-        state.told = Some(self.now);
-        let fresh = std::mem::replace(&mut state.fresh, ChunkSet::new(self.index.len()));
-        let ranges: Vec<_> = fresh.ranges().collect();
-        let followers: Vec<_> = state.peers.iter().map(|peer| number(*peer)).collect();
-        for peer in followers.into_iter().filter(|peer| self.nodes[*peer as usize].is_fetching()).collect::<Vec<_>>() {
+        state.last_have_update = Some(self.now);
+        let unannounced = std::mem::replace(&mut state.unannounced, ChunkSet::new(self.index.len()));
+        let ranges: Vec<_> = unannounced.ranges().collect();
+        let peers: Vec<_> = state.peers.iter().map(|peer| number(*peer)).collect();
+        for peer in peers.into_iter().filter(|peer| self.nodes[*peer as usize].is_fetching()).collect::<Vec<_>>() {
             for part in ranges.chunks(MAX_RANGES) {
                 self.send(node, peer, Message::Have(HaveUpdate::Add(part.to_vec())));
             }
         }
     }
 
-    /// Chunks that have left arrive when the receiver's downlink has taken them in, after what is there before them.
+    /// Schedules the arrival of chunks that have left a node's uplink. A chunk arrives after the latency between the
+    /// two nodes, and after the receiver's downlink has received all earlier chunks and this chunk.
     pub(crate) fn serve(&mut self, node: u32) {
         let now = self.instant();
         let uplink = &mut self.nodes[node as usize].uplink;
@@ -172,20 +180,20 @@ impl Swarm<'_> {
         }
         while let Some((outgoing, ended)) = self.nodes[node as usize].uplink.take_sent(self.now, now) {
             let (to, request, chunk) = (number(outgoing.to), outgoing.request, outgoing.chunk);
-            let bytes = f64::from(self.index.chunk(chunk).expect("chunks of the artifact are sent").len);
+            let bytes = f64::from(self.index.chunk(chunk).expect("a sent chunk is a chunk of the artifact").len);
             let earliest = self.now + self.latency(node, to);
             let receiver = &mut self.nodes[to as usize];
             let arrival = earliest.max(receiver.down_free + Duration::from_secs_f64(bytes / receiver.down));
             receiver.down_free = arrival;
-            self.queue.add(arrival, Happening::Heard { to, from: node, message: Message::Chunk { request, chunk } });
+            self.queue.add(arrival, SimEvent::Delivery { to, from: node, message: Message::Chunk { request, chunk } });
             if ended {
-                self.queue.add(arrival, Happening::Heard { to, from: node, message: Message::Done { request } });
+                self.queue.add(arrival, SimEvent::Delivery { to, from: node, message: Message::Done { request } });
             }
         }
         self.schedule_uplink(node);
     }
 
-    /// Starts what can be sent, and wakes the uplink when something of it has left.
+    /// Starts all jobs that a node's upload queue permits, and schedules the next event of the node's uplink.
     pub(crate) fn schedule_uplink(&mut self, node: u32) {
         let (at, now) = (self.now, self.instant());
         let state = &mut self.nodes[node as usize];
@@ -196,7 +204,7 @@ impl Swarm<'_> {
         if next != state.uplink.due {
             state.uplink.due = next;
             if let Some(next) = next {
-                self.queue.add(next, Happening::Uplink { node });
+                self.queue.add(next, SimEvent::Uplink { node });
             }
         }
     }

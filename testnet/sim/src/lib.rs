@@ -1,17 +1,18 @@
-//! A swarm in virtual time: the shipped [`Scheduler`](phase_protocol::scheduler::Scheduler) and
-//! [`UploadQueue`](phase_protocol::upload::UploadQueue) on every node, over a network that is only arithmetic.
+//! The simulator: a swarm in virtual time. Every client runs the shipped
+//! [`Scheduler`](phase_protocol::scheduler::Scheduler), and every node runs the shipped
+//! [`UploadQueue`](phase_protocol::upload::UploadQueue). The network between the nodes is simulated.
 //!
 //! ```text
 //! Scenario ──► Swarm ──► Report
 //!               │
-//!               ├── Queue   what happens next, in virtual time
-//!               └── Node    scheduler, upload queue, uplink, what it has
+//!               ├── Queue   future events, in the order of virtual time
+//!               └── Node    scheduler, uplink with upload queue, verified chunks
 //! ```
 //!
-//! Invariant: a scenario, its RNG seed included, determines every event. A failure is replayed by its seed.
+//! Invariant: a scenario, including its RNG seed, determines every event. A failure can be replayed with the same RNG
+//! seed.
 
 mod drive;
-mod members;
 mod node;
 mod promises;
 mod queue;
@@ -19,6 +20,7 @@ mod run;
 mod setting;
 mod summary;
 mod swarm;
+mod topology;
 mod uplink;
 mod watch;
 

@@ -1,4 +1,4 @@
-//! One node: its scheduler, its uplink, and what it has.
+//! The state of one node: its scheduler, its uplink and its chunks.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,37 +6,40 @@ use std::time::Duration;
 use phase_core::ChunkSet;
 use phase_protocol::PeerKey;
 use phase_protocol::scheduler::Scheduler;
-use phase_scenario::Harm;
+use phase_scenario::HostileKind;
 
 use crate::uplink::Uplink;
 
-/// A member of the swarm.
+/// A node of the swarm.
 pub(crate) struct Node {
-    /// What it does to chunks, unless it is honest.
-    pub(crate) harm: Option<Harm>,
+    /// The kind of hostile node, or `None` if the node is honest.
+    pub(crate) hostile_kind: Option<HostileKind>,
     pub(crate) alive: bool,
-    /// It can be dialled.
+    /// Whether other nodes can dial this node. A client behind NAT cannot be dialled.
     pub(crate) is_open: bool,
-    /// Clients only.
+    /// The scheduler of a client; `None` on seeds and hostile nodes.
     pub(crate) scheduler: Option<Scheduler>,
-    /// When the scheduler wants to be woken, as far as that is in the queue.
+    /// The virtual time of the scheduler's next timer event, or `None` if none is queued.
     pub(crate) timer: Option<Duration>,
+    /// The chunks that the node has.
     pub(crate) have: ChunkSet,
-    /// What is to be told to the neighbours.
-    pub(crate) fresh: ChunkSet,
-    /// When neighbours were last told, or will be.
-    pub(crate) told: Option<Duration>,
+    /// The verified chunks that the node's next have update will contain.
+    pub(crate) unannounced: ChunkSet,
+    /// The virtual time at which the node last sent a have update.
+    pub(crate) last_have_update: Option<Duration>,
+    /// The connected peers.
     pub(crate) peers: BTreeSet<PeerKey>,
-    /// Bytes per second that it can take in.
+    /// The download rate in bytes per second.
     pub(crate) down: f64,
-    /// When the downlink has taken in what is on its way.
+    /// The virtual time at which the downlink will have received all chunks that were sent to this node.
     pub(crate) down_free: Duration,
+    /// The virtual time at which the client had all chunks, or `None` if chunks are missing.
     pub(crate) finished: Option<Duration>,
     pub(crate) uplink: Uplink,
 }
 
 impl Node {
-    /// Whether it is a client that has not got everything.
+    /// Whether the node is a live client that lacks chunks.
     pub(crate) fn is_fetching(&self) -> bool {
         self.alive && self.scheduler.is_some() && self.finished.is_none()
     }

@@ -1,9 +1,10 @@
-//! The figures of a simulated run that promises are about.
+//! Compares the figures of a simulated run with the promises of its scenario.
 
 use phase_report::swarm::{Outcome, Report, percentile};
 use phase_scenario::{Hold, Promise};
 
-/// What did not hold, one sentence each; empty if all did. `outcome` has the runs to compare with.
+/// Returns one message for each broken promise, and a message if a client did not finish. The list is empty if every
+/// client finished and all promises held. `outcome` contains the runs of other variants, for comparison.
 pub fn judge(hold: &Hold, report: &Report, outcome: &Outcome) -> Vec<String> {
     let unfinished = format!("{} of {} clients finished", report.finished, report.clients);
     let mut broken = if report.is_complete() { Vec::new() } else { vec![unfinished] };
@@ -11,18 +12,18 @@ pub fn judge(hold: &Hold, report: &Report, outcome: &Outcome) -> Vec<String> {
     broken
 }
 
-/// What a run showed of what a promise is about. `None`: that is not known.
+/// Returns the measured figure that a promise limits, or `None` if the figure is unknown.
 fn figure(promise: Promise, report: &Report, outcome: &Outcome) -> Option<f64> {
-    let of_bound = |time: Option<f64>| time.map(|time| time / report.t_min);
+    let in_t_min = |time: Option<f64>| time.map(|time| time / report.t_min);
     match promise {
-        Promise::P50 => of_bound(report.p50),
-        Promise::P95 => of_bound(percentile(&report.finish_times, report.clients, 0.95)),
-        Promise::P99 => of_bound(report.p99),
-        Promise::Last => of_bound(report.last),
+        Promise::P50 => in_t_min(report.p50),
+        Promise::P95 => in_t_min(percentile(&report.finish_times, report.clients, 0.95)),
+        Promise::P99 => in_t_min(report.p99),
+        Promise::Last => in_t_min(report.last),
         Promise::Duplicates => Some(report.duplicates),
         Promise::SeedCopies => Some(report.seed_copies),
         Promise::Versus(variant) => Some(report.last? / outcome.other(variant)?.last?),
-        // Promised of containers alone.
+        // Only containers support these promises.
         Promise::Throughput | Promise::VersusHttp | Promise::PredictedP50 | Promise::PredictedLast => None,
     }
 }
@@ -36,7 +37,8 @@ mod tests {
 
     use super::*;
 
-    /// 100 clients, T_min 10 s: p50 1.1, p95 and p99 1.3, last 1.5 x T_min, 2 % duplicates, 1.8 seed copies.
+    /// Returns the report of 100 clients with T_min 10 s: p50 is 1.1 T_min, p95 and p99 are 1.3 T_min, last is 1.5
+    /// T_min. Duplicates are 2 %, and seeds sent 1.8 copies.
     fn report() -> Report {
         let finish_times: Vec<_> = [(50, 11.0), (49, 13.0), (1, 15.0)].map(|(count, at)| vec![at; count]).concat();
         let time = |part| percentile(&finish_times, 100, part);
@@ -54,7 +56,8 @@ mod tests {
         }
     }
 
-    /// A run, compared with two of which the last client finished in half of the time and in a third of it.
+    /// Returns the outcome of a run with `report`, and with two runs for comparison. The last client is two times
+    /// faster in the first of these two runs, and three times faster in the second.
     fn outcome(report: &Report) -> Outcome {
         let run = |variant, times: f64| {
             let report = Report { last: report.last.map(|last| last / times), ..report.clone() };
@@ -65,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn each_promise_is_about_its_figure() {
+    fn each_promise_is_compared_with_its_figure() {
         let (report, versus) = (report(), [Variant::Honest, Variant::Undisturbed].map(Promise::Versus));
         let figures = [
             (Promise::P50, 1.1),
@@ -87,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_does_not_finish_breaks_every_scenario() {
+    fn an_unfinished_client_is_reported_even_without_promises() {
         let unfinished = Report { finished: 99, last: None, ..report() };
         let broken = |text, report: &Report| judge(&toml::from_str(text).unwrap(), report, &outcome(report));
         assert_eq!(broken("last = 1.51", &report()), Vec::<String>::new());

@@ -1,10 +1,10 @@
-//! What happens next, in virtual time.
+//! The event queue, which is ordered by virtual time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-/// Events in the order of their time; those of the same time in the order in which they were added.
+/// A priority queue of future events, ordered by time. Events of the same time keep the order in which they were added.
 pub(crate) struct Queue<E> {
     heap: BinaryHeap<Reverse<Entry<E>>>,
     added: u64,

@@ -1,4 +1,5 @@
-//! The simulation: events in virtual time until every client has finished, or nothing happens any more.
+//! The main loop of the simulation. The loop ends when every client has finished, when no event is left, or when the
+//! virtual time reaches its limit.
 
 use std::time::Duration;
 
@@ -8,22 +9,24 @@ use phase_scenario::{Change, Engine, Event, NodeName, Problem, Scenario, When};
 
 use crate::queue::Queue;
 use crate::setting::{all_rates, bound, index};
-use crate::swarm::{Happening, Message, Swarm, key, some_instant};
+use crate::swarm::{Message, SimEvent, Swarm, key, some_instant};
 use crate::watch::{Progress, Watch};
 
-/// A run that takes longer than this has failed.
-const GIVE_UP: Duration = Duration::from_secs(4 * 3600);
-/// Why some of what a scenario may have is not there.
-const CHECKED: &str = "the scenario was checked for the simulator";
+/// The maximum virtual time of a run. A longer run is ended with unfinished clients.
+const MAX_TIME: Duration = Duration::from_secs(4 * 3600);
+/// The panic message for changes and nodes that only containers support.
+const CHECKED: &str = "`Scenario::check` refuses what the simulator does not support";
 
-/// Runs a scenario, and tells `watch` now and then how far it is. With `check` the invariants of every scheduler are checked
-/// after every event, which takes time in proportion to the chunks.
+/// Runs a scenario. Calls `watch` with the progress from time to time. If `check` is set, checks the invariants of a
+/// client's scheduler after every event that the scheduler handles. Each check takes time in proportion to the number
+/// of chunks.
 ///
 /// # Errors
-/// If the simulator cannot run the scenario. That clients do not finish is no error: see [`Report::is_complete`].
+/// If the simulator cannot run the scenario. Unfinished clients are not an error, but [`Report::is_complete`] returns
+/// `false`.
 ///
 /// # Panics
-/// If a scheduler breaks an invariant.
+/// If `check` is set and a scheduler breaks an invariant, or if a scheduler bans a node that sends no corrupt chunks.
 pub fn run(scenario: &Scenario, check: bool, watch: &mut dyn FnMut(Progress)) -> Result<Report, Problem> {
     scenario.check(Engine::Simulator)?;
     Ok(Swarm::new(scenario, check).run(watch))
@@ -43,78 +46,81 @@ impl<'a> Swarm<'a> {
             now: Duration::ZERO,
             queue: Queue::new(),
             nodes: Vec::new(),
-            members: Vec::new(),
+            neighbour_pool: Vec::new(),
             index,
             t_min,
             latency_seed: rng.u64(..),
             rng,
             unfinished: clients,
             unfinished_first: clients,
-            awaited: Vec::new(),
+            progress_events: Vec::new(),
             verified: 0,
             bans: 0,
             watch: Watch::new(t_min),
         };
-        let harms = std::iter::repeat_n(None, scenario.seeds.len() + clients).chain(scenario.hostile.iter().map(Some));
-        for (number, (rates, harm)) in rates.into_iter().zip(harms).enumerate() {
+        let honest = std::iter::repeat_n(None, scenario.seeds.len() + clients);
+        let kinds = honest.chain(scenario.hostile.iter().map(Some));
+        for (number, (rates, hostile_kind)) in rates.into_iter().zip(kinds).enumerate() {
             let is_client = swarm.is_first_client(number);
-            swarm.add_node(rates, harm, is_client);
+            swarm.add_node(rates, hostile_kind, is_client);
         }
         swarm.connect_all();
         swarm.schedule_events();
         swarm
     }
 
-    /// Puts the events of the scenario in the queue, or among what waits for progress.
+    /// Puts the scenario's events that happen at a given time, and the first replacement of clients by churn, into the
+    /// event queue. Puts events that happen at a given progress into `progress_events`.
     fn schedule_events(&mut self) {
         let chunks = u64::from(self.index.len()) * u64::from(self.scenario.clients.count);
         for (position, event) in self.scenario.events.iter().enumerate() {
             match event.when {
-                When::At(at) => self.queue.add(at, Happening::Event(position)),
-                When::Progress(part) => self.awaited.push(((chunks as f64 * part) as u64, position)),
+                When::At(at) => self.queue.add(at, SimEvent::Scenario(position)),
+                When::Progress(part) => self.progress_events.push(((chunks as f64 * part) as u64, position)),
                 When::Done(_) => unreachable!("{CHECKED}"),
             }
         }
-        self.awaited.sort_unstable_by(|one, other| other.cmp(one));
+        self.progress_events.sort_unstable_by(|one, other| other.cmp(one));
         if let Some(churn) = self.scenario.churn {
-            self.queue.add(self.t_min.mul_f64(churn.every.0), Happening::Churn);
+            self.queue.add(self.t_min.mul_f64(churn.every.0), SimEvent::Churn);
         }
     }
 
     fn run(mut self, watch: &mut dyn FnMut(Progress)) -> Report {
         while self.unfinished > 0 {
-            let Some((at, happening)) = self.queue.next() else { break };
-            if at > GIVE_UP {
+            let Some((at, event)) = self.queue.next() else { break };
+            if at > MAX_TIME {
                 break;
             }
             self.sample_until(at);
             self.now = at;
-            self.handle(happening);
-            self.tell_progress(watch);
+            self.handle(event);
+            self.report_progress(watch);
         }
         self.sample_until(self.now);
         self.report()
     }
 
-    fn handle(&mut self, happening: Happening) {
-        match happening {
-            Happening::Heard { to, from, message } => {
-                // What a node that is gone had sent still arrives; what is sent to it does not.
+    fn handle(&mut self, event: SimEvent) {
+        match event {
+            SimEvent::Delivery { to, from, message } => {
+                // A killed node receives nothing, but messages that it sent earlier are still delivered.
                 let node = &self.nodes[to as usize];
                 if node.alive && (node.peers.contains(&key(from)) || matches!(message, Message::Gone)) {
-                    self.hear(to, from, message);
+                    self.handle_message(to, from, message);
                     self.drive(to);
                 }
             }
-            Happening::Uplink { node } => self.serve(node),
-            Happening::Timer { node } => self.wake(node),
-            Happening::Tell { node } => self.tell(node),
-            Happening::Event(position) => self.happen(&self.scenario.events[position]),
-            Happening::Churn => self.replace_some(),
+            SimEvent::Uplink { node } => self.serve(node),
+            SimEvent::Timer { node } => self.wake(node),
+            SimEvent::HaveUpdate { node } => self.send_have_update(node),
+            SimEvent::Scenario(position) => self.apply(&self.scenario.events[position]),
+            SimEvent::Churn => self.replace_clients(),
         }
     }
 
-    fn happen(&mut self, event: &Event) {
+    /// Applies an event of the scenario.
+    fn apply(&mut self, event: &Event) {
         for name in &event.nodes {
             let node = match name {
                 NodeName::Seed(number) => *number,
@@ -122,7 +128,7 @@ impl<'a> Swarm<'a> {
                 NodeName::Bootstrap | NodeName::Hostile(_) => unreachable!("{CHECKED}"),
             };
             match event.change {
-                Change::Kill => self.lose(node),
+                Change::Kill => self.kill(node),
                 Change::Pause => self.set_rate(node, 0.0),
                 Change::Slow(part) => self.set_rate(node, self.nodes[node as usize].uplink.rate() * part),
                 _ => unreachable!("{CHECKED}"),
@@ -130,13 +136,13 @@ impl<'a> Swarm<'a> {
         }
     }
 
-    /// What a message does to the node that hears it.
-    fn hear(&mut self, to: u32, from: u32, message: Message) {
+    /// Passes a message to the node that receives it.
+    fn handle_message(&mut self, to: u32, from: u32, message: Message) {
         match message {
             Message::Request { id, range } => self.handle_request(to, from, id, range),
             Message::Cancel { id } => self.handle_cancel(to, from, id),
             Message::Gone => self.handle_gone(to, from),
-            answer => self.handle_answer(to, from, answer),
+            reply => self.handle_reply(to, from, reply),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a scenario means in the simulator: the artifact, and what each node sends and receives.
+//! Derives the artifact and the rates of all nodes from a scenario.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +8,20 @@ use phase_core::index::ChunkEntry;
 use phase_core::{ArtifactIndex, ChunkerParams, Digest, HashAlgorithm};
 use phase_scenario::{Rate, Scenario, t_min};
 
-/// What a link without a limit carries, in bytes per second: more than matters.
+/// The simulated rate of an uplink or downlink for which the scenario has no limit, in bytes per second.
 const UNLIMITED: f64 = 1e9;
-/// Clients and hostile nodes that each client connects to, unless the scenario says otherwise.
+/// The default number of clients and hostile nodes to which each client connects.
 pub(crate) const NEIGHBOURS: u32 = 24;
 
-/// What a node can send and receive, in bytes per second.
+/// The upload rate and the download rate of a node, in bytes per second.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rates {
     pub(crate) up: f64,
     pub(crate) down: f64,
 }
 
-/// The artifact: chunks of random lengths with the chunker's average. Their content is never looked at.
+/// Makes the index of the simulated artifact, with random chunk lengths around the chunker's average. All digests are
+/// zero, because the simulator has no content to verify.
 pub(crate) fn index(scenario: &Scenario, rng: &mut Rng) -> Arc<ArtifactIndex> {
     let params = ChunkerParams::default();
     let mut left = scenario.size();
@@ -36,7 +37,8 @@ pub(crate) fn index(scenario: &Scenario, rng: &mut Rng) -> Arc<ArtifactIndex> {
     Arc::new(index.expect("the lengths are within the chunker's bounds"))
 }
 
-/// What each node can do: seeds first, exactly as listed, then clients, then hostile nodes, with the rates of clients.
+/// Returns the rates of all nodes in this order: seeds, clients, hostile nodes. The rates of hostile nodes are drawn
+/// like the rates of clients.
 pub(crate) fn all_rates(scenario: &Scenario, rng: &mut Rng) -> Vec<Rates> {
     let down = limit(scenario.clients.down);
     let seeds = scenario.seeds.iter().map(|up| Rates { up: limit(*up), down });
@@ -44,7 +46,7 @@ pub(crate) fn all_rates(scenario: &Scenario, rng: &mut Rng) -> Vec<Rates> {
     seeds.chain((0..others).map(|_| client_rates(scenario, rng))).collect()
 }
 
-/// What one more client can do.
+/// Draws the rates of one client, which differ from the rates in the scenario by at most the share `spread`.
 pub(crate) fn client_rates(scenario: &Scenario, rng: &mut Rng) -> Rates {
     let mut vary = |rate: Option<Rate>| limit(rate) * (1.0 + scenario.clients.spread.0 * (2.0 * rng.f64() - 1.0));
     Rates { up: vary(scenario.clients.up), down: vary(scenario.clients.down) }
@@ -54,8 +56,7 @@ fn limit(rate: Option<Rate>) -> f64 {
     rate.map_or(UNLIMITED, |rate| rate.0)
 }
 
-/// The shortest possible time for nodes with these rates. Nodes to which something happens count as if nothing did, hostile
-/// nodes do not count.
+/// Returns T_min for nodes with these rates. Events and hostile nodes are ignored.
 pub(crate) fn bound(scenario: &Scenario, rates: &[Rates]) -> Duration {
     let (seeds, others) = rates.split_at(scenario.seeds.len());
     let clients = others[..scenario.clients.count as usize].iter().map(|rates| (rates.up, rates.down));
@@ -64,28 +65,28 @@ pub(crate) fn bound(scenario: &Scenario, rates: &[Rates]) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use phase_scenario::{Artifact, Clients, Harm, Hostile, Kind, Share, Size};
+    use phase_scenario::{Artifact, Clients, Hostile, HostileKind, Kind, Share, Size};
 
     use super::*;
 
     #[test]
-    fn rates_are_those_of_seeds_then_clients_then_hostile_nodes() {
-        let hostile = Hostile([(Harm::Corrupt, 1), (Harm::Stall, 1), (Harm::Lie, 1)].into());
+    fn rates_are_listed_for_seeds_then_clients_then_hostile_nodes() {
+        let hostile = Hostile([(HostileKind::Corrupt, 1), (HostileKind::Stall, 1), (HostileKind::Lie, 1)].into());
         let (up, down) = (Some(Rate(4e6)), Some(Rate(8e6)));
         let clients = Clients { count: 2, up, down, spread: Share(0.2), ..Clients::default() };
         let seeds = vec![Some(Rate(1e6)), None];
         let scenario = Scenario { seeds, clients, hostile, ..Scenario::default() };
         let rates = all_rates(&scenario, &mut Rng::with_seed(0));
         assert_eq!(rates.len(), 7);
-        assert_eq!([rates[0].up, rates[1].up], [1e6, UNLIMITED], "seeds send what is listed");
+        assert_eq!([rates[0].up, rates[1].up], [1e6, UNLIMITED], "seeds have exactly the listed rates");
         for Rates { up, down } in &rates[2..] {
             assert!((0.8..=1.2).contains(&(up / 4e6)) && (0.8..=1.2).contains(&(down / 8e6)));
         }
-        assert!(rates[2].up != rates[3].up, "all clients have the same rates");
+        assert!(rates[2].up != rates[3].up, "the rates of clients must differ");
     }
 
     #[test]
-    fn the_chunks_make_up_the_artifact() {
+    fn the_chunk_lengths_add_up_to_the_artifact_size() {
         for size in [1, 100_000, 64 << 20] {
             let artifacts = vec![Artifact { size: Size(size), kind: Kind::Noise }];
             let index = index(&Scenario { artifacts, ..Scenario::default() }, &mut Rng::with_seed(3));

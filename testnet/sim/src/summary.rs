@@ -1,4 +1,4 @@
-//! What a simulation showed, while it goes on and in the end.
+//! The progress, the samples and the final report of a simulation.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use phase_report::swarm::{Report, Sample, percentile};
 use crate::swarm::Swarm;
 use crate::watch::Progress;
 
-/// Events between two reports of progress.
-const TELL_EVERY: u64 = 1 << 14;
+/// The number of events between two calls that report the progress.
+const REPORT_EVERY: u64 = 1 << 14;
 
 impl Swarm<'_> {
-    pub(crate) fn tell_progress(&mut self, watch: &mut dyn FnMut(Progress)) {
+    pub(crate) fn report_progress(&mut self, watch: &mut dyn FnMut(Progress)) {
         self.watch.events += 1;
-        if self.watch.events.is_multiple_of(TELL_EVERY) {
+        if self.watch.events.is_multiple_of(REPORT_EVERY) {
             let clients = self.clients_to_finish();
             let finished = clients.saturating_sub(u32::try_from(self.unfinished).unwrap_or(u32::MAX));
             watch(Progress { now: self.now, finished, clients, events: self.watch.events });
         }
     }
 
-    /// Takes the samples that are due before `at`.
+    /// Takes all samples that are due at or before the virtual time `at`.
     pub(crate) fn sample_until(&mut self, at: Duration) {
         while self.watch.next() <= at {
             let at = self.watch.next();
@@ -39,31 +39,31 @@ impl Swarm<'_> {
         Sample { at: at.as_secs_f64(), least, mean: sum / f64::from(count.max(1)), most }
     }
 
-    /// Clients that are there or had finished before they went.
+    /// Returns the number of clients that must finish: all except those that were killed before they had finished.
     fn clients_to_finish(&self) -> u32 {
         let clients = self.nodes.iter().filter(|node| node.scheduler.is_some());
         let counted = clients.filter(|node| node.alive || node.finished.is_some());
-        u32::try_from(counted.count()).expect("scenarios are bounded")
+        u32::try_from(counted.count()).expect("the number of nodes is bounded")
     }
 
     pub(crate) fn report(&self) -> Report {
         let clients: Vec<_> = self.nodes.iter().filter(|node| node.scheduler.is_some()).collect();
         let mut times: Vec<f64> = clients.iter().filter_map(|node| Some(node.finished?.as_secs_f64())).collect();
         times.sort_by(f64::total_cmp);
-        let of = self.clients_to_finish();
+        let expected = self.clients_to_finish();
         let stats: Vec<_> = clients.iter().filter_map(|node| node.scheduler.as_ref()).map(Scheduler::stats).collect();
         let from_seeds: u64 = self.nodes[..self.seeds()].iter().map(|node| node.uplink.sent).sum();
         let duplicates: u64 = stats.iter().map(|stats| stats.duplicates).sum();
         Report {
             seed: self.scenario.rng_seed,
-            clients: of,
+            clients: expected,
             finished: times.len() as u32,
             size: self.scenario.size(),
             chunks: self.index.len(),
             t_min: self.t_min.as_secs_f64(),
-            p50: percentile(&times, of, 0.5),
-            p99: percentile(&times, of, 0.99),
-            last: percentile(&times, of, 1.0),
+            p50: percentile(&times, expected, 0.5),
+            p99: percentile(&times, expected, 0.99),
+            last: percentile(&times, expected, 1.0),
             seed_copies: from_seeds as f64 / self.scenario.size() as f64,
             duplicates: duplicates as f64 / self.verified.max(1) as f64,
             reassigned: stats.iter().map(|stats| stats.reassigned).sum(),

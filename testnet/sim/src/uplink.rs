@@ -1,8 +1,9 @@
-//! Everything between a request and the network: the upload queue, and what leaves for each peer.
+//! The uplink of a node: the upload queue, and the chunks that are being sent to each peer.
 //!
-//! The peers that are being served share the uplink evenly, as transport connections would; to each of them chunks leave in
-//! order. Generalised processor sharing (Parekh and Gallager 1993): a virtual clock counts the bytes that each flow has got,
-//! so that the end of a chunk needs to be computed once.
+//! The peers that are being served share the uplink evenly, as transport connections would. The chunks for one peer are
+//! a flow, and are sent in order. This is generalised processor sharing (Parekh and Gallager 1993). A virtual clock
+//! advances by one while each flow sends one byte. A chunk ends at a fixed value of this clock, so this value is
+//! computed only once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -14,49 +15,53 @@ use phase_protocol::scheduler::RequestId;
 use phase_protocol::upload::{self, JobId, TransferKey, UploadQueue};
 use phase_protocol::wire::Refusal;
 
-/// Sends what is asked for.
+/// The uplink of a node. It accepts requests and sends their chunks.
 pub(crate) struct Uplink {
     index: Arc<ArtifactIndex>,
     queue: UploadQueue,
+    /// The key for the next transfer.
     next: u64,
-    open: BTreeMap<TransferKey, Open>,
+    open: BTreeMap<TransferKey, OpenRequest>,
     keys: BTreeMap<(PeerKey, RequestId), TransferKey>,
     flows: BTreeMap<PeerKey, Flow>,
-    /// Bytes per second.
+    /// The upload rate in bytes per second.
     rate: f64,
-    /// Bytes that a flow would have got that has been there all the time.
+    /// The virtual clock. It advances by one while each peer that is being served receives one byte.
     clock: f64,
-    /// When the clock was last set.
+    /// The time of the last update of `clock`.
     at: Duration,
-    /// Chunks that have left, in bytes.
+    /// The total number of bytes in the chunks that were sent.
     pub(crate) sent: u64,
-    /// When the next event of this uplink is due, if one is in the queue: an earlier one makes it void.
+    /// The time of this uplink's next event, or `None` if there is none. The simulator's queue may also have events of
+    /// this uplink at other times. They are outdated, and the simulator ignores them.
     pub(crate) due: Option<Duration>,
 }
 
 /// A request that has not ended.
-struct Open {
+struct OpenRequest {
     peer: PeerKey,
     request: RequestId,
-    under_way: usize,
+    /// The number of jobs that were started and have not been sent completely.
+    running_jobs: usize,
+    /// Whether the request will start no more jobs: its last job was started, or it was cancelled, or its peer is lost.
     ending: bool,
 }
 
-/// What is on its way to one peer.
+/// The chunks that are being sent to one peer.
 struct Flow {
     chunks: VecDeque<Outgoing>,
-    /// What the clock will show when the first of them has left.
+    /// The value of the virtual clock at which the first of `chunks` will have been sent.
     ends: f64,
 }
 
-/// A chunk on its way.
+/// A chunk that is being sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outgoing {
     pub(crate) to: PeerKey,
     pub(crate) request: RequestId,
     pub(crate) chunk: ChunkIndex,
     transfer: TransferKey,
-    /// Set on the last chunk of a job.
+    /// The job that ends with this chunk. `None` if the chunk is not the last of its job.
     job: Option<JobId>,
 }
 
@@ -77,6 +82,7 @@ impl Uplink {
         }
     }
 
+    /// Accepts a request. If the upload queue refuses the request, returns the refusal.
     pub(crate) fn request(
         &mut self,
         now: Instant,
@@ -87,19 +93,20 @@ impl Uplink {
         let key = TransferKey(self.next);
         self.queue.push(now, peer, key, self.index.clone(), ranges)?;
         self.next += 1;
-        self.open.insert(key, Open { peer, request, under_way: 0, ending: false });
+        self.open.insert(key, OpenRequest { peer, request, running_jobs: 0, ending: false });
         self.keys.insert((peer, request), key);
         Ok(())
     }
 
-    /// Starts nothing more of a request. Returns whether it has ended with that.
+    /// Cancels the jobs of a request that have not started. Returns whether the request has ended. A request with a
+    /// running job ends later.
     pub(crate) fn cancel(&mut self, peer: PeerKey, request: RequestId) -> bool {
         let Some(key) = self.keys.get(&(peer, request)).copied() else { return false };
         self.queue.cancel(key);
         if let Some(open) = self.open.get_mut(&key) {
             open.ending = true;
         }
-        self.end_if_over(key)
+        self.end_if_finished(key)
     }
 
     pub(crate) fn peer_lost(&mut self, peer: PeerKey) {
@@ -109,11 +116,11 @@ impl Uplink {
             if let Some(open) = self.open.get_mut(&key) {
                 open.ending = true;
             }
-            self.end_if_over(key);
+            self.end_if_finished(key);
         }
     }
 
-    /// From now on it sends at another rate, in bytes per second.
+    /// Changes the upload rate, in bytes per second.
     pub(crate) fn set_rate(&mut self, at: Duration, rate: f64) {
         self.advance(at);
         self.rate = rate;
@@ -123,12 +130,13 @@ impl Uplink {
         self.rate
     }
 
-    /// Starts what the queue gives out. Returns when the next chunk will have left, if anything is under way.
+    /// Starts all jobs that the upload queue permits. Returns the time of the uplink's next event: a chunk has been
+    /// sent completely, or the upload queue has a timeout. Returns `None` if no chunk is being sent.
     pub(crate) fn start(&mut self, at: Duration, now: Instant) -> Option<Duration> {
         self.advance(at);
         while let Some(job) = self.queue.pop(now) {
             let open = self.open.get_mut(&job.transfer).expect("a job belongs to an open transfer");
-            open.under_way += 1;
+            open.running_jobs += 1;
             open.ending |= job.last;
             let last = job.run.end - 1;
             let chunks = job.run.iter().map(|chunk| Outgoing {
@@ -154,13 +162,14 @@ impl Uplink {
         sending.into_iter().chain(waiting).min()
     }
 
-    /// A chunk that has left by now, and whether its request has ended with that.
+    /// Removes and returns a chunk that has been sent completely. Also returns whether the request for this chunk has
+    /// ended.
     pub(crate) fn take_sent(&mut self, at: Duration, now: Instant) -> Option<(Outgoing, bool)> {
         self.advance(at);
         let (peer, _) = self.flows.iter().find(|(_, flow)| flow.ends <= self.clock + TOLERANCE)?;
         let peer = *peer;
-        let flow = self.flows.get_mut(&peer).expect("it was found this moment");
-        let outgoing = flow.chunks.pop_front().expect("a flow without chunks is no flow");
+        let flow = self.flows.get_mut(&peer).expect("the flow was found above");
+        let outgoing = flow.chunks.pop_front().expect("a flow without chunks is removed");
         match flow.chunks.front() {
             Some(next) => flow.ends += len(&self.index, *next),
             None => {
@@ -170,11 +179,12 @@ impl Uplink {
         self.sent += len(&self.index, outgoing) as u64;
         let Some(job) = outgoing.job else { return Some((outgoing, false)) };
         self.queue.complete(now, job);
-        self.open.get_mut(&outgoing.transfer).expect("a job belongs to an open transfer").under_way -= 1;
-        let ended = self.end_if_over(outgoing.transfer);
+        self.open.get_mut(&outgoing.transfer).expect("a job belongs to an open transfer").running_jobs -= 1;
+        let ended = self.end_if_finished(outgoing.transfer);
         Some((outgoing, ended))
     }
 
+    /// Advances the virtual clock to the time `at`.
     fn advance(&mut self, at: Duration) {
         if !self.flows.is_empty() {
             let elapsed = at.saturating_sub(self.at).as_secs_f64();
@@ -183,18 +193,19 @@ impl Uplink {
         self.at = at;
     }
 
-    fn end_if_over(&mut self, key: TransferKey) -> bool {
-        let is_over = self.open.get(&key).is_some_and(|open| open.ending && open.under_way == 0);
-        if is_over && let Some(open) = self.open.remove(&key) {
+    /// Removes a request if it has no running job and no job left to start. Returns whether the request was removed.
+    fn end_if_finished(&mut self, key: TransferKey) -> bool {
+        let is_finished = self.open.get(&key).is_some_and(|open| open.ending && open.running_jobs == 0);
+        if is_finished && let Some(open) = self.open.remove(&key) {
             self.keys.remove(&(open.peer, open.request));
         }
-        is_over
+        is_finished
     }
 }
 
-/// Bytes by which the clock may be behind: times are in whole nanoseconds.
+/// The number of bytes by which the virtual clock may be too low, because times are rounded to nanoseconds.
 const TOLERANCE: f64 = 1.0;
 
 fn len(index: &ArtifactIndex, outgoing: Outgoing) -> f64 {
-    f64::from(index.chunk(outgoing.chunk).expect("chunks of the artifact are sent").len)
+    f64::from(index.chunk(outgoing.chunk).expect("a sent chunk is a chunk of the artifact").len)
 }

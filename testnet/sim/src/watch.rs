@@ -1,31 +1,32 @@
-//! What a run shows while it goes on, and in the end.
+//! The progress of a run, and the samples for its report.
 
 use std::time::Duration;
 
 use phase_report::swarm::Sample;
 
-/// When there are more samples than this, every other one goes.
+/// The maximum number of samples. When it is reached, every other sample is dropped.
 const MAX_SAMPLES: usize = 200;
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// Virtual time.
+    /// The current virtual time.
     pub now: Duration,
-    /// Clients that have everything.
+    /// The number of clients that have all chunks.
     pub finished: u32,
-    /// Clients that are to have it.
+    /// The number of clients that must finish.
     pub clients: u32,
-    /// Events that were simulated.
+    /// The number of events simulated so far.
     pub events: u64,
 }
 
-/// What is taken down.
+/// The figures that are recorded during a run.
 pub(crate) struct Watch {
-    /// Events that were simulated.
+    /// The number of events simulated so far.
     pub(crate) events: u64,
-    /// What clients had in the course of time.
+    /// How much of the artifact the clients had verified, at regular times.
     pub(crate) samples: Vec<Sample>,
+    /// The virtual time between two samples.
     every: Duration,
 }
 
@@ -34,11 +35,12 @@ impl Watch {
         Self { events: 0, samples: Vec::new(), every: (t_min / 100).max(Duration::from_nanos(1)) }
     }
 
-    /// When the next sample is due.
+    /// Returns the virtual time of the next sample.
     pub(crate) fn next(&self) -> Duration {
-        self.every * u32::try_from(self.samples.len()).expect("samples are few")
+        self.every * u32::try_from(self.samples.len()).expect("the number of samples is bounded")
     }
-    /// Takes a sample in. When there are too many, every second one goes.
+
+    /// Adds a sample. At [`MAX_SAMPLES`], drops every other sample and doubles the time between samples.
     pub(crate) fn add(&mut self, sample: Sample) {
         self.samples.push(sample);
         if self.samples.len() >= MAX_SAMPLES {

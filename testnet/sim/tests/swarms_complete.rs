@@ -1,5 +1,5 @@
-//! Every client ends up with everything, whatever goes wrong, as long as somebody honest has it. A failure prints its
-//! seed; `PHASE_SIM_SEED=<seed>` runs that seed alone.
+//! Every client gets all chunks in spite of faults, as long as one honest node has all chunks. A failed test prints its
+//! RNG seed. With `PHASE_SIM_SEED=<RNG seed>`, the tests run only this RNG seed.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use phase_report::swarm::Report;
 use phase_scenario::{
-    Artifact, Change, Churn, Clients, Event, Harm, Hostile, Kind, Multiple, Network, NodeName, Problem, Rate, Scenario,
-    Share, Size, When,
+    Artifact, Change, Churn, Clients, Event, Hostile, HostileKind, Kind, Multiple, Network, NodeName, Problem, Rate,
+    Scenario, Share, Size, When,
 };
 
-/// Seeds that are tried for each scenario.
-const SEEDS: std::ops::Range<u64> = 0..6;
+/// The RNG seeds that are tried for each scenario.
+const RNG_SEEDS: std::ops::Range<u64> = 0..6;
 
 fn small() -> Scenario {
     let (up, down) = (Some(Rate(12.5e6)), Some(Rate(125e6)));
@@ -33,11 +33,11 @@ fn clients(count: u32) -> Clients {
     Clients { count, ..small().clients }
 }
 
-fn hostile<const N: usize>(harms: [(Harm, u32); N]) -> Hostile {
-    Hostile(harms.into())
+fn hostile<const N: usize>(kinds: [(HostileKind, u32); N]) -> Hostile {
+    Hostile(kinds.into())
 }
 
-fn lost(client: u32, after_ms: u64) -> Event {
+fn killed(client: u32, after_ms: u64) -> Event {
     let when = When::At(Duration::from_millis(after_ms));
     Event { nodes: vec![NodeName::Client(client)], when, change: Change::Kill }
 }
@@ -46,23 +46,24 @@ fn run(scenario: &Scenario, check: bool) -> Result<Report, Problem> {
     phase_sim::run(scenario, check, &mut |_| {})
 }
 
-/// Runs a scenario with several seeds, checks invariants after every event, and hands every report to `check`.
-fn try_seeds(scenario: &Scenario, check: impl Fn(&Report)) {
+/// Runs a scenario with several RNG seeds, checks the schedulers' invariants during each run, and passes each report to
+/// `check`.
+fn try_rng_seeds(scenario: &Scenario, check: impl Fn(&Report)) {
     let replayed = std::env::var("PHASE_SIM_SEED").ok().map(|seed| seed.parse().expect("PHASE_SIM_SEED is a number"));
-    let seeds = replayed.map_or(SEEDS, |seed: u64| seed..seed + 1);
-    for seed in seeds {
-        let named = NameOnPanic(seed);
-        let report = run(&Scenario { rng_seed: seed, ..scenario.clone() }, true).unwrap();
+    let rng_seeds = replayed.map_or(RNG_SEEDS, |seed: u64| seed..seed + 1);
+    for rng_seed in rng_seeds {
+        let printed = PrintedOnPanic(rng_seed);
+        let report = run(&Scenario { rng_seed, ..scenario.clone() }, true).unwrap();
         assert!(report.is_complete(), "{report}");
         check(&report);
-        drop(named);
+        drop(printed);
     }
 }
 
-/// Tells how to replay the seed if it is dropped by a panic.
-struct NameOnPanic(u64);
+/// Prints how to replay a run if the test panics. Contains the RNG seed of the run.
+struct PrintedOnPanic(u64);
 
-impl Drop for NameOnPanic {
+impl Drop for PrintedOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("replay with PHASE_SIM_SEED={}", self.0);
@@ -72,89 +73,95 @@ impl Drop for NameOnPanic {
 
 #[test]
 fn a_single_client_is_as_fast_as_its_seed() {
-    try_seeds(&Scenario { clients: clients(1), ..small() }, |report| {
+    try_rng_seeds(&Scenario { clients: clients(1), ..small() }, |report| {
         assert!(report.ratio().unwrap() < 1.1, "{report}");
         assert_eq!((report.duplicates, report.reassigned), (0.0, 0), "{report}");
     });
 }
 
 #[test]
-fn clients_share_what_they_fetch() {
-    try_seeds(&small(), |report| assert!(report.seed_copies < 4.0, "8 clients took from the seed alone: {report}"));
+fn clients_fetch_most_chunks_from_each_other() {
+    try_rng_seeds(&small(), |report| {
+        assert!(report.seed_copies < 4.0, "8 clients fetched from the seed only: {report}")
+    });
 }
 
 #[test]
-fn several_seeds_are_used_at_once() {
-    try_seeds(&Scenario { clients: clients(1), seeds: vec![Some(Rate(12.5e6)); 4], ..small() }, |report| {
+fn a_client_fetches_from_several_seeds_at_once() {
+    try_rng_seeds(&Scenario { clients: clients(1), seeds: vec![Some(Rate(12.5e6)); 4], ..small() }, |report| {
         assert!(report.ratio().unwrap() < 1.6, "{report}")
     });
 }
 
 #[test]
-fn clients_that_go_away_hold_up_nobody() {
-    let events = vec![lost(0, 200), lost(1, 500), lost(2, 800)];
-    try_seeds(&Scenario { artifacts: vec![artifact(32 << 20)], events, ..small() }, |report| {
+fn killed_clients_cause_no_stalls() {
+    let events = vec![killed(0, 200), killed(1, 500), killed(2, 800)];
+    try_rng_seeds(&Scenario { artifacts: vec![artifact(32 << 20)], events, ..small() }, |report| {
         assert_eq!(report.clients, 5, "{report}");
-        // They are noticed to be gone before any timeout.
+        // The peers of a killed client notice the lost connection before their requests to this client stall.
         assert_eq!(report.stalls, 0, "{report}");
     });
 }
 
 #[test]
-fn who_sends_garbage_is_banned_and_does_no_harm() {
-    // The simulator itself asserts that nobody else is banned.
-    try_seeds(&Scenario { hostile: hostile([(Harm::Corrupt, 2)]), ..small() }, |report| {
+fn nodes_that_send_corrupt_chunks_are_banned() {
+    // The simulator panics if a node that sends no corrupt chunks is banned, so the test need not check this.
+    try_rng_seeds(&Scenario { hostile: hostile([(HostileKind::Corrupt, 2)]), ..small() }, |report| {
         assert!(report.reassigned > 0 && (1..=16).contains(&report.bans), "{report}");
     });
 }
 
 #[test]
-fn who_sends_nothing_is_given_up() {
-    try_seeds(&Scenario { hostile: hostile([(Harm::Stall, 2)]), ..small() }, |report| {
-        // The endgame may get there before the timeout does, so nothing needs to be reassigned.
+fn nodes_that_send_nothing_delay_a_fetch_by_less_than_30_s() {
+    try_rng_seeds(&Scenario { hostile: hostile([(HostileKind::Stall, 2)]), ..small() }, |report| {
+        // The test does not require reassigned chunks, because the endgame may request the chunks from other peers
+        // before the requests to the hostile nodes stall.
         assert!(report.last.unwrap() < report.t_min + 30.0, "{report}");
     });
 }
 
 #[test]
-fn everything_at_once_completes() {
-    let hostile = hostile([(Harm::Corrupt, 1), (Harm::Stall, 1), (Harm::Lie, 1)]);
-    try_seeds(&Scenario { hostile, events: vec![lost(3, 300)], ..small() }, |_| {});
+fn all_faults_together_do_not_prevent_completion() {
+    let hostile = hostile([(HostileKind::Corrupt, 1), (HostileKind::Stall, 1), (HostileKind::Lie, 1)]);
+    try_rng_seeds(&Scenario { hostile, events: vec![killed(3, 300)], ..small() }, |_| {});
 }
 
 #[test]
-fn a_seed_much_slower_than_its_clients_are_many_serves_them_all() {
-    // A first window of each takes the seed longer than any timeout.
+fn a_slow_seed_with_many_clients_serves_all_of_them() {
+    // The seed is so slow that it needs longer than any timeout to send a first window to every client.
     let slow = Some(Rate(2e5));
     let clients = Clients { up: slow, ..clients(32) };
-    try_seeds(&Scenario { clients, seeds: vec![slow], artifacts: vec![artifact(2 << 20)], ..small() }, |_| {});
+    try_rng_seeds(&Scenario { clients, seeds: vec![slow], artifacts: vec![artifact(2 << 20)], ..small() }, |_| {});
 }
 
 #[test]
-fn long_ways_complete() {
-    try_seeds(
+fn a_swarm_with_a_long_latency_completes() {
+    try_rng_seeds(
         &Scenario { network: Network { latency: Duration::from_millis(600), neighbours: None }, ..small() },
         |_| {},
     );
 }
 
 #[test]
-fn a_seed_replays_to_the_same_report() {
-    let scenario = Scenario { hostile: hostile([(Harm::Corrupt, 1), (Harm::Stall, 1), (Harm::Lie, 1)]), ..small() };
+fn the_same_rng_seed_gives_the_same_report() {
+    let scenario = Scenario {
+        hostile: hostile([(HostileKind::Corrupt, 1), (HostileKind::Stall, 1), (HostileKind::Lie, 1)]),
+        ..small()
+    };
     assert_eq!(run(&scenario, false), run(&scenario, false));
     let other = Scenario { rng_seed: 1, ..scenario.clone() };
     assert_ne!(run(&scenario, false), run(&other, false));
 }
 
 #[test]
-fn clients_are_replaced_until_the_others_have_finished() {
+fn a_swarm_with_churn_completes() {
     let churn = Some(Churn { every: Multiple(0.2), share: Share(0.25) });
-    try_seeds(&Scenario { churn, ..small() }, |report| assert!(report.clients > 0, "{report}"));
+    try_rng_seeds(&Scenario { churn, ..small() }, |report| assert!(report.clients > 0, "{report}"));
 }
 
 #[test]
-fn a_scenario_of_containers_is_refused() {
-    let hostile = hostile([(Harm::Drip, 1)]);
+fn a_scenario_that_needs_containers_is_refused() {
+    let hostile = hostile([(HostileKind::Drip, 1)]);
     let problem = run(&Scenario { hostile, ..small() }, false).unwrap_err();
     assert_eq!(problem.key, "hostile.drip", "{problem}");
 }

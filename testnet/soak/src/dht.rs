@@ -1,15 +1,15 @@
-//! A DHT of many real nodes in one process: event loop, Kademlia, guard and store are those that are shipped, only the
-//! sockets are missing.
+//! A DHT of many real nodes in one process. The event loop, Kademlia, record checks, rate limits and record store are
+//! those of the product. By default the nodes are connected in memory, without sockets.
 //!
 //! ```text
 //! Network ──► announce ──► look_up ──► kill ──► republish ──► look_up
-//!    │           │            └── Lookup: found or not, messages, time
-//!    │           └── Subject: a name, its signed pointer, who announces it
-//!    └── Member: a server or client
+//!    │           │            └── Lookup: whether it succeeded, its requests and its time
+//!    │           └── AnnouncedName: a name, its signed pointer, the node that announces it
+//!    └── DhtNode: a server or client
 //! ```
 //!
-//! The seed determines every peer id, who meets whom first, and who asks for what. What the nodes do with it takes its
-//! course in real time, so that no two runs are the same in every message.
+//! The RNG seed determines every peer id, the bootstrap peers of each node, and which node looks up which name. The
+//! nodes run in real time, so two runs never exchange exactly the same messages.
 
 mod announce;
 mod figures;

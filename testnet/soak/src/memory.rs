@@ -1,6 +1,6 @@
-//! What this process uses.
+//! Measures the memory use of this process.
 
-/// What this process has in memory, in bytes; none where the system does not tell.
+/// Returns the resident memory of this process in bytes; `None` if the operating system does not report it.
 pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

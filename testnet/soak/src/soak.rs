@@ -1,34 +1,34 @@
-//! A soak: real nodes over loopback, under load and under all that goes wrong in a network, for as long as one likes. Nothing
-//! may be lost, hang or pile up.
+//! A soak: real nodes over loopback, under load and under the faults of a real network, for any length of time. The
+//! soak fails if bytes are lost, or a task hangs or leaks.
 //!
 //! ```text
-//! Soak ──stages──► clients    fetch releases over and over, are interrupted, stall, come and go
-//!   │              strangers  speak on raw streams: do not read, write half a frame, cancel, vanish
-//!   │              trouble    cuts and freezes proxies, stops and kills providers
+//! Soak ──stages──► clients    fetch releases repeatedly, are interrupted, stall, start and leave
+//!   │              raw_peers  use raw streams: do not read, write half a frame, cancel, vanish
+//!   │              faults     cut and freeze proxies, stop and kill providers
 //!   │
-//!   ├── Board   who does what, what has happened, who hangs
-//!   └── Sample  tasks, descriptors, threads, memory at every quiet point
+//!   ├── Board   the current work of each actor, and all counts; detects actors that hang
+//!   └── Sample  tasks, descriptors, threads and memory at every quiet point
 //! ```
 //!
-//! A quiet point is a pause of everybody: fetches are completed, streams and connections closed. What is then in use more than
-//! at the first quiet point has leaked.
+//! At a quiet point all actors pause: fetches are complete, and all streams and connections are closed. If more
+//! resources are in use than at the first quiet point, the difference has leaked.
 //!
-//! The seed determines what everybody chooses to do. When it is done takes its course, so that no two runs are the same.
+//! The RNG seed determines what each actor chooses to do. The timing is real, so no two runs are the same.
 
 mod board;
 mod clients;
-mod depot;
 mod error;
+mod faults;
 mod gauges;
 mod network;
-mod raw;
+mod provider;
+mod raw_peers;
+mod raw_stream;
 mod releases;
 mod report;
 mod stage;
 mod store;
-mod strangers;
 mod tcp_proxy;
-mod trouble;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,56 +40,58 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use board::{Actor, Board, Part};
-use clients::{Market, Newcomer, Resident};
-use depot::Depot;
+use clients::{LongLivedClient, Setup, ShortLivedClient};
+use faults::Proxies;
+use provider::RestartableProvider;
+use raw_peers::RawPeer;
 use releases::Releases;
 use stage::Stage;
-use strangers::Stranger;
 use tcp_proxy::TcpProxy;
-use trouble::Proxies;
 
 pub use board::Counts;
 pub use error::SoakError;
 pub use gauges::{MemoryTrend, QuietPoint, Sample};
 pub use report::Report;
 
-/// How long a thread for work that blocks is kept when there is none: less than a quiet point takes.
+/// The time after which an idle thread for blocking work exits. A quiet point takes longer, so that idle threads exit
+/// during it.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(2);
-/// The first quiet point is there when nothing has become less for so long. Longer than anything that waits by itself, but for
-/// the timeouts of QUIC, which a whole load has behind it.
+/// At the first quiet point, the soak waits until no count of a resource has fallen for this time. The time is longer
+/// than any timer of an idle node, except the timeouts of QUIC, which expire during the load.
 const STEADY: Duration = Duration::from_secs(5);
-/// How long to wait until everything is as it was at the first quiet point: a QUIC connection whose other end has vanished is
-/// given up after 10 s, and a writer whose peer does not read after 30 s.
-const SETTLE_LIMIT: Duration = Duration::from_secs(45);
-/// Quiet points that even the shortest soak has: one to compare with, and one to compare.
-const MIN_POINTS_OF_ANY: usize = 2;
-/// The time between two looks.
-const LOOK: Duration = Duration::from_millis(100);
-/// The time between two looks at who hangs, and two reports of how far it is.
-const WATCH: Duration = Duration::from_millis(500);
-/// Messages to whoever watches: more quiet points than a day has.
+/// The longest wait at a quiet point until the resources of the load are released. A QUIC connection to a vanished peer
+/// is closed after 10 s, and a write to a peer that does not read fails after 30 s.
+const RELEASE_LIMIT: Duration = Duration::from_secs(45);
+/// The least number of quiet points, even in the shortest soak. The first is the baseline, and the second is compared
+/// with it.
+const MIN_QUIET_POINTS: usize = 2;
+/// The time between two checks of a condition.
+const POLL: Duration = Duration::from_millis(100);
+/// The longest time between two checks for actors that hang, and between two progress texts.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+/// The capacity of the channel to the watching thread. A soak of a whole day sends fewer messages than this.
 const MESSAGES: usize = 4096;
 
-/// What a soak is made of.
+/// The configuration of a soak.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Determines what everybody chooses to do. Default: 0.
+    /// The RNG seed, which determines what each actor chooses to do. Default: 0.
     pub seed: u64,
-    /// How long it goes on once everybody has started, quiet points included, in real time. The last load is cut short, but for
-    /// the first two. Default: 10 min.
+    /// The duration of the soak after all actors have started, including quiet points. The last load is shortened so
+    /// that the soak ends in time. The first two loads are never shortened. Default: 10 min.
     pub duration: Duration,
-    /// How long the load before the first quiet point lasts. Default: 30 s.
+    /// The duration of the load before the first quiet point. Default: 30 s.
     pub warm_up: Duration,
-    /// How long every further load lasts. Default: 50 s, so that with the pause there is about one quiet point a minute.
+    /// The duration of every later load. Default: 50 s, so that there is about one quiet point per minute.
     pub load: Duration,
-    /// Providers. One at a time is down. Default: 3.
+    /// The number of providers. At most one of them is stopped at a time. Default: 3.
     pub providers: usize,
-    /// Clients whose node lives for as long as the soak. Default: 4.
-    pub residents: usize,
-    /// Clients with a new node for every fetch. Default: 2.
-    pub newcomers: usize,
-    /// Peers on raw streams. Default: 4.
-    pub strangers: usize,
+    /// The number of clients that keep one node for the whole soak. Default: 4.
+    pub long_lived_clients: usize,
+    /// The number of clients that start a new node for every fetch. Default: 2.
+    pub short_lived_clients: usize,
+    /// The number of raw peers, which write their own bytes to streams. Default: 4.
+    pub raw_peers: usize,
 }
 
 impl Default for Config {
@@ -100,26 +102,27 @@ impl Default for Config {
             warm_up: Duration::from_secs(30),
             load: Duration::from_secs(50),
             providers: 3,
-            residents: 4,
-            newcomers: 2,
-            strangers: 4,
+            long_lived_clients: 4,
+            short_lived_clients: 2,
+            raw_peers: 4,
         }
     }
 }
 
-/// What happens while it runs.
-pub enum News<'a> {
-    /// How far it is, in one line.
+/// An event that a running soak reports.
+pub enum SoakEvent<'a> {
+    /// A progress text of one line.
     Progress(&'a str),
-    /// A quiet point.
+    /// A quiet point was reached.
     Quiet(&'a QuietPoint),
 }
 
-/// Runs a soak on a runtime of its own and watches it from outside: what hangs cannot say so. `tell` hears what is going on.
+/// Runs a soak on its own tokio runtime. Watches the soak from the calling thread, so that a hang of the whole runtime
+/// is detected too. Calls `report_event` with progress and quiet points.
 ///
 /// # Errors
-/// [`SoakError`], if it does not begin.
-pub fn run(config: &Config, tell: &mut dyn FnMut(News<'_>)) -> Result<Report, SoakError> {
+/// [`SoakError`] if the soak cannot start, or one of its tasks panics.
+pub fn run(config: &Config, report_event: &mut dyn FnMut(SoakEvent<'_>)) -> Result<Report, SoakError> {
     let folder = tempfile::Builder::new().prefix("phase-soak-").tempdir().map_err(SoakError::Folder)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().thread_keep_alive(THREAD_KEEP_ALIVE).build().map_err(SoakError::Network)?;
@@ -132,9 +135,9 @@ pub fn run(config: &Config, tell: &mut dyn FnMut(News<'_>)) -> Result<Report, So
     });
     let mut report = Report { seed: config.seed, ..Report::default() };
     loop {
-        match messages.recv_timeout(WATCH) {
+        match messages.recv_timeout(WATCH_INTERVAL) {
             Ok(Message::Quiet(point)) => {
-                tell(News::Quiet(&point));
+                report_event(SoakEvent::Quiet(&point));
                 report.points.push(point);
             }
             Ok(Message::Before(sample)) => report.before = Some(sample),
@@ -149,14 +152,14 @@ pub fn run(config: &Config, tell: &mut dyn FnMut(News<'_>)) -> Result<Report, So
             report.hung = hung;
             break;
         }
-        tell(News::Progress(&progress(started, &board.counts())));
+        report_event(SoakEvent::Progress(&progress(started, &board.counts())));
     }
-    // What hangs is left behind.
+    // This call does not wait for tasks, because they may hang.
     runtime.shutdown_background();
     report.counts = board.counts();
     report.wrongs = board.wrongs();
     report.seconds = started.elapsed().as_secs_f64();
-    report.judge();
+    report.find_leaks();
     Ok(report)
 }
 
@@ -165,7 +168,8 @@ fn progress(started: Instant, counts: &Counts) -> String {
     let time = gauges::clock(started.elapsed().as_secs_f64());
     let mib = bytes >> 20;
     format!(
-        "{time}  {fetches} fetches, {mib} MiB, {cancels} cancels, {stalls} stalls, {cuts} cuts, {restarts} restarts, {wrong} wrong"
+        "{time}  fetches {fetches}, MiB {mib}, cancels {cancels}, stalls {stalls}, cuts {cuts}, restarts {restarts}, \
+         failures {wrong}"
     )
 }
 
@@ -175,7 +179,7 @@ enum Message {
     Ended(Result<Sample, SoakError>),
 }
 
-/// The course of things.
+/// Runs the stages of a soak, and collects the quiet points.
 struct Soak {
     config: Config,
     folder: PathBuf,
@@ -198,15 +202,15 @@ impl Soak {
         Self { config, folder, board, messages, started, stage: watch::Sender::new(Stage::Quiet), random }
     }
 
-    /// From nothing to nothing; returns what is in use then.
+    /// Runs the soak from start to end. Returns the resources that are in use after all actors and nodes were stopped.
     async fn run(mut self) -> Result<Sample, SoakError> {
         let before = Sample::take();
         let _ = self.messages.try_send(Message::Before(before));
         let own = self.actor("soak", Part::Other);
-        let (depots, proxies, mut actors) = self.start(&own).await?;
+        let (providers, proxies, mut actors) = self.start(&own).await?;
         let (mut base, mut points) = (None, 0);
         let end = Instant::now() + self.config.duration;
-        while points < MIN_POINTS_OF_ANY || Instant::now() < end {
+        while points < MIN_QUIET_POINTS || Instant::now() < end {
             let load = match points {
                 0 => self.config.warm_up,
                 1 => self.config.load,
@@ -214,16 +218,16 @@ impl Soak {
             };
             proxies.iter().flat_map(|proxies| proxies.iter()).for_each(TcpProxy::open);
             self.stage.send_replace(Stage::Load);
-            own.begin("lets the others do");
-            self.watch_over(&mut actors, load, &own).await?;
+            own.begin("waits while there is load");
+            self.let_run(&mut actors, load, &own).await?;
             self.stage.send_replace(Stage::Quiet);
-            own.begin("waits until all pause");
-            while !self.board.is_at_rest_but(&own) {
-                tokio::time::sleep(LOOK).await;
+            own.begin("waits until all actors pause");
+            while !self.board.all_wait_except(&own) {
+                tokio::time::sleep(POLL).await;
             }
             proxies.iter().flat_map(|proxies| proxies.iter()).for_each(TcpProxy::close);
-            own.begin("waits for what was in use to be given back");
-            let sample = settle(base.as_ref()).await;
+            own.begin("waits until resources are released");
+            let sample = wait_for_release(base.as_ref()).await;
             base.get_or_insert(sample);
             let point =
                 QuietPoint { seconds: self.started.elapsed().as_secs_f64(), counts: self.board.counts(), sample };
@@ -235,19 +239,19 @@ impl Soak {
         while let Some(ended) = actors.join_next().await {
             ended.map_err(|_| SoakError::Panic)?;
         }
-        for depot in depots {
-            depot.stop(true).await;
+        for provider in providers {
+            provider.stop(true).await;
         }
         drop(proxies);
-        Ok(settle(Some(&before)).await)
+        Ok(wait_for_release(Some(&before)).await)
     }
 
-    /// Lets the load go on for so long.
-    async fn watch_over(&self, actors: &mut JoinSet<()>, load: Duration, own: &Actor) -> Result<(), SoakError> {
+    /// Waits for the duration `load` while the actors work. Returns an error if an actor panics.
+    async fn let_run(&self, actors: &mut JoinSet<()>, load: Duration, own: &Actor) -> Result<(), SoakError> {
         let end = Instant::now() + load;
         while Instant::now() < end {
-            tokio::time::sleep(LOOK).await;
-            own.moved();
+            tokio::time::sleep(POLL).await;
+            own.note_progress();
             if let Some(ended) = actors.try_join_next() {
                 ended.map_err(|_| SoakError::Panic)?;
             }
@@ -255,59 +259,61 @@ impl Soak {
         Ok(())
     }
 
-    /// Publishes, starts everybody and lets the clients find their way once.
-    async fn start(&mut self, own: &Actor) -> Result<(Vec<Arc<Depot>>, Proxies, JoinSet<()>), SoakError> {
-        let (depots, releases) = self.publish().await?;
-        own.moved();
-        let market = Market { releases, depots: depots.clone() };
+    /// Publishes the releases, and starts the providers, proxies and actors. Waits until each long-lived client has
+    /// fetched every release once.
+    async fn start(&mut self, own: &Actor) -> Result<(Vec<Arc<RestartableProvider>>, Proxies, JoinSet<()>), SoakError> {
+        let (providers, releases) = self.publish().await?;
+        own.note_progress();
+        let setup = Setup { releases, providers: providers.clone() };
         let mut proxies = Vec::new();
-        let (mut actors, mut residents) = (JoinSet::new(), Vec::new());
-        for number in 0..self.config.residents {
-            let own_proxies = self.proxies(&depots).await?;
-            let actor = self.actor(&format!("client {number}"), Part::Client);
-            let resident = Resident::start(market.clone(), &own_proxies, actor, self.random.fork()).await?;
+        let (mut actors, mut long_lived) = (JoinSet::new(), Vec::new());
+        for number in 0..self.config.long_lived_clients {
+            let own_proxies = self.proxies(&providers).await?;
+            let actor = self.actor(&format!("long-lived client {number}"), Part::Client);
+            let client = LongLivedClient::start(setup.clone(), &own_proxies, actor, self.random.fork()).await?;
             proxies.push(own_proxies);
-            residents.push(resident.node());
-            actors.spawn(resident.run());
-            own.moved();
+            long_lived.push(client.node());
+            actors.spawn(client.run());
+            own.note_progress();
         }
-        for number in 0..self.config.newcomers {
-            let own_proxies = self.proxies(&depots).await?;
+        for number in 0..self.config.short_lived_clients {
+            let own_proxies = self.proxies(&providers).await?;
             proxies.push(own_proxies.clone());
-            let (folder, market) = (self.folder.join(format!("newcomer-{number}")), market.clone());
-            let actor = self.actor(&format!("newcomer {number}"), Part::Client);
+            let (folder, setup) = (self.folder.join(format!("client-{number}")), setup.clone());
+            let actor = self.actor(&format!("short-lived client {number}"), Part::Client);
             let random = self.random.fork();
-            actors.spawn(Newcomer { market, proxies: own_proxies, folder, actor, random }.run());
+            actors.spawn(ShortLivedClient { setup, proxies: own_proxies, folder, actor, random }.run());
         }
-        for number in 0..self.config.strangers {
-            let (market, residents) = (market.clone(), residents.clone());
-            let actor = self.actor(&format!("stranger {number}"), Part::Other);
+        for number in 0..self.config.raw_peers {
+            let (setup, clients) = (setup.clone(), long_lived.clone());
+            let actor = self.actor(&format!("raw peer {number}"), Part::Other);
             let random = self.random.fork();
-            actors.spawn(Stranger { market, residents, actor, random }.run());
+            actors.spawn(RawPeer { setup, clients, actor, random }.run());
         }
-        actors.spawn(trouble::cut(proxies.clone(), self.actor("cutter", Part::Other), self.random.fork()));
-        actors.spawn(trouble::freeze(proxies.clone(), self.actor("freezer", Part::Other), self.random.fork()));
-        actors.spawn(trouble::restart(depots.clone(), self.actor("operator", Part::Other), self.random.fork()));
-        Ok((depots, proxies, actors))
+        actors.spawn(faults::cut(proxies.clone(), self.actor("proxy cutter", Part::Other), self.random.fork()));
+        actors.spawn(faults::freeze(proxies.clone(), self.actor("proxy freezer", Part::Other), self.random.fork()));
+        let restarter = self.actor("provider restarter", Part::Other);
+        actors.spawn(faults::restart(providers.clone(), restarter, self.random.fork()));
+        Ok((providers, proxies, actors))
     }
 
-    async fn publish(&mut self) -> Result<(Vec<Arc<Depot>>, Arc<Releases>), SoakError> {
+    async fn publish(&mut self) -> Result<(Vec<Arc<RestartableProvider>>, Arc<Releases>), SoakError> {
         let stores: Vec<_> = (0..self.config.providers).map(|n| self.folder.join(format!("provider-{n}"))).collect();
-        let (seed, targets) = (self.random.u64(..), stores.clone());
-        let published = tokio::task::spawn_blocking(move || publish(seed, &targets));
+        let (rng_seed, targets) = (self.random.u64(..), stores.clone());
+        let published = tokio::task::spawn_blocking(move || publish(rng_seed, &targets));
         let releases = Arc::new(published.await.map_err(|_| SoakError::Panic)??);
-        let mut depots = Vec::new();
+        let mut providers = Vec::new();
         for store in stores {
-            depots.push(Depot::start(store, &releases).await?);
+            providers.push(RestartableProvider::start(store, &releases).await?);
         }
-        Ok((depots, releases))
+        Ok((providers, releases))
     }
 
-    /// A proxy to each provider.
-    async fn proxies(&self, depots: &[Arc<Depot>]) -> Result<Arc<Vec<TcpProxy>>, SoakError> {
+    /// Starts one proxy to each provider, for one client.
+    async fn proxies(&self, providers: &[Arc<RestartableProvider>]) -> Result<Arc<Vec<TcpProxy>>, SoakError> {
         let mut proxies = Vec::new();
-        for depot in depots {
-            proxies.push(TcpProxy::start(depot.tcp(), self.board.clone()).await.map_err(SoakError::Network)?);
+        for provider in providers {
+            proxies.push(TcpProxy::start(provider.tcp(), self.board.clone()).await.map_err(SoakError::Network)?);
         }
         Ok(Arc::new(proxies))
     }
@@ -317,31 +323,35 @@ impl Soak {
     }
 }
 
-fn publish(seed: u64, stores: &[PathBuf]) -> Result<Releases, SoakError> {
-    let releases = Releases::publish_first(seed, stores.first().map_or(Path::new(""), PathBuf::as_path))?;
+fn publish(rng_seed: u64, stores: &[PathBuf]) -> Result<Releases, SoakError> {
+    let releases = Releases::publish_first(rng_seed, stores.first().map_or(Path::new(""), PathBuf::as_path))?;
     stores.iter().skip(1).try_for_each(|store| releases.publish(store))?;
     Ok(releases)
 }
 
-/// Waits until no more is in use than in `base`, or hardly more and nothing becomes less; without one, until nothing does. What passes is over in some of
-/// the looks, what has leaked in none: so the least of all counts.
-async fn settle(base: Option<&Sample>) -> Sample {
+/// Waits until the resources of the load are released. Returns the lowest count of each resource over all samples,
+/// because a leak is in every sample and short-lived use is missing from some samples.
+///
+/// With a baseline `base`, waits until no count exceeds the baseline, or until every count is within the slack and no
+/// count has fallen for [`STEADY`]. Without a baseline, waits until no count has fallen for [`STEADY`]. Always returns
+/// after [`RELEASE_LIMIT`].
+async fn wait_for_release(base: Option<&Sample>) -> Sample {
     let started = Instant::now();
-    let (mut least, mut less_at) = (Sample::take(), started);
+    let (mut least, mut fell_at) = (Sample::take(), started);
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
         let now = Sample::take();
         let lower = least.least(&now);
         if (Sample { resident: least.resident, ..lower }) != least {
-            less_at = Instant::now();
+            fell_at = Instant::now();
         }
         least = lower;
-        let is_steady = less_at.elapsed() >= STEADY;
-        let is_settled = match base {
+        let is_steady = fell_at.elapsed() >= STEADY;
+        let is_released = match base {
             Some(base) => least.is_at_most(base) || is_steady && least.beyond(base).is_empty(),
             None => is_steady,
         };
-        if is_settled || started.elapsed() >= SETTLE_LIMIT {
+        if is_released || started.elapsed() >= RELEASE_LIMIT {
             return least;
         }
     }

@@ -1,5 +1,5 @@
-//! A DHT of 200 real nodes finds everything that was announced, with few messages, and again after a fifth of its nodes
-//! has gone at once.
+//! Lookups in a DHT of 200 real nodes find all announced names with few requests. After a fifth of the nodes was killed
+//! at once and the names were announced again, lookups find all names again.
 
 use phase_soak::dht::{Kind, Lookup, Network, NetworkConfig, Summary};
 
@@ -8,7 +8,8 @@ const NAMES: usize = 12;
 const LOOKUPS: usize = 150;
 const AT_ONCE: usize = 8;
 const LOST: f64 = 0.2;
-/// A whole lookup asks the 20 closest nodes and those on the way to them, three at a time: log2 of 200 is less than 8.
+/// The upper bound of the mean number of requests of a lookup. A lookup asks the 20 closest nodes. On the path to them,
+/// it asks three nodes in each of at most 8 steps, because log2 of 200 is less than 8.
 const MAX_MESSAGES: f64 = 20.0 + 3.0 * 8.0;
 
 fn assert_all_found(lookups: &[Lookup], when: &str) {
@@ -19,7 +20,7 @@ fn assert_all_found(lookups: &[Lookup], when: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_is_found_even_after_a_fifth_of_the_nodes_has_gone() {
+async fn all_names_are_found_even_after_a_fifth_of_the_nodes_was_killed() {
     let seed = std::env::var("PHASE_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("replay with PHASE_SEED={seed}");
     let config = NetworkConfig { seed, ..NetworkConfig::new(NODES) };
@@ -33,5 +34,5 @@ async fn everything_is_found_even_after_a_fifth_of_the_nodes_has_gone() {
     network.kill(LOST);
     network.republish().await.unwrap();
     let again = network.look_up(LOOKUPS, AT_ONCE).await;
-    assert_all_found(&again, "after a fifth has gone");
+    assert_all_found(&again, "after a fifth was killed");
 }

@@ -1,12 +1,12 @@
-//! Under load, cancels, stalls, cuts and restarts nothing is lost, hangs or is left over.
+//! A short soak: under load, cancellations, stalls, cuts and restarts no bytes are lost, and no task hangs or leaks.
 
 use std::time::Duration;
 
-use phase_soak::soak::{Config, News, QuietPoint, run};
+use phase_soak::soak::{Config, QuietPoint, SoakEvent, run};
 
-/// Too short for memory to be judged.
+/// A soak of half a minute has too few quiet points to judge the growth of memory, so `report.memory` is `None`.
 #[test]
-fn half_a_minute_of_load_and_trouble_leaves_no_task_and_no_descriptor_behind() {
+fn half_a_minute_of_load_and_faults_leaks_no_task_and_no_descriptor() {
     let seed = std::env::var("PHASE_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     println!("replay with PHASE_SEED={seed}\n{}", QuietPoint::HEADER);
     let config = Config {
@@ -14,17 +14,17 @@ fn half_a_minute_of_load_and_trouble_leaves_no_task_and_no_descriptor_behind() {
         duration: Duration::from_secs(24),
         warm_up: Duration::from_secs(5),
         load: Duration::from_secs(6),
-        residents: 2,
-        newcomers: 1,
-        strangers: 2,
+        long_lived_clients: 2,
+        short_lived_clients: 1,
+        raw_peers: 2,
         ..Config::default()
     };
-    let tell = &mut |news: News<'_>| {
-        if let News::Quiet(point) = news {
+    let print = &mut |event: SoakEvent<'_>| {
+        if let SoakEvent::Quiet(point) = event {
             println!("{point}");
         }
     };
-    let report = run(&config, tell).unwrap();
+    let report = run(&config, print).unwrap();
     assert!(report.is_good(), "{report:#?}");
     assert!(report.points.len() >= 2 && report.counts.fetches > 0, "{report:#?}");
     assert_eq!(report.memory, None);

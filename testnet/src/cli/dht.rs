@@ -1,33 +1,35 @@
-//! `phase-testnet dht`: a DHT of real nodes.
+//! `phase-testnet dht`: measures a DHT of real nodes.
 
 use clap::Args;
 use phase_soak::dht::{Figures, Measurement, NetworkConfig, measure, resident_bytes};
 
 use super::{BROKEN, Ended, Failure, show, verdict};
 
-/// Start DHTs of many real nodes in this process, look things up in them, take a fifth of each away and look again.
+/// Measure lookups in DHTs of many real nodes in this process, before and after a fifth of the nodes is killed.
 ///
-/// One line for each size: the time until all have joined; peers in a routing table; messages of a whole lookup, which goes
-/// on until the 20 closest nodes have answered, with log2 of the size beside it; the time until the answer; the share of
-/// lookups that found what was announced, at first, right after a fifth has gone, and after everything was announced
-/// again; memory. A node takes 3 to 7 MiB. On two cores 200 nodes need less than a minute, 500 four, 1,000 half an hour.
+/// Prints one line for each network size: the time until all nodes have joined; the peers in a routing table; the
+/// messages of a whole lookup, which ends when the 20 closest nodes have answered, and log2 of the size for comparison;
+/// the time until a lookup found the value; the share of lookups that found the value at first, right after a fifth of
+/// the nodes was killed, and after all names were announced again; the memory. A node takes 3 to 7 MiB. On two cores,
+/// 200 nodes take less than a minute, 500 nodes four minutes, and 1,000 nodes half an hour.
 ///
-/// Exits with 1 if a network does not come to be or a lookup fails, at first or at last.
+/// Exits with 1 if a network cannot be set up, or if a lookup fails before the nodes are killed or after the new
+/// announcement.
 #[derive(Args)]
 pub(crate) struct Dht {
-    /// Sizes of the networks, which run one after another.
+    /// Numbers of nodes. The networks run one after another.
     #[arg(long, value_delimiter = ',', default_value = "25,50,100,200,500,1000", value_parser = clap::value_parser!(u32).range(2..))]
     nodes: Vec<u32>,
-    /// Lookups before the loss, after it, and after everything was announced again.
+    /// Number of lookups at each step: before nodes are killed, after they are killed, and after the new announcement.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     lookups: u32,
-    /// Names that are announced, each by a node chosen at random.
+    /// Number of names to announce, each by a random node.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     names: u32,
-    /// Determines peer ids, who meets whom first, and who asks for what; default: another one each time.
+    /// RNG seed, which determines peer ids, first connections and lookups. Default: random.
     #[arg(long)]
     seed: Option<u64>,
-    /// Print the figures as JSON, an object on each line.
+    /// Print the figures as JSON, one object on each line.
     #[arg(long)]
     json: bool,
 }
@@ -39,10 +41,11 @@ impl Dht {
         found.map(verdict).map_err(|text| Failure { code: BROKEN, text })
     }
 
-    /// Prints the figures of each size; returns whether everything was found.
+    /// Prints the figures of each network size. Returns whether all lookups succeeded. Lookups right after nodes were
+    /// killed may fail.
     async fn measure(&self) -> Result<bool, String> {
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
-        eprintln!("seed {seed}");
+        eprintln!("RNG seed {seed}");
         let table = Figures::table();
         if !self.json {
             println!("{}", table.header());
@@ -58,7 +61,7 @@ impl Dht {
             let figures = figures.map_err(|error| format!("{nodes} nodes: {error}"))?;
             is_found &= figures.found == 1.0 && figures.found_after_republish == 1.0;
             match self.json {
-                true => println!("{}", serde_json::to_string(&figures).expect("figures have a JSON form")),
+                true => println!("{}", serde_json::to_string(&figures).expect("figures always have a JSON form")),
                 false => println!("{}", table.line(figures.row())),
             }
         }

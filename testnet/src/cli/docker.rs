@@ -1,4 +1,5 @@
-//! Networks of containers: `phase-testnet run`, `up`, `down`, `report`, and the process that cleans up after a run.
+//! The commands for networks of containers: `phase-testnet run`, `up`, `down`, `report`, and the hidden command that
+//! cleans up after a run.
 
 pub(crate) mod run;
 
@@ -18,25 +19,26 @@ use super::{Ended, Failure, HELD, INTERRUPTED, print, verdict};
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    every client has the right bytes, and what the files promise under [hold] held
-  1    a client did not finish, or a promise did not hold
+  0    every client that must finish has the right files, and all promises under [hold] held
+  1    a client did not finish, a promise did not hold, or a network could not be set up
   2    the command line or a scenario file is wrong, or this machine lacks something: Docker, root, nsenter, tc, nft
-  130  stopped by a signal; everything has been removed";
+  130  stopped by a signal; all containers, networks and files of the run have been removed";
 
-/// Start the bootstrap node, seeds and hostile nodes of a scenario, and leave them running.
+/// Start the bootstrap node, the seeds and the hostile nodes of a scenario, and leave them running.
 ///
-/// How a client is started there is printed, and where Prometheus finds figures. `down` removes it all. Clients and events
-/// of the scenario are left out.
+/// Prints the command that starts a client in this network, and the addresses of the metrics endpoints. The clients and
+/// events of the scenario are ignored. `down` removes the network.
 #[derive(Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Up {
-    /// A scenario file, or the name of one that ships.
+    /// Scenario file, or name of a scenario in testnet/scenarios/docker.
     #[arg(value_name = "SCENARIO", default_value = "smoke")]
     scenario: PathBuf,
-    /// The programs that containers run, as testnet/docker/build-binaries leaves them. Default: built from the sources.
+    /// Folder with the programs for containers, as made by testnet/docker/build-binaries. Default: build them from
+    /// source.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
-    /// Where stores are kept. Default: in memory.
+    /// Folder for the stores. Default: in RAM.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -55,9 +57,9 @@ impl Up {
     }
 }
 
-/// Remove what `up` has made, and whatever is left of runs whose process is gone.
+/// Remove the networks that `up` has made, and everything that remains of runs whose process has ended.
 ///
-/// Containers, networks, images and folders: those with the testnet's label, and nothing else. Runs that go on stay.
+/// Removes containers, networks, images and folders with the testnet's label, and nothing else. Active runs are kept.
 #[derive(Args)]
 pub(crate) struct Down {}
 
@@ -65,15 +67,15 @@ impl Down {
     pub(crate) fn run(&self) -> Ended {
         let (removed, busy) = take_down().map_err(Failure::of)?;
         if removed.is_empty() {
-            println!("there is nothing to remove");
+            println!("nothing to remove");
         }
         removed.iter().for_each(|id| println!("removed {id}"));
-        busy.iter().for_each(|id| println!("{id} belongs to a run that goes on: stop that with Ctrl-C"));
+        busy.iter().for_each(|id| println!("{id} belongs to an active run: stop the run with Ctrl-C"));
         Ok(HELD)
     }
 }
 
-/// Wait for the end of standard input, then remove everything of a run.
+/// Wait for the end of standard input, then remove all containers, networks and files of a run.
 #[derive(Args)]
 pub(crate) struct Reap {
     id: String,
@@ -86,10 +88,10 @@ impl Reap {
     }
 }
 
-/// Make summaries, pictures and index.html again from every report.json in a folder, and print the table.
+/// Make all summaries, pictures and index.html again from the report.json files in a folder, and print the table.
 #[derive(Args)]
 pub(crate) struct Report {
-    /// The folder, as `run --out` wrote it.
+    /// Folder that was written by `run --out`.
     #[arg(value_name = "DIR", default_value = "testnet-report")]
     dir: PathBuf,
 }
@@ -98,7 +100,7 @@ impl Report {
     pub(crate) fn run(&self) -> Ended {
         let all = pages::read_all(&self.dir).map_err(Failure::of)?;
         if all.is_empty() {
-            let text = format!("{} has no folder with a report.json: run scenarios first", self.dir.display());
+            let text = format!("{} has no folder with a report.json: run a scenario first", self.dir.display());
             return Err(text.into());
         }
         for page in &all {
@@ -111,7 +113,8 @@ impl Report {
     }
 }
 
-/// A console that a first signal ends in good order. A second ends this process at once; what it leaves is removed by another.
+/// Returns a console that handles signals. The first signal stops the run, which removes its containers. A second
+/// signal ends this process at once, and the reaper process removes the containers.
 fn console() -> Result<Console, Failure> {
     let stopped = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -122,7 +125,7 @@ fn console() -> Result<Console, Failure> {
     Ok(Console::new(stopped))
 }
 
-/// Reads scenario files: by path, or by the name of one that ships.
+/// Reads scenario files by path, or by the name of a scenario in `scenarios/docker`.
 fn read_scenarios(names: &[PathBuf]) -> Result<Vec<ScenarioFile>, Failure> {
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/docker");
     let read = |name: &PathBuf| {
@@ -133,7 +136,8 @@ fn read_scenarios(names: &[PathBuf]) -> Result<Vec<ScenarioFile>, Failure> {
     names.iter().map(read).collect()
 }
 
-/// The folder with the programs for the image: the one that is given, or one that is built from this program's sources.
+/// Returns the folder with the programs for the containers' image. If no folder is given, builds the programs from this
+/// source tree.
 fn programs(given: Option<&Path>) -> Result<PathBuf, Failure> {
     if let Some(folder) = given {
         return Ok(folder.to_owned());
@@ -141,17 +145,17 @@ fn programs(given: Option<&Path>) -> Result<PathBuf, Failure> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
     let script = sources.join("docker/build-binaries");
     let folder = sources.join("../target/testnet-programs");
-    eprintln!("building the programs that containers run; the first time it takes some minutes");
-    // What it prints is about progress: results alone go to standard output.
+    eprintln!("building the programs for containers; the first build takes some minutes");
+    // Discard the script's standard output, because it is only progress, and our standard output is for results.
     let built = Command::new(&script).arg(&folder).stdin(Stdio::null()).stdout(Stdio::null()).status();
     match built {
         Ok(status) if status.success() => Ok(folder),
         Ok(status) => Err(format!("{} failed: {status}", script.display()).into()),
-        Err(error) => Err(format!("cannot run {}: {error}; give a folder with --programs", script.display()).into()),
+        Err(error) => Err(format!("cannot run {}: {error}; name a folder with --programs", script.display()).into()),
     }
 }
 
-/// Unix seconds.
+/// Returns the current time in Unix seconds.
 #[expect(clippy::disallowed_methods, reason = "binaries read the clock")]
 fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -1,4 +1,4 @@
-//! `phase-testnet sim`: swarms in virtual time.
+//! `phase-testnet sim`: simulates swarms in virtual time.
 
 mod options;
 mod plan;
@@ -14,53 +14,57 @@ use phase_sim::judge;
 
 use super::{Ended, print, verdict};
 use options::SwarmOptions;
-use plan::replay;
+use plan::replay_command;
 use runner::{Job, run_all};
 
 const EXAMPLES: &str = "\
 Examples:
   phase-testnet sim testnet/scenarios/sim/*.toml --out report
-          every scenario; report/report.json has all figures, report/flash-crowd.svg the course of that scenario
+          all scenarios; report/report.json has all figures, report/flash-crowd.svg shows one scenario over time
   phase-testnet sim testnet/scenarios/sim/flash-crowd.toml --only flash-crowd-1000 --seed 2 --check
-          one run of a file, with the invariants of every scheduler checked after every event
+          one run of a file, with a check of a scheduler's invariants after every event that it handles
   phase-testnet sim --nodes 100 --nat 0.5 --fault corrupt=10
-          a swarm of 100 clients, half of them behind NAT, and ten members that send garbage
+          a swarm of 100 clients, half of them behind NAT, and ten hostile nodes that send corrupt chunks
 
 Exit codes:
-  0  every client has everything, and what the files promise under [hold] held
-  1  a client did not finish, a promise did not hold, or the simulation broke off; what replays the run is printed
+  0  every client finished, and all promises under [hold] held
+  1  a client did not finish, a promise did not hold, or the simulation broke off; prints the command that replays the run
   2  the command line or a scenario file is wrong, or a report cannot be written
 
-testnet/README.md describes scenario files and what the figures mean.";
+testnet/README.md describes scenario files and the figures.";
 
-/// Run the shipped scheduler and upload queue on many nodes in virtual time, and compare with the shortest possible time.
+/// Simulate swarms in virtual time with the shipped scheduler and upload queue, and compare with the shortest possible
+/// time.
 ///
-/// What is simulated is described by scenario files, each of which may be run with several numbers of clients and
-/// several RNG seeds, or else by the options under "One swarm". The same scenario and seed give the same figures on
+/// The swarms are described by scenario files, or by the options under "One swarm". A file may list several numbers of
+/// clients and several RNG seeds; each combination is one run. The same scenario and RNG seed give the same figures on
 /// every machine.
 ///
-/// A line for each run: T_min, the shortest time in which any scheme could finish; when half of the clients, 99 % and
-/// the last had finished, as multiples of T_min; copies of the artifact that seeds sent; chunks that came twice; times
-/// that a peer counted as stalled or was banned; events that were simulated; real time.
+/// Prints one line for each run: T_min, the shortest time in which any scheme could finish; the times at which half of
+/// the clients, 99 % of the clients and the last client had finished, as multiples of T_min; the copies of the artifact
+/// that seeds sent; the percentage of chunks received twice; the numbers of stalls, bans and simulated events; the real
+/// time.
 #[derive(Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Sim {
     /// Scenario files.
     #[arg(value_name = "FILE.toml")]
     files: Vec<PathBuf>,
-    /// Run only what has this label: the name of a file, with the number of clients if the file has several.
+    /// Run only the runs with this label: the name of a file, with the number of seeds or clients if the file lists
+    /// several numbers, such as flash-crowd-1000.
     #[arg(long, value_name = "LABEL", requires = "files")]
     only: Option<String>,
-    /// Determines everything random, instead of the RNG seeds of the files; replays a run. Without files the default is 0.
+    /// RNG seed, which determines all random choices and replays a run. Default: the RNG seeds in the scenario files,
+    /// or 0 if there are no files.
     #[arg(long)]
     seed: Option<u64>,
-    /// Write report.json, and a picture of each scenario, NAME.svg, into this folder.
+    /// Folder for report.json and for a picture of each scenario, NAME.svg.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Check every scheduler's invariants after every event: slow.
+    /// Check the invariants of each client's scheduler after every event that the scheduler handles (slow).
     #[arg(long)]
     check: bool,
-    /// Print what would be in report.json instead of a table.
+    /// Print the content of report.json instead of a table.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -71,7 +75,7 @@ impl Sim {
     pub(crate) fn run(&self) -> Ended {
         let files = self.scenarios()?;
         if let Some(folder) = &self.out {
-            fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+            fs::create_dir_all(folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
         }
         let outcomes = self.run_files(&files)?;
         if self.json {
@@ -87,36 +91,37 @@ impl Sim {
                 write(&format!("{}.svg", scenario.name), &plot(scenario))?;
             }
         }
-        self.tell_failures(&outcomes);
+        self.print_failures(&outcomes);
         Ok(verdict(outcomes.iter().all(ScenarioOutcome::held)))
     }
 
-    /// What is to be run.
+    /// Returns the scenarios to run. They are read from files, or made from the options.
     fn scenarios(&self) -> Result<Vec<ScenarioFile>, String> {
         if self.files.is_empty() {
-            return Ok(vec![plan::of_options(self.swarm.scenario(self.seed.unwrap_or(0))?)]);
+            return Ok(vec![plan::from_options(self.swarm.scenario(self.seed.unwrap_or(0))?)]);
         }
         let read = |path: &PathBuf| ScenarioFile::read(path, Engine::Simulator).map_err(|error| error.to_string());
         let files = self.files.iter().map(read).collect::<Result<_, _>>()?;
         plan::select(files, self.only.as_deref(), self.seed)
     }
 
-    /// The outcome of a file, without any run yet.
-    fn outcome(&self, file: &ScenarioFile) -> ScenarioOutcome {
+    /// Returns the outcome of a scenario file before its runs. The outcomes of the runs are added later.
+    fn empty_outcome(&self, file: &ScenarioFile) -> ScenarioOutcome {
         let path = (!self.files.is_empty()).then(|| file.path.to_string_lossy().into_owned());
         let (name, about) = (file.name.clone(), file.about.clone());
         ScenarioOutcome { name, about, file: path, hold: file.hold, outcomes: Vec::new() }
     }
 
-    /// Runs everything, and prints runs as they are over, in order.
+    /// Runs all scenario files. Prints the outcome of each run as soon as this run and all runs before it have ended.
     fn run_files(&self, files: &[ScenarioFile]) -> Result<Vec<ScenarioOutcome>, String> {
         let jobs: Vec<_> = files.iter().flat_map(plan::jobs).collect();
         let table = RunTable::new(jobs.iter().map(|job| job.label.as_str()));
         let mut printed = if self.has_table() { print(&table.header()) } else { Ok(()) };
-        let mut outcomes: Vec<_> = files.iter().map(|file| self.outcome(file)).collect();
+        let mut outcomes: Vec<_> = files.iter().map(|file| self.empty_outcome(file)).collect();
         let cases = |(number, file): (usize, &ScenarioFile)| std::iter::repeat_n(number, file.cases.len());
         let mut due = files.iter().enumerate().flat_map(cases);
-        // The jobs of a case follow one another, the case itself first.
+        // The jobs of a case are consecutive: the first job runs the whole scenario, and the following jobs run the
+        // variants for comparison. So a case is complete if the next job runs a whole scenario, or if no job is left.
         let mut runs = Vec::new();
         run_all(&jobs, self.check, |number, run| {
             runs.push(run);
@@ -127,7 +132,7 @@ impl Sim {
             if let (Some(run), Some(number)) = (runs.pop(), due.next()) {
                 let scenario = &mut outcomes[number];
                 let outcome = Outcome::new(run, compared, |report, outcome| judge(&scenario.hold, report, outcome));
-                if let (true, Some(text)) = (printed.is_ok(), self.described(&outcome, &table)) {
+                if let (true, Some(text)) = (printed.is_ok(), self.text_of(&outcome, &table)) {
                     printed = print(&text);
                 }
                 scenario.outcomes.push(outcome);
@@ -140,7 +145,8 @@ impl Sim {
         !self.json && !self.files.is_empty()
     }
 
-    fn described(&self, outcome: &Outcome, table: &RunTable) -> Option<String> {
+    /// Returns the text that standard output shows about an outcome. `None` with `--json`.
+    fn text_of(&self, outcome: &Outcome, table: &RunTable) -> Option<String> {
         match (&outcome.run.result, self.json, self.files.is_empty()) {
             (_, true, _) => None,
             (Ok(report), false, true) => Some(report.to_string()),
@@ -148,17 +154,19 @@ impl Sim {
         }
     }
 
-    /// How to run again what failed.
-    fn tell_failures(&self, outcomes: &[ScenarioOutcome]) {
+    /// Prints the commands that repeat the failed runs.
+    fn print_failures(&self, outcomes: &[ScenarioOutcome]) {
         let runs =
             outcomes.iter().flat_map(|scenario| scenario.outcomes.iter().map(move |outcome| (&scenario.file, outcome)));
         let failed: Vec<_> = runs.filter(|(_, outcome)| !outcome.held()).collect();
-        if !failed.is_empty() {
-            eprintln!("failed: {}; to run again what did:", failed.len());
+        match failed.len() {
+            0 => {}
+            1 => eprintln!("1 run failed; this command repeats it:"),
+            count => eprintln!("{count} runs failed; these commands repeat them:"),
         }
         for (file, outcome) in failed {
-            eprintln!("  {}", replay(file.as_deref(), &outcome.run, self.check));
-            // The table has said why.
+            eprintln!("  {}", replay_command(file.as_deref(), &outcome.run, self.check));
+            // Print the reasons, unless the table has already shown them.
             if self.json || self.files.is_empty() {
                 eprintln!("      {}", outcome.broken.join("; "));
             }

@@ -1,26 +1,28 @@
-//! `phase-testnet soak`.
+//! `phase-testnet soak`: real nodes under load for a long time.
 
 use std::time::Duration;
 
 use clap::Args;
-use phase_soak::soak::{Config, News, QuietPoint, run};
+use phase_soak::soak::{Config, QuietPoint, SoakEvent, run};
 
 use super::{Ended, Failure, show, verdict};
 
-/// Put real nodes under load and in trouble for ten minutes: nothing may be lost, hang or pile up.
+/// Run real nodes under load and faults for ten minutes, and check that nothing is lost, hangs or leaks.
 ///
-/// Clients fetch releases from providers on loopback, are interrupted and resume, stop reading, come and go; raw peers do not
-/// read, write half a frame, cancel, vanish; connections are cut and stand still; providers are stopped, killed and started
-/// again. About once a minute everybody pauses: one line, with what is in use. Tasks, file descriptors and threads must be
-/// as many as at the first such line; memory must not grow, which needs six of them.
+/// Clients fetch releases from providers on loopback; they are interrupted and resume, stop reading, start and leave.
+/// Raw peers do not read, write half a frame, cancel requests or disappear. Connections are cut or stall. Providers are
+/// stopped, killed and started again. About once a minute all nodes pause, and one line shows the resources in use. The
+/// numbers of tasks, file descriptors and threads must be the same as in the first line. Memory must not grow; this is
+/// checked from the sixth line on.
 ///
-/// Exits with 1 if anything was wrong, leaked or hung, 2 if the command line is wrong or the network cannot be set up.
+/// Exits with 1 if a check failed, something leaked or hung; with 2 if the command line is wrong or the network cannot
+/// be set up.
 #[derive(Args)]
 pub(crate) struct Soak {
-    /// How long, for instance 90s, 10m or 2h.
+    /// Duration, for example 90s, 10m or 2h.
     #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
     duration: Duration,
-    /// Determines what everybody chooses to do, but not when it is done; default: another one each time.
+    /// RNG seed, which determines the actions of all nodes but not their timing. Default: random.
     #[arg(long)]
     seed: Option<u64>,
     /// Print the outcome as JSON.
@@ -31,13 +33,13 @@ pub(crate) struct Soak {
 impl Soak {
     pub(crate) fn run(&self) -> Ended {
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..));
-        eprintln!("seed {seed}");
+        eprintln!("RNG seed {seed}");
         if !self.json {
             println!("{}", QuietPoint::HEADER);
         }
         let outcome = run(&Config { seed, duration: self.duration, ..Config::default() }, &mut |news| match news {
-            News::Progress(progress) => show(progress),
-            News::Quiet(point) => {
+            SoakEvent::Progress(progress) => show(progress),
+            SoakEvent::Quiet(point) => {
                 show("");
                 if !self.json {
                     println!("{point}");
@@ -47,7 +49,7 @@ impl Soak {
         show("");
         let report = outcome.map_err(Failure::of)?;
         match self.json {
-            true => println!("{}", serde_json::to_string_pretty(&report).expect("figures have a JSON form")),
+            true => println!("{}", serde_json::to_string_pretty(&report).expect("figures always have a JSON form")),
             false => println!("{report}"),
         }
         Ok(verdict(report.is_good()))

@@ -1,4 +1,4 @@
-//! A store that hands out bytes only when the test lets it: how a test decides what happens before what.
+//! A store with a gate: its reads wait until the test permits them, so that the test decides the order of events.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
@@ -9,43 +9,45 @@ use phase_core::{
 };
 use tokio::sync::watch;
 
-/// A reader that waits longer waits for nothing.
+/// The timeout of a read that waits at a gate. A read that times out panics, which fails the test.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// How far a gate has been used.
+/// The state of a gate: how many bytes have passed it, and how many reads are waiting at it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Passed {
-    /// Bytes let through.
+    /// The number of bytes that have passed the gate.
     pub bytes: u64,
-    /// Readers that wait.
+    /// The number of reads that are waiting at the gate.
     pub waiting: usize,
 }
 
-/// Lets a number of bytes through, then nothing until it is opened.
+/// A gate for the reads of a store. It lets a number of bytes pass, and then blocks all reads until it is opened.
 pub struct Gate {
+    /// The number of bytes that may still pass; `u64::MAX` once the gate is open.
     budget: Mutex<u64>,
     changed: Condvar,
     passed: watch::Sender<Passed>,
 }
 
 impl Gate {
-    /// A gate that lets `budget` bytes through.
+    /// Makes a gate that lets `budget` bytes pass before it blocks reads.
     pub fn new(budget: u64) -> Arc<Self> {
         Arc::new(Self { budget: Mutex::new(budget), changed: Condvar::new(), passed: watch::Sender::default() })
     }
 
-    /// Lets everything through from now on.
+    /// Opens the gate for all reads, including those that are waiting.
     pub fn open(&self) {
         *self.budget.lock().expect("no code panics while it holds the lock") = u64::MAX;
         self.changed.notify_all();
     }
 
-    /// Waits until a reader waits, and says how much got through before.
+    /// Waits until a read is blocked at the gate. Returns the number of bytes that have passed the gate.
     pub async fn blocked(&self) -> u64 {
         self.passed.subscribe().wait_for(|passed| passed.waiting > 0).await.expect("the gate holds the sender").bytes
     }
 
-    /// Blocks until there is any budget, then takes `bytes` of it.
+    /// Lets a read of `bytes` bytes pass. Blocks until the budget is at least one byte, then takes `bytes` from the
+    /// budget, which does not go below zero.
     fn pass(&self, bytes: u64) {
         let budget = self.budget.lock().expect("no code panics while it holds the lock");
         self.passed.send_modify(|passed| passed.waiting += 1);
@@ -53,7 +55,7 @@ impl Gate {
             .changed
             .wait_timeout_while(budget, LIMIT, |budget| *budget == 0)
             .expect("no code panics while it holds the lock");
-        assert!(!waited.timed_out(), "nobody opens the gate");
+        assert!(!waited.timed_out(), "the gate was not opened in time");
         *budget = budget.saturating_sub(bytes);
         self.passed.send_modify(|passed| {
             passed.waiting -= 1;
@@ -62,13 +64,13 @@ impl Gate {
     }
 }
 
-/// A store with a gate before the bytes of its artifacts and before one block.
+/// A store in which the reads of all artifacts, and of one block, must pass a gate.
 pub struct GatedStore {
     /// The store behind the gate.
     pub inner: Arc<dyn Store>,
-    /// What every read of an artifact has to pass.
+    /// The gate that every read of an artifact has to pass.
     pub gate: Arc<Gate>,
-    /// A block whose reads have to pass too.
+    /// The CID of a block whose reads must pass the gate too; `None` if there is no such block.
     pub block: Option<Cid>,
 }
 

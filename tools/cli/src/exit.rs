@@ -1,21 +1,21 @@
-//! Exit codes: one for each kind of failure, the same in all binaries.
+//! Exit codes. Every program has the same code for the same kind of failure.
 
 use phase_core::Failure;
 
-/// The table of exit codes as `--help` prints it.
+/// The table of exit codes that `--help` prints.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0    done
+  0    success
   1    any other failure
   2    wrong command line
   3    an input file, key or identifier is missing or malformed
-  4    not found: nobody that was asked has it
-  5    network: no peer reachable, or all went away
+  4    not found: no peer that was asked has it
+  5    network: no peer can be reached, or every connection was lost
   6    not trusted: a signature, hash, version or name did not verify
-  7    store: cannot be opened, read or written
+  7    store: it cannot be opened, read or written
   130  stopped by a signal";
 
-/// The exit code of a binary that ends with this failure. 0 is success.
+/// Returns the exit code of a program that ends with this failure. 0 means success and is never returned.
 pub const fn exit_code(failure: Failure) -> u8 {
     match failure {
         Failure::Other => 1,

@@ -1,4 +1,5 @@
-//! A whole fetch as the command lines offer it: join the network, resolve, fetch, put the files where they are wanted.
+//! A whole fetch, which `phase` and `phase-client` share: join the network, resolve the name, fetch the release, export
+//! the files.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,101 +19,106 @@ use phase_units::parse_duration;
 
 use crate::exit::exit_code;
 use crate::fault::Fault;
-use crate::network::read_root;
+use crate::network::{SERVING, read_root};
 use crate::node::NodeArgs;
 use crate::process::{Signals, now};
 use crate::ram_profile::RamProfile;
 use crate::upload::UploadArgs;
 
-/// How often an observer is told about progress.
+/// The interval between two calls of [`Observer::progressed`].
 const TICK: Duration = Duration::from_millis(100);
-/// Where a fetching node serves what it has: any free port.
+/// The default listen addresses of a fetching node, on any free port. The node listens because it serves the chunks
+/// that it has fetched.
 const DEFAULT_LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
 
-/// What to fetch and how.
+/// The options of a fetch.
 #[derive(Clone, Debug, Args)]
 pub struct FetchArgs {
-    /// What to fetch, as channel/arch
+    /// The name of the release, as channel/arch
     #[arg(value_name = "NAME")]
     pub name: Name,
-    /// The trust root: who may sign this name
+    /// The trust root, which lists the keys that may sign this name
     #[arg(long, value_name = "FILE")]
     pub root: PathBuf,
-    /// Put the files into this folder under their own names (links to the store where possible)
+    /// Put the files into this folder under their own names (as links to the store where possible)
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// Fetch only artifacts of this role or file name; repeatable
+    /// Fetch only artifacts with this role or file name; repeatable
     #[arg(long, value_name = "ROLE|FILE")]
     pub only: Vec<String>,
-    /// How peers are found.
+    /// The options that say how the node finds peers.
     #[command(flatten)]
     pub node: NodeArgs,
-    /// Leave no trace: a new identity, no listen addresses, nothing said about the program, and nothing written to disk but
-    /// what --output asks for
+    /// Leave no trace: use a new identity, listen on no address, do not announce the program's version, and write
+    /// nothing to disk except the files of --output
     #[arg(long, conflicts_with = "listen")]
     pub ephemeral: bool,
-    /// Serve to others what has been fetched so far, on this address; repeatable. Default: any free port
-    #[arg(long, value_name = "ADDR", conflicts_with = "no_listen")]
+    /// Listen on this address, and serve fetched chunks to peers that connect; repeatable. Default: any free port
+    #[arg(long, value_name = "ADDR", conflicts_with = "no_listen", help_heading = SERVING)]
     pub listen: Vec<Multiaddr>,
-    /// Only take, serve nothing
-    #[arg(long)]
+    /// Listen on no address, so that no other peer can connect to this node
+    #[arg(long, help_heading = SERVING)]
     pub no_listen: bool,
-    /// What others are sent.
+    /// The options that limit the upload to other peers.
     #[command(flatten)]
     pub upload: UploadArgs,
-    /// After the fetch, go on serving for this long, or until a signal: in a crowd, whoever leaves at once helps nobody.
-    /// Default: not at all
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["ephemeral", "no_listen"])]
+    /// After the fetch, keep serving for this long or until a signal, so that other clients can fetch from this client.
+    /// Default: exit at once
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["ephemeral", "no_listen"],
+        help_heading = SERVING)]
     pub linger: Option<Duration>,
-    /// Give up when no peer has delivered anything right for this long. Default: 60s
+    /// Give up after this long without a valid chunk from any peer. Default: 60s
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub give_up_after: Option<Duration>,
-    /// How much memory the fetch may take
+    /// How much memory the fetch may use
     #[arg(long, value_enum, default_value_t)]
     pub memory: RamProfile,
 }
 
-/// A fetch that is done.
+/// The result of a completed fetch.
 #[derive(Clone, Debug)]
 pub struct Fetched {
-    /// The release.
+    /// The release that the name resolved to.
     pub resolved: Resolved,
-    /// Those of its artifacts that were wanted.
+    /// The artifacts that `--only` selected, or all artifacts of the release.
     pub artifacts: Vec<ArtifactEntry>,
-    /// What the download did.
+    /// The figures of the download, such as bytes and time, in total and for each peer.
     pub report: Report,
-    /// The folder that has the files now, if one was asked for.
+    /// The folder to which the files were exported, if `--output` was given.
     pub output: Option<PathBuf>,
 }
 
-/// Is told how a fetch goes.
+/// Receives the events of a fetch. The methods are called in the order in which they are declared here.
 pub trait Observer {
-    /// The node has somebody to ask; this is its own name.
+    /// Called when the node has joined the network. `_peer` is the node's own peer id.
     fn started(&mut self, _peer: PeerId) {}
 
-    /// The name is resolved; the download begins.
+    /// Called when the name is resolved, before the download begins.
     fn resolved(&mut self, resolved: &Resolved);
 
-    /// How far the download is, several times a second.
+    /// Called several times a second while the download runs.
     fn progressed(&mut self, progress: &Progress);
 
-    /// The download is over.
+    /// Called when the download has ended, whether it succeeded or failed.
     fn ended(&mut self);
 
-    /// It failed after it had begun; this is what was fetched until then.
+    /// Called if the download was given up because no valid chunk arrived. `report` has the figures up to that time.
     fn failed(&mut self, report: &Report);
 
-    /// All is where it is wanted. Others may be served for a while from now on.
+    /// Called when every artifact is fetched and, with `--output`, exported. With `--linger`, the node serves other
+    /// peers after this call.
     ///
     /// # Errors
-    /// If the result cannot be told, which ends the command.
+    /// If the result cannot be printed. The command then ends with this error.
     fn fetched(&mut self, fetched: &Fetched) -> Result<(), Fault>;
 }
 
-/// Resolves and fetches into `store`, until done or stopped by SIGINT or SIGTERM; then serves for as long as it is to linger.
+/// Joins the network, resolves the name, fetches its release into `store` and exports the files. Afterwards, serves
+/// other peers for the time of `--linger`. SIGINT or SIGTERM ends the call early.
 ///
 /// # Errors
-/// Whatever stops it. What was verified until then is in the store.
+/// If a step fails, or if a signal arrives before the fetch is complete. The chunks that were verified before the error
+/// stay in the store.
 pub async fn fetch(store: Arc<dyn Store>, args: &FetchArgs, observer: &mut dyn Observer) -> Result<(), Fault> {
     let trust = Trust { root: read_root(&args.root)?, time: TrustedTime(now()) };
     let mut signals = Signals::new()?;
@@ -122,8 +128,8 @@ pub async fn fetch(store: Arc<dyn Store>, args: &FetchArgs, observer: &mut dyn O
     };
     observer.started(client.node().peer_id());
     let fetched = run(&client, &trust, args, &mut signals, observer).await;
-    let told = fetched.and_then(|fetched| observer.fetched(&fetched));
-    if let (Ok(()), Some(linger)) = (&told, args.linger) {
+    let ended = fetched.and_then(|fetched| observer.fetched(&fetched));
+    if let (Ok(()), Some(linger)) = (&ended, args.linger) {
         tokio::select! {
             () = tokio::time::sleep(linger) => {}
             () = signals.next() => {}
@@ -131,11 +137,11 @@ pub async fn fetch(store: Arc<dyn Store>, args: &FetchArgs, observer: &mut dyn O
     }
     signals.exit_on_next();
     client.stop().await;
-    told
+    ended
 }
 
 fn nothing_fetched() -> Fault {
-    Fault::new(Failure::Interrupted, "interrupted before anything was fetched")
+    Fault::new(Failure::Interrupted, "interrupted before the download began")
 }
 
 async fn start(store: Arc<dyn Store>, args: &FetchArgs) -> Result<Client, Fault> {
@@ -175,15 +181,16 @@ async fn run(
         let placed = tokio::task::spawn_blocking(move || export(store.as_ref(), &entries, &folder));
         let placed = tokio::select! {
             placed = placed => placed,
-            // Whole files only take a name when they are there: nothing has to be cleaned up.
+            // Exiting during an export is safe, because a file gets its final name only when it is complete.
             () = signals.next() => std::process::exit(exit_code(Failure::Interrupted).into()),
         };
-        placed.map_err(|error| Fault::new(Failure::Other, format!("a worker failed: {error}")))??;
+        placed.map_err(|error| Fault::new(Failure::Other, format!("the export ended unexpectedly: {error}")))??;
     }
     Ok(Fetched { resolved, artifacts, report, output: args.output.clone() })
 }
 
-/// Tells the observer until the fetch has ended; a signal stops it cleanly, a second one at once.
+/// Reports progress to the observer until the fetch has ended. The first signal stops the fetch cleanly, and a second
+/// signal ends the process at once.
 async fn watch(fetch: Fetch, signals: &mut Signals, observer: &mut dyn Observer) -> Result<Report, FetchError> {
     let (progress, stop) = (fetch.progress(), fetch.stopper());
     let mut tick = tokio::time::interval(TICK);
@@ -208,6 +215,8 @@ async fn watch(fetch: Fetch, signals: &mut Signals, observer: &mut dyn Observer)
     }
 }
 
+/// Converts the error from a fetch. If the download was given up, first passes the report of the download to the
+/// observer.
 fn explain(error: FetchError, observer: &mut dyn Observer) -> Fault {
     if let FetchError::Download(DownloadError::Stalled { report, .. }) = &error {
         observer.failed(report);

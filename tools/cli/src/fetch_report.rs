@@ -1,42 +1,44 @@
-//! What a fetch did, for people and for machines.
+//! Formats the result of a fetch as text and as JSON.
 
 use phase_client::{Answer, PeerReport, Report, Verdict};
 use phase_core::manifest::ArtifactEntry;
-use phase_units::{ByteRate, Bytes};
+use phase_units::{ByteRate, Bytes, counted, seconds};
 use serde_json::{Value, json};
 
 use crate::fetch::Fetched;
 use crate::text::printable;
 
-/// The result in one line.
+/// Returns one line of text with the bytes, the time and the rate of a fetch.
 pub fn summary_line(report: &Report) -> String {
-    let seconds = report.elapsed.as_secs_f64();
     let fetched = report.total.saturating_sub(report.resumed);
     if fetched == 0 {
-        return format!("nothing to fetch: {} were there already", Bytes(report.resumed));
+        return format!("nothing to fetch: {} were already in the store", Bytes(report.resumed));
     }
-    let mut line = format!("{} in {seconds:.2} s, {}", Bytes(fetched), ByteRate::of(fetched, report.elapsed));
+    let (time, rate) = (seconds(report.elapsed.as_secs_f64()), ByteRate::of(fetched, report.elapsed));
+    let mut line = format!("{} in {time}, {rate}", Bytes(fetched));
     if report.resumed > 0 {
-        line += &format!("; {} were there already", Bytes(report.resumed));
+        line += &format!("; {} were already in the store", Bytes(report.resumed));
     }
-    line + &format!("; {} chunks reassigned, {} received twice", report.reassigned, Bytes(report.duplicate_bytes))
+    let reassigned = counted(report.reassigned, "chunk", "chunks");
+    line + &format!("; {reassigned} reassigned, {} received twice", Bytes(report.duplicate_bytes))
 }
 
-/// One line for every peer that delivered something or is to be blamed, under a heading.
+/// Returns the lines of a table: a heading, and one line for each peer that delivered bytes, was lost or was banned.
+/// Returns no line if there is no such peer.
 pub fn peer_lines(report: &Report) -> Vec<String> {
-    let is_told = |peer: &PeerReport| peer.bytes > 0 || peer.verdict != Verdict::Good;
-    let told: Vec<_> = report.peers.iter().filter(|(_, peer)| is_told(peer)).collect();
-    let Some(width) = told.iter().map(|(id, _)| id.to_string().len()).max() else { return Vec::new() };
+    let is_shown = |peer: &PeerReport| peer.bytes > 0 || peer.verdict != Verdict::Good;
+    let shown: Vec<_> = report.peers.iter().filter(|(_, peer)| is_shown(peer)).collect();
+    let Some(width) = shown.iter().map(|(id, _)| id.to_string().len()).max() else { return Vec::new() };
     let heading = format!("{:width$}  {:>10}  {:>7}  {:>13}  verdict", "peer", "bytes", "chunks", "rate");
     let line = |(id, peer): (&_, &PeerReport)| {
         let figures = (Bytes(peer.bytes), peer.chunks, ByteRate(peer.rate()));
         let verdict = verdict_text(&peer.verdict);
         format!("{id:width$}  {:>10}  {:>7}  {:>13}  {verdict}", figures.0, figures.1, figures.2, id = format!("{id}"))
     };
-    std::iter::once(heading).chain(told.into_iter().map(line)).collect()
+    std::iter::once(heading).chain(shown.into_iter().map(line)).collect()
 }
 
-/// How a peer ended, in words that are safe for a terminal.
+/// Formats the verdict on a peer, with the reason if there is one. The text is safe to print on a terminal.
 pub fn verdict_text(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Good => "good".to_owned(),
@@ -45,7 +47,7 @@ pub fn verdict_text(verdict: &Verdict) -> String {
     }
 }
 
-/// The whole result as one document.
+/// Returns the whole result of a fetch as one JSON document.
 pub fn json_report(fetched: &Fetched) -> Value {
     let Fetched { resolved, artifacts, report, output } = fetched;
     let artifacts = artifacts.iter().map(|entry| {
@@ -72,12 +74,12 @@ pub fn json_report(fetched: &Fetched) -> Value {
     })
 }
 
-/// Every peer of a download, and what became of it.
+/// Returns the figures and the verdict of every peer of a download, as JSON.
 pub fn json_peers(report: &Report) -> Value {
     report.peers.iter().map(|(id, peer)| json_peer(&id.to_string(), peer)).collect()
 }
 
-/// An artifact of a release.
+/// Returns an artifact of a release as JSON.
 pub fn json_entry(entry: &ArtifactEntry) -> Value {
     json!({
         "role": entry.role.as_str(),
@@ -88,7 +90,7 @@ pub fn json_entry(entry: &ArtifactEntry) -> Value {
     })
 }
 
-/// What one peer said when it was asked for a name.
+/// Returns a peer's answer to the request for the release of a name, as JSON: the version of the release, or an error.
 pub fn json_answer(answer: &Answer) -> Value {
     match &answer.result {
         Ok(version) => json!({ "peer": answer.peer.to_string(), "version": version }),
@@ -130,18 +132,18 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_tells_what_was_fetched_and_what_was_there() {
+    fn the_summary_counts_fetched_and_resumed_bytes_separately() {
         let report = report();
         assert_eq!(summary_line(&report), "8.0 MiB in 4.00 s, 2.0 MiB/s; 3 chunks reassigned, 0 B received twice");
         let resumed = Report { resumed: 4 << 20, ..report };
-        assert!(summary_line(&resumed).starts_with("4.0 MiB in 4.00 s, 1.0 MiB/s; 4.0 MiB were there already"));
+        assert!(summary_line(&resumed).starts_with("4.0 MiB in 4.00 s, 1.0 MiB/s; 4.0 MiB were already in the store"));
     }
 
     #[test]
-    fn what_is_there_is_not_fetched_and_idle_peers_are_not_told() {
+    fn a_complete_store_leaves_nothing_to_fetch_and_idle_peers_have_no_line() {
         let mut report = report();
         report.resumed = report.total;
-        assert_eq!(summary_line(&report), "nothing to fetch: 8.0 MiB were there already");
+        assert_eq!(summary_line(&report), "nothing to fetch: 8.0 MiB were already in the store");
         for peer in report.peers.values_mut() {
             *peer = PeerReport { bytes: 0, chunks: 0, active: Duration::ZERO, verdict: Verdict::Good };
         }
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn every_peer_has_a_line_and_a_banned_one_its_reason() {
+    fn each_peer_that_delivered_has_a_line_and_a_banned_peer_a_reason() {
         let lines = peer_lines(&report());
         assert_eq!(lines.len(), 3);
         assert!(lines.iter().any(|line| line.ends_with("banned: bad chunk\\u{1b}[2J")), "{lines:?}");

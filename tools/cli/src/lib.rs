@@ -1,5 +1,5 @@
-//! What the command lines of Phase's binaries share: errors and exit codes, logging, signals, the options about the
-//! network, and a whole fetch with its report. The binaries themselves only parse and print.
+//! The code that the command lines of Phase's programs share: errors and exit codes, logging, signals, the network
+//! options, and a whole fetch with its report. The programs themselves only parse arguments and print.
 
 mod exit;
 mod fault;
@@ -13,12 +13,12 @@ mod text;
 mod upload;
 
 pub use exit::{EXIT_CODES, exit_code};
-pub use fault::{Fault, FileError};
+pub use fault::{Fault, FileError, attempt_lines, causes_text};
 pub use fetch::{FetchArgs, Fetched, Observer, fetch};
 pub use fetch_report::{json_answer, json_entry, json_peers, json_report, peer_lines, summary_line, verdict_text};
 pub use network::read_root;
 pub use node::NodeArgs;
-pub use phase_units::{ByteRate, Bytes, parse_duration};
+pub use phase_units::{ByteRate, Bytes, counted, duration, parse_duration, seconds};
 pub use process::{Signals, init_logging, now, print, warn_of_key_log};
 pub use text::printable;
 pub use upload::UploadArgs;

@@ -1,4 +1,4 @@
-//! The options about the network, and the trust root.
+//! The command-line options that name bootstrap peers, and a function that reads a trust root from a file.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,35 +12,41 @@ use phase_node::bootstrap::{self, BootstrapSource};
 
 use crate::fault::{Fault, FileError};
 
-/// The environment variable that lists first peers and peer lists.
+/// The heading of the network options in `--help`.
+pub(super) const NETWORK: &str = "Network options";
+/// The heading of the options for serving other peers in `--help`.
+pub(super) const SERVING: &str = "Serving options";
+
+/// The environment variable that lists bootstrap peers and URLs of peer lists.
 const ADDRESSES_VARIABLE: &str = "PHASE_BOOTSTRAP";
-/// The environment variable that names a file of first peers.
+/// The environment variable that names a file with bootstrap peers.
 const FILE_VARIABLE: &str = "PHASE_BOOTSTRAP_FILE";
 
-/// Where the first peers come from. What is said on the command line comes before what the environment says.
+/// The options that name bootstrap peers. They take precedence over the environment variables.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct BootstrapArgs {
-    /// A first peer, as multiaddr: /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…, or a list of peers that a provider serves:
-    /// http://192.0.2.7:9464/peers; repeatable, or separated by commas [env: PHASE_BOOTSTRAP]
+    /// A bootstrap peer as multiaddr (/ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…), or the URL of a provider's peer list
+    /// (http://192.0.2.7:9464/peers); repeatable, or separated by commas [env: PHASE_BOOTSTRAP]
     ///
-    /// Names are looked up: /dns4/seed.example.org/tcp/4001, or /dnsaddr/seed.example.org, whose TXT records name
-    /// multiaddrs.
-    #[arg(long = "bootstrap", value_name = "ADDR", value_delimiter = ',')]
+    /// DNS names are looked up: /dns4/seed.example.org/tcp/4001, or /dnsaddr/seed.example.org, whose TXT records
+    /// contain multiaddrs.
+    #[arg(long = "bootstrap", value_name = "ADDR", value_delimiter = ',', help_heading = NETWORK)]
     addresses: Vec<String>,
-    /// A list of first peers (TOML, [[bootstrap]] with peer_id and address, or url), used if none is given directly
-    /// [env: PHASE_BOOTSTRAP_FILE]
+    /// A file with bootstrap peers (TOML, [[bootstrap]] with peer_id and address, or url), used if --bootstrap is not
+    /// given [env: PHASE_BOOTSTRAP_FILE]
     ///
-    /// Without it, bootstrap-nodes.toml in the working directory is used if there is one, else the list that is
-    /// part of this program.
-    #[arg(long, value_name = "FILE")]
+    /// Without this option, bootstrap-nodes.toml in the working directory is used if it exists, otherwise the list that
+    /// is built into this program.
+    #[arg(long, value_name = "FILE", help_heading = NETWORK)]
     bootstrap_file: Option<PathBuf>,
 }
 
 impl BootstrapArgs {
-    /// Where to find first peers; empty if nothing says that. Nobody is asked yet.
+    /// Returns bootstrap peers and URLs of peer lists. They come from the options, or else from the environment
+    /// variables, or else from the file `bootstrap-nodes.toml` or the list in this program. The result may be empty.
     ///
     /// # Errors
-    /// A malformed address, or a file that cannot be read.
+    /// If an address is malformed, or the file cannot be read.
     pub(super) fn choose(&self) -> Result<Vec<BootstrapSource>, Fault> {
         self.choose_with(|variable| std::env::var_os(variable))
     }
@@ -49,7 +55,7 @@ impl BootstrapArgs {
         let mut given = parse(self.addresses.iter().map(String::as_str))?;
         let mut file = self.bootstrap_file.clone().filter(|path| !path.as_os_str().is_empty());
         if given.is_empty() && file.is_none() {
-            // An empty variable means none.
+            // An empty variable counts as not set.
             given = parse(environment(ADDRESSES_VARIABLE).unwrap_or_default().to_string_lossy().split(','))?;
             file = environment(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
         }
@@ -62,20 +68,23 @@ fn parse<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<BootstrapSource
     Ok(texts.map(str::parse).collect::<Result<_, _>>()?)
 }
 
-/// Reads a trust root and checks that it is signed by its own keys.
+/// Reads a trust root, and checks that it is signed by as many of its own root keys as its threshold requires.
 ///
 /// # Errors
-/// A file that cannot be read or is none; signatures short of the threshold.
+/// If the file cannot be read or is not a trust root, or if fewer keys than its threshold have signed it.
 pub fn read_root(path: &Path) -> Result<TrustRoot, Fault> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(FileError::of("read the trust root", path))?;
     file.take(MAX_BLOCK_LEN as u64 + 1).read_to_end(&mut bytes).map_err(FileError::of("read the trust root", path))?;
     if bytes.len() > MAX_BLOCK_LEN {
-        return Err(Fault::new(Failure::Input, format!("{} is too long for a trust root", path.display())));
+        return Err(Fault::new(
+            Failure::Input,
+            format!("{} is too long for a trust root (at most 1 MiB)", path.display()),
+        ));
     }
     TrustRoot::decode_trusted(&bytes).map_err(|error| {
         let failure = match &error {
-            // A file that is no root at all is not a matter of trust.
+            // A file that is not an envelope is an input error. A root that does not verify is untrusted.
             TrustError::Envelope(error) => error.failure(),
             _ => error.failure(),
         };
@@ -90,16 +99,16 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct CommandLine {
         #[command(flatten)]
         bootstrap: BootstrapArgs,
     }
 
     #[test]
-    fn addresses_are_listed_or_repeated_and_empty_ones_skipped() {
+    fn addresses_may_be_listed_or_repeated_and_empty_ones_are_skipped() {
         let list = "/ip4/127.0.0.1/tcp/1,/dnsaddr/seed.test";
         let url = "http://127.0.0.1:2/peers";
-        let line = Line::parse_from(["x", "--bootstrap", list, "--bootstrap", "", "--bootstrap", url]);
+        let line = CommandLine::parse_from(["x", "--bootstrap", list, "--bootstrap", "", "--bootstrap", url]);
         let sources = line.bootstrap.choose().unwrap();
         assert_eq!(
             sources.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -108,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_command_line_says_comes_before_the_environment() {
+    fn the_command_line_takes_precedence_over_the_environment() {
         let folder = tempfile::tempdir().unwrap();
         let list = |name: &str, port: u16| {
             let path = folder.path().join(name);
@@ -124,7 +133,7 @@ mod tests {
         };
         let files_only = |variable: &str| Some(OsString::from(&theirs)).filter(|_| variable == FILE_VARIABLE);
         let port = |arguments: &[&str], environment: &dyn Fn(&str) -> Option<OsString>| {
-            let line = Line::parse_from([&["x"], arguments].concat());
+            let line = CommandLine::parse_from([&["x"], arguments].concat());
             let sources = line.bootstrap.choose_with(environment).unwrap();
             assert_eq!(sources.len(), 1);
             sources[0].to_string().split('/').nth(4).unwrap().to_owned()
@@ -138,15 +147,15 @@ mod tests {
     #[test]
     fn a_malformed_address_is_a_usage_error_and_a_missing_file_an_input_error() {
         for address in ["localhost:1", "https://localhost/peers", "http://localhost", "/dns4/localhost"] {
-            let line = Line::parse_from(["x", "--bootstrap", address]);
+            let line = CommandLine::parse_from(["x", "--bootstrap", address]);
             assert_eq!(line.bootstrap.choose().unwrap_err().failure(), Failure::Usage, "{address}");
         }
-        let line = Line::parse_from(["x", "--bootstrap-file", "/nonexistent/list.toml"]);
+        let line = CommandLine::parse_from(["x", "--bootstrap-file", "/nonexistent/list.toml"]);
         assert_eq!(line.bootstrap.choose().unwrap_err().failure(), Failure::Input);
     }
 
     #[test]
-    fn a_missing_root_names_the_file() {
+    fn the_error_for_a_missing_root_names_the_file() {
         let fault = read_root(Path::new("/nonexistent/root.cbor")).unwrap_err();
         assert_eq!(fault.failure(), Failure::Input);
         assert!(fault.chain().contains("/nonexistent/root.cbor"), "{}", fault.chain());

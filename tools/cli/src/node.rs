@@ -1,4 +1,4 @@
-//! The options about the node: how it finds others, and what it lets out.
+//! The command-line options that say how the node finds peers.
 
 use clap::Args;
 #[cfg(any(feature = "dht", feature = "mdns"))]
@@ -8,42 +8,43 @@ use phase_core::Failure;
 use phase_node::{DhtConfig, NodeConfig, Role};
 
 use crate::fault::Fault;
-use crate::network::BootstrapArgs;
+use crate::network::{BootstrapArgs, NETWORK};
 
-/// How peers are found. Each way can be switched off.
+/// The options that say how the node finds peers. The DHT and mDNS can be switched off.
 #[derive(Clone, Debug, Default, Args)]
 pub struct NodeArgs {
     #[command(flatten)]
     bootstrap: BootstrapArgs,
-    /// Ask this peer directly, as multiaddr with or without /p2p; repeatable, or separated by commas. Nobody else is looked
-    /// for: no DHT, no mDNS
-    #[arg(long = "peer", value_name = "ADDR", value_delimiter = ',')]
+    /// Connect only to this peer, as multiaddr with or without /p2p; repeatable, or separated by commas. Switches the
+    /// DHT and mDNS off
+    #[arg(long = "peer", value_name = "ADDR", value_delimiter = ',', help_heading = NETWORK)]
     peers: Vec<String>,
     /// Do not take part in the DHT
     #[cfg(feature = "dht")]
-    #[arg(long, env = "PHASE_NO_DHT", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "PHASE_NO_DHT", value_parser = FalseyValueParser::new(), help_heading = NETWORK)]
     no_dht: bool,
-    /// The name of the DHT's protocol: networks with different names do not see each other
+    /// The protocol name of the DHT; nodes with different protocol names do not find each other
     #[cfg(feature = "dht")]
     #[arg(
         long,
         value_name = "NAME",
         env = "PHASE_DHT_PROTOCOL",
         default_value = "/phase/kad/1.0.0",
-        hide_short_help = true
+        hide_short_help = true,
+        help_heading = NETWORK
     )]
     dht_protocol: String,
-    /// Do not look for peers in the local network, nor tell them of us
+    /// Do not search the local network for peers, and do not announce this node there
     #[cfg(feature = "mdns")]
-    #[arg(long, env = "PHASE_NO_MDNS", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "PHASE_NO_MDNS", value_parser = FalseyValueParser::new(), help_heading = NETWORK)]
     no_mdns: bool,
 }
 
 impl NodeArgs {
-    /// What the options say, for a node that has a new key and listens nowhere.
+    /// Returns the node configuration for these options, with a new identity and without listen addresses.
     ///
     /// # Errors
-    /// A malformed address or protocol name, or a list of peers that cannot be read.
+    /// If an address or the protocol name is malformed, or if a file with bootstrap peers cannot be read.
     pub fn configure(&self, role: Role) -> Result<NodeConfig, Fault> {
         if !self.peers.is_empty() {
             let peers = self.peers.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
@@ -70,7 +71,7 @@ impl NodeArgs {
         }
         let protocol = phase_node::StreamProtocol::try_from_owned(self.dht_protocol.clone()).map_err(|_| {
             let message =
-                format!("{:?} is not the name of a protocol: it has to begin with a slash", self.dht_protocol);
+                format!("--dht-protocol {:?} is not a protocol name: it must begin with a slash", self.dht_protocol);
             Fault::new(Failure::Usage, message)
         })?;
         Ok(Some(DhtConfig {
@@ -82,7 +83,7 @@ impl NodeArgs {
     }
 
     #[cfg(not(feature = "dht"))]
-    #[expect(clippy::unnecessary_wraps, reason = "with the DHT it can fail")]
+    #[expect(clippy::unnecessary_wraps, reason = "the variant with the DHT can fail")]
     fn dht(&self, _: Role) -> Result<Option<DhtConfig>, Fault> {
         Ok(None)
     }

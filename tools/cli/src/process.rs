@@ -1,4 +1,4 @@
-//! The process around a command: clock, log, signals, standard output.
+//! Functions for the whole process: clock, log, signals, standard output.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,21 +11,22 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::exit::exit_code;
 use crate::fault::Fault;
 
-/// Seconds since 1970 by the system's clock; 0 if it stands before that.
+/// Returns the system clock's time in seconds since 1970, or 0 if the clock is set to an earlier time.
 #[expect(clippy::disallowed_methods, reason = "binaries read the clock, here and nowhere else")]
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
-/// Sends the log to `writer`: warnings, with `verbosity` 1 what happens, with 2 everything of Phase. `RUST_LOG`
-/// overrides it.
+/// Sends the log to `writer`. Verbosity 0 logs warnings, 1 adds Phase's info messages, and 2 adds Phase's debug
+/// messages and the info messages of libraries. `RUST_LOG` overrides the verbosity.
 pub fn init_logging<W>(verbosity: u8, writer: W)
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        // A directive covers every target that begins with its text: all of Phase's crates.
-        // libp2p's Kademlia warns of having no peers, which is how every network begins.
+        // A directive covers every target that begins with its text, so `phase` covers all of Phase's crates. libp2p's
+        // Kademlia warns when it knows no peers. These warnings are hidden, because the first node of every network
+        // knows none.
         EnvFilter::new(match verbosity {
             0 => "warn,libp2p_kad=error",
             1 => "warn,libp2p_kad=error,phase=info",
@@ -36,17 +37,17 @@ where
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(ansi).with_target(false).init();
 }
 
-/// Says so if the environment asks the TLS library to write down session keys.
+/// Logs a warning if `SSLKEYLOGFILE` makes the TLS library write session keys to a file.
 pub fn warn_of_key_log() {
     if let Some(path) = std::env::var_os("SSLKEYLOGFILE") {
         tracing::warn!(?path, "SSLKEYLOGFILE is set: the keys of all TLS connections are written there; unset it");
     }
 }
 
-/// Writes to standard output. A reader that has closed it wants no more, which is not a failure.
+/// Writes to standard output. A closed pipe is not a failure, because its reader needs no more output.
 ///
 /// # Errors
-/// Anything else, for instance a full disk.
+/// If the write fails for any other reason, for instance a full disk.
 pub fn print(text: &str) -> Result<(), Fault> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -57,23 +58,23 @@ pub fn print(text: &str) -> Result<(), Fault> {
     }
 }
 
-/// SIGINT and SIGTERM, from when this is made on.
+/// Receives SIGINT and SIGTERM. From [`new`](Self::new) on, these signals no longer end the process by themselves.
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    /// Takes both signals over from the system.
+    /// Installs handlers for both signals.
     ///
     /// # Errors
-    /// If the system refuses.
+    /// If the operating system refuses to install a handler.
     pub fn new() -> Result<Self, Fault> {
         let take = |kind| signal(kind).map_err(|e| Fault::new(Failure::Other, format!("cannot handle signals: {e}")));
         Ok(Self { interrupt: take(SignalKind::interrupt())?, terminate: take(SignalKind::terminate())? })
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next SIGINT or SIGTERM.
     pub async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -81,7 +82,7 @@ impl Signals {
         }
     }
 
-    /// For the time of a clean shutdown: the next signal ends the process at once.
+    /// Makes the next signal end the process at once. Called before a clean shutdown, which may take long.
     pub fn exit_on_next(mut self) {
         tokio::spawn(async move {
             self.next().await;

@@ -1,22 +1,22 @@
-//! How much memory a fetch may take.
+//! The RAM profile: how much memory a fetch may use.
 
 use std::fmt;
 
 use clap::ValueEnum;
 use phase_transfer::download;
 
-/// How much memory a fetch may take. What it takes beyond this for indexes and peers is a few MiB.
+/// How much memory a fetch may use for chunks that are in flight. Indexes and connections need a few MiB more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum RamProfile {
-    /// At most 12 MiB on their way: enough for 1 Gbit/s over 100 ms
+    /// At most 12 MiB in flight: enough for 1 Gbit/s at a round trip of 100 ms
     #[default]
     Normal,
-    /// At most 8 MiB on their way, for an initramfs: enough for 1 Gbit/s over 60 ms
+    /// At most 8 MiB in flight, for an initramfs: enough for 1 Gbit/s at a round trip of 60 ms
     Small,
 }
 
 impl RamProfile {
-    /// How a download keeps to it.
+    /// Returns the download configuration for this profile.
     pub fn config(self) -> download::Config {
         match self {
             Self::Normal => download::Config::default(),

@@ -1,23 +1,25 @@
-//! The options about what others are sent.
+//! The command-line options that limit how much this node sends to other peers.
 
 use clap::Args;
 use phase_transfer::server;
 use phase_units::parse_rate;
 
-/// What others are sent.
+use crate::network::SERVING;
+
+/// The options that limit how fast this node sends chunks to other peers.
 #[derive(Clone, Debug, Default, Args)]
 pub struct UploadArgs {
-    /// Send chunks no faster than this, for instance 50Mbit or 5MB: a whole number of kbit, Mbit, Gbit, kB, MB or GB a
-    /// second. Default: as fast as they are taken
+    /// Send chunks no faster than this, for instance 50Mbit or 5MB: a whole number of kbit, Mbit, Gbit, kB, MB or GB
+    /// per second. Default: no limit
     ///
-    /// bit is bits, B is bytes, k is thousand, M million, G milliard (10^9). Headers are not counted. After a pause, what
-    /// goes out in 100 ms is sent at once, or 1 MiB if that is more.
-    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    /// bit means bits, B means bytes, k is 10^3, M is 10^6, G is 10^9. Headers are not counted. After a pause, the
+    /// bytes of 100 ms are sent at once, or 1 MiB if that is more.
+    #[arg(long, value_name = "RATE", value_parser = parse_rate, help_heading = SERVING)]
     upload_limit: Option<u64>,
 }
 
 impl UploadArgs {
-    /// What the options say, with defaults for the rest.
+    /// Returns the server configuration with these limits, and the default values for everything else.
     pub fn configure(&self) -> server::Config {
         let mut config = server::Config::default();
         config.upload.max_rate = self.upload_limit;
@@ -32,16 +34,16 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct CommandLine {
         #[command(flatten)]
         upload: UploadArgs,
     }
 
     #[test]
-    fn the_limit_is_the_queue_s() {
-        let limit = |line: &[&str]| Line::parse_from(line).upload.configure().upload.max_rate;
+    fn the_upload_limit_is_the_rate_limit_of_the_upload_queue() {
+        let limit = |line: &[&str]| CommandLine::parse_from(line).upload.configure().upload.max_rate;
         assert_eq!(limit(&["x"]), None);
         assert_eq!(limit(&["x", "--upload-limit", "50Mbit"]), Some(6_250_000));
-        assert!(Line::try_parse_from(["x", "--upload-limit", "50"]).is_err());
+        assert!(CommandLine::try_parse_from(["x", "--upload-limit", "50"]).is_err());
     }
 }

@@ -1,30 +1,33 @@
-//! A directed graph of named arrows, and its circles.
+//! A directed graph of dependencies, and the cycles in the graph.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// Arrows between things that have a name: files or packages. Each arrow carries the names that tie its ends.
+/// A directed graph of dependencies between files or between packages, each identified by its name. The names on an
+/// arrow are the items that a file uses from another file, or the sections of `Cargo.toml` that make a package depend
+/// on another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Arrows(BTreeMap<String, BTreeMap<String, BTreeSet<String>>>);
 
 impl Arrows {
-    /// Adds an arrow from `from` to `to`, or one more name to an arrow that is there.
+    /// Adds an arrow from `from` to `to`, or adds one more name to an existing arrow.
     pub fn add(&mut self, from: &str, to: &str, name: &str) {
         let arrow = self.0.entry(from.to_owned()).or_default().entry(to.to_owned()).or_default();
         arrow.insert(name.to_owned());
     }
 
-    /// Every arrow as (from, to, names), in the order of the names of its ends.
+    /// Returns every arrow as (from, to, names), sorted by `from`, then by `to`.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &BTreeSet<String>)> {
         self.0.iter().flat_map(|(from, ends)| ends.iter().map(move |(to, names)| (from.as_str(), to.as_str(), names)))
     }
 
-    /// The strongly connected parts that have at least one arrow: in each, every member reaches every member.
-    pub fn circles(&self) -> Vec<Circle> {
+    /// Returns the strongly connected components that have at least one arrow. In such a component, every member can be
+    /// reached from every other member.
+    pub fn cycles(&self) -> Vec<Cycle> {
         let reach: BTreeMap<&str, BTreeSet<&str>> =
             self.0.keys().map(|from| (from.as_str(), self.reachable(from))).collect();
         let reaches = |from: &str, to: &str| reach.get(from).is_some_and(|ends| ends.contains(to));
-        let mut circles = Vec::new();
+        let mut cycles = Vec::new();
         let mut seen: BTreeSet<&str> = BTreeSet::new();
         for &start in reach.keys() {
             if seen.contains(start) || !reaches(start, start) {
@@ -33,12 +36,12 @@ impl Arrows {
             let members: BTreeSet<&str> =
                 reach[start].iter().copied().filter(|member| reaches(member, start)).collect();
             seen.extend(&members);
-            circles.push(self.circle(&members));
+            cycles.push(self.cycle(&members));
         }
-        circles
+        cycles
     }
 
-    /// Everything that a walk along arrows from `start` arrives at.
+    /// Returns every file or package that can be reached from `start` along one or more arrows.
     fn reachable(&self, start: &str) -> BTreeSet<&str> {
         let mut reached = BTreeSet::new();
         let mut ahead = vec![start];
@@ -52,29 +55,29 @@ impl Arrows {
         reached
     }
 
-    fn circle(&self, members: &BTreeSet<&str>) -> Circle {
+    fn cycle(&self, members: &BTreeSet<&str>) -> Cycle {
         let mut arrows = Self::default();
         let inside = self.iter().filter(|(from, to, _)| members.contains(from) && members.contains(to));
         for (from, to, names) in inside {
             names.iter().for_each(|name| arrows.add(from, to, name));
         }
-        Circle { members: members.iter().map(|&member| member.to_owned()).collect(), arrows }
+        Cycle { members: members.iter().map(|&member| member.to_owned()).collect(), arrows }
     }
 }
 
-/// Things that depend on each other in a circle.
+/// Files or packages that depend on each other in a cycle.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Circle {
-    /// What the circle consists of.
+pub struct Cycle {
+    /// The files or packages in the cycle.
     pub members: BTreeSet<String>,
     /// Every arrow between two members.
     pub arrows: Arrows,
 }
 
-impl fmt::Display for Circle {
+impl fmt::Display for Cycle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let members: Vec<&str> = self.members.iter().map(String::as_str).collect();
-        write!(f, "circle of {}: {}", members.len(), members.join(", "))?;
+        write!(f, "cycle of {}: {}", members.len(), members.join(", "))?;
         for (from, to, names) in self.arrows.iter() {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             write!(f, "\n  {from} -> {to}: {}", names.join(", "))?;
@@ -94,31 +97,31 @@ mod tests {
     }
 
     fn members(pairs: &[(&str, &str)]) -> Vec<String> {
-        let names = |circle: Circle| circle.members.into_iter().collect::<String>();
-        arrows(pairs).circles().into_iter().map(names).collect()
+        let names = |cycle: Cycle| cycle.members.into_iter().collect::<String>();
+        arrows(pairs).cycles().into_iter().map(names).collect()
     }
 
     #[test]
-    fn a_chain_and_a_diamond_have_no_circle() {
+    fn a_chain_and_a_diamond_have_no_cycle() {
         assert!(members(&[("a", "b"), ("b", "c")]).is_empty());
         assert!(members(&[("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")]).is_empty());
     }
 
     #[test]
-    fn each_circle_is_found_once_without_what_only_leads_to_it() {
+    fn each_cycle_is_found_once_without_nodes_that_only_lead_to_it() {
         let pairs = [("a", "b"), ("b", "c"), ("c", "b"), ("c", "d"), ("e", "f"), ("f", "g"), ("g", "e")];
         assert_eq!(members(&pairs), ["bc", "efg"]);
     }
 
     #[test]
-    fn an_arrow_to_itself_is_a_circle() {
+    fn an_arrow_to_itself_is_a_cycle() {
         assert_eq!(members(&[("a", "a")]), ["a"]);
     }
 
     #[test]
-    fn a_circle_names_what_ties_it() {
+    fn a_printed_cycle_lists_its_members_and_the_names_of_its_arrows() {
         let mut arrows = arrows(&[("a", "b"), ("b", "a"), ("a", "c")]);
         arrows.add("a", "b", "y");
-        assert_eq!(arrows.circles()[0].to_string(), "circle of 2: a, b\n  a -> b: x, y\n  b -> a: x");
+        assert_eq!(arrows.cycles()[0].to_string(), "cycle of 2: a, b\n  a -> b: x, y\n  b -> a: x");
     }
 }

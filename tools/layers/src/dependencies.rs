@@ -1,4 +1,4 @@
-//! Which dependencies are declared, and which of them the code uses.
+//! Checks which of the declared dependencies the code uses.
 
 use std::collections::BTreeSet;
 
@@ -6,14 +6,15 @@ use crate::error::LayersError;
 use crate::module_tree::{ModuleTree, Tests};
 use crate::workspace::{Dependency, DependencyKind, Package, Workspace};
 
-/// The packages from outside the workspace that its packages declare as dependencies.
+/// Returns the packages from outside the workspace that packages of the workspace declare as dependencies.
 pub fn direct(workspace: &Workspace) -> BTreeSet<&str> {
     let declared = workspace.packages.values().flat_map(|package| &package.dependencies);
     declared.map(|dependency| dependency.name.as_str()).filter(|name| !workspace.packages.contains_key(*name)).collect()
 }
 
-/// Dependencies that the code of their package does not name, one message each. The code of `[dependencies]` is libraries
-/// and binaries without their tests, of `[build-dependencies]` the build script, of `[dev-dependencies]` everything.
+/// Returns one message for each dependency that the code of its package does not name. A dependency in `[dependencies]`
+/// must be named by the library or a binary, outside of tests. One in `[build-dependencies]` must be named by the build
+/// script. One in `[dev-dependencies]` may be named by any target.
 ///
 /// # Errors
 ///
@@ -35,18 +36,21 @@ pub fn unused(workspace: &Workspace) -> Result<Vec<String>, LayersError> {
 
 fn message(package: &Package, dependency: &Dependency) -> String {
     format!(
-        "{} does not use {}, which is in [{}] of its Cargo.toml: take it out, or move it to the section of the code that does",
+        "{} does not use {}, which is in [{}] of its Cargo.toml: remove it, or move it to the section of the code that \
+         uses it",
         package.name,
         dependency.name,
         dependency.kind.section()
     )
 }
 
+/// Returns the name by which the code refers to a dependency.
 fn name_in_code(dependency: &Dependency) -> String {
     dependency.rename.as_ref().unwrap_or(&dependency.name).replace('-', "_")
 }
 
-/// What the paths begin with in the code that a dependency of this kind is for.
+/// Returns the first segment of every path in the code that may use dependencies of this kind. The first segment of a
+/// path to an item of a dependency is the name of the dependency.
 fn first_segments(package: &Package, kind: DependencyKind) -> Result<BTreeSet<String>, LayersError> {
     let mut found = BTreeSet::new();
     for target in &package.targets {

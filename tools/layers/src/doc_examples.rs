@@ -1,9 +1,10 @@
-//! The code of examples in documentation, which `cargo test` compiles.
+//! Finds the Rust examples in doc comments, which `cargo test` compiles.
 
-/// Every example in the doc comments of a source file.
+/// Returns every Rust example in the doc comments of a source file.
 pub(crate) fn doc_examples(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut example: Option<String> = None;
+    // Whether the current line is inside a code block of another language than Rust.
     let mut is_other = false;
     for line in text.lines() {
         let line = line.trim_start();
@@ -18,7 +19,7 @@ pub(crate) fn doc_examples(text: &str) -> Vec<String> {
             (Some(tags), None) if is_rust(tags) => example = Some(String::new()),
             (Some(_), None) => is_other = true,
             (None, Some(example)) => {
-                // Lines that begin with `# ` are compiled, but not shown.
+                // Lines that begin with `# ` are compiled but not shown, so only the `# ` is removed.
                 let code = line.trim_start();
                 example.push_str(code.strip_prefix("# ").unwrap_or(if code == "#" { "" } else { code }));
                 example.push('\n');
@@ -29,7 +30,7 @@ pub(crate) fn doc_examples(text: &str) -> Vec<String> {
     found
 }
 
-/// Whether what a code block is tagged with makes it an example in Rust: nothing, or what rustdoc knows.
+/// Whether a code block with these tags is an example in Rust: it has no tag, or only tags for Rust.
 fn is_rust(tags: &str) -> bool {
     let known = ["", "rust", "no_run", "should_panic", "compile_fail"];
     tags.split(',').all(|tag| known.contains(&tag.trim()))
@@ -47,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn other_blocks_and_strings_are_no_examples() {
+    fn blocks_of_other_languages_and_string_literals_are_not_examples() {
         let text = "//! ```text\n//! a::b\n//! ```\n//! c::d\nlet x = \"```\";\n/// ```ignore\n/// e::f\n/// ```\n";
         assert_eq!(doc_examples(text), Vec::<String>::new());
     }

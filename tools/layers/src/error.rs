@@ -1,9 +1,10 @@
-//! Why a workspace could not be checked.
+//! Errors from reading a workspace.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why a workspace could not be read. A broken rule is not an error: it is the result of a check.
+/// An error from reading a workspace. A violated rule is not such an error, because the checks return violations as
+/// values.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayersError {
@@ -19,27 +20,27 @@ pub enum LayersError {
     /// A source file could not be read.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// The file.
+        /// The path of the source file.
         path: PathBuf,
-        /// The operating system's reason.
+        /// The error from the operating system.
         source: io::Error,
     },
     /// A source file is not Rust that `syn` can parse.
     #[error("cannot parse {path}: {source}")]
     Parse {
-        /// The file.
+        /// The path of the source file.
         path: PathBuf,
-        /// What `syn` expected.
+        /// The error from `syn`.
         source: syn::Error,
     },
-    /// A `mod name;` has no file.
+    /// The code declares a module with `mod name;`, but there is no file for this module.
     #[error("`mod {name};` in {declared_in} has no file: looked for {}", Paths(.candidates))]
     NoModuleFile {
         /// The module's name.
         name: String,
-        /// The file with the declaration.
+        /// The file that declares the module.
         declared_in: PathBuf,
-        /// Where its file could have been.
+        /// The paths at which the file of the module was searched.
         candidates: Vec<PathBuf>,
     },
 }

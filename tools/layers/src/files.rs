@@ -1,46 +1,49 @@
-//! Which file of a crate needs which.
+//! Finds the dependencies between the files of a crate, and their cycles.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::arrows::{Arrows, Circle};
+use crate::arrows::{Arrows, Cycle};
 use crate::error::LayersError;
 use crate::module_tree::{ModuleId, ModuleTree, Tests};
 use crate::resolve::{Named, resolve};
 use crate::workspace::Workspace;
 
-/// Circles within each crate of the workspace: libraries, binaries, tests, examples, benches.
+/// Returns the cycles of files and of modules in every crate of the workspace: in libraries, binaries, tests, examples
+/// and benches.
 ///
 /// # Errors
 ///
 /// If a source file cannot be read or parsed.
-pub fn circles(workspace: &Workspace) -> Result<Vec<Circle>, LayersError> {
+pub fn cycles(workspace: &Workspace) -> Result<Vec<Cycle>, LayersError> {
     let mut found = Vec::new();
     for target in workspace.packages.values().flat_map(|package| &package.targets) {
-        for circle in CrateArrows::read(&target.src_path, &workspace.root)?.circles() {
-            // Several tests may share files.
-            if !found.contains(&circle) {
-                found.push(circle);
+        for cycle in CrateArrows::read(&target.src_path, &workspace.root)?.cycles() {
+            // Several test crates may share files, so the same cycle may be found more than once.
+            if !found.contains(&cycle) {
+                found.push(cycle);
             }
         }
     }
     Ok(found)
 }
 
-/// Who names what in one crate. Code under `#[cfg(test)]` is left out.
+/// The dependencies between the files of one crate, and between its modules. Code under `#[cfg(test)]` is left out.
 ///
-/// A module that re-exports an item gets no arrow by that, and neither does a file that names the item through the
-/// re-export: its arrow leads to the definition. A call of a method names no item: it is no arrow to the file of the `impl`.
+/// A re-export adds no arrow. A file that names an item through a re-export gets an arrow to the file with the
+/// definition, not to the file with the re-export. A method call names no item, so it adds no arrow to the file of the
+/// `impl`.
 #[derive(Debug, Default)]
 pub struct CrateArrows {
-    /// From file to file: the first names an item that the second defines.
+    /// Arrows between files: the first file names an item that the second file defines.
     pub files: Arrows,
-    /// For each parent: from one of its modules to another, each with all that is below it.
+    /// For each parent module, the arrows between its child modules. An arrow of a child module stands for the child
+    /// and all modules below it.
     modules: BTreeMap<ModuleId, Arrows>,
 }
 
 impl CrateArrows {
-    /// Reads the crate whose root file is `root`. Its files are named by their path below `base`.
+    /// Reads the crate whose root file is `root`. The name of a file in the result is its path relative to `base`.
     ///
     /// # Errors
     ///
@@ -74,14 +77,15 @@ impl CrateArrows {
         }
     }
 
-    /// Circles of files, and circles of modules of one parent: `import` and `store` are one if a file below `store` names
-    /// what `import` defines and the other way round, even if no two files do. A circle of modules whose own files are a
-    /// circle is not told twice.
-    pub fn circles(&self) -> Vec<Circle> {
-        let files = self.files.circles();
-        let is_explained = |modules: &Circle| files.iter().any(|files| files.members.is_superset(&modules.members));
-        let modules = self.modules.values().flat_map(Arrows::circles).filter(|circle| !is_explained(circle));
-        let modules: Vec<Circle> = modules.collect();
+    /// Returns the cycles of files, and the cycles of modules that have the same parent. For example, the modules
+    /// `import` and `store` are a cycle if one file of `store` names an item of `import`, and `import` names an item
+    /// from another file of `store`. A cycle of modules is left out if a cycle of files includes the files of these
+    /// modules.
+    pub fn cycles(&self) -> Vec<Cycle> {
+        let files = self.files.cycles();
+        let is_explained = |modules: &Cycle| files.iter().any(|files| files.members.is_superset(&modules.members));
+        let modules = self.modules.values().flat_map(Arrows::cycles).filter(|cycle| !is_explained(cycle));
+        let modules: Vec<Cycle> = modules.collect();
         files.into_iter().chain(modules).collect()
     }
 }

@@ -1,12 +1,12 @@
 //! Checks the direction of dependencies in a Cargo workspace.
 //!
-//! - [`packages`]: no circle between packages (dev- and build-dependencies included), a table of which package may use
-//!   which, and a list of packages that must not be in a dependency tree.
-//! - [`files`]: no circle between the files of one crate. An arrow leads from file A to file B if A names an item that B
-//!   defines.
+//! - [`packages`]: no cycle of packages (dev- and build-dependencies included), no dependency that the table of layers
+//!   does not permit, and no banned package in the dependency tree of a package.
+//! - [`files`]: no cycle of files in one crate. An arrow leads from one file to another if the first file names an item
+//!   that the second file defines.
 //! - [`dependencies`]: no dependency that the code does not name.
 //!
-//! The tests of this package apply all of it to the workspace it is part of.
+//! The tests of this package apply all of these rules to this workspace.
 
 mod arrows;
 pub mod dependencies;
@@ -19,6 +19,6 @@ pub mod packages;
 mod resolve;
 mod workspace;
 
-pub use arrows::{Arrows, Circle};
+pub use arrows::{Arrows, Cycle};
 pub use error::LayersError;
 pub use workspace::{Dependency, DependencyKind, Package, Target, Workspace};

@@ -1,4 +1,5 @@
-//! The modules of one crate: in which file each is, what it defines, brings in and mentions.
+//! The modules of one crate. For each module: its file, the items that it defines, and the names that it imports and
+//! mentions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use crate::doc_examples::doc_examples;
 use crate::error::LayersError;
 use crate::names::{Import, imports, mentions};
 
-/// Index of a module in its [`ModuleTree`].
+/// The index of a module in its [`ModuleTree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ModuleId(usize);
 
@@ -22,37 +23,37 @@ pub(crate) struct ModuleTree {
     tests: Tests,
 }
 
-/// What becomes of code under `#[cfg(test)]` and of examples in documentation.
+/// Whether code under `#[cfg(test)]` and examples in doc comments are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tests {
     Read,
     LeftOut,
 }
 
-/// One module, in a file of its own or not.
+/// One module, which may share its file with other modules.
 #[derive(Debug)]
 pub(crate) struct Module {
-    /// The file that the module's code is in.
+    /// The file with the module's code.
     pub(crate) file: PathBuf,
-    /// The module that declares it; `None` for the crate's root.
+    /// The module that declares this module, or `None` for the crate's root.
     pub(crate) parent: Option<ModuleId>,
-    /// The modules it declares.
+    /// The modules that this module declares, by name.
     pub(crate) children: BTreeMap<String, ModuleId>,
-    /// The items it defines.
+    /// The names of the items that this module defines.
     pub(crate) items: BTreeSet<String>,
-    /// What it brings in.
+    /// The names that the `use` declarations of this module import.
     pub(crate) imports: Vec<Import>,
-    /// The paths it mentions.
+    /// The paths that the code of this module mentions.
     pub(crate) paths: BTreeSet<Vec<String>>,
-    /// Where the files of the modules it declares are.
+    /// The folder with the files of the child modules.
     children_dir: PathBuf,
 }
 
 impl ModuleTree {
-    /// The module that paths with `crate::` begin in.
+    /// The crate's root module, to which `crate::` refers.
     pub(crate) const ROOT: ModuleId = ModuleId(0);
 
-    /// Reads the crate whose root is `root`, and every file that it declares as a module.
+    /// Reads the crate whose root file is `root`, with the files of all its modules.
     pub(crate) fn read(root: &Path, tests: Tests) -> Result<Self, LayersError> {
         let mut tree = Self { modules: Vec::new(), tests };
         let dir = root.parent().unwrap_or(Path::new("")).to_owned();
@@ -68,13 +69,14 @@ impl ModuleTree {
         self.modules.iter().enumerate().map(|(position, module)| (ModuleId(position), module))
     }
 
-    /// The children of the closest common ancestor of `a` and `b` that they are in. `None` if one contains the other.
+    /// Finds the closest common ancestor of `a` and `b`. Returns the child of this ancestor that contains `a`, and the
+    /// child that contains `b`. Returns `None` if `a` contains `b` or `b` contains `a`.
     pub(crate) fn siblings(&self, a: ModuleId, b: ModuleId) -> Option<(ModuleId, ModuleId)> {
         let (a, b) = (self.lineage(a), self.lineage(b));
         a.into_iter().zip(b).find(|(a, b)| a != b)
     }
 
-    /// The modules that contain `id`, from the root to itself.
+    /// Returns the modules that contain the module `id`, from the crate's root down to `id` itself.
     fn lineage(&self, id: ModuleId) -> Vec<ModuleId> {
         let mut path: Vec<ModuleId> = std::iter::successors(Some(id), |&id| self.get(id).parent).collect();
         path.reverse();
@@ -163,7 +165,8 @@ impl ModuleTree {
         Ok(())
     }
 
-    /// The file of `mod name;`, and the folder of the modules that it declares in turn.
+    /// Returns the file of the module that `mod name;` declares, and the folder with the files of the child modules of
+    /// that module.
     fn module_file(
         &self,
         id: ModuleId,
@@ -239,7 +242,7 @@ fn impl_attributes(item: &syn::ImplItem) -> &[Attribute] {
     }
 }
 
-/// Whether this is `#[cfg(test)]`, or a `cfg(all(…))` that contains `test`.
+/// Whether the attribute is `#[cfg(test)]`, or a `#[cfg(all(…))]` that contains `test`.
 fn is_for_tests(attribute: &Attribute) -> bool {
     fn requires_test(meta: &Meta) -> bool {
         match meta {
@@ -253,7 +256,7 @@ fn is_for_tests(attribute: &Attribute) -> bool {
     attribute.path().is_ident("cfg") && requires_test(&attribute.meta)
 }
 
-/// The file in `#[path = "…"]`.
+/// Returns the path in `#[path = "…"]`, or `None` for any other attribute.
 fn path_attribute(attribute: &Attribute) -> Option<PathBuf> {
     let Meta::NameValue(meta) = &attribute.meta else { return None };
     let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) = &meta.value else { return None };

@@ -1,30 +1,31 @@
-//! The paths that a piece of source code mentions, read from its tokens: those inside macro calls are found like others.
+//! Finds the paths that source code mentions. The search reads tokens instead of a syntax tree, so that it also finds
+//! paths inside macro calls.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{ItemUse, UseTree, Visibility};
 
-/// One name that a `use` brings into a module.
+/// One name that a `use` declaration imports into a module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Import {
-    /// The name inside the module; `None` for everything (`*`).
+    /// The name that the import has inside the module, or `None` for a glob import (`*`).
     pub(crate) name: Option<String>,
-    /// What it stands for.
+    /// The path that is imported.
     pub(crate) path: Vec<String>,
-    /// Whether others can name it through this module (`pub use`, `pub(crate) use`).
+    /// Whether the import is a re-export (`pub use`, `pub(crate) use`), so that other modules can use the name.
     pub(crate) is_reexport: bool,
 }
 
-/// What a piece of code mentions.
+/// The paths and imports in a piece of code.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mentions {
-    /// Paths, the shortest of which are single identifiers of any kind.
+    /// All paths, including single identifiers of any kind, such as local variables.
     pub(crate) paths: Vec<Vec<String>>,
-    /// What `use` declarations in functions bring in.
+    /// The imports of `use` declarations inside functions.
     pub(crate) imports: Vec<Import>,
 }
 
-/// Every name that `item` brings in.
+/// Returns every import of a `use` declaration.
 pub(crate) fn imports(item: &ItemUse) -> Vec<Import> {
     let mut found = Vec::new();
     if item.leading_colon.is_none() {
@@ -36,7 +37,7 @@ pub(crate) fn imports(item: &ItemUse) -> Vec<Import> {
 
 fn add_imports(tree: &UseTree, prefix: &mut Vec<String>, is_reexport: bool, found: &mut Vec<Import>) {
     let mut add = |name: Option<String>, last: Option<String>| {
-        // `use a::{self}` brings in `a`.
+        // `use a::{self}` imports `a`.
         let path: Vec<String> = prefix.iter().cloned().chain(last.filter(|last| last != "self")).collect();
         let name = name.map(|name| if name == "self" { path.last().cloned().unwrap_or(name) } else { name });
         found.push(Import { name, path, is_reexport });
@@ -54,7 +55,7 @@ fn add_imports(tree: &UseTree, prefix: &mut Vec<String>, is_reexport: bool, foun
     }
 }
 
-/// Every path that `code` mentions, except in documentation.
+/// Returns every path and every import in `code`, except those in doc comments.
 pub(crate) fn mentions(code: &impl ToTokens) -> Mentions {
     let mut found = Mentions::default();
     read(code.to_token_stream(), &mut found);
@@ -93,7 +94,7 @@ fn read(tokens: TokenStream, found: &mut Mentions) {
     }
 }
 
-/// Whether the token at `at` is the bracket of `#[…]` or `#![…]`.
+/// Whether the token at `at` is the bracketed part of an attribute, `#[…]` or `#![…]`.
 fn is_attribute(tokens: &[TokenTree], at: usize) -> bool {
     let TokenTree::Group(group) = &tokens[at] else { return false };
     let before = tokens[..at].iter().rev().find(|token| !is_punct(token, '!'));
@@ -107,7 +108,7 @@ fn read_attribute(tokens: TokenStream, found: &mut Mentions) {
     }
 }
 
-/// Derive macros are given paths as text: `#[serde(with = "crate::text")]`.
+/// Reads the paths in string literals, as in `#[serde(with = "crate::text")]`, which derive macros use.
 fn read_literals(tokens: TokenStream, found: &mut Mentions) {
     for token in tokens {
         match token {
@@ -123,7 +124,8 @@ fn read_literals(tokens: TokenStream, found: &mut Mentions) {
     }
 }
 
-/// The path that begins with the identifier at the start of `tokens`: each further segment is three tokens away.
+/// Returns the path at the start of `tokens`. The first token must be an identifier. Between two segments of a path are
+/// two tokens, because `::` is two colons.
 fn path_at(tokens: &[TokenTree]) -> Vec<String> {
     let mut path = Vec::new();
     let mut rest = tokens;
@@ -137,12 +139,12 @@ fn path_at(tokens: &[TokenTree]) -> Vec<String> {
     path
 }
 
-/// Whether the identifier at `at` is looked up in something else than the module: a field, a method, a lifetime, or the
-/// rest of a path (`::std`, `Type::<T>::new`).
+/// Whether the identifier at `at` is not the start of a path, but a field, a method, a lifetime, or a later segment of
+/// a path (`::std`, `Type::<T>::new`).
 fn is_behind(tokens: &[TokenTree], at: usize) -> bool {
     match &tokens[..at] {
         [.., first, second] if is_punct(second, ':') => is_punct(first, ':'),
-        // A range (`0..LEN`) is no field.
+        // The end of a range (`0..LEN`) is not a field.
         [.., first, second] if is_punct(second, '.') => !is_punct(first, '.'),
         [.., before] => is_punct(before, '.') || is_punct(before, '\''),
         [] => false,
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_looked_up_elsewhere_is_no_path() {
+    fn fields_methods_lifetimes_and_later_segments_are_not_paths() {
         assert_eq!(paths("a.b().c"), ["a"]);
         assert_eq!(paths("&'a B"), ["B"]);
         assert_eq!(paths("::std::fmt; B::<T>::new"), ["B", "T"]);
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_use_is_taken_apart() {
+    fn every_form_of_use_is_split_into_its_imports() {
         let name = |text: &str| Some(text.to_owned());
         assert_eq!(imported("use a::b;"), [(name("b"), "a::b".to_owned())]);
         assert_eq!(imported("use a::b as c;"), [(name("c"), "a::b".to_owned())]);

@@ -1,45 +1,51 @@
-//! Which package may depend on which.
+//! Checks the dependencies between packages against the table of layers.
 
-use crate::arrows::{Arrows, Circle};
+use crate::arrows::{Arrows, Cycle};
 use crate::workspace::{DependencyKind, Package, Workspace};
 
-/// What one package of the workspace may depend on.
+/// A row of the table of layers: the permitted dependencies of one package.
 #[derive(Debug, Clone, Copy)]
 pub struct Layer {
-    /// The package.
+    /// The name of the package.
     pub package: &'static str,
-    /// The workspace's packages that it may use.
+    /// The packages of the workspace that this package may depend on.
     pub uses: &'static [&'static str],
-    /// The workspace's packages that its tests, examples and benches may use besides.
+    /// Further packages of the workspace that this package may have as dev-dependencies.
     pub tests_use: &'static [&'static str],
-    /// Packages, of the workspace or not, that must not be anywhere in the tree of its normal dependencies.
+    /// The packages, inside or outside the workspace, that must not be in the tree of this package's normal
+    /// dependencies.
     pub never_pulls: &'static [&'static str],
 }
 
-/// Circles between packages of the workspace, dev- and build-dependencies included.
-pub fn circles(workspace: &Workspace) -> Vec<Circle> {
+/// Returns the cycles of dependencies between packages of the workspace. Dev- and build-dependencies count as well.
+pub fn cycles(workspace: &Workspace) -> Vec<Cycle> {
     let mut arrows = Arrows::default();
     for package in workspace.packages.values() {
         for (name, kind) in own_dependencies(workspace, package) {
             arrows.add(&package.name, name, kind.section());
         }
     }
-    arrows.circles()
+    arrows.cycles()
 }
 
-/// What breaks the rules in `layers`, one message each, with the next step.
+/// Returns one message for each violation of the rules in `layers`. Each message names the next step.
 pub fn violations(workspace: &Workspace, layers: &[Layer]) -> Vec<String> {
     let mut found = Vec::new();
     for package in workspace.packages.values() {
         let Some(layer) = layers.iter().find(|layer| layer.package == package.name) else {
-            found.push(format!("{} has no layer: add it to the table of layers, with what it may use", package.name));
+            found.push(format!(
+                "{} has no layer: add it to the table of layers, with the packages that it may use",
+                package.name
+            ));
             continue;
         };
         found.extend(wrong_directions(workspace, package, layer));
         found.extend(pulled(workspace, package, layer));
     }
     let gone = layers.iter().filter(|layer| !workspace.packages.contains_key(layer.package));
-    found.extend(gone.map(|layer| format!("{} is not in the workspace: take it out of the table", layer.package)));
+    found.extend(
+        gone.map(|layer| format!("{} is not in the workspace: remove it from the table of layers", layer.package)),
+    );
     found
 }
 
@@ -53,8 +59,8 @@ fn wrong_directions<'a>(
     };
     own_dependencies(workspace, package).filter(move |&(name, kind)| !allowed(name, kind)).map(|(name, kind)| {
         format!(
-            "{} must not depend on {name} ([{}] in its Cargo.toml): move what it needs into a package below both, or \
-             change the table of layers if the direction is meant",
+            "{} must not depend on {name} ([{}] in its Cargo.toml): move the shared code into a package below both, or \
+             change the table of layers if this direction is intended",
             package.name,
             kind.section()
         )
@@ -67,7 +73,8 @@ fn pulled(workspace: &Workspace, package: &Package, layer: &Layer) -> Vec<String
     banned
         .map(|(name, chain)| {
             format!(
-                "{} must not pull in {name}, and does by {}: leave the feature off, or move the code up",
+                "{} must not depend on {name}, but does through {}: switch the feature off, or move the code that \
+                 needs it into a package above",
                 package.name,
                 chain.join(" -> ")
             )

@@ -1,47 +1,49 @@
-//! Which module defines what a path names.
+//! Resolves a path in the code to the module that defines the item.
 
 use std::collections::BTreeSet;
 
 use crate::module_tree::{ModuleId, ModuleTree};
 
-/// What a path names.
+/// The result of resolving a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Named {
-    /// A module as a whole.
+    /// The path names a module, not an item in it.
     Module(ModuleId),
-    /// An item of this crate.
+    /// The path names an item of this crate.
     Item {
-        /// The module that defines it.
+        /// The module that defines the item.
         module: ModuleId,
-        /// Its name where it is defined.
+        /// The name of the item at its definition.
         name: String,
     },
-    /// Something of another crate, or of the language.
+    /// The path names something that this crate does not define, such as an item of another crate or a local variable.
     Foreign,
 }
 
-/// What the path `path` names in the module `from`. Re-exports are followed to the definition.
+/// Resolves `path`, which occurs in the module `from`. If the path leads through re-exports, returns the module with
+/// the definition.
 pub(crate) fn resolve(tree: &ModuleTree, from: ModuleId, path: &[String]) -> Named {
     Resolver { tree, seen: BTreeSet::new() }.path(from, path, Wanted::Any).unwrap_or(Named::Foreign)
 }
 
-/// Modules and functions may have the same name.
+/// The preference if a module and an item, such as a function, have the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Wanted {
-    /// A module first: something follows in the path.
+    /// Prefer the module, because more segments of the path follow.
     Prefix,
-    /// An item first.
+    /// Prefer the item, because no further segment follows.
     Any,
 }
 
 struct Resolver<'a> {
     tree: &'a ModuleTree,
-    /// Names already looked up: imports may lead in a circle (`pub use child::*` here, `use super::*` there).
+    /// The names that were already looked up, because imports may form a cycle (`pub use child::*` in a module,
+    /// `use super::*` in its child).
     seen: BTreeSet<(ModuleId, String, Wanted)>,
 }
 
 impl Resolver<'_> {
-    /// `None` if this crate has nothing of that name.
+    /// Resolves a path. Returns `None` if this crate has no item or module of that name.
     fn path(&mut self, from: ModuleId, path: &[String], wanted: Wanted) -> Option<Named> {
         let (first, rest) = path.split_first()?;
         let mut named = match first.as_str() {
@@ -51,19 +53,19 @@ impl Resolver<'_> {
             name => self.name(from, name, if rest.is_empty() { wanted } else { Wanted::Prefix })?,
         };
         for (position, segment) in rest.iter().enumerate() {
-            // What follows an item is a variant or a method.
+            // The segments after an item are variants or methods, which are not resolved.
             let Named::Module(module) = named else { return Some(named) };
             let wanted = if position + 1 == rest.len() { wanted } else { Wanted::Prefix };
             named = match segment.as_str() {
                 "super" => Named::Module(self.tree.get(module).parent?),
-                // A macro must have made it.
+                // The module's code does not show the item, so a macro must define it.
                 name => self.name(module, name, wanted).unwrap_or_else(|| item(module, name)),
             };
         }
         Some(named)
     }
 
-    /// What `name` stands for in `module`.
+    /// Resolves a single name that occurs in `module`.
     fn name(&mut self, module: ModuleId, name: &str, wanted: Wanted) -> Option<Named> {
         if !self.seen.insert((module, name.to_owned(), wanted)) {
             return None;
@@ -79,7 +81,7 @@ impl Resolver<'_> {
         let mut found = None;
         for import in &self.tree.get(module).imports {
             if import.name.as_deref() == Some(name) {
-                // What leads out of this crate is foreign, not unknown.
+                // An import that does not resolve comes from another crate.
                 found = self.path(module, &import.path, wanted).or(Some(Named::Foreign));
             }
             if !matches!(found, None | Some(Named::Foreign)) {

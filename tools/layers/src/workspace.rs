@@ -1,4 +1,4 @@
-//! What Cargo says of a workspace.
+//! Reads a workspace with `cargo metadata`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,14 +8,16 @@ use serde::Deserialize;
 
 use crate::error::LayersError;
 
-/// The packages of a Cargo workspace, and everything they pull in.
+/// The packages of a Cargo workspace, and their dependency trees.
 #[derive(Debug)]
 pub struct Workspace {
     /// The folder with the workspace's `Cargo.toml`.
     pub root: PathBuf,
     /// The workspace's own packages, by name.
     pub packages: BTreeMap<String, Package>,
+    /// For each package id, the name of the package. Packages outside the workspace are included.
     names: BTreeMap<String, String>,
+    /// For each package id, the package ids of the normal dependencies of the package.
     normal: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -27,36 +29,36 @@ pub struct Package {
     pub name: String,
     /// The dependencies that its `Cargo.toml` declares, optional ones included.
     pub dependencies: Vec<Dependency>,
-    /// Its library, binaries, tests, examples and benches.
+    /// The package's library, binaries, tests, examples and benches.
     pub targets: Vec<Target>,
 }
 
 /// A dependency as a `Cargo.toml` declares it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Dependency {
-    /// The name of the package depended on.
+    /// The name of the required package.
     pub name: String,
-    /// The name it has in the code, if that is another.
+    /// The name of the dependency in the code, if it is not the name of the package.
     pub rename: Option<String>,
-    /// What it is needed for.
+    /// Which targets the dependency is for.
     #[serde(default, deserialize_with = "kind")]
     pub kind: DependencyKind,
 }
 
-/// What a dependency is needed for.
+/// Which targets of a package a dependency is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DependencyKind {
-    /// Compiled into the package.
+    /// A dependency of the library or the binaries.
     #[default]
     Normal,
-    /// For tests, examples and benches.
+    /// A dependency of tests, examples and benches.
     Dev,
-    /// For the build script.
+    /// A dependency of the build script.
     Build,
 }
 
 impl DependencyKind {
-    /// The section of a `Cargo.toml` that declares dependencies of this kind.
+    /// Returns the section of a `Cargo.toml` that declares dependencies of this kind.
     pub fn section(self) -> &'static str {
         match self {
             Self::Normal => "dependencies",
@@ -66,10 +68,10 @@ impl DependencyKind {
     }
 }
 
-/// One crate of a package.
+/// A target of a package, which is one crate.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Target {
-    /// The target's name.
+    /// The name of the target.
     pub name: String,
     /// `lib`, `bin`, `test`, `example`, `bench` or `custom-build`.
     pub kind: Vec<String>,
@@ -78,16 +80,16 @@ pub struct Target {
 }
 
 impl Workspace {
-    /// Asks Cargo about the workspace whose `Cargo.toml` is in `root`. Needs no network if
-    /// the workspace has been built on this machine.
+    /// Reads the workspace whose `Cargo.toml` is in `root`. Uses no network, so Cargo must already have downloaded the
+    /// dependencies, for instance in a build.
     ///
     /// # Errors
     ///
-    /// If `cargo metadata` cannot be run, fails, or prints what this version does not understand.
+    /// If `cargo metadata` cannot be run, fails, or prints JSON that this version does not understand.
     pub fn load(root: &Path) -> Result<Self, LayersError> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
-            // Without a platform, Cargo wants the sources of dependencies of all platforms.
+            // Without a platform filter, Cargo needs the sources of the dependencies for all platforms.
             .args(["metadata", "--offline", "--format-version", "1", "--filter-platform", "host-tuple"])
             .arg("--manifest-path")
             .arg(root.join("Cargo.toml"))
@@ -108,8 +110,8 @@ impl Workspace {
         Self { root: metadata.workspace_root, packages, names, normal }
     }
 
-    /// Every package in the tree of `package`'s normal dependencies, with the chain of packages that leads to it.
-    /// Features are those of the whole workspace.
+    /// Returns every direct or indirect normal dependency of `package`, with the chain of packages that leads to it.
+    /// The features are those that the whole workspace enables.
     pub fn normal_tree(&self, package: &Package) -> BTreeMap<String, Vec<String>> {
         let mut chains = BTreeMap::new();
         let mut ahead = vec![(package.id.as_str(), vec![package.name.clone()])];
@@ -127,6 +129,7 @@ impl Workspace {
     }
 }
 
+/// Returns the package ids of those dependencies in `deps` that are normal dependencies.
 fn normal_ends(deps: Vec<NodeDep>) -> BTreeSet<String> {
     let is_normal = |dep: &NodeDep| dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal);
     deps.into_iter().filter(is_normal).map(|dep| dep.pkg).collect()
@@ -163,7 +166,7 @@ struct DepKind {
     kind: DependencyKind,
 }
 
-/// Cargo writes a normal dependency's kind as null.
+/// Deserialises the kind of a dependency. Cargo writes null for a normal dependency.
 fn kind<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<DependencyKind, D::Error> {
     match Option::<String>::deserialize(deserializer)?.as_deref() {
         None => Ok(DependencyKind::Normal),

@@ -1,4 +1,4 @@
-//! Publishes, serves and fetches a file with Phase's libraries alone.
+//! Publishes, serves and fetches a file with only Phase's libraries.
 
 use std::error::Error;
 use std::path::Path;
@@ -9,10 +9,11 @@ use phase_core::{Draft, Envelope, FileStore, Name, Publisher, ReleaseFile, Signi
 use phase_node::{NodeConfig, Role};
 use phase_provider::{Provider, ProviderConfig};
 
-/// Publishes a file in a store, serves it, and fetches it into another store and from there into a folder.
+/// Publishes a file in a store, serves the file, fetches it into a second store, and exports it. All files and stores
+/// are in `folder`.
 ///
 /// # Errors
-/// Any step that fails.
+/// If any step fails.
 ///
 /// # Panics
 /// If the fetched file differs from the published one.
@@ -29,7 +30,8 @@ pub async fn publish_serve_and_fetch(folder: &Path) -> Result<(), Box<dyn Error>
 
     let node = NodeConfig::in_dht(Role::Server, vec!["/ip4/127.0.0.1/tcp/0".parse()?], Vec::new());
     let provider = Provider::start(ProviderConfig::new(seed, node)).await?;
-    let first = provider.addresses().await.iter().map(|address| address.to_string().parse()).collect::<Result<_, _>>()?;
+    let first =
+        provider.addresses().await.iter().map(|address| address.to_string().parse()).collect::<Result<_, _>>()?;
 
     let store = Arc::new(FileStore::open(&here)?);
     let client = Client::start(store.clone(), NodeConfig::in_dht(Role::Client, Vec::new(), first)).await?;
@@ -46,7 +48,7 @@ pub async fn publish_serve_and_fetch(folder: &Path) -> Result<(), Box<dyn Error>
 #[cfg(test)]
 mod tests {
     #[tokio::test]
-    async fn the_libraries_alone_publish_serve_and_fetch() {
+    async fn a_file_is_published_served_and_fetched_with_only_the_libraries() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         super::publish_serve_and_fetch(folder.path()).await.expect("every step succeeds");
     }

@@ -1,8 +1,8 @@
-//! A signed record that is put into the DHT, again and again.
+//! Puts a signed record into the DHT, once or repeatedly.
 
 use std::time::Duration;
 
-use phase_cli::{self as cli, Fault, NodeArgs, Signals};
+use phase_cli::{self as cli, Fault, NodeArgs, Signals, counted};
 use phase_client::Client;
 use phase_core::{DhtKey, Failure};
 use phase_node::{NodeHandle, PeerId, QueryError};
@@ -11,47 +11,49 @@ use serde_json::json;
 use crate::network;
 use crate::output::Output;
 
-/// How often a record is put again, at least: nodes keep it for an hour.
+/// The interval at which a record is put again. It is half of the hour for which DHT nodes store a record.
 const REFRESH: Duration = Duration::from_secs(30 * 60);
-/// How soon again if nobody took it.
+/// The time until the next attempt if no node has stored the record.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// Options of every announcement.
+/// The options that all subcommands of `phase advertise` share.
 #[derive(Debug, clap::Args)]
 pub(super) struct Announcing {
-    /// Announce once and exit; nodes forget it within about an hour
+    /// Announce once and exit; DHT nodes drop the record after about an hour
     #[arg(long)]
     once: bool,
     #[command(flatten)]
     node: NodeArgs,
 }
 
-/// What is announced: where, and how it is made for a given time.
+/// A record to announce.
 pub(super) struct Announcement<'a> {
+    /// The DHT key of the record. The record is also put under the copies of this key ([`DhtKey::copies`]).
     pub(super) key: DhtKey,
-    /// How long a record may be believed after it was made.
+    /// The time from the signing of the record to its expiry.
     pub(super) lifetime: Duration,
+    /// A function that returns the record, signed at the given time in seconds since 1970.
     pub(super) sign: &'a dyn Fn(u64) -> Result<Vec<u8>, Fault>,
 }
 
-/// What became of one round.
+/// The result of one attempt to put a record under its DHT key and the copies of the key.
 struct Round {
-    /// Nodes that acknowledged the record, under any of its keys.
+    /// The DHT nodes that stored the record under at least one of its keys.
     stored_at: Vec<PeerId>,
-    /// Keys under which nobody did.
+    /// The DHT keys under which no node stored the record.
     failed: Vec<(DhtKey, QueryError)>,
 }
 
-/// Announces, again and again if that is wanted.
+/// Announces a record. Without `--once`, repeats the announcement until a signal arrives.
 pub(super) fn announce(announcement: &Announcement<'_>, args: &Announcing, output: &Output) -> Result<(), Fault> {
-    // What cannot be signed is found before anybody is met.
+    // Signs the record once before the node connects to any peer, so that a signing error is reported at once.
     (announcement.sign)(cli::now())?;
     network::block_on(async {
         let mut signals = Signals::new()?;
         let first = async {
             let client = network::join_dht(&args.node).await?;
             let round = put(client.node(), announcement).await?;
-            tell(&announcement.key, &round, output)?;
+            print(&announcement.key, &round, output)?;
             Ok::<Client, Fault>(client)
         };
         let client = tokio::select! {
@@ -70,22 +72,23 @@ pub(super) fn announce(announcement: &Announcement<'_>, args: &Announcing, outpu
     })
 }
 
-/// Ends only if the record cannot be made any more.
+/// Announces the record repeatedly. Returns only with an error, for instance because the record can no longer be
+/// signed.
 async fn refresh(node: &NodeHandle, announcement: &Announcement<'_>, output: &Output) -> Result<(), Fault> {
-    // Before its own time is over, too.
+    // The interval is at most half of the lifetime, so that the record is signed again before it expires.
     let interval = REFRESH.min(announcement.lifetime / 2);
-    output.remark(&format!("announcing it again every {} s; stop with Ctrl-C", interval.as_secs()));
+    output.remark(&format!("announcing it again every {}; stop with Ctrl-C", cli::duration(interval)));
     let mut wait = interval;
     loop {
         tokio::time::sleep(wait).await;
         wait = match put(node, announcement).await {
             Ok(round) => {
-                tell(&announcement.key, &round, output)?;
+                print(&announcement.key, &round, output)?;
                 interval
             }
             Err(error) if error.failure() == Failure::Network => {
                 let wait = RETRY.min(interval);
-                output.remark(&format!("not announced, trying again in {} s: {}", wait.as_secs(), error.chain()));
+                output.remark(&format!("not announced, trying again in {}: {}", cli::duration(wait), error.summary()));
                 wait
             }
             Err(error) => return Err(error),
@@ -93,7 +96,8 @@ async fn refresh(node: &NodeHandle, announcement: &Announcement<'_>, output: &Ou
     }
 }
 
-/// Puts it under each of its keys; one that is taken somewhere is enough.
+/// Puts the record under its DHT key and the copies of the key. Fails if the record cannot be signed, or if no node
+/// stored it under any of these keys.
 async fn put(node: &NodeHandle, announcement: &Announcement<'_>) -> Result<Round, Fault> {
     let value = (announcement.sign)(cli::now())?;
     let (mut reports, mut failed) = (Vec::new(), Vec::new());
@@ -106,19 +110,23 @@ async fn put(node: &NodeHandle, announcement: &Announcement<'_>) -> Result<Round
     if reports.is_empty()
         && let Some((_, error)) = failed.pop()
     {
-        return Err(network::query_fault(error));
+        return Err(error.into());
     }
     Ok(Round { stored_at: network::sum(reports).stored_at, failed })
 }
 
-fn tell(key: &DhtKey, round: &Round, output: &Output) -> Result<(), Fault> {
+fn print(key: &DhtKey, round: &Round, output: &Output) -> Result<(), Fault> {
     let nodes = network::texts(&round.stored_at);
-    let failed: Vec<_> = round.failed.iter().map(|(key, error)| format!("{key}: {error}")).collect();
     output.line(
-        || json!({ "announced": key.to_string(), "acknowledged_by": nodes, "failed": failed }),
         || {
-            let failed: String = failed.iter().map(|failed| format!("\n  not under {failed}")).collect();
-            format!("announced {key}: {} nodes acknowledged it{failed}", nodes.len())
+            let failed =
+                round.failed.iter().map(|(key, error)| format!("{key}: {}", Fault::from(error.clone()).chain()));
+            json!({ "announced": key.to_string(), "acknowledged_by": nodes, "failed": failed.collect::<Vec<_>>() })
+        },
+        || {
+            let failed = round.failed.iter().map(|(key, error)| format!("\n  not stored under {key}: {error}"));
+            let failed: String = failed.collect();
+            format!("announced {key}: {} stored it{failed}", counted(nodes.len(), "node", "nodes"))
         },
     )
 }

@@ -1,4 +1,4 @@
-//! Authority records: what a key says it signs for.
+//! Announces authority records, which list the names that a key claims to sign for.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use crate::output::Output;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The secret key that the record is about, which signs it
+    /// The publisher's secret key, with which the record is signed
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     /// A name that the key signs for, as channel/arch; repeatable
     #[arg(long, value_name = "NAME", required = true)]
     name: Vec<Name>,
-    /// Where that is served, as multiaddr with or without /p2p; repeatable
+    /// An address of a provider of these names, as multiaddr with or without /p2p; repeatable
     #[arg(long, value_name = "ADDR")]
     provider: Vec<BootstrapPeer>,
-    /// Of two records the one with the higher version counts. Default: the present time, in seconds since 1970
+    /// The version of the record; a higher version replaces a lower one. Default: the time in seconds since 1970
     #[arg(long, value_name = "N")]
     version: Option<u64>,
-    /// How long the record may be believed after it was signed
+    /// How long the record is valid after it was signed
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = cli::parse_duration)]
     lifetime: Duration,
     #[command(flatten)]

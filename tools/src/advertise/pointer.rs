@@ -1,4 +1,4 @@
-//! Pointer records: made here, or signed elsewhere.
+//! Announces pointer records, which this program signs or reads from a file.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,24 +18,25 @@ use crate::output::Output;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to announce, as channel/arch
+    /// The name to announce, as channel/arch
     name: Name,
-    /// The secret key that signs the pointer record: one that the root lists for the channel's pointers
+    /// The secret key to sign the pointer record with; the clients' trust root must list it for pointer records of the
+    /// channel
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// The release's manifest, which others provide
+    /// The CID of the release's manifest, which other nodes provide
     #[arg(long, value_name = "CID", required_unless_present = "url")]
     manifest: Option<Cid>,
-    /// Where the release can be got over HTTP; repeatable
+    /// A URL from which the release can be fetched over HTTP; repeatable
     #[arg(long, value_name = "URL")]
     url: Vec<String>,
-    /// The release's number: clients never go back
+    /// The version of the release; a client refuses a version below the last one that it accepted
     #[arg(long, value_name = "N")]
     version: u64,
-    /// How long the record may be believed after it was signed
+    /// How long the record is valid after it was signed
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = cli::parse_duration)]
     lifetime: Duration,
-    /// The trust root that clients have, to check that they would accept the record
+    /// The trust root of the clients, to check that they would accept the record
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
     #[command(flatten)]
@@ -46,7 +47,7 @@ pub(crate) struct Args {
 pub(crate) struct FileArgs {
     /// The signed pointer record
     file: PathBuf,
-    /// The trust root that clients have, to check that they would accept the record
+    /// The trust root of the clients, to check that they would accept the record
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
     #[command(flatten)]
@@ -56,7 +57,7 @@ pub(crate) struct FileArgs {
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
     let key = SigningKey::load(&args.key)?;
     let root = args.root.as_deref().map(cli::read_root).transpose()?;
-    // Signed anew each time, since its own time runs out.
+    // Each put gets a newly signed record, so that the record does not expire.
     let sign = |now: u64| {
         let pointer = Pointer {
             v: V1,
@@ -81,27 +82,29 @@ pub(super) fn run_file(args: &FileArgs, output: &Output) -> Result<(), Fault> {
     let root = args.root.as_deref().map(cli::read_root).transpose()?;
     let unusable = |reason: &str| Fault::new(Failure::Input, format!("{}: {reason}", args.file.display()));
     if envelope.signatures().is_empty() {
-        return Err(unusable("nobody has signed it"));
+        return Err(unusable("the pointer record has no signature; sign it with a key for pointer records"));
     }
     if envelope.encode().len() > MAX_RECORD_LEN {
-        return Err(unusable("too long for the DHT"));
+        return Err(unusable(&format!("the pointer record is too long for the DHT (at most {MAX_RECORD_LEN} bytes)")));
     }
     let sign = |now: u64| {
         if pointer.expires_at <= now {
-            return Err(unusable(&format!("expired at {}", TrustedTime(pointer.expires_at))));
+            let expired = TrustedTime(pointer.expires_at);
+            return Err(unusable(&format!("the pointer record expired at {expired}; publish the release again")));
         }
         check(&envelope, &pointer.name, root.as_ref(), now)?;
         Ok(envelope.encode())
     };
-    // It is the same each time: its own time runs out only once.
+    // The record from the file cannot be signed again, so its lifetime is not used to choose the interval between two
+    // puts.
     let announcement = Announcement { key: DhtKey::Name(pointer.name.clone()), lifetime: Duration::MAX, sign: &sign };
     announce(&announcement, &args.announcing, output)
 }
 
-/// As a client would do it.
+/// Verifies a pointer record as a client with this trust root would. Without a root, accepts every record.
 fn check(envelope: &Envelope, name: &Name, root: Option<&TrustRoot>, now: u64) -> Result<(), Fault> {
     let Some(root) = root else { return Ok(()) };
     root.verify_pointer(envelope, name, TrustedTime(now)).map(drop).map_err(|error| {
-        Fault::from(error).hint("sign with a key that the root lists for pointer records of this channel")
+        Fault::from(error).hint("sign with a key that the trust root lists for pointer records of this channel")
     })
 }

@@ -1,49 +1,53 @@
-//! Which files a demo publishes.
+//! Chooses the files that the demo publishes.
 
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use phase_cli::{Bytes, counted};
 use phase_core::Digest;
 
-/// Where this machine's own files are taken from, in this order.
+/// The system folders in which the demo looks for files, in this order.
 const FOLDERS: [&str; 5] = ["/usr/lib", "/usr/bin", "/usr/share", "/usr/local", "/opt"];
-/// Files looked at: more would only take longer to choose from.
+/// The search ends after it has found this many files, so that it stays short.
 const MAX_SEEN: usize = 50_000;
-/// Files published.
+/// The demo publishes at most this many files.
 const MAX_FILES: usize = 256;
-/// Folders within folders.
+/// The search skips folders that are more than this many levels deep.
 const MAX_DEPTH: usize = 16;
 
-/// A file to publish.
+/// A file that may be published.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
     pub(super) path: PathBuf,
-    /// Its name in the manifest.
+    /// The artifact's file name in the manifest.
     pub(super) name: String,
     pub(super) bytes: u64,
 }
 
-/// The files to publish.
+/// The files to publish, and their total size.
 #[derive(Debug)]
 pub(super) struct Chosen {
     pub(super) files: Vec<Source>,
     pub(super) bytes: u64,
 }
 
-/// Why there is nothing to publish.
+/// An error from choosing the files to publish.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FilesError {
     #[error("cannot read {}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error(
-        "{} readable files with {found} bytes were found, the demo takes at least {least}: give a larger folder with --path",
-        count
+        "only {} found, in {}, but the demo needs {}: give a larger folder with --path",
+        Bytes(*found), counted(*count, "readable file", "readable files"), Bytes(*least)
     )]
-    TooLittle { count: usize, found: u64, least: u64 },
+    TooSmall { count: usize, found: u64, least: u64 },
 }
 
-/// The largest files below `folder`, or below this machine's own folders, up to `most` bytes.
+/// Chooses the largest files in `folder`, or in [`FOLDERS`] if it is `None`, up to `most` bytes in total.
+///
+/// # Errors
+/// If `folder` cannot be read, or the files have fewer than `least` bytes.
 pub(super) fn choose(folder: Option<&Path>, most: u64, least: u64) -> Result<Chosen, FilesError> {
     let mut seen = Vec::new();
     match folder {
@@ -63,19 +67,19 @@ pub(super) fn choose(folder: Option<&Path>, most: u64, least: u64) -> Result<Cho
         }
     }
     if bytes < least {
-        return Err(FilesError::TooLittle { count: files.len(), found: bytes, least });
+        return Err(FilesError::TooSmall { count: files.len(), found: bytes, least });
     }
     Ok(Chosen { files, bytes })
 }
 
-/// Collects regular files. What cannot be read is passed over: the machine's own folders hold plenty.
+/// Adds the regular files in `folder` and its subfolders to `seen`. Skips folders that cannot be read.
 fn walk(folder: &Path, root: &Path, depth: usize, seen: &mut Vec<Source>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         if seen.len() >= MAX_SEEN {
             return;
         }
-        // Of the link itself: what it leads to would be published twice.
+        // Symbolic links are not followed, because their targets would be published twice.
         let Ok(meta) = entry.path().symlink_metadata() else { continue };
         if meta.is_dir() && depth < MAX_DEPTH {
             walk(&entry.path(), root, depth + 1, seen);
@@ -89,7 +93,7 @@ fn walk(folder: &Path, root: &Path, depth: usize, seen: &mut Vec<Source>) {
     }
 }
 
-/// The SHA-256 of a file, read from beginning to end.
+/// Reads a file and returns its SHA-256.
 pub(super) fn sha256(path: &Path) -> io::Result<Digest> {
     use sha2::Digest as _;
     let mut hash = sha2::Sha256::new();

@@ -1,4 +1,4 @@
-//! The demo's network: a bootstrap node, providers and a client on loopback, each with its own key and store.
+//! The demo's network: a bootstrap node, providers and a client on loopback, each with its own identity and store.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,51 +20,51 @@ use phase_provider::{Provider, ProviderConfig, ProviderError};
 
 use super::files::{Chosen, Source};
 
-/// Loopback, and a port that the system chooses.
+/// The listen address of every node, with a port that the system chooses.
 const LISTEN: &str = "/ip4/127.0.0.1/tcp/0";
-/// How long what the demo signs is valid, in seconds.
+/// The lifetime of everything that the demo signs, in seconds.
 const LIFETIME: u64 = 24 * 60 * 60;
 
-/// Everything the demo runs except the client. Dropping it removes the stores.
+/// The nodes of the demo except the client. Dropping this value removes the stores.
 pub(super) struct Network {
     pub(super) name: Name,
     pub(super) trust: Trust,
     folder: tempfile::TempDir,
     bootstrap: Provider,
-    /// `None`: killed.
+    /// The providers in the order in which they were started; `None` for the killed provider.
     providers: Vec<Option<Provider>>,
     peers: Vec<PeerId>,
 }
 
-/// Why the demo's network could not be set up.
+/// An error from starting the demo's network.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NetworkError {
-    #[error("cannot make a folder for the stores")]
+    #[error("cannot create a folder for the stores")]
     Folder(#[source] io::Error),
-    #[error("cannot make a key")]
+    #[error("cannot make a signing key")]
     Key(#[from] phase_core::keys::KeyError),
-    #[error("cannot sign")]
+    #[error("cannot sign the trust root")]
     Sign(#[from] EnvelopeError),
-    #[error("what was signed does not verify")]
+    #[error("the trust root does not verify")]
     Trust(#[from] TrustError),
-    #[error("cannot publish")]
+    #[error("cannot publish the files")]
     Files(#[from] FilesError),
-    #[error("cannot publish")]
+    #[error("cannot publish the release")]
     Publish(#[from] PublishError),
-    #[error("cannot publish")]
+    #[error("cannot open a store")]
     Store(#[from] StoreError),
-    #[error("a provider does not start")]
+    #[error("cannot start a provider")]
     Provider(#[from] ProviderError),
-    #[error("the client does not start")]
+    #[error("cannot start the client")]
     Client(#[from] StartError),
-    #[error("announced {done} of {wanted} keys within {} s", waited.as_secs())]
+    #[error("a provider has announced only {done} of {wanted} keys in the DHT within {}", cli::duration(*waited))]
     Announce { done: usize, wanted: usize, waited: Duration },
-    #[error("a worker failed: {0}")]
+    #[error("publishing ended unexpectedly: {0}")]
     Worker(#[from] tokio::task::JoinError),
 }
 
 impl Network {
-    /// Publishes `chosen` into as many stores as there are providers, and starts everything.
+    /// Publishes `chosen` in one store for each provider, and starts the bootstrap node and the providers.
     pub(super) async fn start(
         work_dir: Option<&Path>,
         providers: usize,
@@ -99,7 +99,7 @@ impl Network {
         Ok(Self { name, trust, folder, bootstrap, providers: running.into_iter().map(Some).collect(), peers })
     }
 
-    /// Waits until every provider has told the DHT what it has.
+    /// Waits until every provider has announced its keys in the DHT. `patience` is the timeout for each provider.
     pub(super) async fn announced(&self, patience: Duration) -> Result<(), NetworkError> {
         for provider in self.providers.iter().flatten() {
             let mut announced = provider.announced();
@@ -112,7 +112,7 @@ impl Network {
         Ok(())
     }
 
-    /// A client that knows the address of the bootstrap node and nothing else.
+    /// Starts a client that knows only the address of the bootstrap node.
     pub(super) async fn client(&self) -> Result<Client, NetworkError> {
         let store = FileStore::open(self.folder.path().join("client"))?;
         let config =
@@ -120,19 +120,20 @@ impl Network {
         Ok(Client::start(Arc::new(store), config).await?)
     }
 
-    /// Kills the last provider, without a goodbye. Returns which one it was.
+    /// Kills the last running provider. Unlike a stopped provider, it does not withdraw its announcements. Returns its
+    /// position in the list of providers.
     pub(super) fn kill_last(&mut self) -> Option<usize> {
         let last = self.providers.iter().rposition(Option::is_some)?;
         self.providers[last] = None;
         Some(last)
     }
 
-    /// The providers' peer ids, the killed one's too.
+    /// Returns the peer ids of the providers, including the killed one.
     pub(super) fn peer_ids(&self) -> &[PeerId] {
         &self.peers
     }
 
-    /// Stops everything and removes the stores.
+    /// Stops all nodes and removes the stores.
     pub(super) async fn stop(self) {
         for provider in self.providers.into_iter().flatten() {
             provider.stop().await;
@@ -155,7 +156,7 @@ fn listen() -> Multiaddr {
     LISTEN.parse().expect("it is a valid address")
 }
 
-/// A publisher with a key of its own, whose root is valid as long as the demo.
+/// Makes a publisher with a new key, and a trust root that is valid for [`LIFETIME`].
 fn new_publisher(name: &Name, now: u64) -> Result<Publisher, NetworkError> {
     let key = SigningKey::generate()?;
     let root = TrustRoot::of_one_key(key.public(), [name.channel.clone()], now, now + LIFETIME);
@@ -163,7 +164,7 @@ fn new_publisher(name: &Name, now: u64) -> Result<Publisher, NetworkError> {
     Ok(Publisher::new(&root.encode(), vec![key])?)
 }
 
-/// The release of the chosen files, which stay where they are.
+/// Returns the draft of a release with the chosen files. The files will be imported by reference, not copied.
 fn draft(name: &Name, chosen: &Chosen, now: u64) -> Result<Draft, NetworkError> {
     let file = |source: &Source| {
         let role = Role::FILE.parse().expect("it is a valid role");

@@ -1,26 +1,26 @@
-//! The demo's result: a table for people, JSON for machines, and the verdict.
+//! The demo's result as a table, as JSON, and as a verdict.
 
 use std::fmt::Write as _;
 
-use phase_cli::{ByteRate, Bytes};
+use phase_cli::{self as cli, ByteRate, Bytes, counted};
 use phase_client::{Report, Resolved, Verdict};
 use phase_node::PeerId;
 use serde_json::{Value, json};
 
-/// What the demo saw.
+/// The measurements of the demo.
 pub(super) struct Outcome<'a> {
     pub(super) resolved: &'a Resolved,
     pub(super) report: &'a Report,
     /// The providers, in the order in which they were started.
     pub(super) peers: &'a [PeerId],
-    /// Which of them was killed.
+    /// The position in `peers` of the provider that was killed.
     pub(super) killed: Option<usize>,
-    /// How many artifacts were compared by SHA-256, or what differed.
+    /// The number of artifacts that were compared by SHA-256, or a message about the first difference.
     pub(super) compared: Result<usize, String>,
 }
 
 impl Outcome<'_> {
-    /// Without the last line end.
+    /// Returns the result as a table, without a line break at its end.
     pub(super) fn table(&self) -> String {
         let mut out = String::new();
         let report = self.report;
@@ -38,20 +38,24 @@ impl Outcome<'_> {
                 self.ending(number),
             );
         }
-        let _ = writeln!(out, "\n  time to resolve    {:.0} ms", self.resolved.elapsed.as_secs_f64() * 1000.0);
-        let _ = writeln!(out, "  fetched            {} in {seconds:.2} s", Bytes(report.total));
+        let resolve_time = cli::seconds(self.resolved.elapsed.as_secs_f64());
+        let _ = writeln!(out, "\n  time to resolve    {resolve_time}");
+        let _ = writeln!(out, "  fetched            {} in {}", Bytes(report.total), cli::seconds(seconds));
         let _ = writeln!(out, "  total rate         {}", ByteRate(report.total as f64 / seconds));
         let _ = writeln!(out, "  chunks reassigned  {}", report.reassigned);
-        let _ = writeln!(out, "  bytes twice        {}", Bytes(report.duplicate_bytes));
+        let _ = writeln!(out, "  received twice     {}", Bytes(report.duplicate_bytes));
         match &self.compared {
-            Ok(count) => _ = writeln!(out, "  SHA-256            {count} of {count} artifacts are what was published"),
+            Ok(count) => {
+                let artifacts = counted(*count, "artifact is", "artifacts are");
+                _ = writeln!(out, "  SHA-256            {artifacts} equal to the published files");
+            }
             Err(error) => _ = writeln!(out, "  SHA-256            {error}"),
         }
         match self.verdict() {
             Ok(()) => {
                 _ = write!(
                     out,
-                    "  verdict            done, verified, {} providers used, one lost on the way",
+                    "  verdict            fetched and verified from {} providers, one of which was lost",
                     self.used()
                 )
             }
@@ -86,29 +90,31 @@ impl Outcome<'_> {
         })
     }
 
-    /// Everything that has to be so.
+    /// Checks that every fetched file is equal to the published file, that every provider was used, and that the killed
+    /// provider was reported as lost.
     pub(super) fn verdict(&self) -> Result<(), String> {
         if let Err(error) = &self.compared {
             return Err(error.clone());
         }
         let Some(killed) = self.killed else {
-            return Err("the fetch was over before a provider could be killed".to_owned());
+            return Err("the fetch ended before a provider could be killed".to_owned());
         };
         if self.used() < self.peers.len() {
-            return Err(format!("only {} of {} providers were used", self.used(), self.peers.len()));
+            return Err(format!("the client used only {} of {} providers", self.used(), self.peers.len()));
         }
         match self.report.peers.get(&self.peers[killed]).map(|row| &row.verdict) {
             Some(Verdict::Lost(_)) => Ok(()),
-            _ => Err("the loss of a provider was not noticed".to_owned()),
+            _ => Err("the client did not notice the loss of a provider".to_owned()),
         }
     }
 
-    /// Providers that delivered anything.
+    /// Returns the number of providers that delivered chunks.
     fn used(&self) -> usize {
         let delivered = |peer: &&PeerId| self.report.peers.get(*peer).is_some_and(|row| row.bytes > 0);
         self.peers.iter().filter(delivered).count()
     }
 
+    /// Returns how the link to the provider at the position `number` ended, as text.
     fn ending(&self, number: usize) -> String {
         match self.report.peers.get(&self.peers[number]).map(|row| &row.verdict) {
             Some(Verdict::Good) => "used to the end".to_owned(),

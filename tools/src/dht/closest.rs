@@ -1,4 +1,4 @@
-//! `phase dht closest`: the nodes that keep what stands under a key.
+//! `phase dht closest`: finds the nodes closest to a DHT key, which are the nodes that store the records of the key.
 
 use phase_cli::{EXIT_CODES, Fault, NodeArgs, printable};
 use phase_core::Failure;
@@ -10,17 +10,22 @@ use super::key::{KEYS, parse_key};
 use crate::network;
 use crate::output::Output;
 
+const EXAMPLES: &str = "\
+Examples:
+  phase dht closest stable/x86_64 --bootstrap /ip4/127.0.0.1/tcp/4001";
+
 #[derive(clap::Args)]
-#[command(after_help = KEYS, after_long_help = format!("{KEYS}\n\n{EXIT_CODES}"))]
+#[command(after_help = format!("{EXAMPLES}\n\n{KEYS}"),
+    after_long_help = format!("{EXAMPLES}\n\n{KEYS}\n\n{EXIT_CODES}"))]
 pub(crate) struct Args {
-    /// What they are to be close to: a key, or a peer id. Of a name it is the first of its three keys
+    /// A DHT key or a peer id. A name stands for the first of its three DHT keys
     #[arg(value_name = "KEY|PEER", value_parser = parse_target)]
     target: DhtTarget,
     #[command(flatten)]
     node: NodeArgs,
 }
 
-/// A peer id or a key, for clap.
+/// Parses a peer id or a DHT key, for clap.
 fn parse_target(text: &str) -> Result<DhtTarget, String> {
     text.parse().map(DhtTarget::Peer).or_else(|_| parse_key(text).map(DhtTarget::Key))
 }
@@ -30,14 +35,16 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
     let (found, outcome) =
         network::ask_dht(&args.node, async |node| Ok(node.find_closest(target.clone()).await.collect().await))?;
     if found.is_empty() {
-        let report = outcome.map_err(network::query_fault)?;
-        return Err(Fault::new(Failure::Network, format!("no node of the DHT answers ({report})")));
+        let report = outcome?;
+        return Err(Fault::new(Failure::Network, format!("no DHT node answers ({report})")).attempts(report.attempts()));
     }
     let position = Position::of_key(&target.to_bytes());
     let with_distance = |node: FoundProvider| (position.distance(&Position::of_peer(&node.peer)), node);
     let mut nodes: Vec<_> = found.into_iter().map(with_distance).collect();
     nodes.sort_by_key(|(distance, _)| *distance);
-    output.result(|| nodes.iter().map(json).collect(), || nodes.iter().map(text).collect::<Vec<_>>().join("\n"))
+    let heading = format!("{:<19}  peer", "distance");
+    let lines = || std::iter::once(heading).chain(nodes.iter().map(text)).collect::<Vec<_>>().join("\n");
+    output.result(|| nodes.iter().map(json).collect(), lines)
 }
 
 fn json((distance, node): &(Distance, FoundProvider)) -> Value {
@@ -62,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_is_a_key_or_a_peer() {
+    fn a_target_is_a_dht_key_or_a_peer_id() {
         let peer = PeerId::random();
         assert_eq!(parse_target(&peer.to_string()), Ok(DhtTarget::Peer(peer)));
         assert_eq!(parse_target("stable/x86_64"), Ok(DhtTarget::Key("stable/x86_64".parse().unwrap())));

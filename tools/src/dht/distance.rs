@@ -1,16 +1,17 @@
-//! Where keys and peers are in Kademlia's space, and how far from each other.
+//! The positions of DHT keys and peers in Kademlia's key space, and the distances between these positions.
 
 use phase_node::PeerId;
 use sha2::{Digest as _, Sha256};
 
-/// The bits of a position.
+/// The number of bits of a position.
 pub(super) const BITS: u32 = 256;
 
-/// A position: the SHA-256 of a key's or peer id's bytes, as libp2p's specification of Kademlia says.
+/// A position in the key space: the SHA-256 of the bytes of a DHT key or peer id, as in libp2p's specification of
+/// Kademlia.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position([u8; 32]);
 
-/// The XOR of two positions, as a number.
+/// The distance between two positions: their XOR, as a number of 256 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Distance([u8; 32]);
 
@@ -29,29 +30,30 @@ impl Position {
 }
 
 impl Distance {
-    /// How many bits the number has: 0 for the same position, up to 256. Half of all nodes are 256 bits away, a quarter
-    /// 255, and so on.
+    /// Returns the number of significant bits of the distance: 0 between equal positions, at most 256. Half of all
+    /// nodes are at a distance of 256 bits, a quarter at 255, and so on.
     pub(super) fn bits(&self) -> u32 {
         let zeros = self.0.iter().take_while(|byte| **byte == 0).count();
         self.0.get(zeros).map_or(0, |byte| BITS - 8 * zeros as u32 - byte.leading_zeros())
     }
 
-    /// As a part of the whole space, 0 to 1.
+    /// Returns the distance as a fraction of the whole key space, 0 to 1.
     pub(super) fn fraction(&self) -> f64 {
         self.0.iter().rev().fold(0.0, |sum, byte| (sum + f64::from(*byte)) / 256.0)
     }
 
-    /// The first four bytes, for people who compare.
+    /// Returns the first four bytes of the distance in hexadecimal, so that people can compare distances.
     pub(super) fn prefix(&self) -> String {
         self.0[..4].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// How many nodes there are, from the distances of the closest ones to a random key, the closest first.
+/// Estimates the number of nodes in the DHT. `distances` are the distances from a random key to the nodes closest to
+/// it, in ascending order. Returns `None` if `distances` is empty or all of them are zero.
 ///
-/// Of `N` nodes at random positions the `i`-th closest is at `i / (N + 1)` on average (order statistics of the uniform
-/// distribution; E. Sohl, "A New Method for Estimating P2P Network Size", 2020). The slope that fits all of them best by
-/// least squares is `Σ i·dᵢ / Σ i²`, and so `N = Σ i² / Σ i·dᵢ - 1`.
+/// The `i`-th closest of `N` nodes at random positions has the distance `i / (N + 1)` on average (order statistics of
+/// the uniform distribution; E. Sohl, "A New Method for Estimating P2P Network Size", 2020). The slope that fits all
+/// distances best by least squares is `Σ i·dᵢ / Σ i²`, so `N = Σ i² / Σ i·dᵢ - 1`.
 pub(super) fn network_size(distances: &[Distance]) -> Option<f64> {
     let ranked = || (1..).map(f64::from).zip(distances);
     let squares: f64 = ranked().map(|(rank, _)| rank * rank).sum();
@@ -70,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_distance_is_a_number() {
+    fn a_distance_is_the_xor_of_two_positions_as_a_number() {
         let (one, other) = (Position::of_key(b"a"), Position::of_key(b"b"));
         assert_eq!(one.distance(&one).bits(), 0);
         assert_eq!(one.distance(&other), other.distance(&one));
@@ -88,9 +90,9 @@ mod tests {
     }
 
     #[test]
-    fn the_size_of_a_simulated_network_is_estimated() {
+    fn the_estimated_size_of_a_network_is_close_to_its_real_size() {
         for nodes in [40_u32, 1000, 20_000] {
-            // One key alone may be far off; the mean of many must not be.
+            // The estimate from one key may be far off, but the mean of the estimates from many keys must be close.
             let estimate = |key: u32| {
                 let key = Position::of_key(format!("key {nodes} {key}").as_bytes());
                 let node = |n: u32| key.distance(&Position::of_key(&n.to_le_bytes()));

@@ -1,10 +1,10 @@
-//! `phase dht get`: every value under a key, and who holds it.
+//! `phase dht get`: shows every value under a DHT key, and the nodes that store the value.
 
 use std::path::PathBuf;
 
-use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, printable};
+use phase_cli::{self as cli, Bytes, EXIT_CODES, Fault, NodeArgs, printable};
 use phase_core::time::TrustedTime;
-use phase_core::{DhtKey, Failure};
+use phase_core::{Attempt, Cause, DhtKey, Failure};
 use phase_node::{FoundValue, NodeHandle, QueryError, QueryReport};
 use serde_json::{Value as Json, json};
 
@@ -15,26 +15,28 @@ use crate::{network, view};
 
 const EXAMPLES: &str = "\
 Examples:
-  phase dht get stable/x86_64 --root root.cbor
-  phase dht get contact:12D3KooW… --json
+  phase dht get stable/x86_64 --root root.cbor --bootstrap /ip4/127.0.0.1/tcp/4001
+  phase dht get \"authority:$(phase key show publisher.key --json | jq -r .key_id)\" \\
+      --bootstrap /ip4/127.0.0.1/tcp/4001 --json
 
-Every distinct value is shown, the newest that verifies first. Pointers are verified with the trust root, everything
-else with the key that its own DHT key names.";
+Every distinct value is shown, the newest value that verifies first. Pointer records are verified with the trust root,
+all other values with the public key that their DHT key names.";
 
 #[derive(clap::Args)]
-#[command(after_help = format!("{KEYS}\n\n{EXAMPLES}"), after_long_help = format!("{KEYS}\n\n{EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(after_help = format!("{EXAMPLES}\n\n{KEYS}"),
+    after_long_help = format!("{EXAMPLES}\n\n{KEYS}\n\n{EXIT_CODES}"))]
 pub(crate) struct Args {
-    /// What to look for
+    /// The DHT key to search
     #[arg(value_parser = parse_key)]
     key: DhtKey,
-    /// The trust root that pointers are verified with. Without it they are shown as not verified
+    /// The trust root to verify pointer records with. Without a trust root, they are shown as not verified
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
     #[command(flatten)]
     node: NodeArgs,
 }
 
-/// What was found under each key, and what each search did.
+/// The values that were found, each with its DHT key, and the result of the search for each DHT key.
 struct Search {
     found: Vec<(DhtKey, FoundValue)>,
     outcomes: Vec<(DhtKey, Result<QueryReport, QueryError>)>,
@@ -42,22 +44,25 @@ struct Search {
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
     if let DhtKey::Content(cid) = &args.key {
-        let message = "the DHT holds no values under a CID, only who provides it";
-        return Err(Fault::new(Failure::Usage, message).hint(format!("phase dht providers {cid}")));
+        let message = "the DHT stores no values under a CID, only provider records";
+        return Err(Fault::new(Failure::Usage, message).hint(format!("run `phase dht providers {cid}`")));
     }
     let root = args.root.as_deref().map(cli::read_root).transpose()?;
     let Search { found, outcomes } = network::ask_dht(&args.node, async |node| Ok(search(node, &args.key).await))?;
     let values = values::judge(found, root.as_ref(), TrustedTime(cli::now()));
     if values.is_empty() {
-        return Err(nothing(&args.key, outcomes));
+        return Err(not_found(&args.key, outcomes));
     }
     let report = network::sum(outcomes.into_iter().filter_map(|(_, outcome)| outcome.ok()));
     if values.iter().all(|value| matches!(value.verdict, Verdict::Refused(_))) {
         return Err(untrusted(&args.key, &values, &report));
     }
     output.result(
-        || json!({ "key": args.key.to_string(), "values": values.iter().map(json).collect::<Vec<_>>(), "search": network::json_report(&report) }),
-        || values.iter().map(text).chain([format!("asked      {report}")]).collect::<Vec<_>>().join("\n\n"),
+        || {
+            let values: Vec<_> = values.iter().map(json).collect();
+            json!({ "key": args.key.to_string(), "values": values, "search": network::json_report(&report) })
+        },
+        || values.iter().map(text).chain([format!("search     {report}")]).collect::<Vec<_>>().join("\n\n"),
     )
 }
 
@@ -76,29 +81,35 @@ async fn search(node: &NodeHandle, key: &DhtKey) -> Search {
     Search { found, outcomes }
 }
 
-/// Nobody has anything: who was asked.
-fn nothing(key: &DhtKey, outcomes: Vec<(DhtKey, Result<QueryReport, QueryError>)>) -> Fault {
+/// Returns the error for a DHT key under which no value was found. The message names the peers that were asked.
+fn not_found(key: &DhtKey, outcomes: Vec<(DhtKey, Result<QueryReport, QueryError>)>) -> Fault {
     let mut reports = Vec::new();
     for (_, outcome) in outcomes {
         match outcome {
             Ok(report) => reports.push(report),
-            // Not everybody has said that there is nothing.
-            Err(error) => return network::query_fault(error),
+            // A failed search does not prove that there is no value, so its error is returned.
+            Err(error) => return error.into(),
         }
     }
-    Fault::new(Failure::NotFound, format!("the DHT holds nothing under {key} ({})", network::sum(reports)))
+    let report = network::sum(reports);
+    let message = format!("the DHT stores no value under {key} ({report})");
+    Fault::new(Failure::NotFound, message).attempts(report.attempts())
 }
 
 fn untrusted(key: &DhtKey, values: &[Value], report: &QueryReport) -> Fault {
-    let reasons = values.iter().filter_map(|value| {
-        let Verdict::Refused(reason) = &value.verdict else { return None };
-        Some(format!("{}: {reason}", holders(value).join(", ")))
-    });
-    let reasons: Vec<_> = reasons.collect();
-    let message = format!("what the DHT holds under {key} does not verify: {} ({report})", reasons.join("; "));
-    let fault = Fault::new(Failure::Untrusted, message);
+    let mut attempts = Vec::new();
+    for value in values {
+        if let Verdict::Refused(reason) = &value.verdict {
+            attempts.extend(holders(value).iter().map(|holder| Attempt::new(holder, vec![Cause::new(reason)])));
+        }
+    }
+    let is_new = |node: &Attempt| attempts.iter().all(|holder| holder.target != node.target);
+    let other_nodes: Vec<_> = report.attempts().into_iter().filter(is_new).collect();
+    attempts.extend(other_nodes);
+    let message = format!("no value under {key} in the DHT verifies ({report})");
+    let fault = Fault::new(Failure::Untrusted, message).attempts(Attempt::merged(attempts));
     match key {
-        DhtKey::Name(_) | DhtKey::NameCopy(..) => fault.hint("is this the root that the publisher signs with?"),
+        DhtKey::Name(_) | DhtKey::NameCopy(..) => fault.hint("check that --root is the trust root of this publisher"),
         _ => fault,
     }
 }
@@ -110,7 +121,7 @@ fn holders(value: &Value) -> Vec<String> {
 fn json(value: &Value) -> Json {
     let (verified, error) = match &value.verdict {
         Verdict::Verified => (Json::Bool(true), None),
-        // Nobody knows.
+        // Without a trust root, it is not known whether the value verifies.
         Verdict::NotVerified => (Json::Null, None),
         Verdict::Refused(reason) => (Json::Bool(false), Some(reason)),
     };
@@ -140,9 +151,9 @@ fn text(value: &Value) -> String {
         Some(Content::Contact(contact)) => ("contact", view::contact_text(contact)),
         Some(Content::Authority(authority)) => ("authority", view::authority_text(authority)),
         Some(Content::Record(record)) => ("record", view::record_text(record)),
-        None => ("unknown", format!("length     {} bytes", value.len)),
+        None => ("unknown", format!("size       {}", Bytes(value.len as u64))),
     };
     let held = holders(value).join("\n           ");
     let keys = network::texts(&value.keys.iter().collect::<Vec<_>>()).join("\n           ");
-    format!("{kind:<10} {verdict}\n{content}\nheld by    {held}\nunder      {keys}")
+    format!("{kind:<10} {verdict}\n{content}\nstored by  {held}\nkeys       {keys}")
 }

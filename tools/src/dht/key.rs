@@ -1,24 +1,24 @@
-//! A key of the DHT as it is given on the command line.
+//! Parses a DHT key on the command line.
 
 use phase_core::{DhtKey, DhtKeyError};
 use phase_node::PeerId;
 
-/// The forms of a key, for help texts.
+/// The part of the help texts that lists the forms of a DHT key.
 pub(super) const KEYS: &str = "\
-A KEY is one of
-  stable/x86_64                   a name: its pointer records, and who provides the release
-  bafyr4i…                        the CID of a manifest or artifact: who provides it
-  contact:12D3KooW…               where a node says it is
-  authority:<key id>              what a publisher's key says it signs for
+A KEY is one of:
+  stable/x86_64                   a name: its pointer records and its providers
+  bafyr4i…                        the CID of a manifest or artifact: its providers
+  contact:12D3KooW…               a peer id: the addresses that the node has published
+  authority:<key id>              a publisher's key: the names that it claims to sign for
   record:<key id>/<label>         a value of another application
-A name stands under three keys of the DHT, and each of them is asked.";
+A name has three DHT keys: `get` and `providers` search under each of them, `closest` uses the first.";
 
-/// A key, for clap. Whether a contact's peer id is one, the data model cannot tell.
+/// Parses a DHT key, for clap. Also checks the peer id of a contact key, which `phase_core` does not do.
 pub(super) fn parse_key(text: &str) -> Result<DhtKey, String> {
     let key: DhtKey = text.parse().map_err(|error: DhtKeyError| error.to_string())?;
     match &key {
         DhtKey::Contact(peer) if peer.as_str().parse::<PeerId>().is_err() => {
-            Err(format!("{peer:?} is not a peer id: expected for instance 12D3KooW…", peer = peer.as_str()))
+            Err(format!("{peer:?} is not a peer id: expected text such as 12D3KooW…", peer = peer.as_str()))
         }
         _ => Ok(key),
     }

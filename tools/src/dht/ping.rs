@@ -1,12 +1,12 @@
-//! `phase dht ping`: whether peers answer, and how fast.
+//! `phase dht ping`: connects to peers and measures their round-trip times.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, printable};
-use phase_core::Failure;
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, counted, printable};
 use phase_core::time::TrustedTime;
+use phase_core::{Attempt, Cause, Failure};
 use phase_node::bootstrap::{BootstrapError, BootstrapPeer};
 use phase_node::{ConnectError, Multiaddr, Node, NodeConfig, NodeHandle, PeerId, PeerInfo};
 use serde_json::{Value, json};
@@ -14,33 +14,34 @@ use serde_json::{Value, json};
 use crate::network;
 use crate::output::Output;
 
-/// How long a connected peer has to answer the first ping, which is sent at once.
+/// The timeout for the answer to the first ping, which is sent as soon as the peer is connected.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long somebody has to answer at an address that does not say who: as long as a dial may take.
+/// The timeout for connecting to an address without a peer id. It is equal to the node's timeout for dialling.
 const DIAL_PATIENCE: Duration = Duration::from_secs(10);
-/// The time between two looks at what is known about a peer: a ping is no event.
+/// The interval at which the node's information about a peer is checked, because there is no event for the answer to a
+/// ping.
 const POLL: Duration = Duration::from_millis(20);
 
 const EXAMPLES: &str = "\
 Examples:
-  phase dht ping /ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…
-  phase dht ping /ip4/192.0.2.7/tcp/4001
-  phase dht ping 12D3KooW… --bootstrap /ip4/192.0.2.8/tcp/4001/p2p/12D3KooW…
+  phase dht ping /ip4/127.0.0.1/tcp/4001
+  phase dht ping \"$(phase dht ping /ip4/127.0.0.1/tcp/4001 --json | jq -r '.[0].peer')\" \\
+      --bootstrap /ip4/127.0.0.1/tcp/4001
 
-An address is dialled as it is, without a network. A peer id is looked up in the DHT: its contact record, and what the
-nodes closest to it know.";
+An address, with or without /p2p/12D3KooW…, is dialled directly, without the DHT. A peer id is searched in the DHT: in
+its contact record, and at the nodes closest to it.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Args {
-    /// Whom to ping: multiaddrs, with or without /p2p, or peer ids
+    /// The peers to ping, as multiaddrs with or without /p2p, or as peer ids
     #[arg(value_name = "ADDR|PEER", required = true)]
     targets: Vec<Target>,
     #[command(flatten)]
     node: NodeArgs,
 }
 
-/// Whom to ping.
+/// A peer to ping, by its address or by its peer id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Target {
     Address(BootstrapPeer),
@@ -64,10 +65,17 @@ impl fmt::Display for Target {
     }
 }
 
-/// What became of a target.
+/// The result of pinging a target: information about the peer that answered, or the causes of the failure.
 struct Pinged {
     target: Target,
-    answer: Result<PeerInfo, String>,
+    answer: Result<PeerInfo, Vec<Cause>>,
+}
+
+impl Pinged {
+    /// Returns the failed attempt to ping the target, or `None` if the peer answered.
+    fn failed(&self) -> Option<Attempt> {
+        Some(Attempt::new(&self.target, self.answer.as_ref().err()?.clone()))
+    }
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
@@ -83,40 +91,46 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
         true => network::ask_dht(&args.node, async |node| ping_all(Some(node)).await)?,
         false => network::ask(ping_all(None))?,
     };
-    let failed: Vec<_> = pinged
-        .iter()
-        .filter_map(|pinged| Some(format!("{}: {}", pinged.target, pinged.answer.as_ref().err()?)))
-        .collect();
+    let failed: Vec<_> = pinged.iter().filter_map(Pinged::failed).collect();
     if failed.len() < pinged.len() || failed.is_empty() {
+        let text = |pinged| text(pinged, output.is_verbose());
         output
             .result(|| pinged.iter().map(json).collect(), || pinged.iter().map(text).collect::<Vec<_>>().join("\n"))?;
     }
-    if failed.is_empty() { Ok(()) } else { Err(Fault::new(Failure::Network, failed.join("; "))) }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{} of {} cannot be pinged", failed.len(), counted(pinged.len() as u64, "peer", "peers"));
+    Err(Fault::new(Failure::Network, message).attempts(Attempt::merged(failed)))
 }
 
-async fn ping(dht: Option<&NodeHandle>, target: &Target) -> Result<PeerInfo, String> {
+async fn ping(dht: Option<&NodeHandle>, target: &Target) -> Result<PeerInfo, Vec<Cause>> {
     match (target, dht) {
         (Target::Address(address), _) => ping_address(address).await,
         (Target::Peer(peer), Some(node)) => {
             find(node, *peer).await?;
             round_trip(node, *peer).await
         }
-        (Target::Peer(_), None) => Err("no address known".to_owned()),
+        (Target::Peer(_), None) => Err(cause("no address of the peer is known")),
     }
 }
 
-/// With a node of its own for each address, so that it is this address that answers.
-async fn ping_address(address: &BootstrapPeer) -> Result<PeerInfo, String> {
+fn cause(text: impl ToString) -> Vec<Cause> {
+    vec![Cause::new(text)]
+}
+
+/// Pings an address. Uses a new node for each address, so that only this address can be dialled.
+async fn ping_address(address: &BootstrapPeer) -> Result<PeerInfo, Vec<Cause>> {
     let peers = if address.peer.is_none() { vec![address.clone()] } else { Vec::new() };
     let config = NodeConfig { peers, is_private: true, ..NodeConfig::default() };
-    let node = Node::start(config).await.map_err(|error| error.to_string())?;
+    let node = Node::start(config).await.map_err(cause)?;
     let answer = async {
         let peer = match address.peer {
             Some(peer) => {
-                node.handle().connect(peer, vec![address.address.clone()]).await.map_err(|e| e.to_string())?;
+                node.handle().connect(peer, vec![address.address.clone()]).await.map_err(|error| error.causes())?;
                 peer
             }
-            None => whoever(node.handle()).await?,
+            None => first_connected(node.handle()).await?,
         };
         round_trip(node.handle(), peer).await
     };
@@ -125,43 +139,46 @@ async fn ping_address(address: &BootstrapPeer) -> Result<PeerInfo, String> {
     answer
 }
 
-/// Who answers at the only address that the node dials.
-async fn whoever(node: &NodeHandle) -> Result<PeerId, String> {
+/// Waits for the first connected peer. It is the peer at the target address, because the node dials only this address.
+async fn first_connected(node: &NodeHandle) -> Result<PeerId, Vec<Cause>> {
     let connected = || node.peers().into_iter().find(PeerInfo::is_connected).map(|info| info.peer);
     let found = poll(DIAL_PATIENCE, connected).await;
-    found.ok_or_else(|| format!("no answer within {} s", DIAL_PATIENCE.as_secs()))
+    found.ok_or_else(|| cause(format!("no answer within {}", cli::duration(DIAL_PATIENCE))))
 }
 
-/// Connects to a peer, wherever it says or others say that it is.
-async fn find(node: &NodeHandle, peer: PeerId) -> Result<(), String> {
-    let contact = match node.find_contact(peer, TrustedTime(cli::now())).await {
+/// Connects to a peer at the addresses in its contact record. If that fails, tries the addresses that the DHT nodes
+/// closest to the peer know.
+async fn find(node: &NodeHandle, peer: PeerId) -> Result<(), Vec<Cause>> {
+    let mut causes = match node.find_contact(peer, TrustedTime(cli::now())).await {
         Ok(found) => match node.verify_contact(&found.record).await {
             Ok(()) => return Ok(()),
-            Err(error) => format!("its contact record: {error}"),
+            Err(error) => error.causes(),
         },
-        Err(error) => error.to_string(),
+        Err(error) => cause(error),
     };
     let (closest, _) = node.find_closest(peer).await.collect().await;
     let addresses: Vec<Multiaddr> =
         closest.into_iter().filter(|found| found.peer == peer).flat_map(|found| found.addresses).collect();
     match node.connect(peer, addresses).await {
-        Ok(()) => Ok(()),
-        Err(ConnectError::NoAddress) => Err(format!("{contact}; the nodes closest to it do not know it either")),
-        Err(error) => Err(format!("{contact}; where others say it is: {error}")),
+        Ok(()) => return Ok(()),
+        Err(ConnectError::NoAddress) => causes.push(Cause::new("the nodes closest to it do not know its addresses")),
+        Err(error) => causes.extend(error.causes()),
     }
+    Err(causes)
 }
 
-/// Waits for a ping's answer, and for the peer to say what it is.
-async fn round_trip(node: &NodeHandle, peer: PeerId) -> Result<PeerInfo, String> {
+/// Waits until the connected peer has answered a ping and has sent the name of its program.
+async fn round_trip(node: &NodeHandle, peer: PeerId) -> Result<PeerInfo, Vec<Cause>> {
     let known = || node.peer(&peer).filter(|info| info.round_trip.is_some() && info.agent.is_some());
     if let Some(info) = poll(PATIENCE, known).await {
         return Ok(info);
     }
-    // Not everybody says what it is.
+    // Some peers do not send the name of their program, so the answer to the ping is enough.
     let info = node.peer(&peer).filter(|info| info.round_trip.is_some());
-    info.ok_or_else(|| format!("connected, but no answer to a ping within {} s", PATIENCE.as_secs()))
+    info.ok_or_else(|| cause(format!("connected, but no answer to a ping within {}", cli::duration(PATIENCE))))
 }
 
+/// Calls `look` every [`POLL`] until it returns a value. Returns `None` after the time `patience`.
 async fn poll<T>(patience: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let looking = async {
         loop {
@@ -183,11 +200,11 @@ fn json(pinged: &Pinged) -> Value {
         "round_trip_seconds": info.and_then(|info| info.round_trip).map(|time| time.as_secs_f64()),
         "agent": info.and_then(|info| info.agent.clone()),
         "addresses": info.map(|info| network::texts(&info.addresses)),
-        "error": pinged.answer.as_ref().err(),
+        "error": pinged.answer.as_ref().err().map(|causes| network::texts(causes).join("; ")),
     })
 }
 
-fn text(pinged: &Pinged) -> String {
+fn text(pinged: &Pinged, is_verbose: bool) -> String {
     match &pinged.answer {
         Ok(info) => {
             let time = network::milliseconds(info.round_trip);
@@ -195,6 +212,9 @@ fn text(pinged: &Pinged) -> String {
             let address = info.addresses.first().map(|address| printable(&address.to_string())).unwrap_or_default();
             format!("{}  {time}  {agent}\n    {address}", info.peer)
         }
-        Err(error) => format!("{}: {}", pinged.target, printable(error)),
+        Err(causes) => {
+            let attempts = Attempt::merged([Attempt::new(&pinged.target, causes.clone())]);
+            cli::attempt_lines(&attempts, is_verbose).join("\n")
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! `phase dht put`: a signed value for other applications.
+//! `phase dht put`: signs a value of another application and puts it into the DHT.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs};
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, counted};
 use phase_core::codec::V1;
 use phase_core::dht::DhtRecord as _;
 use phase_core::{Label, SignedRecord, SigningKey};
@@ -14,32 +14,33 @@ use crate::{files, network, view};
 
 const EXAMPLES: &str = "\
 Examples:
-  phase dht put --key app.key --label motd --value 'maintenance on Sunday'
-  phase dht put --key app.key --label config --file config.json --lifetime 1h
-  phase dht get record:<key id>/motd
+  phase dht put --key app.key --label motd --value 'maintenance on Sunday' --bootstrap /ip4/127.0.0.1/tcp/4001
+  phase dht put --key app.key --label config --file config.json --lifetime 1h --bootstrap /ip4/127.0.0.1/tcp/4001
+  phase dht get \"record:$(phase key show app.key --json | jq -r .key_id)/motd\" --bootstrap /ip4/127.0.0.1/tcp/4001
 
-The value stands under record:<key id>/<label>, where only this key can put one; others verify it without a trust root.
-Nodes forget it within about an hour, whatever its lifetime: put it again to keep it there.";
+The value is stored under record:<key id>/<label>, where only this key can put values. Readers verify it without a trust
+root. DHT nodes drop it after about an hour, even if its lifetime is longer: put it again to keep it. `phase key new
+app.key` makes the key.";
 
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Args {
-    /// The secret key that owns the value
+    /// The secret key to sign the value with
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Which of the key's values: a-z 0-9 . _ -, but not manifest
+    /// The label of the value: any of the characters a-z 0-9 . _ -, but not the word manifest
     #[arg(long)]
     label: Label,
-    /// The value itself; at most 4 KiB
+    /// The value; at most 4 KiB
     #[arg(long, value_name = "TEXT", required_unless_present = "file", conflicts_with = "file")]
     value: Option<String>,
-    /// The value is what is in this file
+    /// Read the value from this file
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Of two values the one with the higher version counts. Default: the present time, in seconds since 1970
+    /// The version of the value; a higher version replaces a lower one. Default: the time in seconds since 1970
     #[arg(long, value_name = "N")]
     version: Option<u64>,
-    /// How long the value may be believed
+    /// How long the value is valid
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = cli::parse_duration)]
     lifetime: Duration,
     #[command(flatten)]
@@ -62,11 +63,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
         issued_at: now,
         expires_at: now.saturating_add(args.lifetime.as_secs().max(1)),
     };
-    // What makes no sense is found before anybody is met.
+    // Signs the record once before the node connects to any peer, so that an invalid record is reported at once.
     record.seal(&key)?;
-    let report = network::ask_dht(&args.node, async |node| {
-        node.put_record(&record, &key).await.map_err(network::records_fault)
-    })?;
+    let report = network::ask_dht(&args.node, async |node| Ok(node.put_record(&record, &key).await?))?;
     let stored_at = network::texts(&report.stored_at);
     output.result(
         || {
@@ -78,9 +77,9 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
             })
         },
         || {
-            let nodes =
-                format!("{} nodes acknowledged it:\n           {}", stored_at.len(), stored_at.join("\n           "));
-            format!("key        {}\n{}\nput        {nodes}", record.dht_key(), view::record_text(&record))
+            let nodes = stored_at.join("\n           ");
+            let nodes = format!("{}:\n           {nodes}", counted(stored_at.len(), "node", "nodes"));
+            format!("key        {}\n{}\nstored by  {nodes}", record.dht_key(), view::record_text(&record))
         },
     )
 }

@@ -1,27 +1,35 @@
-//! `phase dht contact` and `phase dht authority`: records of nodes and publishers about themselves.
+//! `phase dht contact` and `phase dht authority`: find the records in which nodes and publishers describe themselves.
 
-use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs};
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, counted};
 use phase_core::time::TrustedTime;
-use phase_core::{Failure, KeyId};
+use phase_core::{Attempt, Failure, KeyId};
 use phase_node::PeerId;
 use serde_json::{Value, json};
 
 use crate::output::Output;
 use crate::{network, view};
 
-const CONTACT_NOTE: &str = "\
-The record is signed by the node's own key, which is in its peer id. It is verified once more by connecting: only that
-node can answer there.";
-const AUTHORITY_NOTE: &str = "\
-The record is signed by the key itself: it says what the key claims to sign for. Whether a client accepts that, only its
-trust root says.";
+const CONTACT_EXAMPLES: &str = "\
+Examples:
+  phase dht contact \"$(phase dht ping /ip4/127.0.0.1/tcp/4001 --json | jq -r '.[0].peer')\" \\
+      --bootstrap /ip4/127.0.0.1/tcp/4001
+
+The record is signed with the node's identity, whose public key is in the peer id. Connecting verifies it a second time:
+only that node can answer at the addresses in the record.";
+
+const AUTHORITY_EXAMPLES: &str = "\
+Examples:
+  phase dht authority \"$(phase key show publisher.key --json | jq -r .key_id)\" --bootstrap /ip4/127.0.0.1/tcp/4001
+
+The record is signed with the key itself and lists the names that the key claims to sign for. A client accepts the key
+only if its trust root lists it.";
 
 #[derive(clap::Args)]
-#[command(after_help = CONTACT_NOTE, after_long_help = format!("{CONTACT_NOTE}\n\n{EXIT_CODES}"))]
+#[command(after_help = CONTACT_EXAMPLES, after_long_help = format!("{CONTACT_EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct ContactArgs {
-    /// Whom to find
+    /// The peer id of the node
     peer: PeerId,
-    /// Do not connect
+    /// Do not connect to the node
     #[arg(long)]
     no_connect: bool,
     #[command(flatten)]
@@ -29,9 +37,9 @@ pub(crate) struct ContactArgs {
 }
 
 #[derive(clap::Args)]
-#[command(after_help = AUTHORITY_NOTE, after_long_help = format!("{AUTHORITY_NOTE}\n\n{EXIT_CODES}"))]
+#[command(after_help = AUTHORITY_EXAMPLES, after_long_help = format!("{AUTHORITY_EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct AuthorityArgs {
-    /// The key's id, as `phase key show` prints it
+    /// The key id, as `phase key show` prints it
     #[arg(value_name = "KEY ID")]
     key: KeyId,
     #[command(flatten)]
@@ -40,7 +48,7 @@ pub(crate) struct AuthorityArgs {
 
 pub(super) fn contact(args: &ContactArgs, output: &Output) -> Result<(), Fault> {
     let (found, verified) = network::ask_dht(&args.node, async |node| {
-        let found = node.find_contact(args.peer, TrustedTime(cli::now())).await.map_err(network::records_fault)?;
+        let found = node.find_contact(args.peer, TrustedTime(cli::now())).await?;
         let verified = match args.no_connect {
             true => None,
             false => Some(node.verify_contact(&found.record).await),
@@ -61,27 +69,26 @@ pub(super) fn contact(args: &ContactArgs, output: &Output) -> Result<(), Fault> 
         },
         || {
             let answer = match &verified {
-                None => "not tried",
+                None => "not tried (--no-connect)",
                 Some(Ok(())) => "yes",
                 Some(Err(_)) => "no",
             };
             let record = view::contact_text(&found.record);
-            format!("{record}\nholders    {}\nreachable  {answer}", found.holders)
+            format!("{record}\nstored by  {}\nreachable  {answer}", counted(found.holders, "node", "nodes"))
         },
     )?;
     match verified {
         Some(Err(error)) => {
-            let message = format!("{} says where it is, but does not answer there: {error}", args.peer);
-            Err(Fault::new(Failure::Network, message))
+            let message = "the peer does not answer at the addresses in its contact record";
+            Err(Fault::new(Failure::Network, message).attempts(vec![Attempt::new(args.peer, error.causes())]))
         }
         _ => Ok(()),
     }
 }
 
 pub(super) fn authority(args: &AuthorityArgs, output: &Output) -> Result<(), Fault> {
-    let found = network::ask_dht(&args.node, async |node| {
-        node.find_authority(args.key, TrustedTime(cli::now())).await.map_err(network::records_fault)
-    })?;
+    let found =
+        network::ask_dht(&args.node, async |node| Ok(node.find_authority(args.key, TrustedTime(cli::now())).await?))?;
     output.result(
         || {
             let mut json = view::authority_json(&found.record);
@@ -89,6 +96,9 @@ pub(super) fn authority(args: &AuthorityArgs, output: &Output) -> Result<(), Fau
             json["search"] = json!(network::json_report(&found.report));
             json
         },
-        || format!("{}\nholders    {}", view::authority_text(&found.record), found.holders),
+        || {
+            let nodes = counted(found.holders, "node", "nodes");
+            format!("{}\nstored by  {nodes}", view::authority_text(&found.record))
+        },
     )
 }

@@ -1,22 +1,27 @@
-//! `phase dht peers`: the routing table of a node that has just joined.
+//! `phase dht peers`: shows the routing table of a node that has just joined.
 
 use std::time::Duration;
 
-use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, printable};
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, counted, printable};
 use phase_node::RoutingPeer;
 use serde_json::{Value, json};
 
 use crate::network;
 use crate::output::Output;
 
-const NOTE: &str = "\
-A node that joins looks for its own neighbours, and so meets the others. Bucket 255 is for the half of the network that
-is farthest from this node, 254 for the next quarter, and so on; each has room for 20 peers.";
+const EXAMPLES: &str = "\
+Examples:
+  phase dht peers --bootstrap /ip4/127.0.0.1/tcp/4001
+  phase dht peers --wait 10s --json --bootstrap /ip4/127.0.0.1/tcp/4001
+
+A node that joins searches for the nodes closest to itself, and learns of other nodes from their answers. Bucket 255
+holds peers from the half of the network that is farthest from this node, bucket 254 peers from the next quarter, and so
+on. A bucket holds at most 20 peers.";
 
 #[derive(clap::Args)]
-#[command(after_help = NOTE, after_long_help = format!("{NOTE}\n\n{EXIT_CODES}"))]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Args {
-    /// How long to wait for the table to fill after joining
+    /// How long to wait after joining, while the routing table fills
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = cli::parse_duration)]
     wait: Duration,
     #[command(flatten)]
@@ -44,13 +49,13 @@ fn json(peer: &RoutingPeer) -> Value {
 fn text(table: &[RoutingPeer]) -> String {
     let mut lines = Vec::new();
     for bucket in table.chunk_by(|one, other| one.bucket == other.bucket) {
-        lines.push(format!("bucket {}, {} peers", bucket[0].bucket, bucket.len()));
+        lines.push(format!("bucket {}, {}", bucket[0].bucket, counted(bucket.len(), "peer", "peers")));
         for peer in bucket {
             let state = if peer.is_connected { "connected" } else { "" };
             lines.push(format!("  {}  {state}", peer.peer).trim_end().to_owned());
             lines.extend(peer.addresses.iter().map(|address| format!("    {}", printable(&address.to_string()))));
         }
     }
-    lines.push(format!("{} peers", table.len()));
+    lines.push(counted(table.len(), "peer", "peers"));
     lines.join("\n")
 }

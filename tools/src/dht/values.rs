@@ -1,4 +1,4 @@
-//! What the DHT holds under a key: decoded, and verified as far as that is possible.
+//! Decodes and verifies the values that the DHT stores under a key.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,18 +12,20 @@ use phase_core::trust::TrustRoot;
 use phase_core::{Authority, Contact, DhtKey, Name, SignedRecord};
 use phase_node::{FoundValue, PeerId, public_key_of};
 
-/// One distinct value.
+/// One distinct value that was found in the DHT.
 pub(super) struct Value {
+    /// The length of the encoded value in bytes.
     pub(super) len: usize,
+    /// The decoded value; `None` if it cannot be decoded.
     pub(super) content: Option<Content>,
     pub(super) verdict: Verdict,
-    /// Who holds it; `None` is this node.
+    /// The nodes that store the value; `None` is this node.
     pub(super) holders: BTreeSet<Option<PeerId>>,
-    /// Under which keys it was found.
+    /// The DHT keys under which the value was found, for instance several copies of the DHT key of a name.
     pub(super) keys: BTreeSet<DhtKey>,
 }
 
-/// What a value is, whether or not it verifies.
+/// A decoded value, whether or not it verifies.
 pub(super) enum Content {
     Pointer(Pointer),
     Contact(Contact),
@@ -31,17 +33,18 @@ pub(super) enum Content {
     Record(SignedRecord),
 }
 
-/// Whether a value may be believed. The best comes first.
+/// Whether a value verifies. The variants are ordered from the best to the worst.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
     Verified,
-    /// It makes sense; who signed it cannot be told without a trust root.
+    /// The value is well-formed. Its signatures cannot be verified, because no trust root was given.
     NotVerified,
-    /// Why not.
+    /// The value does not verify. The text is the reason.
     Refused(String),
 }
 
-/// Judges what was found, the newest of what verifies first.
+/// Verifies the values at the time `at`. Combines equal values, and sorts the values by verdict, then by age with the
+/// newest first.
 pub(super) fn judge(
     found: impl IntoIterator<Item = (DhtKey, FoundValue)>,
     root: Option<&TrustRoot>,
@@ -61,6 +64,7 @@ pub(super) fn judge(
     values
 }
 
+/// Decodes and verifies one value.
 fn read(key: &DhtKey, bytes: &[u8], root: Option<&TrustRoot>, at: TrustedTime) -> (Option<Content>, Verdict) {
     match key {
         DhtKey::Name(name) | DhtKey::NameCopy(name, _) => pointer(name, bytes, root, at),
@@ -78,7 +82,7 @@ fn read(key: &DhtKey, bytes: &[u8], root: Option<&TrustRoot>, at: TrustedTime) -
         DhtKey::Record { owner, label } => {
             self_signed(SignedRecord::open(bytes, owner, label, at).map_err(Fault::from), bytes, Content::Record)
         }
-        DhtKey::Content(_) => (None, Verdict::Refused("the DHT has no values under a CID".to_owned())),
+        DhtKey::Content(_) => (None, Verdict::Refused("the DHT stores no values under a CID".to_owned())),
     }
 }
 
@@ -89,7 +93,7 @@ fn self_signed<R: Payload>(
 ) -> (Option<Content>, Verdict) {
     match opened {
         Ok(record) => (Some(content(record)), Verdict::Verified),
-        // What it claims to be is worth showing all the same.
+        // The content is returned even if the record does not verify, so that it can be shown.
         Err(error) => (unverified(bytes).map(content), Verdict::Refused(error.chain())),
     }
 }
@@ -110,7 +114,7 @@ fn pointer(name: &Name, bytes: &[u8], root: Option<&TrustRoot>, at: TrustedTime)
     let verdict = match root.map(|root| root.verify_pointer(&envelope, name, at)) {
         Some(Ok(_)) => Verdict::Verified,
         Some(Err(error)) => Verdict::Refused(Fault::from(error).chain()),
-        None if claimed.name != *name => Verdict::Refused(format!("a pointer of {}", claimed.name)),
+        None if claimed.name != *name => Verdict::Refused(format!("a pointer record of {}", claimed.name)),
         None if claimed.expires_at <= at.0 => {
             Verdict::Refused(format!("expired at {}", TrustedTime(claimed.expires_at)))
         }
@@ -120,7 +124,7 @@ fn pointer(name: &Name, bytes: &[u8], root: Option<&TrustRoot>, at: TrustedTime)
 }
 
 impl Content {
-    /// Which of two is the newer.
+    /// Returns the version and the time of issue, which decide which of two values is newer.
     fn rank(&self) -> (u64, u64) {
         match self {
             Self::Pointer(pointer) => (pointer.version, pointer.issued_at),
@@ -150,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_told_apart_and_the_newest_that_verifies_comes_first() {
+    fn equal_values_are_combined_and_the_newest_that_verifies_is_first() {
         let ((key, old), (_, new)) = (record(1), record(2));
         let all = [found(&key, b"nonsense".to_vec()), found(&key, old.clone()), found(&key, new), found(&key, old)];
         let values = judge(all.clone(), None, TrustedTime(50));
@@ -159,7 +163,10 @@ mod tests {
         assert_eq!(seen, [(true, 1), (true, 2), (false, 1)]);
         assert!(matches!(&values[0].content, Some(Content::Record(record)) if record.version == 2));
         let values = judge(all, None, TrustedTime(100));
-        assert!(values.iter().all(|value| matches!(value.verdict, Verdict::Refused(_))), "they have expired");
-        assert!(values.iter().any(|value| value.content.is_some()), "what they claim is shown");
+        assert!(
+            values.iter().all(|value| matches!(value.verdict, Verdict::Refused(_))),
+            "an expired value is not refused"
+        );
+        assert!(values.iter().any(|value| value.content.is_some()), "no content of an expired value is shown");
     }
 }

@@ -1,4 +1,4 @@
-//! Tells from its bytes what a block is.
+//! Finds out from the bytes of a block what kind of block it is, and decodes it.
 
 use phase_core::codec::from_dag_cbor_exact;
 use phase_core::dht::Pointer;
@@ -9,23 +9,24 @@ use phase_core::trust::TrustRoot;
 use phase_core::{ArtifactIndex, Cid, Codec, HashAlgorithm};
 use serde::{Deserialize, Serialize};
 
-/// Something of Phase's that has a CID.
+/// A decoded block, or the whole index of an artifact.
 pub(super) enum Object {
     Manifest(Envelope, Manifest),
     Root(Envelope, TrustRoot),
     Pointer(Envelope, Pointer),
-    /// The index of an artifact, all of it.
+    /// The whole index of an artifact.
     Index(ArtifactIndex),
-    /// The root block of an index, some leaves of which are not at hand.
+    /// The root block of an index. Some leaf blocks of the index were not found.
     PartOfIndex {
         hash: HashAlgorithm,
+        /// The number of missing leaf blocks.
         missing: usize,
     },
     /// A leaf block of an index.
     Leaf(Vec<ChunkEntry>),
 }
 
-/// A leaf block by itself.
+/// A leaf block of an index, as it is encoded.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Leaf {
@@ -34,7 +35,9 @@ struct Leaf {
 }
 
 impl Object {
-    /// What `bytes` are, if they are anything. `block` finds further blocks.
+    /// Decodes a block. Returns `None` if `bytes` are not a block of a known kind. If they are the root block of an
+    /// index, `block` looks up the leaf blocks. If `cid`, the CID of the block, is not known, tries each hash
+    /// algorithm.
     pub(super) fn recognise(
         bytes: &[u8],
         cid: Option<Cid>,
@@ -75,7 +78,7 @@ impl Object {
         }
     }
 
-    /// The CID of the block that this was recognised from.
+    /// Returns the CID of the block that this object was recognised from. `bytes` must be the bytes of that block.
     pub(super) fn cid_of(&self, bytes: &[u8]) -> Cid {
         let hash = match self {
             Self::Index(index) => index.hash(),

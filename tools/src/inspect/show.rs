@@ -1,6 +1,6 @@
-//! Objects as people and machines read them.
+//! Formats the objects that `phase inspect` shows, as text and as JSON.
 
-use phase_cli::{Bytes, Fault};
+use phase_cli::{Bytes, Fault, counted};
 use phase_core::envelope::Envelope;
 use phase_core::manifest::Manifest;
 use phase_core::store::{FileStore, Store};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::object::Object;
 use crate::{envelopes, view};
 
-/// One object in both forms.
+/// The output of `phase inspect` for one object, as JSON and as text.
 pub(super) struct Shown {
     pub(super) json: Value,
     pub(super) text: String,
@@ -26,14 +26,21 @@ pub(super) fn object(object: &Object, cid: Cid, store: Option<&FileStore>, chunk
         Object::Index(index) => artifact(index, cid, store, chunks),
         Object::PartOfIndex { missing, .. } => Shown {
             json: json!({ "type": "index", "missing_blocks": missing }),
-            text: format!("the index of an artifact; {missing} of its blocks are not at hand"),
+            text: format!(
+                "the index of an artifact; {} missing in the store",
+                counted(*missing, "of its blocks is", "of its blocks are")
+            ),
         },
         Object::Leaf(entries) => {
             let bytes: u64 = entries.iter().map(|entry| u64::from(entry.len)).sum();
             let count = entries.len();
             Shown {
                 json: json!({ "type": "index leaf", "chunks": count, "bytes": bytes }),
-                text: format!("a part of an artifact's index: {count} chunks, {}", Bytes(bytes)),
+                text: format!(
+                    "a leaf block of an artifact's index: {}, {}",
+                    counted(count, "chunk", "chunks"),
+                    Bytes(bytes)
+                ),
             }
         }
     };
@@ -48,7 +55,7 @@ fn signed(envelope: &Envelope, mut json: Value, text: &str) -> Shown {
     Shown { json, text: format!("{text}\n{}", envelopes::signature_lines(envelope)) }
 }
 
-/// A manifest, and which of its artifacts the store has.
+/// Formats a manifest, with the state of each of its artifacts in the store.
 fn manifest_with_state(envelope: &Envelope, manifest: &Manifest, store: Option<&FileStore>) -> Shown {
     let mut shown = signed(envelope, view::manifest_json(manifest), &view::manifest_text(manifest));
     let Some(store) = store else { return shown };
@@ -91,7 +98,7 @@ fn artifact(index: &ArtifactIndex, cid: Cid, store: Option<&FileStore>, chunks: 
             Bytes(most.into()),
             Bytes(mean)
         ),
-        format!("index      {blocks} blocks"),
+        format!("index      {}", counted(blocks, "block", "blocks")),
     ];
     if let Some(store) = store {
         let (state, text) = artifact_state(&cid, store);
@@ -102,12 +109,13 @@ fn artifact(index: &ArtifactIndex, cid: Cid, store: Option<&FileStore>, chunks: 
         let chunk_cid = |digest| Cid::new(Codec::Raw, index.hash(), digest).to_string();
         let list = index.chunks().map(|c| json!({ "cid": chunk_cid(c.digest), "offset": c.offset, "size": c.len }));
         json["chunk_list"] = list.collect();
+        lines.push(format!("{:>14} {:>8} chunk", "offset", "bytes"));
         lines.extend(index.chunks().map(|c| format!("{:>14} {:>8} {}", c.offset, c.len, chunk_cid(c.digest))));
     }
     Shown { json, text: lines.join("\n") }
 }
 
-/// What the store has of an artifact.
+/// Returns the state of an artifact in the store, as JSON and as text.
 fn artifact_state(cid: &Cid, store: &FileStore) -> (Value, String) {
     match store.artifact(cid) {
         Ok(Some(artifact)) => {

@@ -1,5 +1,5 @@
-//! When the network, a peer or the disk lets a fetch down, it says what and why, and never leaves bad bytes under a
-//! good name.
+//! If the network, a peer or the disk makes a fetch fail, the error names the cause, and no file with wrong bytes gets
+//! its final name.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -10,93 +10,101 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::bench::{Bench, names};
 use super::process::{Process, binary};
-use super::setting::{NAME, Setting, allocated, assert_same, cid, fails, json};
+use super::sandbox::{Sandbox, names};
+use super::test_network::{NAME, TestNetwork, allocated, assert_same, cid, fails, json};
 
 #[test]
-fn an_unreachable_bootstrap_node_is_named() {
-    let bench = Bench::with_root();
+fn the_error_names_an_unreachable_bootstrap_peer() {
+    let sandbox = Sandbox::with_root();
     let peer = "12D3KooWJYYiTiUC18Q5aMTuBVKfBDDMDWpt24XU5GawSn3KRx6C";
     let address =
         |listener: &TcpListener| format!("/ip4/127.0.0.1/tcp/{}/p2p/{peer}", listener.local_addr().unwrap().port());
     let resolve = format!("resolve {NAME} --root root.cbor --json --bootstrap");
 
-    // Somebody who says nothing.
+    // A listener that accepts connections and sends nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let words = format!("{resolve} {}", address(&silent));
-    fails(bench.command(&words), 5, &["nobody can be reached", &address(&silent)]);
+    fails(sandbox.command(&words), 5, &["no peer can be reached", &address(&silent)]);
 
-    // A port that nobody has any more.
-    let address = address(&TcpListener::bind("127.0.0.1:0").unwrap());
+    // The listeners are dropped at once, so no process listens on their ports.
+    let unused = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [address, other] = unused.map(|listener| address(&listener));
     let fetch = format!("fetch {NAME} --root root.cbor --store store --json --bootstrap");
     for words in [resolve, fetch] {
-        fails(bench.command(&format!("{words} {address}")), 5, &["nobody can be reached", &address]);
+        fails(sandbox.command(&format!("{words} {address}")), 5, &["no peer can be reached", &address]);
     }
-    bench.fails(&format!("providers {NAME} --bootstrap {address}"), 5, &["nobody can be reached", &address]);
+    sandbox.fails(&format!("providers {NAME} --bootstrap {address}"), 5, &["no peer can be reached: 1 was tried"]);
+    // The error as text has one line for each peer.
+    let run = sandbox.run(&format!("providers {NAME} --bootstrap {address},{other}"));
+    let expected = format!(
+        "error: no peer can be reached: 1 was tried\n  {peer}  2 addresses: connection refused\nhint: check that the \
+         peer is running and that this machine can reach its port; run with -v to see each address\n"
+    );
+    assert_eq!((run.code, run.stderr), (5, expected));
     let mut client = binary("phase-client");
-    client.args(["fetch", NAME, "--json", "--bootstrap", &address, "--root"]).arg(bench.path("root.cbor"));
-    client.arg("--store").arg(bench.path("client")).env_clear().env("PHASE_NO_MDNS", "1");
-    fails(client, 5, &["nobody can be reached", &address]);
+    client.args(["fetch", NAME, "--json", "--bootstrap", &address, "--root"]).arg(sandbox.path("root.cbor"));
+    client.arg("--store").arg(sandbox.path("client")).env_clear().env("PHASE_NO_MDNS", "1");
+    fails(client, 5, &["no peer can be reached", &address]);
 }
 
 #[test]
-fn a_name_that_nobody_publishes_is_not_found() {
-    let setting = Setting::new();
-    fails(setting.fetch("client"), 4, &["nothing is published as stable/x86_64"]);
-    fails(setting.client_fetch("small-client"), 4, &["nothing is published as stable/x86_64"]);
-    // Others being there makes no difference.
-    setting.bench.file("image", 10_000);
-    setting.publish("store", "--artifact rootfs=image");
-    let _provider = setting.provide("store");
+fn a_name_that_is_not_published_is_not_found() {
+    let network = TestNetwork::new();
+    fails(network.fetch("client"), 4, &["nothing is published as stable/x86_64"]);
+    fails(network.client_fetch("small-client"), 4, &["nothing is published as stable/x86_64"]);
+    // A name is also not found if the only provider serves another name.
+    network.sandbox.file("image", 10_000);
+    network.publish("store", "--artifact rootfs=image");
+    let _provider = network.provide("store");
     let other = "fetch edge/x86_64 --root root.cbor --store client --json";
-    fails(setting.phase(other), 4, &["nothing is published as edge/x86_64"]);
+    fails(network.phase(other), 4, &["nothing is published as edge/x86_64"]);
 }
 
 #[test]
-fn a_release_with_too_few_signatures_is_refused_before_anything_is_fetched() {
-    let setting = Setting::new();
-    setting.bench.file("image", 10_000);
-    setting.publish("store", "--artifact rootfs=image");
-    let provider = setting.provide("store");
-    setting.bench.ok("key new b.key");
-    setting.bench.ok("root new --channel stable --key a.key --key b.key --threshold 2 -o strict.cbor");
+fn a_release_with_too_few_signatures_is_refused_before_the_download() {
+    let network = TestNetwork::new();
+    network.sandbox.file("image", 10_000);
+    network.publish("store", "--artifact rootfs=image");
+    let provider = network.provide("store");
+    network.sandbox.ok("key new b.key");
+    network.sandbox.ok("root new --channel stable --key a.key --key b.key --threshold 2 -o strict.cbor");
     let words = format!("fetch {NAME} --root strict.cbor --store client --output client.out --json");
-    fails(setting.phase(&words), 6, &["1 of 2 required signatures", &provider.peer]);
-    fails(setting.phase(&format!("resolve {NAME} --root strict.cbor --json")), 6, &["1 of 2 required signatures"]);
-    assert!(names(&setting.bench.path("client/artifacts")).is_empty());
-    assert!(!setting.bench.path("client.out").exists());
+    fails(network.phase(&words), 6, &["1 of 2 required signatures", &provider.peer]);
+    fails(network.phase(&format!("resolve {NAME} --root strict.cbor --json")), 6, &["1 of 2 required signatures"]);
+    assert!(names(&network.sandbox.path("client/artifacts")).is_empty());
+    assert!(!network.sandbox.path("client.out").exists());
 }
 
 #[test]
-fn a_release_of_a_publisher_that_is_not_trusted_is_refused() {
-    let setting = Setting::new();
-    setting.bench.file("image", 10_000);
-    setting.publish("store", "--artifact rootfs=image");
-    let _provider = setting.provide("store");
-    setting.bench.ok("key new other.key");
-    setting.bench.ok("root new --channel stable --key other.key -o other.cbor");
+fn a_release_of_an_untrusted_publisher_is_refused() {
+    let network = TestNetwork::new();
+    network.sandbox.file("image", 10_000);
+    network.publish("store", "--artifact rootfs=image");
+    let _provider = network.provide("store");
+    network.sandbox.ok("key new other.key");
+    network.sandbox.ok("root new --channel stable --key other.key -o other.cbor");
     let words = format!("fetch {NAME} --root other.cbor --store client --json");
-    fails(setting.phase(&words), 6, &["0 of 1 required signatures"]);
+    fails(network.phase(&words), 6, &["0 of 1 required signatures"]);
 }
 
 #[test]
-fn the_version_never_goes_back() {
-    let setting = Setting::new();
-    setting.bench.file("image", 10_000);
-    setting.publish("old", "--artifact rootfs=image");
-    setting.publish("new", "--artifact rootfs=image --version 7");
-    let new = setting.provide("new");
-    assert_eq!(json(setting.fetch("client"))["version"], 7);
+fn a_client_refuses_a_version_below_the_version_in_its_store() {
+    let network = TestNetwork::new();
+    network.sandbox.file("image", 10_000);
+    network.publish("old", "--artifact rootfs=image");
+    network.publish("new", "--artifact rootfs=image --version 7");
+    let new = network.provide("new");
+    assert_eq!(json(network.fetch("client"))["version"], 7);
     assert_eq!(new.process.stop().code, 0);
-    let _old = setting.provide("old");
-    fails(setting.fetch("client"), 6, &["rollback refused", "version 1", "version 7"]);
+    let _old = network.provide("old");
+    fails(network.fetch("client"), 6, &["rollback refused", "version 1", "version 7"]);
 }
 
-/// Spoils a file that a provider has announced.
+/// A function that damages the file of an artifact that a provider has announced.
 type Damage = fn(&Path);
 
-/// What can happen to a file.
+/// The kinds of damage that the tests do to a file.
 const DAMAGES: [(&str, Damage); 2] = [("truncated", truncate), ("swapped", swap)];
 
 fn truncate(path: &Path) {
@@ -105,7 +113,7 @@ fn truncate(path: &Path) {
     OpenOptions::new().write(true).open(path).unwrap().set_len(half).unwrap();
 }
 
-/// Another file of the same size takes its place.
+/// Replaces a file with a file of the same size and other bytes.
 fn swap(path: &Path) {
     let len = path.metadata().unwrap().len();
     fs::remove_file(path).unwrap();
@@ -117,27 +125,27 @@ fn make_writable(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// Where a store keeps the first artifact of a release.
-fn stored(setting: &Setting, store: &str, release: &Value) -> PathBuf {
-    setting.bench.path(&format!("{store}/artifacts/{}", release["artifacts"][0]["cid"].as_str().unwrap()))
+/// Returns the path of the first artifact of a release in a store.
+fn stored(network: &TestNetwork, store: &str, release: &Value) -> PathBuf {
+    network.sandbox.path(&format!("{store}/artifacts/{}", release["artifacts"][0]["cid"].as_str().unwrap()))
 }
 
 #[test]
-fn what_the_only_provider_has_lost_is_an_error_and_never_wrong_bytes() {
+fn a_damaged_artifact_of_the_only_provider_is_an_error_and_writes_no_file() {
     for (what, damage) in DAMAGES {
-        let setting = Setting::new();
-        setting.bench.file("image", 3_000_000);
-        let release = setting.publish("store", "--artifact rootfs=image");
-        let provider = setting.provide("store");
-        // Opened and served once, so that nothing of what follows depends on its being opened afresh.
-        json(setting.fetch("before"));
-        damage(&stored(&setting, "store", &release));
-        let mut fetch = setting.fetch("client");
+        let network = TestNetwork::new();
+        network.sandbox.file("image", 3_000_000);
+        let release = network.publish("store", "--artifact rootfs=image");
+        let provider = network.provide("store");
+        // The provider opens and serves the file once, so that the test covers damage to a file that is already open.
+        json(network.fetch("before"));
+        damage(&stored(&network, "store", &release));
+        let mut fetch = network.fetch("client");
         fetch.args(["--give-up-after", "15s"]);
         fails(fetch, 5, &["chunks missing"]);
-        assert!(!setting.fetched("client", "image").exists(), "{what}: a file with holes");
-        assert!(!stored(&setting, "client", &release).exists(), "{what}: bad bytes under a good name");
-        // The provider says so, and stays up.
+        assert!(!network.fetched("client", "image").exists(), "{what}: an incomplete file was exported");
+        assert!(!stored(&network, "client", &release).exists(), "{what}: wrong bytes were stored as complete");
+        // The provider logs the damage and keeps running.
         let end = provider.process.stop();
         assert_eq!(end.code, 0);
         assert!(end.stderr.contains("damaged") && end.stderr.contains("cannot serve"), "{what}: {}", end.stderr);
@@ -145,18 +153,18 @@ fn what_the_only_provider_has_lost_is_an_error_and_never_wrong_bytes() {
 }
 
 #[test]
-fn what_one_of_two_providers_has_lost_comes_from_the_other() {
+fn a_damaged_artifact_of_one_provider_is_fetched_from_the_other() {
     for (what, damage) in DAMAGES {
-        let setting = Setting::new();
-        setting.bench.file("image", 8_000_000);
-        let release = setting.publish("good", "--artifact rootfs=image");
-        let good = setting.provide("good");
-        // Without a second name for the file, by which it would live on for whoever has it open.
-        json(setting.phase(&format!("fetch {NAME} --root root.cbor --store bad --json")));
-        let bad = setting.provide("bad");
-        damage(&stored(&setting, "bad", &release));
-        let report = json(setting.fetch("client"));
-        assert_same(&setting.fetched("client", "image"), &setting.bench.path("image"));
+        let network = TestNetwork::new();
+        network.sandbox.file("image", 8_000_000);
+        let release = network.publish("good", "--artifact rootfs=image");
+        let good = network.provide("good");
+        // The fetch has no `--output`, so the artifact in the store `bad` shares its bytes with no exported file.
+        json(network.phase(&format!("fetch {NAME} --root root.cbor --store bad --json")));
+        let bad = network.provide("bad");
+        damage(&stored(&network, "bad", &release));
+        let report = json(network.fetch("client"));
+        assert_same(&network.fetched("client", "image"), &network.sandbox.path("image"));
         let bytes = |peer: &str| {
             let peers = report["peers"].as_array().unwrap();
             peers.iter().find(|row| row["peer"] == peer).map_or(0, |row| row["bytes"].as_u64().unwrap())
@@ -165,12 +173,13 @@ fn what_one_of_two_providers_has_lost_comes_from_the_other() {
     }
 }
 
-/// A file system of that size in a namespace of its own, as long as the process lives.
+/// Mounts a file system of `bytes` bytes in a new mount namespace. The namespace exists as long as the returned process
+/// runs.
 ///
-/// Files in it are reached from outside through the process; nothing else on the machine sees it. `None` where the
-/// system does not permit that.
-fn small_disk(bench: &Bench, bytes: u64) -> Option<(Process, PathBuf)> {
-    let mount = bench.path("disk");
+/// The returned path leads to the file system through `/proc`. Other processes do not see the mount. Returns `None` if
+/// the system does not permit a mount namespace.
+fn small_disk(sandbox: &Sandbox, bytes: u64) -> Option<(Process, PathBuf)> {
+    let mount = sandbox.path("disk");
     fs::create_dir(&mount).unwrap();
     let script = format!("mount -t tmpfs -o size={bytes} phase \"$0\" && echo ready && exec cat || echo refused");
     let mut unshare = Command::new("unshare");
@@ -185,29 +194,29 @@ fn small_disk(bench: &Bench, bytes: u64) -> Option<(Process, PathBuf)> {
 }
 
 #[test]
-fn a_full_disk_is_named_and_the_fetch_resumes_when_there_is_space() {
+fn the_error_names_a_full_disk_and_the_fetch_resumes_when_there_is_space() {
     const SIZE: u64 = 16 << 20;
-    let setting = Setting::new();
-    setting.bench.file("image", SIZE as usize);
-    setting.bench.file("other", 1 << 20);
-    let release = setting.publish("store", "--artifact rootfs=image --artifact dtb=other");
+    let network = TestNetwork::new();
+    network.sandbox.file("image", SIZE as usize);
+    network.sandbox.file("other", 1 << 20);
+    let release = network.publish("store", "--artifact rootfs=image --artifact dtb=other");
     let [image, other] = ["image", "other"].map(|file| cid(&release, file));
-    // However fast the fetch is, it has not ended when the disk is full: one artifact is nowhere until then.
-    let at = setting.bench.path(&format!("store/artifacts/{other}"));
-    let aside = setting.bench.path("aside");
+    // The provider lacks the artifact `other` until the disk is full, so that even a fast fetch cannot end before that.
+    let at = network.sandbox.path(&format!("store/artifacts/{other}"));
+    let aside = network.sandbox.path("aside");
     fs::rename(&at, &aside).unwrap();
-    let _provider = setting.provide("store");
-    let Some((_holder, disk)) = small_disk(&setting.bench, SIZE + (9 << 20)) else {
-        // No small disk here: at least one that takes nothing at all.
-        fails(setting.fetch("/proc/phase"), 7, &["/proc/phase"]);
+    let _provider = network.provide("store");
+    let Some((_holder, disk)) = small_disk(&network.sandbox, SIZE + (9 << 20)) else {
+        // If no small disk can be mounted, the test uses a folder in which no file can be created.
+        fails(network.fetch("/proc/phase"), 7, &["/proc/phase"]);
         return;
     };
     let store = disk.join("store").display().to_string();
     let whole = disk.join(format!("store/artifacts/{image}"));
     let part = whole.with_extension("part");
 
-    // Others fill it while a fetch is under way.
-    let mut fetch = Process::start(&mut setting.fetch(&store));
+    // The test fills the disk while a fetch is running. SIGSTOP pauses the fetch until the disk is full.
+    let mut fetch = Process::start(&mut network.fetch(&store));
     fetch.until("the first bytes", || allocated(&part) >= 2 << 20 || whole.exists());
     fetch.signal(Signal::STOP);
     let ballast = disk.join("ballast");
@@ -220,21 +229,21 @@ fn a_full_disk_is_named_and_the_fetch_resumes_when_there_is_space() {
     assert!(parts.iter().any(|part| end.stderr.contains(part)), "{}", end.stderr);
     assert!(end.stderr.contains("no space left"), "{}", end.stderr);
 
-    // Nothing is begun that cannot be ended: what is needed is said beforehand.
-    fails(setting.fetch(&store), 7, &["store/artifacts/", ".part", "no space left", "needs"]);
+    // A new fetch checks the free disk space before it begins, and its error says how many bytes it needs.
+    fails(network.fetch(&store), 7, &["store/artifacts/", ".part", "no space left", "needs"]);
 
     fs::remove_file(ballast).unwrap();
-    let mut again = setting.phase(&format!("fetch {NAME} --root root.cbor --json --store {store}"));
-    again.arg("--output").arg(setting.bench.path("out"));
+    let mut again = network.phase(&format!("fetch {NAME} --root root.cbor --json --store {store}"));
+    again.arg("--output").arg(network.sandbox.path("out"));
     let report = json(again);
     assert!(report["resumed_bytes"].as_u64() >= Some(1 << 20), "{report:#}");
-    assert_same(&setting.bench.path("out/image"), &setting.bench.path("image"));
+    assert_same(&network.sandbox.path("out/image"), &network.sandbox.path("image"));
 }
 
-/// Writes until nothing more fits.
+/// Fills the disk by writing to a new file.
 fn fill(path: &Path) {
     let mut file = fs::File::create(path).unwrap();
-    // Down to single pages, since a chunk may need only one.
+    // Writes large blocks first, then single pages, because a chunk may need only one page.
     for block in [1 << 20, 4 << 10] {
         while file.write_all(&vec![1; block]).is_ok() {}
     }

@@ -1,11 +1,12 @@
-//! The three binaries as separate processes that talk over loopback sockets and know only a bootstrap address.
+//! Tests of the three programs as separate processes, which communicate over loopback sockets and know only a bootstrap
+//! address.
 //!
-//! Everything a test starts is killed and reaped when the test ends, however it ends.
+//! Every process that a test starts is killed and reaped when the test ends, even if it fails.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests that cannot go on should panic")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails by a panic")]
 
-#[path = "../offline/support.rs"]
-mod bench;
+#[path = "../offline/sandbox.rs"]
+mod sandbox;
 
 mod advertises;
 mod bad_network;
@@ -15,6 +16,7 @@ mod ephemeral;
 mod examples;
 mod process;
 mod publish_and_fetch;
-mod setting;
+mod python_client;
 mod survives_kill;
+mod test_network;
 mod watches_peers;

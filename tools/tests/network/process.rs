@@ -1,4 +1,5 @@
-//! Child processes with a deadline, which do not outlive the test.
+//! Child processes of a test. Every wait for a child process has a timeout, and the processes are killed when the test
+//! ends.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
@@ -9,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::bench::Run;
+use super::sandbox::Run;
 
-/// How long anything that a test waits for may take, however slow the machine.
+/// The timeout for one event. It is long enough for a slow machine.
 const LIMIT: Duration = Duration::from_secs(180);
-/// The time between two looks at something that cannot be waited for.
+/// The interval at which [`until`] checks its condition.
 const POLL: Duration = Duration::from_millis(1);
-/// Lines of standard output that wait for the test.
+/// The capacity of the queue of lines that the process has printed and the test has not read.
 const LINES: usize = 4096;
 
 /// A process that was started by a test.
@@ -23,6 +24,7 @@ pub(crate) struct Process {
     child: Child,
     stdout: Receiver<String>,
     stderr: Option<JoinHandle<String>>,
+    /// The command line of the process, for messages.
     what: String,
 }
 
@@ -43,7 +45,7 @@ impl Process {
         Self { child, stdout, stderr: Some(stderr), what }
     }
 
-    /// The next line of standard output that `wanted` takes something from.
+    /// Waits for a line of standard output for which `wanted` returns a value, and returns that value.
     #[track_caller]
     pub(crate) fn line<T>(&mut self, mut wanted: impl FnMut(&str) -> Option<T>) -> T {
         let deadline = now() + LIMIT;
@@ -55,14 +57,14 @@ impl Process {
                 },
                 Err(error) => {
                     self.signal(Signal::KILL);
-                    let said = self.wait().stderr;
-                    panic!("{} does not say what it should: {error}: {said}", self.what);
+                    let stderr = self.wait().stderr;
+                    panic!("{} did not print the expected line: {error}: {stderr}", self.what);
                 }
             }
         }
     }
 
-    /// Its command line.
+    /// Returns the command line of the process.
     pub(crate) fn what(&self) -> &str {
         &self.what
     }
@@ -71,7 +73,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Waits until a condition holds; it must not end before.
+    /// Waits until a condition holds. Panics if the process ends before.
     #[track_caller]
     pub(crate) fn until(&mut self, what: &str, mut condition: impl FnMut() -> bool) {
         let mut holds = false;
@@ -90,25 +92,25 @@ impl Process {
     }
 
     pub(crate) fn signal(&mut self, signal: Signal) {
-        // Once it has been waited for, its number may be another one's.
+        // The system may reuse the process id of a process that has ended, so only a running process gets the signal.
         if self.is_running() {
             kill_process(Pid::from_child(&self.child), signal).unwrap();
         }
     }
 
-    /// Kills it at once, and returns what it had to say until then.
+    /// Kills the process with SIGKILL, and returns its output.
     pub(crate) fn kill(mut self) -> Run {
         self.signal(Signal::KILL);
         self.end()
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Stops the process with SIGTERM, and waits for its end.
     pub(crate) fn stop(mut self) -> Run {
         self.signal(Signal::TERM);
         self.end()
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     #[track_caller]
     pub(crate) fn end(mut self) -> Run {
         self.wait()
@@ -120,7 +122,7 @@ impl Process {
         let mut status: Option<ExitStatus> = None;
         let mut stdout = String::new();
         until(&format!("the end of {}", self.what), || {
-            // A full pipe would keep it from ending.
+            // Reads standard output meanwhile, because a process whose pipe is full cannot end.
             stdout.extend(self.stdout.try_iter().flat_map(|line| [line, "\n".to_owned()]));
             status = self.child.try_wait().unwrap();
             status.is_some()
@@ -138,24 +140,24 @@ impl Drop for Process {
     }
 }
 
-/// Looks at a condition until it is true.
+/// Checks a condition repeatedly until it holds. Panics after [`LIMIT`].
 #[track_caller]
 pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = now() + LIMIT;
     while !condition() {
-        assert!(now() < deadline, "waited in vain for {what}");
+        assert!(now() < deadline, "timed out waiting for {what}");
         std::thread::sleep(POLL);
     }
 }
 
-/// A command that runs one of the other binaries, which are built beside `phase`.
+/// Returns a command that runs another program, which is built into the same folder as `phase`.
 pub(crate) fn binary(name: &str) -> Command {
     let path = Path::new(env!("CARGO_BIN_EXE_phase")).with_file_name(name);
     assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
     Command::new(path)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test that hangs has to end some time")]
+#[expect(clippy::disallowed_methods, reason = "a test that hangs must end")]
 fn now() -> Instant {
     Instant::now()
 }

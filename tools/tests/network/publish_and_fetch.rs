@@ -1,51 +1,54 @@
-//! What is published is what is fetched, by processes that know only a bootstrap address.
+//! Fetched files are equal to the published files. The processes know only the address of the bootstrap node.
 
 use std::process::Command;
 
 use serde_json::Value;
 
-use super::bench::names;
 use super::process::Process;
-use super::setting::{Provider, Setting, assert_same, document};
+use super::sandbox::names;
+use super::test_network::{Provider, TestNetwork, assert_same, document};
 
 const LARGE: usize = 64 << 20;
 const SMALL_FILES: usize = 1000;
 
 #[test]
-fn a_large_file_a_thousand_small_ones_and_an_empty_one_come_from_three_providers() {
-    let setting = Setting::new();
-    setting.bench.file("large", LARGE);
-    setting.bench.file("empty", 0);
+fn large_small_and_empty_files_are_fetched_from_three_providers() {
+    let network = TestNetwork::new();
+    network.sandbox.file("large", LARGE);
+    network.sandbox.file("empty", 0);
     for number in 0..SMALL_FILES {
-        setting.bench.file(&format!("files/{}/{number}", number % 10), 17 * number + 1);
+        network.sandbox.file(&format!("files/{}/{number}", number % 10), 17 * number + 1);
     }
-    let release = setting.publish("one", "--artifact rootfs=large --artifact file=empty --dir files");
-    // Three of the name, one of the manifest.
+    let release = network.publish("one", "--artifact rootfs=large --artifact file=empty --dir files");
+    // The release has three DHT keys for the name, one for the manifest, one each for the large and the empty file, and
+    // one for each small file.
     let keys = 3 + 1 + 2 + SMALL_FILES;
 
-    let mut one = Provider::start(setting.provider("one"));
+    let mut one = Provider::start(network.provider("one"));
     assert_eq!(one.announced(), keys);
-    // Mirrors: what they fetch they serve, to each other too, and afterwards under the name.
-    let [first, second] = both(setting.client_fetch("two"), setting.fetch("three"));
-    check(&setting, "two", &release, &first, &[&one]);
-    check(&setting, "three", &release, &second, &[&one]);
-    let mut two = Provider::start(setting.provider("two"));
-    let mut three = Provider::start(setting.provider("three"));
+    // Two clients fetch at the same time, and serve each other meanwhile. Afterwards, providers on their stores serve
+    // the release.
+    let [first, second] = both(network.client_fetch("two"), network.fetch("three"));
+    check(&network, "two", &release, &first, &[&one]);
+    check(&network, "three", &release, &second, &[&one]);
+    let mut two = Provider::start(network.provider("two"));
+    let mut three = Provider::start(network.provider("three"));
     assert_eq!((two.announced(), three.announced()), (keys, keys));
 
-    let [first, second] = both(setting.fetch("client"), setting.client_fetch("small-client"));
-    check(&setting, "client", &release, &first, &[&one, &two, &three]);
-    check(&setting, "small-client", &release, &second, &[&one, &two, &three]);
+    let [first, second] = both(network.fetch("client"), network.client_fetch("small-client"));
+    check(&network, "client", &release, &first, &[&one, &two, &three]);
+    check(&network, "small-client", &release, &second, &[&one, &two, &three]);
 }
 
-/// Runs two commands at the same time; both must succeed and print JSON.
+/// Runs two commands at the same time. Both must succeed and print JSON.
 fn both(one: Command, other: Command) -> [Value; 2] {
     [one, other].map(|mut command| Process::start(&mut command)).map(document)
 }
 
-/// The report is about this release and these providers, and every file is what was published.
+/// Checks that the report is about this release and these providers, and that every fetched file is equal to the
+/// published file.
 #[track_caller]
-fn check(setting: &Setting, store: &str, release: &Value, report: &Value, providers: &[&Provider]) {
+fn check(network: &TestNetwork, store: &str, release: &Value, report: &Value, providers: &[&Provider]) {
     assert_eq!(report["manifest"], release["manifest"]);
     assert_eq!((&report["bytes"], &report["resumed_bytes"]), (&release["imported_bytes"], &0.into()));
     for provider in providers {
@@ -59,9 +62,9 @@ fn check(setting: &Setting, store: &str, release: &Value, report: &Value, provid
     for artifact in published {
         let name = artifact["filename"].as_str().unwrap();
         let source = if matches!(name, "large" | "empty") { name.to_owned() } else { format!("files/{name}") };
-        assert_same(&setting.fetched(store, name), &setting.bench.path(&source));
+        assert_same(&network.fetched(store, name), &network.sandbox.path(&source));
     }
-    let kept = names(&setting.bench.path(&format!("{store}/artifacts")));
+    let kept = names(&network.sandbox.path(&format!("{store}/artifacts")));
     assert!(kept.iter().all(|name| !name.ends_with(".part") && !name.ends_with(".have")), "{kept:?}");
-    assert!(names(&setting.bench.path(&format!("{store}/tmp"))).is_empty());
+    assert!(names(&network.sandbox.path(&format!("{store}/tmp"))).is_empty());
 }

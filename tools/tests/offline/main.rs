@@ -1,7 +1,7 @@
-//! Everything about `phase` that needs no network, through the real binary: keys, roots, manifests, publishing,
-//! inspecting, and what bad input gets.
+//! Tests of the program `phase` that need no network: keys, trust roots, manifests, publishing, inspecting, and errors
+//! for wrong input.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic, also in its helpers")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, also in its helpers")]
 
 mod dht;
 mod inspect;
@@ -10,5 +10,5 @@ mod manifests;
 mod process;
 mod publish;
 mod roots;
+mod sandbox;
 mod stores;
-mod support;

@@ -1,9 +1,18 @@
-//! Measured numbers without a unit of their own.
+//! Formats measured numbers without a unit, and counts with a noun.
 
-/// Stands for a value that is missing or not finite.
+use std::fmt::Display;
+
+/// The text that is printed instead of a value that is missing or not finite.
 pub const MISSING: &str = "—";
 
-/// Three significant digits: `0.12`, `1.23`, `12.3`, `123`.
+/// Returns a count with its noun: `1 peer`, `2 peers`.
+pub fn counted<N: Display + PartialEq + From<u8>>(count: N, singular: &str, plural: &str) -> String {
+    let noun = if count == N::from(1) { singular } else { plural };
+    format!("{count} {noun}")
+}
+
+/// Formats a value with three significant digits, at most two of them after the decimal point: `0.12`, `1.23`, `12.3`,
+/// `123`.
 pub fn significant(value: f64) -> String {
     match value.abs() {
         size if !size.is_finite() => MISSING.to_owned(),
@@ -13,7 +22,8 @@ pub fn significant(value: f64) -> String {
     }
 }
 
-/// A printed figure without zeros at its end, for a value that was set, not measured: `20 ms` instead of `20.0 ms`.
+/// Removes trailing zeros after the decimal point of a formatted figure, so that a configured value does not look
+/// measured: `20.0 ms` becomes `20 ms`.
 pub fn nominal(figure: String) -> String {
     match figure.split_once(' ') {
         Some((number, unit)) if number.contains('.') => {
@@ -23,17 +33,17 @@ pub fn nominal(figure: String) -> String {
     }
 }
 
-/// The quotient of two values: `1.04 ×`.
+/// Formats a ratio: `1.04 ×`.
 pub fn times(value: Option<f64>) -> String {
     value.filter(|value| value.is_finite()).map_or(MISSING.to_owned(), |value| format!("{} ×", significant(value)))
 }
 
-/// A part divided by its whole. `None` if the whole is not above zero.
+/// Divides `part` by `whole`. Returns `None` if `whole` is not positive or the quotient is not finite.
 pub fn ratio(part: f64, whole: f64) -> Option<f64> {
     Some(part / whole).filter(|ratio| whole > 0.0 && ratio.is_finite())
 }
 
-/// A part of a whole, 0 to 1, as percent: `1.23 %`.
+/// Formats a fraction between 0 and 1 as percent: `1.23 %`.
 pub fn percent(part: f64) -> String {
     if part.is_finite() { format!("{:.2} %", part * 100.0) } else { MISSING.to_owned() }
 }
@@ -43,7 +53,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_short_and_a_missing_one_is_a_dash() {
+    fn a_count_of_one_has_the_singular_and_every_other_count_the_plural() {
+        let peers = [0_usize, 1, 2].map(|count| counted(count, "peer", "peers"));
+        assert_eq!(peers, ["0 peers", "1 peer", "2 peers"]);
+    }
+
+    #[test]
+    fn figures_are_short_and_a_missing_figure_is_a_dash() {
         assert_eq!(percent(0.0123), "1.23 %");
         assert_eq!(times(Some(1.5)), "1.50 ×");
         for (figure, text) in [("20.0 ms", "20 ms"), ("12.5 s", "12.5 s"), ("0.00 B", "0 B"), ("100 s", "100 s")] {

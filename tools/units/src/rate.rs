@@ -1,4 +1,4 @@
-//! Bytes per second.
+//! Parses and formats rates, in bytes per second.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,40 +9,41 @@ use serde::Deserialize;
 use crate::figure::{MISSING, significant};
 use crate::unit::{self, Unit};
 
-/// The units that rates are printed in, in bits per second.
+/// The units in which rates are printed, in bits per second. The largest is first.
 const BITS: [Unit; 4] = [("Gbit/s", 1e9), ("Mbit/s", 1e6), ("kbit/s", 1e3), ("bit/s", 1.0)];
-/// The units that rates are written in, in bytes per second.
+/// The units of the rates in scenario files, in bytes per second.
 const WRITTEN: [Unit; 6] =
     [("kbit/s", 1e3 / 8.0), ("Mbit/s", 1e6 / 8.0), ("Gbit/s", 1e9 / 8.0), ("kB/s", 1e3), ("MB/s", 1e6), ("GB/s", 1e9)];
-/// The most bytes per second of a [`Rate`]: more than any link carries.
+/// The largest [`Rate`] in bytes per second. No network link is that fast.
 const MAX_RATE: f64 = 1e15;
 
-/// Bytes per second, at most 10^15. Written as `100Mbit/s` or `12.5MB/s`; printed without rounding, as `100 Mbit/s`.
+/// Bytes per second, at most 10^15. Parsed from `100Mbit/s` or `12.5MB/s`, and printed without rounding, as
+/// `100 Mbit/s`.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Rate(pub f64);
 
-/// Bytes per second, always printed in MiB/s so that rates can be compared at a glance.
+/// Bytes per second, always printed in MiB/s so that the rates in a table are easy to compare.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ByteRate(pub f64);
 
-/// Bytes per second as bits with three significant digits: `3.30 Gbit/s`.
+/// Formats bytes per second as bits per second, with three significant digits: `3.30 Gbit/s`.
 pub fn rate(rate: f64) -> String {
     let (name, unit) = rate_unit(rate);
     if rate.is_finite() { format!("{} {name}", significant(rate / unit)) } else { MISSING.to_owned() }
 }
 
-/// The unit that suits so many bytes per second: its name, and how many bytes per second it is.
+/// Returns the unit that suits rates of up to `most` bytes per second: its name, and its size in bytes per second.
 pub fn rate_unit(most: f64) -> (&'static str, f64) {
     let (name, bits) = unit::suiting(most * 8.0, &BITS);
     (name, bits / 8.0)
 }
 
-/// A rate such as `50Mbit` or `5MB`, for a command line: a whole number of thousands, millions or milliards of bits or
-/// bytes per second. Returns bytes per second, at least 1.
+/// Parses a rate on a command line, such as `50Mbit` or `5MB`: a whole number of thousands (k), millions (M) or 10^9
+/// (G) of bits or bytes per second. Returns bytes per second, at least 1.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// A message that says what is wrong with the text.
 pub fn parse_rate(text: &str) -> Result<u64, String> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
@@ -57,14 +58,14 @@ pub fn parse_rate(text: &str) -> Result<u64, String> {
     };
     let number: u64 = number.parse().map_err(|_| format!("{number:?} is not a whole number, or too large"))?;
     match number.checked_mul(bytes) {
-        Some(0) => Err("must be more than nothing".to_owned()),
+        Some(0) => Err("must be more than zero".to_owned()),
         Some(rate) => Ok(rate),
-        None => Err("is too large".to_owned()),
+        None => Err("is too large for a rate".to_owned()),
     }
 }
 
 impl ByteRate {
-    /// The mean rate of so many bytes in that time; 0 if there was no time.
+    /// Returns the mean rate of a transfer of `bytes` in `time`, or 0 if `time` is zero.
     pub fn of(bytes: u64, time: Duration) -> Self {
         let seconds = time.as_secs_f64();
         Self(if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 })
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_written_with_units_and_printed_exactly() {
+    fn rates_are_parsed_with_units_and_printed_exactly() {
         let cases = [("100Mbit/s", 12.5e6), ("1 Gbit/s", 125e6), ("12.5MB/s", 12.5e6), ("8kbit/s", 1e3)];
         for (text, rate) in cases {
             assert_eq!(text.parse(), Ok(Rate(rate)), "{text}");
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_on_a_command_line_tell_bits_from_bytes() {
+    fn rates_on_a_command_line_distinguish_bits_from_bytes() {
         let rates = [("8kbit", 1_000), ("50Mbit", 6_250_000), ("10Gbit", 1_250_000_000)];
         for (text, rate) in rates.into_iter().chain([("7kB", 7_000), ("5MB", 5_000_000), ("1GB", 1_000_000_000)]) {
             assert_eq!(parse_rate(text), Ok(rate), "{text}");

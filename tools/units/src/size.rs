@@ -1,4 +1,4 @@
-//! Numbers of bytes.
+//! Parses and formats numbers of bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,24 +8,25 @@ use serde::Deserialize;
 use crate::figure::{MISSING, significant};
 use crate::unit::{self, Unit};
 
-/// The units that sizes are printed in.
+/// The units in which sizes are printed. The largest is first.
 const BINARY: [Unit; 5] =
     [("TiB", 1099511627776.0), ("GiB", 1073741824.0), ("MiB", 1048576.0), ("KiB", 1024.0), ("B", 1.0)];
-/// The units that sizes are written in. "B" is last: all the others end with it.
+/// The units in which sizes are parsed. "B" is last, because the parser uses the first unit in this list with which the
+/// text ends, and every other unit also ends with "B".
 const WRITTEN: [Unit; 6] = [BINARY[0], BINARY[1], BINARY[2], BINARY[3], ("MB", 1e6), BINARY[4]];
-/// The most bytes of a [`Size`]: more than any disk has, and exact in floating point.
+/// The largest [`Size`] in bytes. No disk is that large, and an `f64` represents every size up to it exactly.
 const MAX_SIZE: f64 = (1u64 << 50) as f64;
 
-/// A number of bytes, at most 2^50. Written as `64MiB`; printed without rounding, as `64 MiB` or `1000 B`.
+/// A number of bytes, at most 2^50. Parsed from `64MiB`, and printed without rounding, as `64 MiB` or `1000 B`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Size(pub u64);
 
-/// A number of bytes, printed with one digit after the point: `512 B`, `1.5 KiB`, `2.0 GiB`.
+/// A number of bytes, printed rounded to one decimal: `512 B`, `1.5 KiB`, `2.0 GiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bytes(pub u64);
 
-/// A number of bytes with three significant digits: `1.50 KiB`.
+/// Formats a number of bytes with three significant digits: `1.50 KiB`.
 pub fn bytes(count: f64) -> String {
     let (name, unit) = unit::suiting(count, &BINARY);
     match name {
@@ -35,15 +36,15 @@ pub fn bytes(count: f64) -> String {
     }
 }
 
-/// The unit that suits so many bytes: its name, and how many bytes it is.
+/// Returns the unit that suits sizes of up to `most` bytes: its name, and its size in bytes.
 pub fn byte_unit(most: f64) -> (&'static str, f64) {
     unit::suiting(most, &BINARY)
 }
 
-/// A size on a command line, where a number without a unit is bytes.
+/// Parses a size on a command line. A number without a unit is a number of bytes.
 ///
 /// # Errors
-/// What is wrong with the text.
+/// A message that says what is wrong with the text.
 pub fn parse_size(text: &str) -> Result<Size, String> {
     text.parse().map(Size).or_else(|_| text.parse())
 }
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_written_with_units_and_printed_exactly() {
+    fn sizes_are_parsed_with_units_and_printed_exactly() {
         let cases = [("64MiB", 64 << 20), ("1.5 GiB", 3 << 29), ("1000B", 1000), ("1MB", 1_000_000), ("0B", 0)];
         for (text, bytes) in cases {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_short() {
+    fn printed_sizes_are_short() {
         let cases = [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 30, "1.0 GiB"), (5 << 40, "5.0 TiB")];
         for (count, expected) in cases {
             assert_eq!(Bytes(count).to_string(), expected);

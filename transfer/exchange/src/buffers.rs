@@ -1,24 +1,24 @@
-//! Buffers for chunks on their way, used again and again: a fresh one of such size comes from the operating system, which
-//! fills it with zeros page by page.
+//! A pool of reusable buffers for chunk bytes. Reuse saves time, because the operating system fills the pages of every
+//! new large allocation with zeros.
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 
-/// Lengths are rounded up to this, in bytes, so that a buffer suits chunks of many lengths.
+/// Buffer lengths are rounded up to a multiple of this many bytes, so that one buffer suits chunks of many lengths.
 const GRAIN: usize = 32 << 10;
 
-/// A place that buffers come from and go back to. Clones share it.
+/// A pool of buffers. Clones share it.
 #[derive(Clone)]
-pub(super) struct Buffers(Arc<Shared>);
+pub(super) struct Buffers(Arc<Pool>);
 
-struct Shared {
-    /// The most bytes that are kept without being in use.
+struct Pool {
+    /// The pool keeps at most this many bytes of unused buffers.
     keep: usize,
     free: Mutex<Free>,
 }
 
-/// Buffers that are not in use, the one given back last at the end.
+/// The unused buffers of a pool, the most recently returned one last.
 #[derive(Default)]
 struct Free {
     buffers: VecDeque<Vec<u8>>,
@@ -26,26 +26,28 @@ struct Free {
 }
 
 impl Buffers {
-    /// Keeps at most `keep` bytes that are not in use. How much is in use is for those to bound who take.
+    /// Creates a pool that keeps at most `keep` bytes of unused buffers. The bytes in use are not limited here, so the
+    /// caller must limit them.
     pub(super) fn new(keep: usize) -> Self {
-        Self(Arc::new(Shared { keep, free: Mutex::default() }))
+        Self(Arc::new(Pool { keep, free: Mutex::default() }))
     }
 
-    /// A buffer of `len` bytes with any content. It comes back when it is dropped.
+    /// Returns a buffer of `len` bytes with arbitrary content. It goes back to the pool when it is dropped.
     pub(super) fn take(&self, len: usize) -> Buffer {
         let bytes = self.0.lock().take(len).unwrap_or_else(|| vec![0; len.next_multiple_of(GRAIN)]);
-        Buffer { bytes, len, home: self.0.clone() }
+        Buffer { bytes, len, pool: self.0.clone() }
     }
 }
 
-impl Shared {
+impl Pool {
     fn lock(&self) -> std::sync::MutexGuard<'_, Free> {
-        self.free.lock().expect("no code panics while it holds the buffers")
+        self.free.lock().expect("no code panics while it holds the buffer lock")
     }
 }
 
 impl Free {
-    /// The smallest one that suffices; of those the one used last, as more of it is in the processor's cache.
+    /// Removes the smallest buffer of at least `len` bytes. Among buffers of equal size, it takes the most recently
+    /// returned one, because more of that buffer is in the processor's cache.
     fn take(&mut self, len: usize) -> Option<Vec<u8>> {
         let sufficient = self.buffers.iter().enumerate().rev().filter(|(_, bytes)| bytes.len() >= len);
         let (position, _) = sufficient.min_by_key(|(_, bytes)| bytes.len())?;
@@ -54,7 +56,7 @@ impl Free {
         Some(bytes)
     }
 
-    /// Keeps a buffer, and drops the ones that have not been used for longest if they are too many.
+    /// Adds a buffer. Then drops buffers, the least recently returned first, until at most `keep` bytes are left.
     fn put(&mut self, bytes: Vec<u8>, keep: usize) {
         self.bytes += bytes.len();
         self.buffers.push_back(bytes);
@@ -65,12 +67,12 @@ impl Free {
     }
 }
 
-/// Some bytes in a buffer that goes back where it came from.
+/// The first `len` bytes of a pooled buffer, which goes back to its pool on drop.
 pub(super) struct Buffer {
-    /// Initialised throughout, and at least `len` long.
+    /// The whole pooled buffer: fully initialised and at least `len` bytes long.
     bytes: Vec<u8>,
     len: usize,
-    home: Arc<Shared>,
+    pool: Arc<Pool>,
 }
 
 impl Deref for Buffer {
@@ -97,7 +99,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         if !bytes.is_empty() {
-            self.home.lock().put(bytes, self.home.keep);
+            self.pool.lock().put(bytes, self.pool.keep);
         }
     }
 }
@@ -107,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_is_used_again_and_the_smallest_that_suffices_first() {
+    fn the_smallest_buffer_that_is_large_enough_is_reused_first() {
         let buffers = Buffers::new(1 << 20);
         let (mut small, large) = (buffers.take(1), buffers.take(GRAIN + 1));
         assert_eq!((small.len(), large.len()), (1, GRAIN + 1));
@@ -119,14 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_kept_than_agreed_and_the_oldest_goes_first() {
+    fn the_pool_keeps_a_bounded_size_and_drops_the_oldest_buffer_first() {
         let buffers = Buffers::new(3 * GRAIN);
         let held: Vec<_> = [GRAIN, 2 * GRAIN, GRAIN].map(|len| buffers.take(len)).into();
         drop(held);
         let kept: Vec<_> = buffers.0.lock().buffers.iter().map(Vec::len).collect();
         assert_eq!(kept, [2 * GRAIN, GRAIN]);
         drop(buffers.take(4 * GRAIN));
-        // One lock at a time.
+        // The lock must be released before the next buffer is dropped, because dropping a buffer locks the pool too.
         let free = buffers.0.lock();
         assert_eq!((free.buffers.len(), free.bytes), (0, 0));
         drop(free);

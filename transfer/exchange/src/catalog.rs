@@ -1,4 +1,4 @@
-//! What a node can serve right now: the artifacts of its store, and those it is still fetching.
+//! The content that a node can serve: complete artifacts of its store, and artifacts that it is still fetching.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
@@ -11,18 +11,19 @@ use tokio::sync::watch;
 
 use crate::buffers::Buffers;
 
-/// Bytes in buffers that are kept for the next runs of chunks: what a handful of peers have under way.
+/// At most this many bytes of unused buffers are kept for later reads. They are enough for eight upload jobs of 1 MiB.
 const KEPT_BUFFERS: usize = 8 << 20;
-/// Complete artifacts that are kept open: each takes a file descriptor and its index.
+/// At most this many complete artifacts are kept open, because each open artifact occupies a file descriptor, and
+/// memory for its index.
 const MAX_OPEN: usize = 128;
 
-/// An artifact that is being fetched and already served.
+/// An artifact that is served while it is being fetched.
 #[derive(Clone)]
 pub struct Fetching {
     cid: Cid,
     index: Arc<ArtifactIndex>,
-    /// `None`: the fetch has ended early. Whoever resumes it needs the artifact for himself, however long a peer takes to
-    /// read what is being sent of it.
+    /// The partial artifact, or `None` after the fetch has ended early. The partial artifact is then released, even if
+    /// its chunks are still being sent to a slow peer, because the next fetch needs exclusive access.
     partial: Arc<RwLock<Option<Arc<dyn Partial>>>>,
     changed: watch::Receiver<u64>,
 }
@@ -39,8 +40,8 @@ impl Fetching {
         }
     }
 
-    /// Waits for reads under way.
-    fn let_go(&self) {
+    /// Releases the partial artifact. Waits until reads in progress have ended.
+    fn release(&self) {
         *self.partial.write().expect("no code panics while it holds a partial artifact") = None;
     }
 
@@ -49,17 +50,17 @@ impl Fetching {
     }
 }
 
-/// Something that chunks can be read from.
+/// An artifact whose chunks can be read.
 #[derive(Clone)]
 pub enum Content {
-    /// All of it is here.
+    /// A complete artifact of the store.
     Whole(Arc<dyn Artifact>),
-    /// Some of it is here.
+    /// A partial artifact that is still being fetched.
     Part(Fetching),
 }
 
 impl Content {
-    /// The chunk list.
+    /// Returns the ordered list of the artifact's chunks.
     pub fn index(&self) -> &Arc<ArtifactIndex> {
         match self {
             Self::Whole(artifact) => artifact.index(),
@@ -67,7 +68,7 @@ impl Content {
         }
     }
 
-    /// Which chunks are here; `None`: all.
+    /// Returns the chunks that can be read, or `None` if all chunks can be read.
     pub fn have(&self) -> Option<ChunkSet> {
         match self {
             Self::Whole(_) => None,
@@ -75,7 +76,7 @@ impl Content {
         }
     }
 
-    /// Changes whenever chunks are added; `None` if nothing can be added.
+    /// Returns a receiver that is notified whenever chunks are added, or `None` for a complete artifact.
     pub(super) fn changes(&self) -> Option<watch::Receiver<u64>> {
         match self {
             Self::Whole(_) => None,
@@ -83,10 +84,13 @@ impl Content {
         }
     }
 
-    /// Reads a run of adjacent chunks into one of `buffers`. Blocks.
+    /// Reads a run of adjacent chunks into a buffer from `buffers`. Blocks on disk I/O.
+    ///
+    /// # Panics
+    /// If `run` goes beyond the last chunk. The caller must check `run` before.
     pub(super) fn read(&self, run: ChunkRange, buffers: &Buffers) -> Result<Bytes, StoreError> {
         let bytes = self.index().byte_range(run).expect("the caller has checked the run");
-        let mut buffer = buffers.take(usize::try_from(bytes.len()).expect("a run is at most a few MiB"));
+        let mut buffer = buffers.take(usize::try_from(bytes.len()).expect("a run of chunks is at most a few MiB long"));
         match self {
             Self::Whole(artifact) => artifact.read_at(bytes.start, &mut buffer)?,
             Self::Part(fetching) => fetching.read_at(bytes.start, &mut buffer)?,
@@ -95,7 +99,7 @@ impl Content {
     }
 }
 
-/// Complete artifacts kept open, the least recently used one closed first.
+/// An LRU cache of open artifacts, with at most [`MAX_OPEN`] entries.
 #[derive(Default)]
 struct OpenArtifacts {
     clock: u64,
@@ -103,6 +107,7 @@ struct OpenArtifacts {
 }
 
 impl OpenArtifacts {
+    /// Returns an open artifact and marks it as the most recently used one.
     fn touch(&mut self, cid: &Cid) -> Option<Arc<dyn Artifact>> {
         self.clock += 1;
         let (used, artifact) = self.entries.get_mut(cid)?;
@@ -120,35 +125,37 @@ impl OpenArtifacts {
     }
 }
 
-/// A store and what is being fetched into it, as the server sees them. Methods may block on the disk unless they say otherwise.
+/// All content that a server can serve: the artifacts of a store, and the partial artifacts of running fetches. A
+/// method may block on disk I/O unless its documentation says otherwise.
 pub struct Catalog {
     store: Arc<dyn Store>,
-    /// For what is read from it.
+    /// The pool of buffers for chunks that are read from the store.
     buffers: Buffers,
     open: Mutex<OpenArtifacts>,
     fetching: Mutex<BTreeMap<Cid, Fetching>>,
-    /// Counts the artifacts found damaged.
+    /// The number of failed reads of artifacts.
     damaged: watch::Sender<u64>,
 }
 
 impl Catalog {
-    /// A catalog of what `store` holds.
+    /// Creates a catalog of the content of `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
         let buffers = Buffers::new(KEPT_BUFFERS);
         Self { store, buffers, open: Mutex::default(), fetching: Mutex::default(), damaged: watch::Sender::new(0) }
     }
 
-    /// The store.
+    /// Returns the store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 
-    /// What the runs of chunks are read into.
+    /// Returns the pool of buffers for [`Content::read`].
     pub(super) fn buffers(&self) -> &Buffers {
         &self.buffers
     }
 
-    /// Serves an artifact from now on while it is being fetched. Send to the returned channel when chunks were added.
+    /// Starts to serve an artifact that is being fetched. The caller must change the value of the returned channel
+    /// whenever it has added chunks, so that subscribers are notified.
     pub fn begin(&self, partial: Arc<dyn Partial>) -> watch::Sender<u64> {
         let (sender, changed) = watch::channel(0);
         let (cid, index) = (partial.cid(), partial.index().clone());
@@ -157,12 +164,13 @@ impl Catalog {
         sender
     }
 
-    /// The fetch is complete: from now on the artifact is served from the store. What is being sent goes on.
+    /// Stops serving a partial artifact because its fetch is complete. New requests are served from the store, and
+    /// transfers that have started continue.
     pub fn end(&self, artifact: &Cid) {
         lock(&self.fetching).remove(artifact);
     }
 
-    /// What can be served of an artifact without a look at the disk: what is being fetched, or open already. Never blocks.
+    /// Returns an artifact that is being fetched or is already open. Never blocks on disk I/O.
     pub(super) fn open_content(&self, artifact: &Cid) -> Option<Content> {
         if let Some(fetching) = lock(&self.fetching).get(artifact) {
             return Some(Content::Part(fetching.clone()));
@@ -170,16 +178,17 @@ impl Catalog {
         lock(&self.open).touch(artifact).map(Content::Whole)
     }
 
-    /// The fetch has ended early: nothing more is sent of the artifact, and nothing holds it any more.
+    /// Stops serving a partial artifact because its fetch has ended early, and releases it so that the next fetch can
+    /// open it. Waits until reads in progress have ended.
     pub fn abandon(&self, artifact: &Cid) {
         let fetching = lock(&self.fetching).remove(artifact);
-        fetching.iter().for_each(Fetching::let_go);
+        fetching.iter().for_each(Fetching::release);
     }
 
-    /// What can be served of an artifact; `None` if nothing is known of it.
+    /// Returns an artifact that can be served, or `None` if it is neither in the store nor being fetched.
     ///
     /// # Errors
-    /// The store cannot be read, or what it holds is damaged.
+    /// If the store cannot be read or is damaged.
     pub fn content(&self, artifact: &Cid) -> Result<Option<Content>, StoreError> {
         if let Some(content) = self.open_content(artifact) {
             return Ok(Some(content));
@@ -197,18 +206,19 @@ impl Catalog {
         }
     }
 
-    /// A small block.
+    /// Returns a block from the store, or `None` if the store does not have it.
     ///
     /// # Errors
-    /// The store cannot be read, or what it holds is damaged.
+    /// If the store cannot be read or is damaged.
     pub fn block(&self, cid: &Cid) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.block(cid)
     }
 
-    /// The current release of a name: the signed pointer, and the envelope it points to.
+    /// Returns the current release of a name: the signed pointer record, and the encoded envelope of the manifest to
+    /// which the pointer record leads. Returns `None` unless the store has both.
     ///
     /// # Errors
-    /// The store cannot be read, or what it holds is damaged.
+    /// If the store cannot be read or is damaged.
     pub fn head(&self, name: &Name) -> Result<Option<(Envelope, Vec<u8>)>, StoreError> {
         let Some(pointer) = self.store.pointer(name)? else { return Ok(None) };
         let Ok(unverified) = pointer.payload_unverified::<phase_core::dht::Pointer>() else { return Ok(None) };
@@ -216,18 +226,19 @@ impl Catalog {
         Ok(self.store.block(&manifest)?.map(|envelope| (pointer, envelope)))
     }
 
-    /// Notes that reading an artifact failed: it is closed, and whoever watches [`damaged`](Self::damaged) is told.
+    /// Handles a failed read of an artifact: logs the error, closes the artifact and notifies the receivers of
+    /// [`damaged`](Self::damaged).
     pub(super) fn report(&self, artifact: &Cid, error: &StoreError) {
         if matches!(error, StoreError::NotThere { .. }) {
-            // A fetch has ended early: nothing is damaged.
+            // The fetch has ended early, so the chunks were released. The store is not damaged.
             return;
         }
-        tracing::warn!(%artifact, %error, "cannot serve");
+        tracing::warn!(%artifact, %error, "cannot serve this artifact");
         lock(&self.open).entries.remove(artifact);
         self.damaged.send_modify(|count| *count += 1);
     }
 
-    /// Changes whenever an artifact is found to be damaged.
+    /// Returns a receiver of the number of failed reads of artifacts. It is notified of every failure.
     pub fn damaged(&self) -> watch::Receiver<u64> {
         self.damaged.subscribe()
     }

@@ -1,4 +1,5 @@
-//! A reader that counts what comes: a peer is alive when bytes come, not when a chunk is complete.
+//! A reader that counts bytes as they arrive. The count shows that a slow peer still sends, even if no chunk is
+//! complete yet.
 
 use std::io;
 use std::pin::Pin;
@@ -8,14 +9,14 @@ use std::task::{Context, Poll, ready};
 
 use futures::AsyncRead;
 
-/// Counts the bytes that are read.
+/// A reader that counts the bytes read from `inner`.
 pub(super) struct Counted<R> {
     inner: R,
     count: Arc<AtomicU64>,
 }
 
 impl<R> Counted<R> {
-    /// Also returns where the count stands.
+    /// Returns a reader on `inner`, and its counter. The counter can be read while the reader is in use.
     pub(super) fn new(inner: R) -> (Self, Arc<AtomicU64>) {
         let count = Arc::<AtomicU64>::default();
         (Self { inner, count: count.clone() }, count)

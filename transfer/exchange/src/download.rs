@@ -1,8 +1,9 @@
-//! The driver of the [scheduler](phase_protocol::scheduler): links in, verified chunks in the store out.
+//! The driver of the [scheduler](phase_protocol::scheduler): fetches artifacts over links and writes verified chunks to
+//! the store.
 //!
-//! One task runs a fixed sequence: carry out the scheduler's actions, wait for the next thing that happens, tell the
-//! scheduler. Hashing and disk writes run on blocking threads, a bounded number at a time; while they are behind,
-//! nothing is taken from the links, so the peers are slowed down instead of memory filled.
+//! One task repeats a fixed sequence: carry out the scheduler's actions, wait for the next event, pass it to the
+//! scheduler. A bounded number of blocking threads hash chunks and write them to the disk. While all these threads are
+//! busy, the driver takes no events from the links. This backpressure slows the peers down and bounds memory use.
 
 mod artifacts;
 mod config;

@@ -1,5 +1,5 @@
-//! Reads and writes wire frames on a libp2p stream. Every length is checked by [`wire`](phase_protocol::wire) before it is
-//! allocated.
+//! Reads and writes wire frames on a libp2p stream. Every length is checked by [`wire`](phase_protocol::wire) before
+//! memory is allocated for it.
 
 use std::io;
 use std::time::Duration;
@@ -12,45 +12,49 @@ use tokio::time::Instant;
 
 use crate::buffers::{Buffer, Buffers};
 
-/// How long writing may take.
+/// The time limits for writing to a stream.
 #[derive(Clone, Copy)]
-struct Patience {
-    /// How long a peer may take in less than a [`PIECE`] of a frame: what waits behind it is held in memory.
+struct WriteTimeouts {
+    /// The longest time that one write of [`WRITE_SIZE`] bytes may take. It is limited because all frames that wait for
+    /// this write stay in memory.
     write: Duration,
-    /// How long what has been written may take to leave this process. That is not the peer's doing alone: over a slow line
-    /// sixty uploads may leave together, and half a MiB of each waits in the connections.
+    /// The longest time that one flush may take. A flush ends when the written bytes have left this process. The time
+    /// is longer than `write`, because a slow uplink may also cause a delay: sixty uploads may share the uplink, and
+    /// each of them has half a MiB buffered in its connection.
     flush: Duration,
 }
 
-const PATIENCE: Patience = Patience { write: Duration::from_secs(30), flush: Duration::from_secs(300) };
+const WRITE_TIMEOUTS: WriteTimeouts = WriteTimeouts { write: Duration::from_secs(30), flush: Duration::from_secs(300) };
 
-/// So 2 KiB/s are enough.
-const PIECE: usize = 64 << 10;
+/// Frames are written in parts of this many bytes. With a write timeout of 30 s, a peer must receive at least 2 KiB/s.
+const WRITE_SIZE: usize = 64 << 10;
 
-/// What is there is written up to so many bytes before it is asked whether it has left: each answer wakes a task.
-const FLUSHED_TOGETHER: usize = 256 << 10;
+/// Up to this many bytes of queued frames are written before one flush. To flush several frames together costs less
+/// processor time, because each flush wakes a task.
+const FLUSH_BATCH: usize = 256 << 10;
 
-/// No frame is begun while this many bytes have been written and may not have left.
+/// The limit on bytes that have been written and not yet flushed. At this limit, no further frame is written.
 const MAX_UNFLUSHED: usize = 1 << 20;
 
-/// Why reading a frame failed.
+/// An error from reading a frame.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FrameError {
     /// The stream failed, or ended within a frame.
     #[error("stream failed")]
     Io(#[from] io::Error),
-    /// The peer does not keep to the protocol.
+    /// The peer sent a frame that breaks the protocol.
     #[error("protocol violated")]
     Wire(#[from] WireError),
 }
 
-/// The next request; `None` at a clean end.
+/// Reads the next request. Returns `None` if the stream ended between two frames.
 pub(super) async fn read_request<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Option<RequestHeader>, FrameError> {
     let Some(header) = read_header(reader).await? else { return Ok(None) };
     Ok(Some(wire::decode_request(&header)?))
 }
 
-/// The next reply and its payload, in one of `buffers`; `None` at a clean end.
+/// Reads the next reply, and its payload into a buffer from `buffers`. Returns `None` if the stream ended between two
+/// frames.
 pub(super) async fn read_reply<R: AsyncRead + Unpin>(
     reader: &mut R,
     buffers: &Buffers,
@@ -74,24 +78,24 @@ async fn read_header<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Option<Vec<
     Ok(Some(header))
 }
 
-/// A frame to be written, and something to drop once it has been.
+/// A frame to be written, with a guard that is dropped afterwards.
 pub(super) struct OutFrame<G = ()> {
     pub(super) header: Bytes,
     pub(super) payload: Bytes,
-    /// Dropped when the frame has left this process, or its stream has ended.
+    /// A value that is dropped when the frame has left this process or its stream has ended.
     pub(super) guard: G,
 }
 
-/// Writes what arrives in `frames` until the channel closes, the stream fails, or [`PATIENCE`] is at its end.
-/// Writes on while it waits for what has been written to leave, [`MAX_UNFLUSHED`] bytes at most.
+/// Writes the frames from a channel until the channel closes, the stream fails, or one of the [`WRITE_TIMEOUTS`]
+/// expires. Writing continues during a flush, until [`MAX_UNFLUSHED`] bytes are not flushed.
 pub(super) async fn write_frames<W: AsyncWrite + Unpin, G>(
     writer: W,
     frames: mpsc::Receiver<OutFrame<G>>,
 ) -> io::Result<()> {
-    write_within(PATIENCE, writer, frames).await
+    write_within(WRITE_TIMEOUTS, writer, frames).await
 }
 
-/// Frames that have been written.
+/// Frames that have been written and not yet flushed.
 struct Unflushed<G> {
     guards: Vec<G>,
     bytes: usize,
@@ -106,13 +110,13 @@ impl<G> Default for Unflushed<G> {
 impl<G> Unflushed<G> {
     async fn write<W: AsyncWrite + Unpin>(
         &mut self,
-        patience: Patience,
+        timeouts: WriteTimeouts,
         writer: &mut W,
         frame: OutFrame<G>,
     ) -> io::Result<()> {
         let OutFrame { header, payload, guard } = frame;
-        for piece in header.chunks(PIECE).chain(payload.chunks(PIECE)) {
-            within(patience.write, writer.write_all(piece)).await?;
+        for part in header.chunks(WRITE_SIZE).chain(payload.chunks(WRITE_SIZE)) {
+            within(timeouts.write, writer.write_all(part)).await?;
         }
         self.bytes += header.len() + payload.len();
         self.guards.push(guard);
@@ -121,38 +125,38 @@ impl<G> Unflushed<G> {
 }
 
 async fn write_within<W: AsyncWrite + Unpin, G>(
-    patience: Patience,
+    timeouts: WriteTimeouts,
     mut writer: W,
     mut frames: mpsc::Receiver<OutFrame<G>>,
 ) -> io::Result<()> {
-    // What has been written and may not have left: of that, what the flush is about that has been asked for, and the rest.
-    let (mut asked, mut rest) = (Unflushed::default(), Unflushed::default());
-    let late = tokio::time::sleep(patience.flush);
-    tokio::pin!(late);
+    // The flush in progress covers the frames in `flushing`. The frames in `later` were written after that flush began.
+    let (mut flushing, mut later) = (Unflushed::default(), Unflushed::default());
+    let flush_timeout = tokio::time::sleep(timeouts.flush);
+    tokio::pin!(flush_timeout);
     loop {
-        if asked.bytes == 0 {
-            while rest.bytes < FLUSHED_TOGETHER
+        if flushing.bytes == 0 {
+            while later.bytes < FLUSH_BATCH
                 && let Ok(frame) = frames.try_recv()
             {
-                rest.write(patience, &mut writer, frame).await?;
+                later.write(timeouts, &mut writer, frame).await?;
             }
-            asked = std::mem::take(&mut rest);
-            late.as_mut().reset(Instant::now() + patience.flush);
+            flushing = std::mem::take(&mut later);
+            flush_timeout.as_mut().reset(Instant::now() + timeouts.flush);
         }
         let frame = tokio::select! {
             biased;
-            flushed = writer.flush(), if asked.bytes > 0 => {
+            flushed = writer.flush(), if flushing.bytes > 0 => {
                 flushed?;
-                asked = Unflushed::default();
+                flushing = Unflushed::default();
                 continue;
             }
-            frame = frames.recv(), if asked.bytes + rest.bytes < MAX_UNFLUSHED => frame,
-            () = &mut late, if asked.bytes > 0 => return Err(io::ErrorKind::TimedOut.into()),
+            frame = frames.recv(), if flushing.bytes + later.bytes < MAX_UNFLUSHED => frame,
+            () = &mut flush_timeout, if flushing.bytes > 0 => return Err(io::ErrorKind::TimedOut.into()),
         };
         let Some(frame) = frame else { break };
-        rest.write(patience, &mut writer, frame).await?;
+        later.write(timeouts, &mut writer, frame).await?;
     }
-    within(patience.write, writer.close()).await
+    within(timeouts.write, writer.close()).await
 }
 
 async fn within(time: Duration, write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
@@ -168,9 +172,9 @@ mod tests {
 
     use super::*;
 
-    const SHORT: Patience = Patience { write: Duration::from_secs(1), flush: Duration::from_secs(1) };
+    const SHORT: WriteTimeouts = WriteTimeouts { write: Duration::from_secs(1), flush: Duration::from_secs(1) };
 
-    /// Takes a piece, then nothing for a while; what it takes never leaves.
+    /// A writer that accepts one write per `pause` and never completes a flush.
     struct Slow {
         pause: Duration,
         until: Pin<Box<Sleep>>,
@@ -199,7 +203,7 @@ mod tests {
         }
     }
 
-    /// Writes frames, one whenever `pause` is over.
+    /// Writes `count` frames with `payload` bytes each, and waits for `pause` after each frame.
     async fn write(writer: Slow, payload: usize, pause: Duration, count: usize) -> io::Result<()> {
         let (frames, queue) = mpsc::channel(1);
         tokio::spawn(async move {
@@ -215,17 +219,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_takes_in_a_little_in_time_may_take_its_time() {
-        // Nine times.
+    async fn a_peer_that_keeps_accepting_bytes_may_be_slow() {
+        // The header takes one write and the payload eight. All writes together take longer than the timeout, which
+        // applies only to each single write.
         write(Slow::new(SHORT.write / 4), 512 << 10, Duration::ZERO, 1).await.unwrap();
         let too_slow = write(Slow::new(SHORT.write * 600), 512 << 10, Duration::ZERO, 1).await;
         assert_eq!(too_slow.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]
-    async fn what_never_leaves_ends_the_stream_however_many_frames_come() {
+    async fn a_flush_that_never_completes_ends_the_stream_despite_new_frames() {
         let written = write(Slow::new(Duration::ZERO), 10, SHORT.flush / 4, 600);
-        let written = tokio::time::timeout(SHORT.flush * 60, written).await.expect("it ends");
+        let written =
+            tokio::time::timeout(SHORT.flush * 60, written).await.expect("the flush timeout ends the writing");
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -1,9 +1,9 @@
 //! Moves chunks over libp2p streams: the drivers around the state machines of [`phase_protocol`].
 //!
 //! ```text
-//! Server    accepts streams, answers from a Catalog, asks the upload queue which peer is served next
-//! PeerLink  one stream to one peer: requests out, replies in
-//! Download  tells the scheduler what the links report, carries out its actions
+//! Server    accepts streams, answers requests from a Catalog; the upload queue decides which peer is served next
+//! PeerLink  one stream to one peer: sends requests, receives replies
+//! Download  passes the events of the links to the scheduler and carries out the scheduler's actions
 //! ```
 //!
 //! Invariant: a chunk is verified before any byte of it is written.
@@ -27,7 +27,7 @@
 //! let serving = Node::start(NodeConfig { listen: vec!["/ip4/127.0.0.1/tcp/0".parse()?], ..NodeConfig::default() }).await?;
 //! let _server = Server::start(serving.handle(), Arc::new(Catalog::new(Arc::new(store))), server::Config::default());
 //!
-//! // Another one opens a link to it and asks for the block, which the link verifies.
+//! // A second node opens a link to it and requests the block, which the link verifies.
 //! let asking = Node::start(NodeConfig::default()).await?;
 //! let addresses = serving.handle().listen_addresses().await;
 //! let link = PeerLink::open(asking.handle(), serving.handle().peer_id(), addresses).await?;

@@ -1,7 +1,7 @@
-//! A requester's stream to one peer: requests out, replies in.
+//! The transfer stream of a client to one peer: sends requests, receives replies.
 //!
-//! A link runs two tasks, one that writes and one that reads, so that neither side can wait for the other. It checks
-//! that every reply belongs to a request; a peer that answers what was not asked is cut off.
+//! A link runs two tasks, one that writes and one that reads, so that neither direction blocks the other. It checks
+//! that every reply belongs to an open request, and closes itself if the peer sends any other reply.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -24,30 +24,33 @@ use crate::buffers::{Buffer, Buffers};
 use crate::counted::Counted;
 use crate::framing::{self, OutFrame};
 
-/// Requests that may wait for the writer. A peer that does not read this many is given up.
+/// The length of the queue of requests that wait for the writing task. If the queue is full, the peer does not read its
+/// requests, so further requests fail with [`LinkError::Backlog`].
 const REQUEST_QUEUE: usize = 512;
-/// Requests that may await replies: subscriptions and cancelled transfers count.
+/// The limit on the open requests of one link. Subscriptions count too, and so do cancelled requests until their last
+/// reply.
 const MAX_PENDING: usize = 4096;
-/// How long a peer may take to answer a call.
+/// How long a peer may take to answer a call. A call is a request with exactly one reply.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a link reports to a download.
+/// An event that a link reports to a download.
 pub(super) enum LinkEvent {
-    /// A chunk, not yet verified. Whether the peer owed it is for the download to say.
+    /// A chunk arrived. The link has not verified the chunk, nor checked that it was requested. The download checks
+    /// both.
     Chunk { id: RequestId, index: ChunkIndex, bytes: Buffer },
-    /// Nothing further for a request for chunks.
+    /// The peer has sent all chunks of a request.
     Done { id: RequestId },
-    /// The peer will not serve a request for chunks.
+    /// The peer refused a request for chunks.
     Refused { id: RequestId, refusal: Refusal },
-    /// What the peer has of an artifact.
+    /// The peer reported which chunks of an artifact it has.
     Have { artifact: Cid, update: HaveUpdate },
-    /// The peer tells no more of what it has of an artifact, which is not all of it. It may have more later.
-    HaveNoMore { artifact: Cid },
-    /// The link is dead; [`PeerLink::closed`] says why.
+    /// The peer ended or refused the have updates for an artifact. The peer may gain more chunks of the artifact later.
+    HaveEnded { artifact: Cid },
+    /// The link is closed. [`PeerLink::closed`] returns the reason.
     Closed,
 }
 
-/// The answer to a request for a name, unverified.
+/// The unverified reply to a request for the current release of a name.
 #[derive(Clone, Debug)]
 pub struct HeadAnswer {
     /// The encoded envelope of the pointer record.
@@ -56,36 +59,39 @@ pub struct HeadAnswer {
     pub envelope: Vec<u8>,
 }
 
-/// The payload of a call's reply.
+/// The reply to a call.
 struct CallAnswer {
     body: Reply,
     payload: Buffer,
 }
 
-/// Which replies fit a request that the peer has not ended.
+/// An open request. The variants differ in the replies that they permit.
 enum Pending {
-    /// One reply, for the caller.
+    /// A call. The peer sends exactly one reply, which is passed to the caller.
     Call(oneshot::Sender<Result<CallAnswer, LinkError>>),
-    /// Chunks, then an end.
+    /// A request for chunks. The peer sends any number of chunks, then `Done` or a refusal.
     Chunks,
-    /// What the peer has, then what is added to it.
+    /// A `Have` request. The peer refuses it, or sends first the list of chunks that it has, then have updates, and
+    /// last `Done`.
     Have(Subscription),
 }
 
-/// A subscription to what the peer has of an artifact.
+/// A subscription to the have updates of the peer for one artifact.
 struct Subscription {
     artifact: Cid,
     /// How many chunks the artifact has.
     chunks: u32,
-    /// How many chunks the peer can still come to have, once it has said what it has. Bounds what its reports cost: a few
-    /// bytes can speak of millions of chunks, again and again.
-    untold: Option<u32>,
+    /// How many chunks the peer does not have yet, or `None` before its first reply. The chunks that the peer announces
+    /// are subtracted, and it is an error if the peer announces more than are left. Otherwise a hostile peer could
+    /// cause much work with few bytes, by announcing the same millions of chunks again and again.
+    missing: Option<u32>,
 }
 
+/// The open requests of a link.
 struct Table {
     next: RequestId,
     pending: BTreeMap<RequestId, Pending>,
-    /// Set once the link is dead.
+    /// The error with which the link was closed, or `None` if the link is open.
     closed: Option<LinkError>,
 }
 
@@ -123,14 +129,15 @@ impl Table {
     }
 }
 
-/// A transfer stream to one peer. Dropping it ends its tasks and closes the stream.
+/// A link: the transfer stream to one peer, with the requests that are open on it. Dropping it closes the stream and
+/// ends its tasks.
 pub struct PeerLink {
     peer: PeerId,
-    /// From where the peer is seen.
+    /// The scope of the peer's address. It decides which addresses of other peers are accepted from this peer.
     scope: Scope,
     requests: mpsc::Sender<OutFrame>,
     table: Arc<Mutex<Table>>,
-    /// Bytes of replies that have come.
+    /// The number of bytes of replies received so far.
     received: Arc<AtomicU64>,
     stop: CancellationToken,
     _tasks: DropGuard,
@@ -140,12 +147,13 @@ impl PeerLink {
     /// Connects to `peer` and opens a stream for calls.
     ///
     /// # Errors
-    /// The peer cannot be reached, or opens no stream.
+    /// If the peer cannot be reached, or the stream cannot be opened.
     pub async fn open(node: &NodeHandle, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<Self, ConnectError> {
         Self::open_with(node, peer, addresses, None, Buffers::new(0)).await
     }
 
-    /// Connects to `peer` and opens a stream whose transfers are reported to `events`, in some of `buffers`.
+    /// Connects to `peer` and opens a stream. Sends chunks and have updates to `events`. Reads payloads into buffers
+    /// from `buffers`.
     pub(super) async fn open_with(
         node: &NodeHandle,
         peer: PeerId,
@@ -167,36 +175,37 @@ impl PeerLink {
         Ok(Self { peer, scope, requests, table, received, stop: stop.clone(), _tasks: stop.drop_guard() })
     }
 
-    /// How many bytes of replies have come, those of a reply included that is not complete.
+    /// Returns how many bytes of replies have been received, an incomplete reply included.
     pub(super) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// The peer at the other end.
+    /// Returns the id of the peer.
     pub fn peer(&self) -> PeerId {
         self.peer
     }
 
-    /// Whether the stream was still up when last heard of.
+    /// Returns whether the link is open, as far as this node knows.
     pub fn is_open(&self) -> bool {
         self.closed().is_none()
     }
 
-    /// Why the link is dead, if it is.
+    /// Returns the error with which the link was closed, or `None` if it is open.
     pub fn closed(&self) -> Option<LinkError> {
         lock(&self.table).closed.clone()
     }
 
-    /// Ends the link, and all that is under way on it with `error`. One that has ended already keeps its own error.
+    /// Closes the link. Its open calls fail with `error`. A link that is closed already keeps its first error.
     pub(super) fn close(&self, error: &LinkError) {
         lock(&self.table).close(error);
         self.stop.cancel();
     }
 
-    /// Asks for the current release of a name.
+    /// Requests the current release of a name. The reply is not verified.
     ///
     /// # Errors
-    /// [`LinkError::Refused`] if the peer does not know the name; otherwise the link has ended or the peer does not answer in time.
+    /// [`LinkError::Refused`] if the peer does not serve the name, [`LinkError::Unexpected`] if its reply is of another
+    /// kind. Other errors mean that the link is closed or the peer did not reply within 10 s.
     pub async fn head(&self, name: &Name) -> Result<HeadAnswer, LinkError> {
         let CallAnswer { body, payload } = self.call(Request::Head { name: name.clone() }).await?;
         let Reply::Head { pointer_len } = body else { return Err(LinkError::Unexpected) };
@@ -204,11 +213,12 @@ impl PeerLink {
         Ok(HeadAnswer { pointer: pointer.to_vec(), envelope: envelope.to_vec() })
     }
 
-    /// Fetches a small block and verifies it. A peer that sends another one is cut off.
+    /// Requests a block and verifies it. Closes the link if the block does not verify.
     ///
     /// # Errors
-    /// [`LinkError::Refused`] if the peer does not have the block, [`LinkError::Corrupt`] if it sent another one; otherwise the link
-    /// has ended or the peer does not answer in time.
+    /// [`LinkError::Refused`] if the peer does not have the block, [`LinkError::Corrupt`] if the block does not match
+    /// the CID, [`LinkError::Unexpected`] if the reply is of another kind. Other errors mean that the link is closed or
+    /// the peer did not reply within 10 s.
     pub async fn block(&self, cid: &Cid) -> Result<Vec<u8>, LinkError> {
         let CallAnswer { body, payload } = self.call(Request::Block { cid: *cid }).await?;
         let error = match body {
@@ -220,11 +230,12 @@ impl PeerLink {
         Err(error)
     }
 
-    /// Asks which other peers have some of an artifact. Addresses that do not parse,
-    /// or that it cannot be believed, are left out.
+    /// Asks the peer which other peers fetch or serve an artifact. Leaves out addresses that do not parse, and
+    /// addresses that [`believable`] does not accept from this peer.
     ///
     /// # Errors
-    /// [`LinkError::Refused`]; otherwise the link has ended or the peer does not answer in time.
+    /// [`LinkError::Refused`] if the peer refuses, [`LinkError::Unexpected`] if its reply is of another kind. Other
+    /// errors mean that the link is closed or the peer did not reply within 10 s.
     pub async fn peers(&self, artifact: &Cid) -> Result<Vec<(PeerId, Vec<Multiaddr>)>, LinkError> {
         let CallAnswer { body, .. } = self.call(Request::Peers { artifact: *artifact }).await?;
         let Reply::Peers { peers } = body else { return Err(LinkError::Unexpected) };
@@ -235,20 +246,21 @@ impl PeerLink {
         Ok(parsed.collect())
     }
 
-    /// Asks for chunks under an id of the scheduler's.
+    /// Requests chunks, under a request id that the scheduler chose.
     pub(super) fn request(&self, id: RequestId, artifact: Cid, ranges: Vec<ChunkRange>) -> Result<(), LinkError> {
         lock(&self.table).insert(id, Pending::Chunks)?;
         self.send(id, Request::Chunks { artifact, ranges })
     }
 
-    /// Asks what the peer has of an artifact of `chunks` chunks, now and as it changes. Returns the id to cancel it with.
+    /// Subscribes to the have updates of the peer for an artifact of `chunks` chunks. Returns the request id, which
+    /// [`cancel`](Self::cancel) needs.
     pub(super) fn subscribe(&self, artifact: Cid, chunks: u32) -> Result<RequestId, LinkError> {
-        let id = self.open_request(Pending::Have(Subscription { artifact, chunks, untold: None }))?;
+        let id = self.open_request(Pending::Have(Subscription { artifact, chunks, missing: None }))?;
         self.send(id, Request::Have { artifact })?;
         Ok(id)
     }
 
-    /// Says that nothing further is wanted for a request. What is already under way still arrives, then `Done`.
+    /// Cancels a request. Replies that the peer has already sent still arrive, followed by `Done`.
     pub(super) fn cancel(&self, request: RequestId) -> Result<(), LinkError> {
         let id = lock(&self.table).next_id();
         self.send(id, Request::Cancel { request })
@@ -265,7 +277,7 @@ impl PeerLink {
         }
     }
 
-    /// A request under an id of the link's own.
+    /// Adds an open request under a request id that the link chooses.
     fn open_request(&self, pending: Pending) -> Result<RequestId, LinkError> {
         let mut table = lock(&self.table);
         let id = table.next_id();
@@ -290,7 +302,7 @@ fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
     table.lock().expect("no code panics while it holds the table")
 }
 
-/// The task that reads.
+/// The reading task of a link.
 struct Reading {
     peer: PeerId,
     reader: Counted<futures::io::ReadHalf<Stream>>,
@@ -300,21 +312,21 @@ struct Reading {
 }
 
 impl Reading {
-    /// Reads until the stream ends or `stop` says so.
+    /// Reads replies until the stream ends or `stop` is cancelled, then closes the link.
     async fn run(mut self, stop: CancellationToken) {
         let error = stop.run_until_cancelled(self.read()).await.unwrap_or(LinkError::Ended);
         let Self { peer, reader, table, events, .. } = self;
         drop(reader);
         lock(&table).close(&error);
         if let Some(events) = events {
-            // Nobody to tell: the download has ended.
+            // Sending fails only if the download has ended.
             let _ = events.send((peer, LinkEvent::Closed)).await;
         }
-        // Nothing is read any more, so nothing need be asked.
+        // Ends the writing task too, because no reply can be read any more.
         stop.cancel();
     }
 
-    /// Reads until the stream ends, and says why it did.
+    /// Reads replies until the stream ends or fails, and returns the error with which to close the link.
     async fn read(&mut self) -> LinkError {
         loop {
             match framing::read_reply(&mut self.reader, &self.buffers).await {
@@ -337,7 +349,8 @@ impl Reading {
         }
     }
 
-    /// Finds what a reply answers. A call is answered at once, anything else becomes an event.
+    /// Finds the open request to which a reply belongs. If the request is a call, sends the reply to its caller and
+    /// returns `None`. Otherwise returns the reply as an event.
     fn translate(&self, header: ReplyHeader, payload: Buffer) -> Result<Option<LinkEvent>, LinkError> {
         let mut table = lock(&self.table);
         let Entry::Occupied(mut entry) = table.pending.entry(header.id) else { return Err(LinkError::Unexpected) };
@@ -345,7 +358,7 @@ impl Reading {
         let event = match entry.get_mut() {
             Pending::Call(_) => {
                 if let Pending::Call(reply) = entry.remove() {
-                    // Whoever called may have stopped waiting.
+                    // Sending fails only if the caller has stopped waiting.
                     let _ = reply.send(call_answer(header.body, payload));
                 }
                 return Ok(None);
@@ -384,53 +397,54 @@ fn chunks_event(id: RequestId, body: Reply, bytes: Buffer) -> Result<LinkEvent, 
 }
 
 fn have_event(subscription: &mut Subscription, body: Reply, payload: &[u8]) -> Result<LinkEvent, LinkError> {
-    let Subscription { artifact, chunks, untold } = subscription;
+    let Subscription { artifact, chunks, missing } = subscription;
     let (artifact, chunks) = (*artifact, *chunks);
-    let update = match (body, *untold) {
-        (Reply::Have { chunks: told, full: true }, None) if told == chunks => {
-            *untold = Some(0);
+    let update = match (body, *missing) {
+        (Reply::Have { chunks: announced, full: true }, None) if announced == chunks => {
+            *missing = Some(0);
             HaveUpdate::Full
         }
-        (Reply::Have { chunks: told, full: false }, None) if told == chunks => {
+        (Reply::Have { chunks: announced, full: false }, None) if announced == chunks => {
             let set = ChunkSet::from_bytes(chunks, payload).map_err(|_| LinkError::Unexpected)?;
-            *untold = Some(chunks - set.count());
+            *missing = Some(chunks - set.count());
             HaveUpdate::Set(set)
         }
         (Reply::HaveDelta { ranges }, Some(left)) if ranges.iter().all(|range| range.end <= chunks) => {
             let added = ranges.iter().map(|range| u64::from(range.count())).sum::<u64>();
             let left = u64::from(left).checked_sub(added).ok_or(LinkError::Unexpected)?;
-            *untold = Some(u32::try_from(left).expect("it was a u32 before it shrank"));
+            *missing = Some(u32::try_from(left).expect("the rest of a u32 is a u32"));
             HaveUpdate::Add(ranges)
         }
-        // The subscription has ended early: what was told still holds, and more may come later.
-        (Reply::Done, Some(1..)) | (Reply::Refused(_), None) => return Ok(LinkEvent::HaveNoMore { artifact }),
+        // The peer refused the subscription, or ended the subscription although it does not have all chunks. The peer
+        // may gain more chunks later.
+        (Reply::Done, Some(1..)) | (Reply::Refused(_), None) => return Ok(LinkEvent::HaveEnded { artifact }),
         (Reply::Done, _) => HaveUpdate::Add(Vec::new()),
         _ => return Err(LinkError::Unexpected),
     };
     Ok(LinkEvent::Have { artifact, update })
 }
 
-/// Why a link or a call on it failed.
+/// An error of a link, or of a call on it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
     /// The peer refused the call.
     #[error("refused: {0}")]
     Refused(Refusal),
-    /// A block that is not the one that was asked for.
-    #[error("sent other bytes than those of {0}")]
+    /// The peer sent a block whose bytes do not match the requested CID.
+    #[error("sent bytes that do not match {0}")]
     Corrupt(Cid),
-    /// An answer that fits no question.
-    #[error("sent an answer that nobody asked for")]
+    /// The peer sent a reply that fits no open request.
+    #[error("sent an unexpected reply")]
     Unexpected,
-    /// A frame that breaks the protocol.
+    /// The peer sent a frame that breaks the protocol.
     #[error("violated the protocol: {0}")]
     Protocol(WireError),
-    /// No answer in time.
+    /// The peer did not reply to a call in time.
     #[error("no answer within {} s", CALL_TIMEOUT.as_secs())]
     Timeout,
-    /// The peer does not read its requests.
-    #[error("does not read its requests")]
+    /// Too many requests are open, because the peer does not read or answer them.
+    #[error("too many open requests: the peer does not read or answer them")]
     Backlog,
     /// The stream failed.
     #[error("stream failed: {0}")]
@@ -438,14 +452,14 @@ pub enum LinkError {
     /// The peer ended the stream.
     #[error("ended the stream")]
     Ended,
-    /// We will have nothing more to do with the peer.
-    #[error("cut off: {0}")]
-    CutOff(String),
+    /// This node banned the peer and closed the link. Contains the reason for the ban.
+    #[error("banned: {0}")]
+    Banned(String),
 }
 
 impl LinkError {
-    /// Whether the peer did what no honest peer does.
+    /// Returns true if an honest peer never causes this error.
     pub fn is_misbehaviour(&self) -> bool {
-        matches!(self, Self::Corrupt(_) | Self::Unexpected | Self::Protocol(_) | Self::CutOff(_))
+        matches!(self, Self::Corrupt(_) | Self::Unexpected | Self::Protocol(_) | Self::Banned(_))
     }
 }

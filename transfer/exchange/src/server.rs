@@ -1,7 +1,8 @@
-//! Serves a catalog to peers: accepts transfer streams and answers what is asked on them.
+//! Serves a catalog to peers: accepts transfer streams and answers the requests on them.
 //!
-//! Every stream is a `session` with a task that reads requests and one that writes replies. Chunks go through the one
-//! `uploader`, which decides whose turn it is; everything else is answered by the session itself.
+//! Every stream has a `session`, with a task that reads requests and a task that writes replies. Requests for chunks go
+//! to the `uploader`, which all sessions share and which decides which peer is served next. The session answers all
+//! other requests.
 
 mod interest;
 mod replies;
@@ -21,55 +22,61 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::catalog::Catalog;
 use session::Session;
-use sessions::{Place, Sessions};
+use sessions::{Admission, Sessions};
 use shared::Shared;
-use subscriptions::Followers;
+use subscriptions::Subscribers;
 use uploader::Uploader;
 
-/// How a server serves.
+/// The configuration of a server.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// Who gets chunks when, and how fast they may be sent. Default: [`upload::Config::default`].
+    /// The upload queue: the order in which peers are served, its bounds, and the rate limit. Default:
+    /// [`upload::Config::default`].
     pub upload: upload::Config,
 }
 
-/// Serves until it is dropped.
+/// A running server. It serves until it is dropped.
 pub struct Server {
     _stop: DropGuard,
 }
 
 impl Server {
-    /// Accepts the node's transfer streams from now on.
+    /// Starts a server that accepts the transfer streams of `node`. Must be called within a Tokio runtime.
     ///
     /// # Panics
-    /// If the node is served already: one node has one server.
+    /// If the node has a server already.
     pub fn start(node: &NodeHandle, catalog: Arc<Catalog>, config: Config) -> Self {
         let stop = CancellationToken::new();
         let uploader = Uploader::start(config.upload, catalog.clone(), &stop);
-        let shared =
-            Shared { node: node.clone(), catalog, uploader, interest: Arc::default(), followers: Followers::default() };
+        let shared = Shared {
+            node: node.clone(),
+            catalog,
+            uploader,
+            interest: Arc::default(),
+            subscribers: Subscribers::default(),
+        };
         let incoming = node.accept_streams().expect("a node has one server");
         tokio::spawn(stop.clone().run_until_cancelled_owned(accept(incoming, shared, stop.clone())));
         Self { _stop: stop.drop_guard() }
     }
 }
 
-/// Gives every stream a session, or refuses it.
+/// Starts a session for every incoming stream. Closes the stream if there are too many sessions.
 async fn accept(mut incoming: IncomingStreams, shared: Shared, stop: CancellationToken) {
     let sessions = Sessions::default();
     while let Some((peer, stream)) = incoming.recv().await {
         let stop = stop.child_token();
-        let Some(place) = sessions.admit(Instant::now(), peer, stop.clone()) else {
-            tracing::debug!(%peer, "too many streams: one refused");
+        let Some(admission) = sessions.admit(Instant::now(), peer, stop.clone()) else {
+            tracing::debug!(%peer, "stream refused: too many streams");
             continue;
         };
-        tokio::spawn(serve(peer, stream, shared.clone(), stop, place));
+        tokio::spawn(serve(peer, stream, shared.clone(), stop, admission));
     }
 }
 
-async fn serve(peer: PeerId, stream: Stream, shared: Shared, stop: CancellationToken, place: Place) {
-    // Ends the session's own tasks however it ends.
+async fn serve(peer: PeerId, stream: Stream, shared: Shared, stop: CancellationToken, admission: Admission) {
+    // Stops the tasks of the session when this function returns or is cancelled.
     let _guard = stop.clone().drop_guard();
-    let session = Session::new(peer, shared, stop.clone(), place.activity.clone());
+    let session = Session::new(peer, shared, stop.clone(), admission.activity.clone());
     stop.run_until_cancelled(session.run(stream)).await;
 }

@@ -1,32 +1,36 @@
-//! From where an address can be reached, and so from whom it may be believed.
+//! The scope of an address, which says from where the address can be reached. The scope decides from which peers the
+//! address is accepted.
 //!
-//! Whoever can make others dial addresses of their choice can aim a whole network at a victim, or at services that
-//! trust the loopback interface. So nobody is believed an address that is closer to us than they are themselves: only a
-//! peer on this machine has loopback addresses, only one in a private network has private ones.
+//! A hostile node could announce arbitrary addresses, so that other nodes dial a victim or services that trust the
+//! loopback interface. Therefore an address from a peer is accepted only if its scope is not narrower than the scope of
+//! the peer itself. Loopback addresses are accepted only from a peer on this machine, and private addresses only from a
+//! peer in a private network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
-/// Addresses of one peer that are remembered or believed: any more add nothing but dials.
+/// The limit on the addresses that are kept of one peer. More addresses would only cost more dials.
 pub(crate) const MAX_ADDRESSES: usize = 8;
 
-/// From where an address can be reached, the narrowest first.
+/// From where an address can be reached. The variants are ordered from the narrowest to the widest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// Within this process: libp2p's memory transport.
+    /// The address is reachable within this process, by libp2p's memory transport.
     Process,
-    /// On this machine.
+    /// The address is reachable on this machine.
     Loopback,
-    /// In a private or link-local network, or behind a carrier's address translation.
+    /// The address is reachable in a private network, on one network link, or in the network of a carrier behind its
+    /// address translation.
     Private,
-    /// From anywhere.
+    /// The address is reachable from anywhere.
     Public,
 }
 
-/// The scope of an address, or `None` if it cannot be dialled: it needs a host, a port and a transport of ours. Host
-/// names are not dialled on the word of a peer, since they may resolve to anything.
+/// Returns the scope of an address, or `None` if the address cannot be dialled. Except for memory addresses, an address
+/// must consist of an IP address, a port and a supported transport. Host names return `None`, because a peer could
+/// announce a name that resolves to any address.
 pub(crate) fn scope(address: &Multiaddr) -> Option<Scope> {
     let mut parts = address.iter();
     let host = match parts.next()? {
@@ -41,20 +45,21 @@ pub(crate) fn scope(address: &Multiaddr) -> Option<Scope> {
         },
         _ => None,
     };
-    // Exactly what we dial: transports read an address from its end, and look up names anywhere in it.
+    // No other parts are permitted, because transports read an address from its end and look up host names anywhere in
+    // it.
     let rest = (parts.next()?, parts.next(), parts.next(), parts.next());
-    let is_ours = match rest {
+    let is_supported = match rest {
         (Protocol::Tcp(port), None, None, None) => port != 0,
         (Protocol::Tcp(port), Some(Protocol::P2p(_)), None, None) => port != 0,
         (Protocol::Udp(port), Some(Protocol::QuicV1), None, None) => port != 0,
         (Protocol::Udp(port), Some(Protocol::QuicV1), Some(Protocol::P2p(_)), None) => port != 0,
         _ => false,
     };
-    host.filter(|_| is_ours)
+    host.filter(|_| is_supported)
 }
 
-/// From where the other end of a connection is seen. Behind a host name that we dialled may be a private network, but not
-/// this machine; what cannot be told otherwise is not trusted to be close.
+/// Returns the scope of the remote end of a connection. A host name that this node dialled may lead into a private
+/// network, so its scope is [`Scope::Private`]. Any other address without a scope counts as [`Scope::Public`].
 pub(crate) fn scope_of_connection(remote: &Multiaddr) -> Scope {
     let is_name =
         |part| matches!(part, Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_));
@@ -75,7 +80,7 @@ fn scope_of_v4(ip: Ipv4Addr) -> Option<Scope> {
 
 fn scope_of_v6(ip: Ipv6Addr) -> Option<Scope> {
     match () {
-        // A link-local address needs a zone, which a multiaddr from elsewhere cannot give.
+        // An IPv6 link-local address needs a zone, which the multiaddr of another machine cannot contain.
         () if ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local() => None,
         () if ip.is_loopback() => Some(Scope::Loopback),
         () if ip.is_unique_local() => Some(Scope::Private),
@@ -83,7 +88,8 @@ fn scope_of_v6(ip: Ipv6Addr) -> Option<Scope> {
     }
 }
 
-/// Those of `addresses` that a peer seen at `from` may be believed, without repetition, at most 8.
+/// Returns the addresses that are accepted from a peer whose own address has the scope `from`. These are at most 8
+/// different addresses, whose scope is not narrower than `from`.
 pub fn believable(addresses: impl IntoIterator<Item = Multiaddr>, from: Scope) -> Vec<Multiaddr> {
     let mut kept = Vec::new();
     for address in addresses {
@@ -98,8 +104,8 @@ pub fn believable(addresses: impl IntoIterator<Item = Multiaddr>, from: Scope) -
     kept
 }
 
-/// Those of `addresses` that mean to somebody at `asker` what they mean to us, at most eight: who is not on this machine has
-/// another loopback interface, who is not in a private network others behind private addresses. Without host names.
+/// Returns those of `addresses` that are useful to the host `asker`, at most 8. Leaves out loopback addresses if the
+/// asker is on another machine, private addresses if the asker is not in a private network, and all host names.
 pub fn reachable_from(addresses: impl IntoIterator<Item = Multiaddr>, asker: IpAddr) -> Vec<Multiaddr> {
     let scope = match asker.to_canonical() {
         IpAddr::V4(ip) => scope_of_v4(ip),
@@ -108,7 +114,7 @@ pub fn reachable_from(addresses: impl IntoIterator<Item = Multiaddr>, asker: IpA
     believable(addresses, scope.unwrap_or(Scope::Public))
 }
 
-/// The address without the peer id at its end.
+/// Removes the peer id at the end of an address, if there is one.
 pub fn without_peer(mut address: Multiaddr) -> Multiaddr {
     if matches!(address.iter().last(), Some(Protocol::P2p(_))) {
         address.pop();
@@ -116,13 +122,15 @@ pub fn without_peer(mut address: Multiaddr) -> Multiaddr {
     address
 }
 
-/// Whether the address listens on every interface.
+/// Returns whether the address is unspecified, such as 0.0.0.0. A listener on an unspecified address listens on every
+/// interface.
 pub(crate) fn is_unspecified(address: &Multiaddr) -> bool {
     host(address).is_some_and(|ip| ip.is_unspecified())
 }
 
-/// The network an address is in, for diversity: /24 of IPv4, /48 of IPv6, what one customer usually has. Within this
-/// machine there are no networks to tell apart.
+/// Returns the subnet of an address, for limits on records from one subnet. The subnet is a /24 of IPv4 or a /48 of
+/// IPv6, which one customer usually has. Returns `None` for IPv4 loopback addresses, which are all on this machine, and
+/// for addresses without an IP address.
 #[cfg(feature = "dht")]
 pub(crate) fn subnet(address: &Multiaddr) -> Option<IpAddr> {
     let network = match host(address)? {
@@ -183,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_believed_an_address_closer_than_themselves() {
+    fn an_address_of_a_narrower_scope_than_its_peer_is_not_accepted() {
         let all = ["/memory/1", "/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.1/tcp/1", "/ip4/8.8.8.8/tcp/1"];
         let addresses = || all.iter().map(|text| text.parse::<Multiaddr>().unwrap());
         for (from, kept) in [(Scope::Process, 4), (Scope::Loopback, 3), (Scope::Private, 2), (Scope::Public, 1)] {
@@ -192,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_an_address_that_means_something_else_to_them() {
+    fn an_asker_gets_only_addresses_that_it_can_reach() {
         let all = ["/dns4/seed.test/tcp/1", "/ip4/127.0.0.1/tcp/1", "/ip4/10.0.0.1/tcp/1", "/ip4/8.8.8.8/tcp/1"];
         for (asker, skipped) in [
             ("127.0.0.1", 1),
@@ -202,16 +210,16 @@ mod tests {
             ("fd00::1", 2),
             ("9.9.9.9", 3),
             ("2606::1", 3),
-            // Says nothing about where it is.
+            // A link-local address without a zone has no scope, so only public addresses are returned.
             ("fe80::1", 3),
         ] {
-            let told = reachable_from(all.iter().map(|text| text.parse().unwrap()), asker.parse().unwrap());
-            assert_eq!(told.iter().map(ToString::to_string).collect::<Vec<_>>(), all[skipped..], "{asker}");
+            let reachable = reachable_from(all.iter().map(|text| text.parse().unwrap()), asker.parse().unwrap());
+            assert_eq!(reachable.iter().map(ToString::to_string).collect::<Vec<_>>(), all[skipped..], "{asker}");
         }
     }
 
     #[test]
-    fn addresses_are_capped_and_kept_once() {
+    fn at_most_eight_different_addresses_are_kept() {
         let many = (0..100_u8).map(|n| format!("/ip4/8.8.8.{}/tcp/1", n / 2).parse().unwrap());
         let kept = believable(many, Scope::Public);
         assert_eq!(kept.len(), MAX_ADDRESSES);
@@ -220,7 +228,7 @@ mod tests {
 
     #[cfg(feature = "dht")]
     #[test]
-    fn one_customer_is_one_subnet() {
+    fn the_addresses_of_one_customer_are_in_one_subnet() {
         let subnet = |text: &str| subnet(&text.parse().unwrap());
         assert_eq!(subnet("/ip4/8.8.8.8/tcp/1"), subnet("/ip4/8.8.8.200/udp/2/quic-v1"));
         assert_ne!(subnet("/ip4/8.8.8.8/tcp/1"), subnet("/ip4/8.8.9.8/tcp/1"));

@@ -1,8 +1,9 @@
-//! How long to wait between attempts that fail.
+//! Exponential backoff between failed attempts.
 
 use std::time::Duration;
 
-/// Waits that double from the first to the longest. Knows no clock: whoever waits does so by itself.
+/// An exponential backoff. Each wait is twice the previous one, up to a maximum. The type uses no clock, so the caller
+/// must do the waiting.
 ///
 /// ```
 /// use std::time::Duration;
@@ -19,29 +20,29 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Begins with `first`; no wait is longer than `longest`.
+    /// Creates a backoff whose first wait is `first`. No wait is longer than `longest`.
     pub const fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, wait: first }
     }
 
-    /// The present wait. It stays the same until [`next_wait`](Self::next_wait) takes it.
+    /// Returns the current wait without advancing.
     pub fn wait(&self) -> Duration {
         self.wait
     }
 
-    /// The present wait; the one after it is twice as long.
+    /// Returns the current wait and doubles the next one.
     pub fn next_wait(&mut self) -> Duration {
         let wait = self.wait;
         self.wait = (wait * 2).min(self.longest);
         wait
     }
 
-    /// Whether the waits grow no more.
+    /// Returns whether the current wait is the longest.
     pub fn is_longest(&self) -> bool {
         self.wait >= self.longest
     }
 
-    /// An attempt has succeeded: begins anew.
+    /// Resets the backoff to the first wait. To be called when an attempt has succeeded.
     pub fn reset(&mut self) {
         self.wait = self.first;
     }
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_longest_until_they_begin_anew() {
+    fn waits_double_up_to_the_longest_and_start_again_after_a_reset() {
         let mut backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(9));
         let waits: Vec<_> = (0..5).map(|_| (backoff.is_longest(), backoff.next_wait().as_secs())).collect();
         assert_eq!(waits, [(false, 2), (false, 4), (false, 8), (true, 9), (true, 9)]);

@@ -1,5 +1,5 @@
-//! The libp2p behaviours a node is composed of, and their limits. Which of the optional ones are in the binary and
-//! switched on is known here alone.
+//! The libp2p behaviours of a node, and its connection limits. Only this module knows which optional behaviours are
+//! compiled in and switched on.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use libp2p::swarm::NetworkBehaviour;
 #[cfg(any(feature = "dht", feature = "mdns"))]
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, connection_limits, identify, ping};
+use phase_core::Cause;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -20,18 +21,20 @@ use crate::metrics::Metrics;
 use crate::peer_table::PeerTable;
 use crate::streams;
 
-/// What identify says we speak.
+/// The protocol version that identify announces.
 const IDENTIFY_PROTOCOL: &str = "/phase/1.0.0";
-/// Connections a node keeps: enough for a few hundred machines that boot at once.
+/// The limit on the connections of a node. It is enough for a few hundred machines that boot at once.
 const MAX_CONNECTIONS: u32 = 2048;
-/// Connections that others are setting up: of a thousand machines that boot in the same instant, none is turned away.
+/// The limit on inbound connections that are being set up at the same time. It is enough for a thousand machines that
+/// boot in the same instant.
 const MAX_PENDING_INCOMING: u32 = 1024;
-/// Connections that we are setting up.
+/// The limit on outbound connections that are being set up at the same time.
 const MAX_PENDING_OUTGOING: u32 = 256;
-/// Connections with one peer: a simultaneous dial makes two, a transport change a third.
+/// The limit on connections with one peer. If both nodes dial at once, they have two connections, and a change of
+/// transport adds a third one.
 const MAX_PER_PEER: u32 = 4;
 
-/// Everything that runs on a connection of ours.
+/// The protocols that a node runs on its connections.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
     pub(crate) limits: connection_limits::Behaviour,
@@ -44,7 +47,7 @@ pub(crate) struct Behaviour {
     pub(crate) mdns: Toggle<libp2p::mdns::tokio::Behaviour>,
 }
 
-/// What behaviours share with the rest of the node.
+/// The state that the behaviours share with the rest of the node.
 pub(crate) struct Shared {
     pub(crate) peers: Arc<PeerTable>,
     pub(crate) metrics: Arc<Metrics>,
@@ -56,7 +59,8 @@ impl Behaviour {
     pub(crate) fn new(key: &Keypair, config: &NodeConfig, shared: &Shared) -> Self {
         let identify = identify::Config::new(IDENTIFY_PROTOCOL.to_owned(), key.public())
             .with_agent_version(agent(config.is_private))
-            // It would add what peers once said of themselves, unfiltered, to every dial.
+            // The address cache of identify is off. With the cache, every dial would also use addresses that peers
+            // announced and this node has not filtered.
             .with_cache_size(0)
             .with_hide_listen_addrs(config.is_private)
             .with_push_listen_addr_updates(!config.is_private);
@@ -80,7 +84,7 @@ impl Behaviour {
         }
     }
 
-    /// Hands a command to the DHT, if there is one.
+    /// Passes a command to the DHT. Without a DHT the command is refused.
     pub(crate) fn dht_command(&mut self, now: Instant, command: DhtCommand) {
         #[cfg(feature = "dht")]
         if let Some(dht) = self.dht.as_mut() {
@@ -90,7 +94,7 @@ impl Behaviour {
         command.refuse();
     }
 
-    /// Whether a DHT server is connected; `None` without a DHT.
+    /// Returns whether a DHT server is connected, or `None` without a DHT.
     pub(crate) fn is_in_dht(&self) -> Option<bool> {
         #[cfg(feature = "dht")]
         return self.dht.as_ref().map(kademlia::Behaviour::is_joined);
@@ -98,7 +102,7 @@ impl Behaviour {
         None
     }
 
-    /// Whether a peer that speaks these protocols is a server of our DHT.
+    /// Returns whether a peer that supports `protocols` is a server of the same DHT.
     pub(crate) fn is_dht_server(&self, protocols: &[StreamProtocol]) -> bool {
         #[cfg(feature = "dht")]
         return self.dht.as_ref().is_some_and(|dht| dht.is_spoken(protocols));
@@ -109,7 +113,7 @@ impl Behaviour {
         }
     }
 
-    /// A peer has said that it is a server of our DHT, and where it can be reached.
+    /// Reports a DHT server to the DHT, with the addresses at which the server can be reached.
     pub(crate) fn handle_dht_server(&mut self, peer: PeerId, addresses: &[Multiaddr]) {
         #[cfg(feature = "dht")]
         if let Some(dht) = self.dht.as_mut() {
@@ -118,16 +122,17 @@ impl Behaviour {
         let _ = (peer, addresses);
     }
 
-    /// A peer could not be reached.
-    pub(crate) fn handle_unreachable(&mut self, peer: PeerId, reason: &str) {
+    /// Reports to the DHT that a peer could not be reached.
+    pub(crate) fn handle_unreachable(&mut self, peer: PeerId, causes: &[Cause]) {
         #[cfg(feature = "dht")]
         if let Some(dht) = self.dht.as_mut() {
-            dht.handle_unreachable(peer, reason);
+            dht.handle_unreachable(peer, causes);
         }
-        let _ = (peer, reason);
+        let _ = (peer, causes);
     }
 
-    /// From now on announcements withdraw.
+    /// Makes the DHT send provider records without addresses from now on. Such a record withdraws its key instead of
+    /// providing it.
     pub(crate) fn hide(&mut self) {
         #[cfg(feature = "dht")]
         if let Some(dht) = self.dht.as_mut() {
@@ -136,19 +141,22 @@ impl Behaviour {
     }
 }
 
-/// What we say our program is; nothing that tells one machine from another in private.
+/// Returns the agent version that identify announces. In private mode it does not contain the version of the program.
 fn agent(is_private: bool) -> String {
     if is_private { "phase".to_owned() } else { format!("phase/{}", env!("CARGO_PKG_VERSION")) }
 }
 
-/// mDNS tells everybody in the local network where we listen: not in private.
+/// Starts mDNS, which announces the listen addresses to the local network. Returns `None` if mDNS is off or cannot be
+/// started, and in private mode.
 #[cfg(feature = "mdns")]
 fn mdns(peer: PeerId, config: &NodeConfig) -> Option<libp2p::mdns::tokio::Behaviour> {
     if !config.mdns || config.is_private {
         return None;
     }
     let started = libp2p::mdns::tokio::Behaviour::new(libp2p::mdns::Config::default(), peer);
-    started.map_err(|error| tracing::warn!(%error, "no peers will be found by mDNS")).ok()
+    started
+        .map_err(|error| tracing::warn!(%error, "cannot start mDNS: no peers of the local network will be found"))
+        .ok()
 }
 
 fn limits() -> ConnectionLimits {

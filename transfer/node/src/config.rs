@@ -1,34 +1,37 @@
-//! What a node is started with.
+//! The configuration of a node.
 
 use libp2p::Multiaddr;
 
+use crate::discovery::bootstrap::{BootstrapPeer, BootstrapSource};
 use crate::discovery::dht::config::{DhtConfig, Role};
-use crate::discovery::first_peers::{BootstrapPeer, BootstrapSource};
 use crate::identity::Identity;
 use crate::transport::TransportConfig;
 
-/// What a node is started with.
+/// The configuration of a node.
 pub struct NodeConfig {
-    /// Who it is. Default: a new key that is kept nowhere.
+    /// The identity of the node. Default: a new key that is not saved.
     pub identity: Identity,
-    /// Addresses to listen on. Default: none, so that it can only dial.
+    /// The listen addresses. Default: none, so that the node can only dial.
     pub listen: Vec<Multiaddr>,
-    /// First peers, dialled at the start and again while there is nobody to ask. Default: none.
+    /// The bootstrap peers. The node dials them at the start, and again while it is connected to no DHT server. Without
+    /// a DHT, it dials them again while it is connected to no peer. Default: none.
     pub bootstrap: Vec<BootstrapSource>,
-    /// Peers to ask directly, whatever else finds. Default: none.
+    /// The configured peers. They are dialled like bootstrap peers, and asked for content even if discovery does not
+    /// find them. Default: none.
     pub peers: Vec<BootstrapPeer>,
-    /// How it takes part in the DHT. Default: not at all.
+    /// The configuration of the DHT. Default: `None`, which switches the DHT off.
     pub dht: Option<DhtConfig>,
-    /// Whether it looks for peers in the local network, and tells them where it listens. Default: no.
+    /// Whether the node looks for peers on the local network and announces its listen addresses there. Default: false.
     pub mdns: bool,
-    /// Whether it says nothing about itself that it need not: no listen addresses, no version. Default: no.
+    /// Whether the node is in private mode. A private node announces neither its listen addresses nor its program
+    /// version. Default: false.
     pub is_private: bool,
-    /// How it dials.
+    /// The configuration of the transports.
     pub transport: TransportConfig,
 }
 
 impl Default for NodeConfig {
-    /// A node with a new key that listens nowhere and looks for nobody.
+    /// Returns the configuration of a node that has a new key, does not listen and does not look for peers.
     fn default() -> Self {
         Self {
             identity: Identity::ephemeral(),
@@ -44,7 +47,7 @@ impl Default for NodeConfig {
 }
 
 impl NodeConfig {
-    /// A node of the DHT with a new key.
+    /// Returns the configuration of a DHT node with a new key.
     pub fn in_dht(role: Role, listen: Vec<Multiaddr>, bootstrap: Vec<BootstrapPeer>) -> Self {
         let dht = Some(DhtConfig { role, ..DhtConfig::default() });
         let bootstrap = bootstrap.into_iter().map(BootstrapSource::Peer).collect();

@@ -1,14 +1,15 @@
-//! How a node finds peers, and how peers find what it serves: the DHT, the local network, first peers.
+//! Discovery: how a node finds peers, and how peers find the content that it serves.
 //!
 //! ```text
 //! discovery
-//! ├─ dht              questions and answers, configuration; with feature `dht` Kademlia behind a guard
-//! ├─ local_network    what is served there; with feature `mdns` DNS-SD
-//! └─ first_peers      where they come from, when they are dialled, and those that are remembered
+//! ├─ bootstrap        where bootstrap peers come from, when they are dialled; remembered peers
+//! ├─ dht              commands, results, configuration; with the feature `dht` also Kademlia and its request limits
+//! └─ local_network    releases served on the local network; with the feature `mdns` also DNS-SD
 //! ```
 //!
-//! Nothing here knows [`NodeHandle`](crate::NodeHandle). A task that needs something of the node gets it as a function or trait.
+//! [`NodeHandle`](crate::NodeHandle) depends on these modules, so they do not use it. A task that needs the node
+//! receives a function or a trait implementation instead.
 
+pub mod bootstrap;
 pub(crate) mod dht;
-pub mod first_peers;
 pub(crate) mod local_network;

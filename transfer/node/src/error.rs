@@ -1,4 +1,4 @@
-//! Why a node does not start, and why there is no connection or stream to a peer.
+//! The errors of starting a node, connecting to a peer and opening a stream.
 
 use std::fmt;
 use std::io;
@@ -9,25 +9,26 @@ use libp2p::core::transport::TransportError;
 use libp2p::swarm::DialError;
 use libp2p::tls::certificate::GenError;
 use libp2p::{Multiaddr, noise};
-use phase_core::{Fails, Failure};
+use phase_core::{Cause, Fails, Failure};
 
-/// How long a dial may take, address by address, until the caller is told that it failed.
+/// How long a caller waits for a connection to a peer, over all addresses of the peer. After this time, the caller gets
+/// [`ConnectError::Timeout`].
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a node could not be started.
+/// An error from starting a node.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// An address that cannot be listened on.
-    #[error("cannot listen on {address}: {source}; choose another address or stop what uses it")]
+    /// The node cannot listen on an address.
+    #[error("cannot listen on {address}: {source}; choose another address or stop the program that uses it")]
     Listen {
-        /// The address.
+        /// The address on which the node cannot listen.
         address: Multiaddr,
-        /// Why.
+        /// The error from listening on the address.
         #[source]
         source: ListenError,
     },
-    /// The encrypted transports cannot be set up.
+    /// The transports cannot be set up.
     #[error("cannot set up the transports: {0}")]
     Transport(#[source] SecurityError),
 }
@@ -38,18 +39,18 @@ impl Fails for NodeError {
     }
 }
 
-/// Why an address cannot be listened on.
+/// An error from listening on an address.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// The system refuses it. The text is that of the innermost cause.
+    /// The operating system refused the address. The message is that of the innermost cause.
     #[error("{}", root_cause(.0))]
     Io(io::Error),
     /// No transport listens on addresses of this kind.
-    #[error("Multiaddr is not supported: {0}")]
+    #[error("no transport can listen on {0}")]
     NotSupported(Multiaddr),
-    /// The listener has ended by itself.
-    #[error("closed")]
+    /// The listener closed without an error.
+    #[error("the listener was closed")]
     Closed,
 }
 
@@ -62,32 +63,32 @@ impl From<TransportError<io::Error>> for ListenError {
     }
 }
 
-/// Why a node's key cannot be used for encrypted connections.
+/// An error from using the key of a node for encrypted connections.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecurityError {
-    /// No certificate can be made of it for TLS.
+    /// No TLS certificate can be made from the key.
     #[error("{0}")]
     Tls(GenError),
-    /// Noise does not take it.
+    /// Noise does not accept the key.
     #[error("{0}")]
     Noise(noise::Error),
 }
 
-/// Why there is no connection or stream to a peer.
+/// An error from connecting to a peer, or from opening a stream to it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// No address is known.
+    /// No address of the peer is known.
     #[error("no address known")]
     NoAddress,
-    /// Every address failed.
+    /// The dial failed at every address.
     #[error("cannot be reached: {0}")]
     Unreachable(#[source] DialFailure),
-    /// No answer in time.
+    /// No connection was established in time.
     #[error("no answer within {} s", CONNECT_TIMEOUT.as_secs())]
     Timeout,
-    /// The connection is there, the stream is not.
+    /// The stream could not be opened.
     #[error("no transfer stream: {0}")]
     Stream(#[source] StreamError),
     /// The node has been stopped.
@@ -102,7 +103,15 @@ impl Fails for ConnectError {
 }
 
 impl ConnectError {
-    /// What a failed dial means to the caller.
+    /// Returns why the peer is not connected, at each address that was dialled.
+    pub fn causes(&self) -> Vec<Cause> {
+        match self {
+            Self::Unreachable(failure) => failure.causes(),
+            error => vec![Cause::new(error)],
+        }
+    }
+
+    /// Converts the error of a failed dial.
     pub(crate) fn of_dial(error: DialError) -> Self {
         match error {
             DialError::NoAddresses => Self::NoAddress,
@@ -111,48 +120,93 @@ impl ConnectError {
     }
 }
 
-/// Why a peer could not be dialled. The text names each address with the innermost cause.
+/// An error from dialling a peer. The message names each address with its innermost cause.
 #[derive(Clone, Debug)]
 pub struct DialFailure(Arc<DialError>);
 
 impl DialFailure {
-    /// What libp2p says about it.
+    /// Returns the underlying error of libp2p.
     pub fn dial_error(&self) -> &DialError {
         &self.0
+    }
+
+    /// Returns the innermost cause at each address that was dialled.
+    pub fn causes(&self) -> Vec<Cause> {
+        match &*self.0 {
+            DialError::Transport(tried) => {
+                tried.iter().map(|(address, error)| Cause::at(address, root_cause(error))).collect()
+            }
+            DialError::WrongPeerId { obtained, address } => {
+                vec![Cause::at(address, format_args!("the peer there is {obtained}"))]
+            }
+            error => vec![Cause::new(root_cause(error))],
+        }
     }
 }
 
 impl fmt::Display for DialFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DialError::Transport(tried) = &*self.0 else { return self.0.fmt(f) };
-        let tried = tried.iter().map(|(address, error)| format!("{address}: {}", root_cause(error)));
-        f.write_str(&tried.collect::<Vec<_>>().join("; "))
+        f.write_str(&self.causes().iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     }
 }
 
-/// It has no source: its text says already what those of libp2p's error say in several layers.
+/// `source` returns `None`, because the message already contains the causes of libp2p's error.
 impl std::error::Error for DialFailure {}
 
-/// Why there is no stream to a connected peer.
+/// An error from opening a stream to a connected peer.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamError {
-    /// There is no connection any more.
+    /// The peer is no longer connected.
     #[error("not connected")]
     NotConnected,
-    /// No answer in time.
+    /// The peer did not answer in time.
     #[error("timed out")]
     Timeout,
-    /// The peer takes no such streams.
-    #[error("the peer does not serve")]
+    /// The peer does not accept transfer streams.
+    #[error("the peer does not serve content")]
     NotServed,
-    /// The connection failed. The text is that of the innermost cause.
+    /// The connection failed. The message is that of the innermost cause.
     #[error("{}", root_cause(.0))]
     Io(Arc<io::Error>),
 }
 
-/// The innermost cause: libp2p wraps "connection refused" in several layers of its own words.
+/// libp2p's message if the setup of a connection takes too long.
+const TIMEOUT: &str = "Timeout has been reached";
+
+/// Returns the message of the innermost cause, because libp2p wraps errors such as "connection refused" in several
+/// other errors. The message begins in lower case, and has neither the number of an I/O error nor a full stop.
 pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).filter(|text| !text.is_empty()).last().unwrap_or_default()
+    let text = causes.map(ToString::to_string).filter(|text| !text.is_empty()).last().unwrap_or_default();
+    if text == TIMEOUT {
+        return "timed out".to_owned();
+    }
+    let text = text.split_once(" (os error ").map_or(text.as_str(), |(message, _)| message).trim_end_matches('.');
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        // The first letter of an abbreviation such as TLS stays.
+        (Some(first), Some(second)) if second.is_lowercase() || second == ' ' => {
+            format!("{}{}", first.to_lowercase(), &text[first.len_utf8()..])
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_cause_is_a_plain_phrase() {
+        for (text, expected) in [
+            ("Connection refused (os error 111)", "connection refused"),
+            ("Timeout has been reached", "timed out"),
+            ("Handshake with the remote timed out.", "handshake with the remote timed out"),
+            ("TLS is not supported", "TLS is not supported"),
+            ("", ""),
+        ] {
+            assert_eq!(root_cause(&io::Error::other(text)), expected);
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! The event loop: it owns the Swarm and does only what needs the Swarm.
+//! The event loop, which owns the Swarm and does only the work that needs the Swarm.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,48 +15,51 @@ use tokio::time::Instant;
 use crate::address::{self, Scope, believable, scope, without_peer};
 use crate::behaviour::{Behaviour, BehaviourEvent, Shared};
 use crate::command::Command;
+use crate::discovery::bootstrap::dial_schedule::DialSchedule;
+use crate::discovery::bootstrap::unnamed_dials::UnnamedDials;
 use crate::discovery::dht::query::FoundProvider;
-use crate::discovery::first_peers::dial_schedule::DialSchedule;
-use crate::discovery::first_peers::meetings::Meetings;
 use crate::error::{CONNECT_TIMEOUT, ConnectError};
 use crate::peer::Source;
 
-/// How often deadlines are looked at.
+/// The interval between two ticks. On every tick, the loop checks deadlines, removes old peers from the peer table and
+/// dials peers that are due.
 const TICK: Duration = Duration::from_millis(500);
-/// How long closing all connections at the end may take.
+/// How long a stopping node waits until all connections are closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the last packets may take to leave.
+/// How long a stopping node waits for the last packets to be sent.
 const CLOSE_DELAY: Duration = Duration::from_millis(50);
-/// Peers of the local network that are dialled for the sake of the DHT: enough to join it and to see most of a small
-/// network, however many machines are switched on at once.
+/// To join the DHT, the node dials peers that are discovered on the local network, but only while fewer peers than this
+/// are connected or being dialled. The limit is enough to see most of a small network. It prevents too many dials when
+/// many machines are switched on at once.
 #[cfg(feature = "mdns")]
 const MAX_LOCAL_DIALS: usize = 32;
 
-/// Somebody who waits for a connection.
+/// A caller that waits for a connection.
 struct Waiter {
     reply: oneshot::Sender<Result<(), ConnectError>>,
     deadline: Instant,
 }
 
-/// What the node listens on.
+/// The listeners of the node.
 pub(crate) struct Listeners {
     pub(crate) ids: Vec<ListenerId>,
-    /// Whether an unspecified address such as 0.0.0.0 was asked for.
+    /// Whether one of the listen addresses is unspecified, such as 0.0.0.0.
     pub(crate) wildcard: bool,
 }
 
-/// Owns the Swarm. Everything else talks to it through [`Command`]s.
+/// The owner of the Swarm. Other code sends it [`Command`]s.
 pub(crate) struct EventLoop {
     swarm: Swarm<Behaviour>,
     commands: mpsc::Receiver<Command>,
-    first_peers: DialSchedule,
-    meetings: Meetings,
+    schedule: DialSchedule,
+    unnamed_dials: UnnamedDials,
     waiters: BTreeMap<PeerId, Vec<Waiter>>,
     shared: Shared,
     listeners: Listeners,
-    /// There was somebody to ask when a peer was last identified.
+    /// Whether the node had joined the network when a peer was last identified, see [`Self::is_joined`]. Used to notice
+    /// that the node has lost its last connection to the network.
     was_joined: bool,
-    /// No addresses are told to others: in private, and during a shutdown.
+    /// Whether the node withholds its external addresses. It does so in private mode and during a shutdown.
     hidden: bool,
 }
 
@@ -65,15 +68,15 @@ impl EventLoop {
         swarm: Swarm<Behaviour>,
         commands: mpsc::Receiver<Command>,
         listeners: Listeners,
-        first_peers: DialSchedule,
+        schedule: DialSchedule,
         shared: Shared,
         is_private: bool,
     ) -> Self {
         Self {
             swarm,
             commands,
-            first_peers,
-            meetings: Meetings::default(),
+            schedule,
+            unnamed_dials: UnnamedDials::default(),
             waiters: BTreeMap::new(),
             shared,
             listeners,
@@ -82,14 +85,15 @@ impl EventLoop {
         }
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until [`Command::Stop`] arrives or all handles are dropped, then closes all connections.
     pub(crate) async fn run(mut self) {
         let bound: Vec<_> = self.swarm.listeners().cloned().collect();
         for address in bound {
             self.handle_listening(address);
         }
-        // Before anything else: whoever is connected first keeps none of the others from being dialled.
-        self.dial_first_peers(Instant::now());
+        // Dials before the first event is handled. Otherwise a peer that is already connected could prevent the dials
+        // to bootstrap peers.
+        self.dial_due_peers(Instant::now());
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
@@ -104,7 +108,7 @@ impl EventLoop {
         self.close().await;
     }
 
-    /// Says goodbye: without it, peers on QUIC would wait for us until a timeout tells.
+    /// Closes all connections. Otherwise peers that are connected over QUIC would notice the end only after a timeout.
     async fn close(mut self) {
         for listener in std::mem::take(&mut self.listeners.ids) {
             self.swarm.remove_listener(listener);
@@ -114,17 +118,17 @@ impl EventLoop {
             return;
         }
         for peer in connected {
-            // Fails only if it has gone meanwhile.
+            // This call fails only if the peer has disconnected meanwhile.
             let _ = self.swarm.disconnect_peer_id(peer);
         }
         let closing = async {
             while self.swarm.network_info().num_peers() > 0 {
-                // Dials that were under way.
+                // A dial that was in progress has succeeded, so its connection is closed too.
                 if let SwarmEvent::ConnectionEstablished { connection_id, .. } = self.swarm.select_next_some().await {
                     self.swarm.close_connection(connection_id);
                 }
             }
-            // QUIC says that a connection is closed before it has told the peer.
+            // The delay is needed because a QUIC connection counts as closed before its last packet has been sent.
             tokio::time::sleep(CLOSE_DELAY).await;
         };
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
@@ -139,28 +143,31 @@ impl EventLoop {
         self.waiters.retain(|_, waiters| !waiters.is_empty());
         self.shared.peers.handle_tick(now);
         if !self.hidden && self.swarm.external_addresses().next().is_none() {
-            // A machine without a network, or one on which everything is tried out.
+            // There is no other address to advertise, so the loopback addresses are advertised. Either the machine has
+            // no network, or all nodes run on this machine.
             let bound: Vec<_> = self.swarm.listeners().cloned().collect();
             bound.into_iter().for_each(|address| self.swarm.add_external_address(address));
         }
         if !self.is_joined() {
-            self.dial_first_peers(now);
+            self.dial_due_peers(now);
         }
     }
 
-    /// Dials the first peers if it is time.
-    fn dial_first_peers(&mut self, now: Instant) {
-        for (peer, addresses) in by_peer(self.first_peers.due(now)) {
-            self.dial_first(peer, addresses);
+    /// Dials the peers of the dial schedule that are due.
+    fn dial_due_peers(&mut self, now: Instant) {
+        for (peer, addresses) in by_peer(self.schedule.due(now)) {
+            self.dial_scheduled(peer, addresses);
         }
     }
 
-    /// Whether there is anybody to ask: in the DHT, or without one at all.
+    /// Returns whether the node has joined the network. A node has joined if it is connected to a DHT server or,
+    /// without a DHT, to any peer.
     fn is_joined(&self) -> bool {
         self.swarm.behaviour().is_in_dht().unwrap_or_else(|| self.swarm.network_info().num_peers() > 0)
     }
 
-    fn dial_first(&mut self, peer: Option<PeerId>, addresses: Vec<Multiaddr>) {
+    /// Dials a peer of the dial schedule. If its peer id is unknown, dials each of `addresses` separately.
+    fn dial_scheduled(&mut self, peer: Option<PeerId>, addresses: Vec<Multiaddr>) {
         let dial = match peer {
             Some(peer) if peer == *self.swarm.local_peer_id() => return,
             Some(peer) => {
@@ -175,31 +182,31 @@ impl EventLoop {
         }
     }
 
-    /// Dials an address that came without an identity.
+    /// Dials an address that was configured without a peer id.
     fn dial_unnamed(&mut self, address: Multiaddr) {
         let dial = DialOpts::unknown_peer_id().address(address.clone()).build();
         let id = dial.connection_id();
         match self.swarm.dial(dial) {
-            Ok(()) => self.meetings.begin(id, address),
+            Ok(()) => self.unnamed_dials.begin(id, address),
             Err(error) => tracing::debug!(%address, %error, "cannot dial bootstrap peer"),
         }
     }
 
-    /// Tells a search of the given peers. Those of whom nobody knows who they are have to be met first.
-    fn find_given(&mut self, search: &mpsc::Sender<FoundProvider>) {
-        let (own, mut unmet) = (*self.swarm.local_peer_id(), Vec::new());
-        for (peer, address) in self.first_peers.given() {
+    /// Sends the configured peers to a search. An address without a known peer id is dialled first.
+    fn find_configured(&mut self, search: &mpsc::Sender<FoundProvider>) {
+        let (own, mut unnamed) = (*self.swarm.local_peer_id(), Vec::new());
+        for (peer, address) in self.schedule.configured_peers() {
             match peer {
                 Some(peer) if peer == own => {}
-                // There is room for all, so this fails only if nobody listens.
+                // The channel can hold all configured peers, so sending fails only if the search has ended.
                 Some(peer) => drop(search.try_send(FoundProvider { peer, addresses: vec![address.clone()] })),
-                None => unmet.push(address.clone()),
+                None => unnamed.push(address.clone()),
             }
         }
-        for address in unmet {
-            if !self.meetings.wait(&address, search) {
+        for address in unnamed {
+            if !self.unnamed_dials.wait(&address, search) {
                 self.dial_unnamed(address.clone());
-                self.meetings.wait(&address, search);
+                self.unnamed_dials.wait(&address, search);
             }
         }
     }
@@ -211,13 +218,14 @@ impl EventLoop {
             SwarmEvent::NewListenAddr { address, .. } => self.handle_listening(address),
             SwarmEvent::ExpiredListenAddr { address, .. } => self.swarm.remove_external_address(&address),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
-                if let Some(address) = self.meetings.succeed(connection_id, peer_id) {
-                    self.first_peers.met(&address, peer_id);
+                if let Some(address) = self.unnamed_dials.succeed(connection_id, peer_id) {
+                    self.schedule.note_answer(&address, peer_id);
                 }
                 let address = endpoint.get_remote_address();
                 tracing::debug!(peer = %peer_id, %address, "connected");
                 let dialled = match &endpoint {
-                    // A name may lead elsewhere the next time.
+                    // Host names are not kept in the peer table, because a name may resolve to another address the next
+                    // time.
                     ConnectedPoint::Dialer { address, .. } => {
                         Some(without_peer(address.clone())).filter(|address| scope(address).is_some())
                     }
@@ -226,8 +234,9 @@ impl EventLoop {
                 let source = match &endpoint {
                     ConnectedPoint::Listener { .. } => Source::Inbound,
                     ConnectedPoint::Dialer { address, .. } => {
-                        // Whoever else dials has told us of the peer before, but for Kademlia.
-                        self.first_peers.source_of(&without_peer(address.clone())).unwrap_or(Source::Dht)
+                        // The peer table uses the source only for an unknown peer. An unknown peer that is not in the
+                        // dial schedule can only have been dialled by Kademlia.
+                        self.schedule.source_of(&without_peer(address.clone())).unwrap_or(Source::Dht)
                     }
                 };
                 self.shared.peers.connected(now, peer_id, source, address, dialled);
@@ -240,16 +249,16 @@ impl EventLoop {
                 self.shared.peers.disconnected(now, peer_id);
                 if self.was_joined && !self.is_joined() {
                     self.was_joined = false;
-                    self.first_peers.hurry(now);
+                    self.schedule.hurry(now);
                 }
             }
             SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
-                self.meetings.fail(connection_id);
+                self.unnamed_dials.fail(connection_id);
                 self.handle_dial_error(peer_id, error);
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listener failed"),
             SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
-                tracing::warn!(?addresses, %error, "no longer listening");
+                tracing::warn!(?addresses, %error, "stopped listening");
             }
             _ => {}
         }
@@ -271,7 +280,7 @@ impl EventLoop {
             }
             #[cfg(feature = "mdns")]
             BehaviourEvent::Mdns(libp2p::mdns::Event::Expired(lost)) => {
-                // It may still be seen at another address.
+                // A peer expires only if mDNS no longer announces any address of the peer.
                 let mdns = self.swarm.behaviour().mdns.as_ref();
                 let is_seen = |peer: &PeerId| mdns.is_some_and(|mdns| mdns.discovered_nodes().any(|seen| seen == peer));
                 let lost: Vec<_> = lost.into_iter().map(|(peer, _)| peer).filter(|peer| !is_seen(peer)).collect();
@@ -281,12 +290,13 @@ impl EventLoop {
         }
     }
 
-    /// What we listen on is what we advertise. The loopback addresses of a wildcard are held back: they mean another
-    /// machine to everybody else. They are used only where there is nothing else, see [`Self::handle_tick`].
+    /// Advertises a listen address as an external address. The loopback addresses of an unspecified listen address are
+    /// withheld, because another machine that dials them reaches only itself. They are advertised only if there is no
+    /// other address, see [`Self::handle_tick`].
     fn handle_listening(&mut self, address: Multiaddr) {
         tracing::info!(%address, "listening");
-        let is_held_back = self.listeners.wildcard && scope(&address).is_none_or(|scope| scope <= Scope::Loopback);
-        if !self.hidden && !is_held_back {
+        let is_withheld = self.listeners.wildcard && scope(&address).is_none_or(|scope| scope <= Scope::Loopback);
+        if !self.hidden && !is_withheld {
             self.swarm.add_external_address(address);
         }
     }
@@ -298,7 +308,7 @@ impl EventLoop {
             return;
         }
         let reason = ConnectError::of_dial(error);
-        self.swarm.behaviour_mut().handle_unreachable(peer, &reason.to_string());
+        self.swarm.behaviour_mut().handle_unreachable(peer, &reason.causes());
         for waiter in self.waiters.remove(&peer).unwrap_or_default() {
             let _ = waiter.reply.send(Err(reason.clone()));
         }
@@ -306,46 +316,50 @@ impl EventLoop {
 
     fn handle_identified(&mut self, now: Instant, peer: PeerId, info: identify::Info) {
         let from = self.shared.peers.scope_of(&peer);
-        let told = believable(info.listen_addrs.into_iter().map(without_peer), from);
-        // What it was dialled at is known to work, which what it says of itself is not.
+        let announced = believable(info.listen_addrs.into_iter().map(without_peer), from);
+        // Addresses at which this node dialled the peer come first, because they are known to work. Addresses that the
+        // peer announced may not work.
         let mut addresses = self.shared.peers.addresses(&peer);
-        addresses.extend(told.iter().filter(|address| !addresses.contains(address)).cloned().collect::<Vec<_>>());
+        addresses.extend(announced.iter().filter(|address| !addresses.contains(address)).cloned().collect::<Vec<_>>());
         addresses.truncate(address::MAX_ADDRESSES);
         let behaviour = self.swarm.behaviour_mut();
         let is_server = behaviour.is_dht_server(&info.protocols);
-        // Whoever hears that one more server is there finds it among the peers.
-        self.shared.peers.identified(now, peer, &info.agent_version, is_server, &told);
+        // The table is updated before the number of DHT servers changes, so that a task that waits for this number
+        // finds the server in the table.
+        self.shared.peers.identified(now, peer, &info.agent_version, is_server, &announced);
         if is_server {
             behaviour.handle_dht_server(peer, &addresses);
         }
         if self.is_joined() {
             self.was_joined = true;
-            self.first_peers.joined();
+            self.schedule.joined();
         }
     }
 
-    /// Somebody has told us of a peer. The DHT takes it in when it is connected.
+    /// Adds a discovered peer to the peer table, and dials it if it was announced on the local network. The DHT uses
+    /// the peer once it is connected.
     fn handle_discovered(&mut self, now: Instant, peer: PeerId, addresses: Vec<Multiaddr>, source: Source) {
         if peer == *self.swarm.local_peer_id() {
             return;
         }
-        // From within the local network, whatever it says.
+        // Private addresses are accepted, because discovery finds peers on the local network. Loopback addresses are
+        // not.
         let addresses = believable(addresses, Scope::Private);
         self.shared.peers.discovered(now, peer, source, &addresses);
         #[cfg(feature = "mdns")]
-        if source == Source::LocalNetwork && self.busy_with() < MAX_LOCAL_DIALS {
+        if source == Source::LocalNetwork && self.connected_or_dialled() < MAX_LOCAL_DIALS {
             self.dial(peer, addresses);
         }
     }
 
-    /// Peers that are connected or being dialled.
+    /// Returns the number of peers that are connected or being dialled.
     #[cfg(feature = "mdns")]
-    fn busy_with(&self) -> usize {
+    fn connected_or_dialled(&self) -> usize {
         let info = self.swarm.network_info();
         info.num_peers() + info.connection_counters().num_pending_outgoing() as usize
     }
 
-    /// Dials unless connected or dialling. The outcome arrives as an event.
+    /// Dials a peer unless it is connected or being dialled. The outcome arrives as an event.
     fn dial(&mut self, peer: PeerId, addresses: Vec<Multiaddr>) {
         let options = DialOpts::peer_id(peer)
             .condition(PeerCondition::DisconnectedAndNotDialing)
@@ -368,7 +382,7 @@ impl EventLoop {
                 let _ = reply.send(self.swarm.external_addresses().cloned().collect());
             }
             Command::Connect { peer, addresses, reply } => self.connect(now, peer, addresses, reply),
-            Command::Given { search } => self.find_given(&search),
+            Command::FindConfigured { search } => self.find_configured(&search),
             Command::OpenStream { peer, reply } => self.swarm.behaviour_mut().streams.open(peer, reply),
             Command::HideAddresses { reply } => {
                 self.hidden = true;
@@ -379,13 +393,14 @@ impl EventLoop {
                 }
                 let _ = reply.send(());
             }
-            Command::Bootstrap { peers } => self.first_peers.add(now, Source::Bootstrap, peers),
+            Command::Bootstrap { peers } => self.schedule.add(now, Source::Bootstrap, peers),
             Command::Discovered { peer, addresses, source } => self.handle_discovered(now, peer, addresses, source),
             Command::Dht(command) => self.swarm.behaviour_mut().dht_command(now, command),
-            Command::Stop => unreachable!("handled by the loop"),
+            Command::Stop => unreachable!("the loop handles it"),
         }
     }
 
+    /// Connects to a peer at `addresses` and at its addresses in the peer table. Sends the result to `reply`.
     fn connect(
         &mut self,
         now: Instant,
@@ -403,11 +418,11 @@ impl EventLoop {
     }
 }
 
-/// All addresses of a peer together: while one of them is being dialled, another dial of the same peer is refused. Whoever
-/// is not known by name is somebody else at each address.
-fn by_peer(first: Vec<(Option<PeerId>, Multiaddr)>) -> Vec<(Option<PeerId>, Vec<Multiaddr>)> {
+/// Groups addresses by peer, because a second dial of a peer is refused while the first one is in progress. An address
+/// without a peer id is a group of its own.
+fn by_peer(scheduled: Vec<(Option<PeerId>, Multiaddr)>) -> Vec<(Option<PeerId>, Vec<Multiaddr>)> {
     let mut all: Vec<(Option<PeerId>, Vec<Multiaddr>)> = Vec::new();
-    for (peer, address) in first {
+    for (peer, address) in scheduled {
         match all.iter_mut().find(|(known, _)| peer.is_some() && *known == peer) {
             Some((_, addresses)) => addresses.push(address),
             None => all.push((peer, vec![address])),
@@ -427,27 +442,27 @@ mod tests {
 
     use super::*;
     use crate::config::NodeConfig;
-    use crate::discovery::first_peers::BootstrapPeer;
+    use crate::discovery::bootstrap::BootstrapPeer;
     use crate::identity::Identity;
     use crate::metrics::Metrics;
     use crate::peer_table::PeerTable;
     use crate::transport::build_swarm;
 
-    fn event_loop(given: Vec<BootstrapPeer>, commands: mpsc::Receiver<Command>) -> EventLoop {
+    fn event_loop(configured: Vec<BootstrapPeer>, commands: mpsc::Receiver<Command>) -> EventLoop {
         let metrics = Arc::new(Metrics::new());
         let peers = Arc::new(PeerTable::new(metrics.clone()));
         let shared = Shared { peers, metrics, routing: watch::Sender::new(0) };
         let (config, key) = (NodeConfig::default(), Identity::ephemeral().0);
         let swarm = build_swarm(&key, &config.transport, Behaviour::new(&key, &config, &shared)).unwrap();
-        let mut first_peers = DialSchedule::new(Instant::now());
-        first_peers.add(Instant::now(), Source::Given, given);
+        let mut schedule = DialSchedule::new(Instant::now());
+        schedule.add(Instant::now(), Source::Configured, configured);
         let listeners = Listeners { ids: Vec::new(), wildcard: false };
-        EventLoop::new(swarm, commands, listeners, first_peers, shared, false)
+        EventLoop::new(swarm, commands, listeners, schedule, shared, false)
     }
 
-    /// A caller may have asked for a connection with one of them before the first tick.
+    /// In this test, the node is already connected to another peer when its event loop starts.
     #[tokio::test]
-    async fn a_first_peer_is_dialled_at_the_start_though_another_is_connected() {
+    async fn a_configured_peer_is_dialled_even_if_another_peer_is_connected() {
         in_time(async {
             let (_handle, commands) = mpsc::channel(1);
             let mut other = event_loop(Vec::new(), commands);
@@ -457,9 +472,9 @@ mod tests {
             let _other = AbortOnDropHandle::new(tokio::spawn(other.run()));
 
             let first = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let given = format!("/ip4/127.0.0.1/tcp/{}", first.local_addr().unwrap().port()).parse().unwrap();
+            let listed = format!("/ip4/127.0.0.1/tcp/{}", first.local_addr().unwrap().port()).parse().unwrap();
             let (_handle, commands) = mpsc::channel(1);
-            let mut event_loop = event_loop(vec![BootstrapPeer { peer: None, address: given }], commands);
+            let mut event_loop = event_loop(vec![BootstrapPeer { peer: None, address: listed }], commands);
             event_loop.dial(peer, vec![address]);
             while !event_loop.is_joined() {
                 let event = event_loop.swarm.select_next_some().await;

@@ -1,4 +1,4 @@
-//! What the rest of the program can ask of a node.
+//! The handle of a node, through which the rest of the program uses the node.
 
 mod dht;
 mod records;
@@ -12,8 +12,8 @@ use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 
 use crate::address::{Scope, believable, without_peer};
 use crate::command::Command;
+use crate::discovery::bootstrap::dial_schedule::MAX_PEERS as MAX_SCHEDULED_PEERS;
 use crate::discovery::dht::query::FoundProvider;
-use crate::discovery::first_peers::dial_schedule::MAX_PEERS as MAX_FIRST_PEERS;
 use crate::discovery::local_network::releases::{Advert, LocalReleases};
 use crate::error::{ConnectError, StreamError};
 use crate::identity::Identity;
@@ -24,14 +24,15 @@ use crate::streams::{Acceptor, IncomingStreams, Stream};
 
 pub use records::{CONTACT_INTERVAL, FoundRecord, RecordsError, RefusedRecord};
 
-/// Commands that may wait for the event loop.
+/// The length of the queue of commands to the event loop.
 pub(crate) const COMMAND_QUEUE: usize = 256;
-/// DHT queries in flight: libp2p puts no bound on those of the application.
+/// The limit on concurrent DHT queries of one node. It is needed because libp2p does not limit the queries of an
+/// application.
 pub(crate) const MAX_QUERIES: usize = 32;
 /// How long opening a stream on an established connection may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Gives commands to a [`Node`](super::Node); cheap to clone.
+/// A handle of a [`Node`](super::Node): sends commands to its event loop and reads its state. Cheap to clone.
 #[derive(Clone)]
 pub struct NodeHandle {
     pub(crate) identity: Identity,
@@ -43,11 +44,11 @@ pub struct NodeHandle {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) local: LocalReleases,
     pub(crate) has_dht: bool,
-    pub(crate) looks_around: bool,
+    pub(crate) searches_local_network: bool,
 }
 
 impl NodeHandle {
-    /// Our own peer id.
+    /// Returns the peer id of this node.
     pub fn peer_id(&self) -> PeerId {
         self.identity.peer_id()
     }
@@ -56,24 +57,25 @@ impl NodeHandle {
         &self.identity
     }
 
-    /// The number of connected DHT servers, and a way to wait until it changes.
+    /// Returns a receiver of the number of connected DHT servers.
     pub fn routing_peers(&self) -> watch::Receiver<usize> {
         self.routing.clone()
     }
 
-    /// The peers that are known, and what is known about each.
+    /// Returns all peers in the peer table, sorted by peer id.
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.peers.all()
     }
 
-    /// What is known about one peer.
+    /// Returns the entry of a peer in the peer table, or `None` if the peer is unknown.
     pub fn peer(&self, peer: &PeerId) -> Option<PeerInfo> {
         self.peers.get(peer)
     }
 
-    /// Connected DHT servers, those first that have been so for longest, and where each can be dialled as far as it may be
-    /// believed: whom to name to others, or to ourselves after a restart. Without host names, which may resolve to anything.
-    pub fn good_peers(&self) -> Vec<(PeerId, Vec<Multiaddr>)> {
+    /// Returns the connected DHT servers with the addresses that this node accepts from them, for peer lists and for
+    /// the next start of this node. The servers that have been in their current state for the longest time come first.
+    /// Host names are left out, because they may resolve to any address.
+    pub fn connected_dht_servers(&self) -> Vec<(PeerId, Vec<Multiaddr>)> {
         let mut all = self.peers.all();
         all.retain(|info| info.is_dht_server && info.is_connected());
         all.sort_by_key(|info| info.since);
@@ -81,92 +83,97 @@ impl NodeHandle {
         known.filter(|(_, addresses)| !addresses.is_empty()).collect()
     }
 
-    /// What happens to peers from now on. A reader that falls behind misses the oldest events.
+    /// Returns a receiver of the peer events from now on. A receiver that falls behind misses the oldest events.
     pub fn peer_events(&self) -> broadcast::Receiver<PeerEvent> {
         self.peers.subscribe()
     }
 
-    /// Whether it takes part in the DHT.
+    /// Returns whether the node takes part in the DHT.
     pub fn has_dht(&self) -> bool {
         self.has_dht
     }
 
-    /// Whether peers of the local network are looked for.
-    pub fn looks_around(&self) -> bool {
-        self.looks_around
+    /// Returns whether the node looks for peers on the local network.
+    pub fn searches_local_network(&self) -> bool {
+        self.searches_local_network
     }
 
-    /// Peers of the local network that say they serve a name.
+    /// Returns the peers that announce on the local network that they serve `name`.
     pub fn local_providers(&self, name: &Name) -> Vec<PeerId> {
         self.local.providers(name)
     }
 
-    /// Tells the local network what we serve, in place of what it was told before.
+    /// Announces `adverts` to the local network. They replace the adverts of the previous call.
     pub fn advertise_locally(&self, adverts: Vec<Advert>) {
-        self.local.adverts.send_if_modified(|told| {
-            let is_new = *told != adverts;
-            *told = adverts;
+        self.local.adverts.send_if_modified(|announced| {
+            let is_new = *announced != adverts;
+            *announced = adverts;
             is_new
         });
     }
 
-    /// What the node has counted, in the text format of Prometheus.
+    /// Returns the metrics of the node in the text format of OpenMetrics, which Prometheus reads.
     pub fn metrics(&self) -> String {
         self.metrics.encode()
     }
 
-    /// The addresses the node is bound to.
+    /// Returns the addresses that the node has bound. The list is empty if the node has been stopped.
     pub async fn listen_addresses(&self) -> Vec<Multiaddr> {
         self.ask(|reply| Command::Listening { reply }).await.unwrap_or_default()
     }
 
-    /// The addresses that others are told.
+    /// Returns the addresses that the node advertises, without its peer id. The list is empty if the node has been
+    /// stopped.
     pub async fn external_addresses(&self) -> Vec<Multiaddr> {
-        let told = self.ask(|reply| Command::External { reply }).await.unwrap_or_default();
-        told.into_iter().map(without_peer).collect()
+        let external = self.ask(|reply| Command::External { reply }).await.unwrap_or_default();
+        external.into_iter().map(without_peer).collect()
     }
 
-    /// Waits until a connection to `peer` is there, dialling `addresses` and those that are known if it is not.
+    /// Connects to `peer` unless it is already connected. Dials `addresses` and the addresses of the peer in the peer
+    /// table, and waits for a connection.
     ///
     /// # Errors
-    /// If none of them answers in time.
+    /// If no address is known, no dial succeeds, or 10 s have passed.
     pub async fn connect(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<(), ConnectError> {
         self.ask(|reply| Command::Connect { peer, addresses, reply }).await.unwrap_or(Err(ConnectError::Stopped))
     }
 
-    /// The peers that the node was started with to ask directly, each as soon as it is known who it is. One that was given
-    /// without an identity, and has not answered yet, is dialled. Ends when each is known or its dial has failed.
-    pub async fn given_peers(&self) -> mpsc::Receiver<FoundProvider> {
-        let (search, found) = mpsc::channel(MAX_FIRST_PEERS);
-        // A stopped node drops the sender, which ends the search.
-        self.send(Command::Given { search }).await;
+    /// Returns a receiver of the configured peers. Each peer is sent as soon as its peer id is known. If an address was
+    /// configured without a peer id, the node dials the address to learn the peer id. The channel ends when every
+    /// configured peer has been sent or its dial has failed.
+    pub async fn configured_peers(&self) -> mpsc::Receiver<FoundProvider> {
+        let (search, found) = mpsc::channel(MAX_SCHEDULED_PEERS);
+        // If the node has been stopped, the sender is dropped, which ends the channel.
+        self.send(Command::FindConfigured { search }).await;
         found
     }
 
-    /// From where a connected peer is seen.
+    /// Returns the scope of a connected peer, which is the narrowest scope of its connections since it connected.
+    /// Returns [`Scope::Public`] if the peer is not connected.
     pub fn scope_of(&self, peer: &PeerId) -> Scope {
         self.peers.scope_of(peer)
     }
 
-    /// The dialable addresses that are known of `peers`.
+    /// Returns the addresses of `peers` in the peer table. Leaves out peers without addresses.
     pub fn addresses_of(&self, peers: &[PeerId]) -> Vec<(PeerId, Vec<Multiaddr>)> {
         peers.iter().map(|peer| (*peer, self.peers.addresses(peer))).filter(|(_, known)| !known.is_empty()).collect()
     }
 
-    /// Notes a peer that somebody has told us of.
+    /// Adds a discovered peer to the peer table.
     pub async fn discovered(&self, peer: PeerId, addresses: Vec<Multiaddr>, source: Source) {
         self.send(Command::Discovered { peer, addresses, source }).await;
     }
 
-    /// From now on nobody is told where we are or what we provide: we are about to leave.
+    /// Stops advertising the addresses of this node. From now on, its provider records contain no addresses, which
+    /// withdraws the provided keys. To be called before the node stops.
     pub async fn hide_addresses(&self) {
         let _ = self.ask(|reply| Command::HideAddresses { reply }).await;
     }
 
-    /// Opens a raw transfer stream to a connected peer; `phase-transfer` is what speaks on one.
+    /// Opens a transfer stream to a connected peer. The crate `phase-transfer` implements the protocol on the stream.
     ///
     /// # Errors
-    /// If the peer is not connected, or does not serve.
+    /// If the peer is not connected, does not accept transfer streams, or does not answer within 5 s.
     pub async fn open_stream(&self, peer: PeerId) -> Result<Stream, ConnectError> {
         let opened = self.ask(|reply| Command::OpenStream { peer, reply });
         match tokio::time::timeout(OPEN_TIMEOUT, opened).await {
@@ -176,17 +183,18 @@ impl NodeHandle {
         }
     }
 
-    /// The raw transfer streams that others open, which the server of `phase-transfer` otherwise takes. `None` if
-    /// somebody else accepts them already.
+    /// Returns a receiver of the transfer streams that peers open. Returns `None` if there is already a receiver, for
+    /// instance in the server of `phase-transfer`.
     pub fn accept_streams(&self) -> Option<IncomingStreams> {
         self.acceptor.accept()
     }
 
-    /// Sends a command; a node that has stopped drops it.
+    /// Sends a command. Has no effect if the node has been stopped.
     pub(crate) async fn send(&self, command: Command) {
         let _ = self.commands.send(command).await;
     }
 
+    /// Sends a command and waits for its reply. Returns `None` if the node has been stopped or has dropped the reply.
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.ok()?;

@@ -1,41 +1,42 @@
-//! Who a node is: an Ed25519 key, whose public half is the peer id.
+//! The identity of a node: an Ed25519 key pair, whose public key is encoded in the peer id.
 
 use libp2p::PeerId;
 use libp2p::identity::Keypair;
 use phase_core::keys::{PublicKey, SigningKey};
 
-/// A node's key pair.
+/// The key pair of a node.
 #[derive(Clone)]
 pub struct Identity(pub(crate) Keypair);
 
 impl Identity {
-    /// A new key that is kept nowhere.
+    /// Generates a new key, which is not saved.
     pub fn ephemeral() -> Self {
         Self(Keypair::generate_ed25519())
     }
 
-    /// The identity behind a stored key.
+    /// Creates an identity from a stored key.
     pub fn from_key(key: &SigningKey) -> Self {
-        Self(Keypair::ed25519_from_bytes(*key.secret_bytes()).expect("32 bytes are an Ed25519 secret"))
+        Self(Keypair::ed25519_from_bytes(*key.secret_bytes()).expect("any 32 bytes are an Ed25519 secret"))
     }
 
-    /// The peer id that others know it by.
+    /// Returns the peer id.
     pub fn peer_id(&self) -> PeerId {
         self.0.public().to_peer_id()
     }
 
-    /// The same key for signing records.
+    /// Returns the key of this identity as a signing key for records.
     pub(crate) fn signing_key(&self) -> SigningKey {
-        let pair = self.0.clone().try_into_ed25519().expect("an identity is made of an Ed25519 key");
+        let pair = self.0.clone().try_into_ed25519().expect("every identity has an Ed25519 key");
         let secret = pair.secret().as_ref().try_into().expect("an Ed25519 secret has 32 bytes");
         SigningKey::from_secret_bytes(&secret)
     }
 }
 
-/// The key behind a peer id, if it is an Ed25519 key: such a peer id is the key itself, not its hash.
+/// Returns the public key that a peer id contains, or `None` if the peer id does not contain an Ed25519 key. The peer
+/// ids of other key types may contain only the hash of the key.
 pub fn public_key_of(peer: &PeerId) -> Option<PublicKey> {
     let multihash = peer.as_ref();
-    // 0 is the code of the identity hash.
+    // Code 0 means that the digest is not a hash but the encoded key itself.
     let encoded = (multihash.code() == 0).then(|| multihash.digest())?;
     let key = libp2p::identity::PublicKey::try_decode_protobuf(encoded).ok()?.try_into_ed25519().ok()?;
     PublicKey::from_bytes(&key.to_bytes()).ok()
@@ -46,12 +47,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_id_and_a_signing_key_are_the_same_key() {
+    fn a_peer_id_contains_the_public_key_of_the_signing_key() {
         let key = SigningKey::generate().unwrap();
         let identity = Identity::from_key(&key);
         assert_eq!(public_key_of(&identity.peer_id()), Some(key.public()));
         assert_eq!(identity.signing_key().id(), key.id());
-        // A peer id that is a hash, as those of long keys are.
+        // The peer ids of long keys, such as RSA keys, are hashes.
         let hashed: PeerId = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N".parse().unwrap();
         assert_eq!(public_key_of(&hashed), None);
     }

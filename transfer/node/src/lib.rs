@@ -1,14 +1,15 @@
-//! The libp2p node: transports, discovery, streams, and what is known about peers.
+//! The libp2p node: transports, discovery, streams, and the table of known peers.
 //!
 //! ```text
-//! NodeHandle ──commands──► event loop (owns the Swarm: dial, Kademlia, identify, streams)
+//! NodeHandle ──commands──► event loop (owns the Swarm: dials, Kademlia, identify, streams)
 //! ```
 //!
-//! Invariant: the event loop neither hashes nor touches a disk; bytes, hashing and disk have tasks of their own.
+//! Invariant: the event loop neither hashes nor accesses a disk. Other tasks transfer bytes, hash, and read and write
+//! files.
 //!
 //! # Example
 //!
-//! Two nodes, one of which dials the other:
+//! One node dials another:
 //!
 //! ```
 //! use phase_node::{Node, NodeConfig};
@@ -34,15 +35,15 @@
 //!
 //! # Features
 //!
-//! - `dht`: Kademlia. Without it [`NodeHandle`] answers every question about the DHT with [`QueryError::Off`].
-//! - `dns`: names in addresses.
-//! - `mdns`: peers and releases of the local network.
-//! - `memory`: addresses within one process, for tests and benches.
+//! - `dht`: the Kademlia DHT. Without this feature, every DHT query of a [`NodeHandle`] fails with [`QueryError::Off`].
+//! - `dns`: host names in addresses.
+//! - `mdns`: discovery of peers and releases on the local network.
+//! - `memory`: addresses of nodes in the same process, for tests and benches.
 
-// What only the DHT or mDNS would call stays where it is in a build without them.
+// Code that only the DHT or mDNS calls is unused in a build without them.
 #![cfg_attr(
     not(all(feature = "dht", feature = "mdns")),
-    allow(dead_code, reason = "a full build still finds what nothing calls")
+    allow(dead_code, reason = "a build with both features still reports unused code")
 )]
 
 mod discovery;
@@ -66,12 +67,12 @@ mod transport;
 pub use address::{Scope, believable, reachable_from, without_peer};
 pub use backoff::Backoff;
 pub use config::NodeConfig;
+pub use discovery::bootstrap;
 pub use discovery::dht::config::{Clock, DhtConfig, Limits, Rate, Role, StoreLimits};
 pub use discovery::dht::query::{
     DhtTarget, FoundProvider, FoundValue, QueryError, QueryReport, RecordStoreError, RoutingPeer,
 };
 pub use discovery::dht::search::Search;
-pub use discovery::first_peers as bootstrap;
 #[cfg(feature = "mdns")]
 pub use discovery::local_network::dns_sd;
 pub use discovery::local_network::releases::Advert;

@@ -1,4 +1,4 @@
-//! What a node counts, for Prometheus. Names follow its conventions: a unit at the end, `_total` for what only grows.
+//! The metrics of a node, for Prometheus. Names follow its conventions: the unit at the end, and `_total` for counters.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,44 +12,46 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::peer::PeerState;
 
-/// Figures about our part of the DHT.
+/// The DHT figures of this node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DhtStats {
-    /// Whether we keep records for others.
+    /// Whether this node is a DHT server, which stores records of peers and answers queries.
     pub is_server: bool,
-    /// Peers in our routing table.
+    /// The number of peers in the routing table of this node.
     pub routing_peers: usize,
-    /// Connected peers that are DHT servers.
+    /// The number of connected peers that are DHT servers.
     pub connected_peers: usize,
-    /// Our own values.
+    /// The number of values that this node has put into the DHT.
     pub own_values: usize,
-    /// Keys we provide.
+    /// The number of keys that this node provides.
     pub own_provided: usize,
-    /// Values kept for others.
+    /// The number of values that this node stores for peers.
     pub values: usize,
-    /// Provider records kept for others.
+    /// The number of provider records that this node stores for peers.
     pub providers: usize,
-    /// Records of others that were refused, for whatever reason.
+    /// The number of requests and records from peers that this node has refused so far, for any reason.
     pub refused: u64,
-    /// Peers that are ignored at present because they asked too much.
+    /// The number of peers that are currently ignored because they exceeded a request limit.
     pub ignored_peers: usize,
-    /// Queries of ours under way, also those that refresh the routing table.
+    /// The number of running queries of this node, including queries that refresh the routing table.
     pub queries: usize,
 }
 
-/// What a query is for.
+/// The purpose of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum QueryKind {
     Get,
     Put,
     GetProviders,
+    /// A query that provides a key or withdraws it.
     Provide,
+    /// A query that finds the nodes closest to a key.
     Closest,
-    /// Of the routing table.
+    /// A query that refreshes the routing table.
     Refresh,
 }
 
-/// How a query ended.
+/// The outcome of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum QueryOutcome {
     Ok,
@@ -82,7 +84,7 @@ impl QueryOutcome {
     }
 }
 
-/// Labels by their `as_str`.
+/// Implements `EncodeLabelValue` for types that have a method `as_str`.
 macro_rules! label {
     ($($ty:ty),*) => {$(
         impl EncodeLabelValue for $ty {
@@ -121,7 +123,7 @@ struct State {
     state: PeerState,
 }
 
-/// The counters of one node.
+/// The counters and gauges of one node.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -158,34 +160,43 @@ impl Metrics {
 
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register("dht_queries", "DHT queries of ours that ended", self.queries.clone());
+        registry.register("dht_queries", "Ended DHT queries of this node", self.queries.clone());
         registry.register_with_unit(
             "dht_query_duration",
-            "How long our DHT queries took",
+            "Duration of the DHT queries of this node",
             Unit::Seconds,
             self.durations.clone(),
         );
-        registry.register("dht_query_timeouts", "DHT queries of ours that ran out of time", self.timeouts.clone());
-        registry.register("dht_published", "Announcements that reached the DHT", self.published.clone());
-        registry.register("dht_refused", "Records and requests of others that were refused", self.refused.clone());
-        registry.register("dht_routing_table_peers", "Peers in the routing table", self.routing.clone());
+        registry.register("dht_query_timeouts", "DHT queries of this node that timed out", self.timeouts.clone());
+        registry.register(
+            "dht_published",
+            "DHT puts, provides and withdrawals of this node that succeeded",
+            self.published.clone(),
+        );
+        registry.register("dht_refused", "Requests and records of peers that this node refused", self.refused.clone());
+        registry.register("dht_routing_table_peers", "Peers in the routing table of this node", self.routing.clone());
         registry.register(
             "dht_ignored_peers",
-            "Peers that are ignored because they asked too much",
+            "Peers that are ignored because they exceeded a request limit",
             self.ignored.clone(),
         );
-        registry.register("dht_records", "Records in the local part of the DHT", self.records.clone());
-        registry.register("peer_events", "What happened to peers", self.peer_events.clone());
-        registry.register("peers", "Peers by their present state", self.peers.clone());
+        registry.register(
+            "dht_records",
+            "DHT records that this node stores, its own and those of peers",
+            self.records.clone(),
+        );
+        registry.register("peer_events", "Changes of the state of peers, by new state", self.peer_events.clone());
+        registry.register("peers", "Known peers, by state", self.peers.clone());
     }
 
-    /// All of it, in the text format of OpenMetrics.
+    /// Returns all metrics in the text format of OpenMetrics.
     pub(crate) fn encode(&self) -> String {
         let mut text = String::new();
-        text::encode(&mut text, &self.registry).expect("a string takes everything");
+        text::encode(&mut text, &self.registry).expect("writing to a string does not fail");
         text
     }
 
+    /// Counts an ended query.
     pub(crate) fn query_ended(&self, kind: QueryKind, result: QueryOutcome, took: Duration) {
         self.queries.get_or_create(&Query { kind, result }).inc();
         self.durations.get_or_create(&Kind { kind }).observe(took.as_secs_f64());
@@ -197,11 +208,12 @@ impl Metrics {
         }
     }
 
+    /// Counts a refused request or record of a peer.
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&Reason { reason }).inc();
     }
 
-    /// The present figures of our part of the DHT.
+    /// Sets the gauges of the DHT.
     pub(crate) fn set_dht(&self, stats: &DhtStats) {
         let gauge = |gauge: &Gauge, value: usize| gauge.set(value.try_into().unwrap_or(i64::MAX));
         gauge(&self.routing, stats.routing_peers);
@@ -216,7 +228,7 @@ impl Metrics {
         }
     }
 
-    /// A peer went from one state to another; `None` is none at all.
+    /// Counts the change of a peer from one state to another. `from` is `None` for a new peer.
     pub(crate) fn peer_moved(&self, from: Option<PeerState>, to: PeerState) {
         self.peer_events.get_or_create(&State { state: to }).inc();
         if let Some(from) = from {
@@ -228,7 +240,8 @@ impl Metrics {
     }
 }
 
-/// From 1 ms to 16 s: a query has 10 s.
+/// Returns a histogram with buckets from 1 ms to 16 s. By default a query ends after at most 10 s, and a put after
+/// about 15 s.
 fn duration_histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 15))
 }
@@ -238,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_labels_are_as_prometheus_wants_them() {
+    fn metrics_have_the_names_and_labels_that_prometheus_expects() {
         let metrics = Metrics::new();
         metrics.query_ended(QueryKind::GetProviders, QueryOutcome::Timeout, Duration::from_secs(10));
         metrics.query_ended(QueryKind::Put, QueryOutcome::Ok, Duration::from_millis(3));

@@ -1,4 +1,4 @@
-//! A node: its configuration, start and end.
+//! Starts and stops a node.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::address::is_unspecified;
 use crate::behaviour::{Behaviour, Shared};
 use crate::command::Command;
 use crate::config::NodeConfig;
-use crate::discovery::first_peers::dial_schedule::DialSchedule;
-use crate::discovery::first_peers::{PeersUrl, list_fetcher};
+use crate::discovery::bootstrap::dial_schedule::DialSchedule;
+use crate::discovery::bootstrap::{PeersUrl, list_fetcher};
 use crate::discovery::local_network::releases::LocalReleases;
 #[cfg(feature = "mdns")]
 use crate::discovery::local_network::task::{Host, LocalNetwork};
@@ -33,18 +33,20 @@ use crate::transport::build_swarm;
 pub struct Node {
     handle: NodeHandle,
     event_loop: AbortOnDropHandle<()>,
-    /// Speaks with the local network.
+    /// The task that exchanges announcements with the local network, or `None` if mDNS is off.
     local: Option<JoinHandle<()>>,
-    /// Fetch lists of first peers. End with the node.
+    /// The tasks that fetch lists of bootstrap peers. They are aborted when the node is dropped.
     _lists: JoinSet<()>,
     stop: DropGuard,
 }
 
 impl Node {
-    /// Binds the listen addresses, dials the bootstrap peers and starts the event loop.
+    /// Binds the listen addresses and starts the event loop, which dials the bootstrap peers and the configured peers.
+    /// Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// [`NodeError::Listen`] if an address cannot be bound, for instance because its port is in use.
+    /// [`NodeError::Listen`] if an address cannot be bound, for instance because its port is in use;
+    /// [`NodeError::Transport`] if the key of the node cannot be used for TLS or Noise.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let metrics = Arc::new(Metrics::new());
         let peers = Arc::new(PeerTable::new(metrics.clone()));
@@ -58,12 +60,12 @@ impl Node {
         let (commands, receiver) = mpsc::channel(COMMAND_QUEUE);
         let (urls, bootstrap) = list_fetcher::split(config.bootstrap);
         let now = Instant::now();
-        let mut first_peers = DialSchedule::new(now);
-        first_peers.add(now, Source::Given, config.peers);
-        first_peers.add(now, Source::Bootstrap, bootstrap);
-        let event_loop = EventLoop::new(swarm, receiver, listeners, first_peers, shared, config.is_private);
+        let mut schedule = DialSchedule::new(now);
+        schedule.add(now, Source::Configured, config.peers);
+        schedule.add(now, Source::Bootstrap, bootstrap);
+        let event_loop = EventLoop::new(swarm, receiver, listeners, schedule, shared, config.is_private);
         let has_dht = config.dht.is_some() && cfg!(feature = "dht");
-        let looks_around = config.mdns && cfg!(feature = "mdns");
+        let searches_local_network = config.mdns && cfg!(feature = "mdns");
         let handle = NodeHandle {
             identity: config.identity,
             commands,
@@ -74,35 +76,37 @@ impl Node {
             metrics,
             local: LocalReleases::default(),
             has_dht,
-            looks_around,
+            searches_local_network,
         };
         let lists = urls.into_iter().map(|url| fetch_list(handle.clone(), url)).collect();
         let event_loop = AbortOnDropHandle::new(tokio::spawn(event_loop.run()));
         let stop = CancellationToken::new();
-        let local = looks_around.then(|| tokio::spawn(talk_locally(handle.clone(), config.is_private, stop.clone())));
+        let local = searches_local_network
+            .then(|| tokio::spawn(exchange_locally(handle.clone(), config.is_private, stop.clone())));
         Ok(Self { handle, event_loop, local, _lists: lists, stop: stop.drop_guard() })
     }
 
-    /// A handle to give commands with; cheap to clone.
+    /// Returns the handle of the node, which is cheap to clone.
     pub fn handle(&self) -> &NodeHandle {
         &self.handle
     }
 
-    /// Ends the event loop: connections are closed and ports are free when this returns.
+    /// Stops the node. When this returns, its connections are closed and its ports are free.
     pub async fn stop(self) {
         let Self { handle, event_loop, local, stop, _lists } = self;
         drop(stop);
         if let Some(local) = local {
-            // Says goodbye.
+            // The task withdraws the announcements on the local network before it ends.
             let _ = local.await;
         }
         handle.send(Command::Stop).await;
-        // Joined, or ended by an abort or panic: it is gone either way.
+        // An error means that the event loop has panicked. It has ended in this case too.
         let _ = event_loop.await;
     }
 }
 
-/// Adds the peers of a list to the first peers whenever there is nobody to ask.
+/// Fetches a list of bootstrap peers whenever no DHT server is connected, and adds the listed peers to the dial
+/// schedule.
 async fn fetch_list(node: NodeHandle, url: PeersUrl) {
     let found = |peers| node.send(Command::Bootstrap { peers });
     list_fetcher::run(url, node.routing_peers(), found).await;
@@ -123,23 +127,25 @@ impl Host for NodeHandle {
     }
 }
 
-/// Listens to the local network, and tells it what we serve, until `stop`; then says goodbye.
+/// Exchanges announcements with the local network until `stop` is cancelled, then withdraws the announcements of this
+/// node.
 #[cfg(feature = "mdns")]
-async fn talk_locally(node: NodeHandle, is_private: bool, stop: CancellationToken) {
+async fn exchange_locally(node: NodeHandle, is_private: bool, stop: CancellationToken) {
     LocalNetwork { releases: node.local.clone(), host: node, is_private }.run(stop).await;
 }
 
-/// Without feature `mdns` there is nobody to hear.
+/// Does nothing without feature `mdns`.
 #[cfg(not(feature = "mdns"))]
-async fn talk_locally(_: NodeHandle, _: bool, _: CancellationToken) {}
+async fn exchange_locally(_: NodeHandle, _: bool, _: CancellationToken) {}
 
-/// Binds every address and waits until each is bound, so that a port in use is an error of the start.
+/// Binds every address and waits until it is bound, so that [`Node::start`] fails if a port is in use.
 async fn listen(swarm: &mut libp2p::Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<Listeners, NodeError> {
     use libp2p::swarm::SwarmEvent;
     let mut ids = Vec::new();
     for address in addresses {
         let failed = |source| NodeError::Listen { address: address.clone(), source };
-        // libp2p lets several sockets share a TCP port, so it would not notice another program on it.
+        // Tries to bind a plain socket first. libp2p lets several sockets share a TCP port, so it would not notice that
+        // another program uses the port.
         if let Some(socket) = tcp_socket(address) {
             drop(std::net::TcpListener::bind(socket).map_err(|error| failed(ListenError::Io(error)))?);
         }
@@ -161,7 +167,7 @@ async fn listen(swarm: &mut libp2p::Swarm<Behaviour>, addresses: &[Multiaddr]) -
     Ok(Listeners { ids, wildcard: addresses.iter().any(is_unspecified) })
 }
 
-/// The socket address behind `/ip4|ip6/…/tcp/…`, unless the system chooses the port.
+/// Returns the socket address of `/ip4|ip6/…/tcp/…`, or `None` for other addresses and for port 0.
 fn tcp_socket(address: &Multiaddr) -> Option<std::net::SocketAddr> {
     use libp2p::multiaddr::Protocol;
     let mut parts = address.iter();

@@ -1,87 +1,87 @@
-//! What is known about a peer, and what happens to it.
+//! The state, the source and the events of a known peer.
 
 use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
-/// Where a peer stands.
+/// The state of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum PeerState {
-    /// Somebody has told us of it.
+    /// Discovery found the peer, and the peer has not been connected since.
     Discovered,
-    /// There is a connection.
+    /// The peer is connected.
     Connected,
-    /// It has said who and what it is.
+    /// The peer is connected, and identify has received its protocols and addresses.
     Identified,
-    /// A transfer stream is open.
+    /// The peer is identified, and a transfer stream is open.
     Transferring,
-    /// The last connection has ended.
+    /// The last connection to the peer has ended.
     Disconnected,
-    /// It is forgotten.
+    /// The peer was removed from the peer table.
     Expired,
 }
 
-/// Who has told us of a peer first.
+/// How this node first learned of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Source {
-    /// We were started with its address, to ask it directly.
-    Given,
-    /// We were started with its address, to join the network.
+    /// The peer is a configured peer.
+    Configured,
+    /// The peer is a bootstrap peer.
     Bootstrap,
-    /// The DHT.
+    /// The DHT returned the peer.
     Dht,
-    /// mDNS or DNS-SD on the local network.
+    /// The peer was announced on the local network, by mDNS or DNS-SD.
     LocalNetwork,
-    /// Another peer, on a transfer stream.
+    /// Another peer named this peer on a transfer stream.
     Peer,
-    /// Itself, by dialling us.
+    /// The peer dialled this node.
     Inbound,
 }
 
-/// Something that happened to a peer.
+/// A change of the state of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerEvent {
-    /// Which.
+    /// The id of the peer.
     pub peer: PeerId,
-    /// What it is now.
+    /// The new state of the peer.
     pub state: PeerState,
-    /// Who told us of it first.
+    /// How this node first learned of the peer.
     pub source: Source,
 }
 
-/// What is known about a peer.
+/// An entry of the peer table.
 #[derive(Clone, Debug)]
 pub struct PeerInfo {
-    /// Who.
+    /// The id of the peer.
     pub peer: PeerId,
-    /// Where it stands.
+    /// The state of the peer.
     pub state: PeerState,
-    /// Who told us of it first.
+    /// How this node first learned of the peer.
     pub source: Source,
-    /// Where it can be dialled, the best first.
+    /// Addresses at which the peer can be dialled, at most 8. The address that last worked comes first.
     pub addresses: Vec<Multiaddr>,
-    /// What it says its program is; at most 64 characters.
+    /// The agent version that the peer announces, cut to 64 characters.
     pub agent: Option<String>,
-    /// Whether it is a DHT server.
+    /// Whether the peer is a DHT server.
     pub is_dht_server: bool,
-    /// The last time a ping took to it and back.
+    /// The round-trip time of the last ping.
     pub round_trip: Option<Duration>,
-    /// Since when it is in this state.
+    /// The time at which the peer entered its current state.
     pub since: Instant,
 }
 
 impl PeerInfo {
-    /// Whether there is a connection.
+    /// Returns whether the peer is connected.
     pub fn is_connected(&self) -> bool {
         matches!(self.state, PeerState::Connected | PeerState::Identified | PeerState::Transferring)
     }
 }
 
 impl PeerState {
-    /// In small letters, as it is shown.
+    /// Returns the name of the state in lower case, as it appears in output and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Discovered => "discovered",
@@ -95,10 +95,10 @@ impl PeerState {
 }
 
 impl Source {
-    /// In small letters, as it is shown.
+    /// Returns the name of the source in lower case, as it appears in output.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Given => "given",
+            Self::Configured => "given",
             Self::Bootstrap => "bootstrap",
             Self::Dht => "dht",
             Self::LocalNetwork => "local network",

@@ -1,9 +1,9 @@
-//! Opens transfer streams and takes those that others open.
+//! The libp2p behaviour that opens transfer streams and accepts transfer streams from peers.
 //!
-//! libp2p-stream does the same with one slot for the inbound streams of all connections together: of two peers that open
-//! a stream in the same instant, one loses it. It also keeps a channel for every connection there ever was. Here there
-//! is room for a flash crowd, whoever takes the streams decides which are too many, and what belongs to a connection
-//! ends with it.
+//! libp2p-stream does the same, but its queue holds only one inbound stream for all connections together. If two peers
+//! open a stream in the same instant, one of the streams is lost. In addition, libp2p-stream keeps a channel for every
+//! past connection. The queue of this behaviour is long enough for a flash crowd, the acceptor decides which streams
+//! are refused, and the state of a connection is dropped when the connection closes.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -33,34 +33,36 @@ use tokio::sync::{mpsc, oneshot};
 use crate::error::{ConnectError, StreamError};
 use crate::peer_table::{PeerTable, Transferring};
 
-/// The protocol of transfer streams.
+/// The protocol name of transfer streams.
 pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/phase/transfer/1.0.0");
 
-/// Streams that may wait to be taken: one from each of a thousand machines that boot in the same instant.
+/// The limit on inbound streams that wait for the acceptor. It is enough for a thousand machines that boot in the same
+/// instant and open one stream each.
 const MAX_WAITING: usize = 1024;
 
-/// A transfer stream. As long as it lives, its peer counts as transferring.
+/// A transfer stream. Its peer counts as transferring until the stream is dropped.
 pub struct Stream {
     inner: libp2p::Stream,
     _open: Transferring,
 }
 
-/// Streams that others have opened, each with the peer that did.
+/// A receiver of the transfer streams that peers open, with the id of the peer of each stream.
 pub type IncomingStreams = mpsc::Receiver<(PeerId, Stream)>;
 
-/// Where a stream that was asked for is sent. Dropped without an answer when the connection ends.
+/// The channel on which the caller gets a requested stream. It is dropped without a reply if the connection ends.
 pub(crate) type StreamReply = oneshot::Sender<Result<Stream, ConnectError>>;
 
 type StreamSender = mpsc::Sender<(PeerId, Stream)>;
 
-/// Says who takes the streams of others: nobody at first.
+/// Holds the sender of inbound streams, which exists after [`accept`](Self::accept) has been called. Clones share the
+/// sender.
 #[derive(Clone, Default)]
 pub(crate) struct Acceptor {
     streams: Arc<Mutex<Option<StreamSender>>>,
 }
 
 impl Acceptor {
-    /// Hands over the streams from now on; `None` while somebody else takes them.
+    /// Returns a receiver of the inbound streams from now on, or `None` while another receiver exists.
     pub(crate) fn accept(&self) -> Option<IncomingStreams> {
         let mut streams = self.streams.lock().expect("no code panics while it holds the sender");
         if streams.as_ref().is_some_and(|taken| !taken.is_closed()) {
@@ -77,14 +79,14 @@ impl Acceptor {
     }
 }
 
-/// Streams of one protocol.
+/// The behaviour for the streams of one protocol.
 pub(crate) struct Behaviour {
     protocol: StreamProtocol,
     peers: Arc<PeerTable>,
     acceptor: Acceptor,
     /// The connections of each peer, the newest last.
     connections: BTreeMap<PeerId, Vec<ConnectionId>>,
-    /// Those who want a stream, until the connection's handler is told.
+    /// Requests for a stream that have not been passed to the handler of a connection yet.
     wanted: VecDeque<(PeerId, StreamReply)>,
 }
 
@@ -98,8 +100,8 @@ impl Behaviour {
         self.acceptor.clone()
     }
 
-    /// Opens a stream on the newest connection with `peer`: an older one may be dead without our knowing. Without any,
-    /// `reply` is dropped.
+    /// Opens a stream on the newest connection with `peer`, because an older one may have failed unnoticed. Drops
+    /// `reply` if the peer is not connected.
     pub(crate) fn open(&mut self, peer: PeerId, reply: StreamReply) {
         self.wanted.push_back((peer, reply));
     }
@@ -162,7 +164,7 @@ impl NetworkBehaviour for Behaviour {
     }
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Infallible, StreamReply>> {
-        // No waker is kept: the event loop, which alone adds to the queue, polls the Swarm again after it has.
+        // No waker is stored, because only the event loop adds to the queue, and it polls the Swarm again afterwards.
         while let Some((peer_id, event)) = self.wanted.pop_front() {
             let newest = self.connections.get(&peer_id).and_then(|connections| connections.last());
             if let (Some(newest), false) = (newest, event.is_closed()) {
@@ -173,7 +175,7 @@ impl NetworkBehaviour for Behaviour {
     }
 }
 
-/// The streams of one connection.
+/// The handler of the streams on one connection.
 pub(crate) struct Handler {
     peer: PeerId,
     peers: Arc<PeerTable>,
@@ -223,10 +225,10 @@ impl ConnectionHandler for Handler {
                 let stream = self.stream(stream);
                 let taken = self.acceptor.sender().is_some_and(|sender| sender.try_send((self.peer, stream)).is_ok());
                 if !taken {
-                    tracing::debug!(peer = %self.peer, "a stream was refused: nobody takes it, or too many wait");
+                    tracing::debug!(peer = %self.peer, "stream refused: no server runs, or too many streams wait");
                 }
             }
-            // Whoever wanted the stream may have stopped waiting.
+            // Sending fails only if the caller has stopped waiting.
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info: reply }) => {
                 let _ = reply.send(Ok(self.stream(stream)));
             }
@@ -247,7 +249,8 @@ fn stream_error(error: StreamUpgradeError<Infallible>) -> StreamError {
     }
 }
 
-/// The protocol on which streams are taken, if they are. There is nothing to agree upon beyond its name.
+/// The inbound upgrade of transfer streams. It offers the protocol name while a receiver of inbound streams exists, and
+/// nothing otherwise. After the negotiation of the name, the upgrade is complete.
 pub(crate) struct Offer(Option<StreamProtocol>);
 
 impl UpgradeInfo for Offer {

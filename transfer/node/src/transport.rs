@@ -1,7 +1,7 @@
-//! What a node dials and listens with.
+//! The transports with which a node dials and listens.
 //!
-//! TCP with TLS or Noise, and QUIC; with feature `dns` names in addresses of both, with feature `memory` addresses within
-//! this process.
+//! A node uses TCP with TLS or Noise, and QUIC. Feature `dns` adds host names in the addresses of both. Feature
+//! `memory` adds connections within the process.
 
 mod batched;
 mod config;

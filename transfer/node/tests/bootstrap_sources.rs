@@ -1,5 +1,5 @@
-//! A peer list behind a URL leads to its peers, and a server that serves something else, or serves it badly, is named
-//! and costs neither memory nor much time.
+//! A peer list is fetched from its URL. If the server is broken or serves no peer list, the fetch fails quickly, uses
+//! little memory, and the error contains the URL.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -11,12 +11,13 @@ use std::time::Duration;
 use phase_node::bootstrap::{BootstrapError, BootstrapPeer, BootstrapSource, PeersUrl, fetch_list, peers_document};
 use phase_node::{Identity, Multiaddr, PeerId};
 
-/// More than any list has; a node that reads this much does not look at bounds.
+/// The number of bytes that a hostile server sends: far more than the maximum size of a list.
 const FLOOD: usize = 64 * 1024 * 1024;
-/// How long a server that stalls stays connected at most: no client waits for it.
+/// How long a stalled server keeps the connection open: far longer than the timeout of a fetch.
 const STALL: Duration = Duration::from_secs(60);
 
-/// A server that reads requests and has `answer` write whatever it likes, until the process ends.
+/// Starts an HTTP server that reads requests and calls `answer` to write each response. The server runs until the
+/// process ends.
 fn serve(answer: impl Fn(&str, &mut TcpStream) -> std::io::Result<()> + Send + 'static) -> PeersUrl {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/peers", listener.local_addr().unwrap()).parse().unwrap();
@@ -26,7 +27,7 @@ fn serve(answer: impl Fn(&str, &mut TcpStream) -> std::io::Result<()> + Send + '
             let mut lines = BufReader::new(connection.try_clone().unwrap()).lines().map_while(Result::ok);
             let Some(request) = lines.next() else { continue };
             lines.take_while(|line| !line.is_empty()).for_each(drop);
-            // Clients that have had enough go away.
+            // Writing fails if the client has disconnected.
             let _ = answer(&request, &mut connection);
         }
     });
@@ -48,7 +49,7 @@ fn some_peers() -> Vec<(PeerId, Vec<Multiaddr>)> {
     (0..3).map(|_| (Identity::ephemeral().peer_id(), addresses.clone())).collect()
 }
 
-/// The error, which must name the list.
+/// Fetches a list, which must fail. Returns the error, and asserts that its message contains the URL.
 async fn refused(url: &PeersUrl) -> BootstrapError {
     let error = fetch_list(url).await.unwrap_err();
     assert!(error.to_string().contains(url.as_str()), "{error}");
@@ -56,7 +57,7 @@ async fn refused(url: &PeersUrl) -> BootstrapError {
 }
 
 #[tokio::test]
-async fn what_a_provider_writes_is_what_a_client_reads() {
+async fn a_client_reads_the_list_that_a_provider_writes() {
     let known = some_peers();
     let source: BootstrapSource = serve_document(peers_document(&known)).to_string().parse().unwrap();
     let BootstrapSource::Url(url) = source else { panic!("{source}") };
@@ -67,16 +68,16 @@ async fn what_a_provider_writes_is_what_a_client_reads() {
 }
 
 #[tokio::test]
-async fn bad_entries_do_not_hide_good_ones() {
+async fn malformed_entries_do_not_hide_valid_ones() {
     let peer = some_peers()[0].0;
     let good = format!("{{\"peer_id\": \"{peer}\", \"addresses\": [\"localhost:1\", \"/ip4/192.0.2.7/tcp/1\"]}}");
-    let url = serve_document(format!("{{\"peers\": [17, {{\"peer_id\": \"nobody\", \"addresses\": []}}, {good}]}}"));
+    let url = serve_document(format!("{{\"peers\": [17, {{\"peer_id\": \"x\", \"addresses\": []}}, {good}]}}"));
     let peers = fetch_list(&url).await.unwrap();
     assert_eq!(peers, [format!("/ip4/192.0.2.7/tcp/1/p2p/{peer}").parse().unwrap()]);
 }
 
 #[tokio::test]
-async fn a_document_that_is_no_list_is_named() {
+async fn a_document_that_is_not_a_peer_list_is_refused() {
     for text in ["", "<html></html>", "{\"peers\": 3}", "[]"] {
         let error = refused(&serve_document(text.to_owned())).await;
         assert!(matches!(error, BootstrapError::NotAList { .. }), "{text}: {error}");
@@ -84,7 +85,7 @@ async fn a_document_that_is_no_list_is_named() {
 }
 
 #[tokio::test]
-async fn other_answers_are_named_and_redirects_not_followed() {
+async fn http_statuses_other_than_200_are_refused_and_redirects_not_followed() {
     let elsewhere = serve_document(peers_document(&some_peers()));
     let moved = serve(move |_, connection| {
         write!(connection, "HTTP/1.1 302 Found\r\nlocation: {elsewhere}\r\ncontent-length: 0\r\n\r\n")
@@ -95,7 +96,7 @@ async fn other_answers_are_named_and_redirects_not_followed() {
 }
 
 #[tokio::test]
-async fn a_list_longer_than_any_is_not_read_to_its_end() {
+async fn a_list_that_is_too_long_is_not_read_to_its_end() {
     let announced = serve(|_, connection| {
         write!(connection, "HTTP/1.1 200 OK\r\ncontent-length: {FLOOD}\r\n\r\n")?;
         flood(connection)
@@ -114,14 +115,15 @@ async fn a_list_longer_than_any_is_not_read_to_its_end() {
     assert!(matches!(refused(&endless_header).await, BootstrapError::Fetch { .. }));
 }
 
-/// Writes until the client hangs up; a client that reads it all fails the test by what it returns.
+/// Writes [`FLOOD`] bytes, or fewer if the client disconnects first. A client that reads all of these bytes does not
+/// return the error that the tests expect.
 fn flood(connection: &mut TcpStream) -> std::io::Result<()> {
     let block = [b' '; 64 * 1024];
     (0..FLOOD / block.len()).try_for_each(|_| connection.write_all(&block))
 }
 
 #[tokio::test]
-async fn a_server_that_stalls_is_given_up() {
+async fn fetching_from_a_server_that_stalls_times_out() {
     let silent = serve(|_, _| {
         thread::sleep(STALL);
         Ok(())
@@ -141,9 +143,9 @@ async fn a_server_that_stalls_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_or_speaks_something_else_is_named() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{nobody}/peers").parse().unwrap();
+async fn a_server_that_is_absent_or_does_not_speak_http_is_refused() {
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{unused}/peers").parse().unwrap();
     assert!(matches!(refused(&url).await, BootstrapError::Fetch { .. }));
     let other = serve(|_, connection| connection.write_all(b"\x13/multistream/1.0.0\n"));
     assert!(matches!(refused(&other).await, BootstrapError::Fetch { .. }));

@@ -1,23 +1,28 @@
-//! How often a node that is still fetching tells those who follow it what it has got.
+//! The interval at which a node sends have updates to its subscribers while it is fetching an artifact. A have update
+//! says which chunks the node has gained.
 
 use std::time::Duration;
 
-/// The shortest time between two reports of what has been added to an artifact.
+/// The minimum time between two have updates to the same subscriber.
 pub const MIN_HAVE_INTERVAL: Duration = Duration::from_millis(10);
-/// The longest such time, however many follow it.
+/// The maximum time between two have updates to the same subscriber, however many subscribers there are.
 pub const MAX_HAVE_INTERVAL: Duration = Duration::from_millis(500);
-/// What each follower of an artifact adds to the time between two reports: together they get some 670 reports a
-/// second. Without it, 48 clients on two cores spend a third of their time on reports.
-const INTERVAL_PER_FOLLOWER: Duration = Duration::from_micros(1500);
-/// Reports of the first and the last chunks of an artifact are more frequent, the more so the fewer there are, or are missing:
-/// when a swarm starts together hardly anybody has something to pass on, and in the end all wait for the same few.
+/// The time that each subscriber of an artifact adds to the interval between two have updates. So a node usually sends
+/// about 670 have updates per second for one artifact, to all subscribers together. If the interval does not grow in
+/// this way, 48 clients on two cores spend a third of their time on have updates.
+const INTERVAL_PER_SUBSCRIBER: Duration = Duration::from_micros(1500);
+/// If a node has, or lacks, fewer chunks of an artifact than this, the interval shrinks in proportion to the number of
+/// chunks that it has, or lacks. The first chunks are announced early because, when many clients start at once, few of
+/// them have chunks to serve. The last chunks are announced early because all clients then wait for the same few
+/// chunks.
 const FEW_CHUNKS: u32 = 128;
 
-/// The time between two reports to one of so many followers, by a node that has `have` of all `chunks`. The first report
-/// goes out at once.
-pub fn have_interval(followers: u32, have: u32, chunks: u32) -> Duration {
+/// Returns the time between two have updates to the same subscriber. The artifact has `subscribers` subscribers at this
+/// node, and the node has `have` of its `chunks` chunks. The caller sends the first have update without waiting for
+/// this time.
+pub fn have_interval(subscribers: u32, have: u32, chunks: u32) -> Duration {
     let few = have.min(chunks.saturating_sub(have)).min(FEW_CHUNKS);
-    let usual = INTERVAL_PER_FOLLOWER.saturating_mul(followers).min(MAX_HAVE_INTERVAL);
+    let usual = INTERVAL_PER_SUBSCRIBER.saturating_mul(subscribers).min(MAX_HAVE_INTERVAL);
     (usual * few / FEW_CHUNKS).max(MIN_HAVE_INTERVAL)
 }
 
@@ -26,14 +31,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_more_follow_the_rarer_the_reports_within_bounds() {
+    fn the_interval_grows_with_the_subscribers_between_its_limits() {
         assert_eq!(have_interval(0, 500, 1000), MIN_HAVE_INTERVAL);
-        assert_eq!(have_interval(40, 500, 1000), 40 * INTERVAL_PER_FOLLOWER);
+        assert_eq!(have_interval(40, 500, 1000), 40 * INTERVAL_PER_SUBSCRIBER);
         assert_eq!(have_interval(u32::MAX, 500, 1000), MAX_HAVE_INTERVAL);
     }
 
     #[test]
-    fn the_first_and_the_last_chunks_are_reported_sooner() {
+    fn the_interval_is_shorter_for_the_first_and_the_last_chunks() {
         let middle = have_interval(40, 500, 1000);
         assert!(have_interval(40, 10, 1000) < middle && have_interval(40, 990, 1000) < middle);
         assert_eq!(have_interval(40, 0, 1000), MIN_HAVE_INTERVAL);

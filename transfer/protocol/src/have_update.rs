@@ -1,14 +1,14 @@
-//! What a peer says it has of an artifact.
+//! An announcement of the chunks of an artifact that a peer has.
 
 use phase_core::{ChunkRange, ChunkSet};
 
-/// What a peer says it has of an artifact.
+/// An announcement of the chunks of an artifact that a peer has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HaveUpdate {
-    /// All of it.
+    /// The peer has all chunks of the artifact.
     Full,
-    /// These chunks and no others.
+    /// The peer has exactly these chunks. They replace the chunks that the peer announced before.
     Set(ChunkSet),
-    /// These chunks too.
+    /// The peer has these chunks in addition to the chunks that it announced before.
     Add(Vec<ChunkRange>),
 }

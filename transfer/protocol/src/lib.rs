@@ -1,17 +1,18 @@
 //! Phase's transfer protocol as state machines: no I/O, no clock, no threads.
 //!
 //! ```text
-//! wire        frames and messages as bytes
-//! scheduler   which chunk is requested from which peer
-//! upload      which peer is served next, and how fast
+//! wire        encodes and decodes the frames of the protocol
+//! scheduler   client: decides which chunk is requested from which peer
+//! upload      provider: decides which peer is served next, and how fast
 //! ```
 //!
-//! Time and seeds are passed in, so a run with the same inputs gives the same outputs: `phase-transfer` drives these state
-//! machines over libp2p streams, the simulator drives them in virtual time.
+//! Time and RNG seeds are passed in, so a run with the same inputs gives the same outputs. `phase-transfer` drives
+//! these state machines over libp2p streams; the simulator drives them in virtual time.
 //!
 //! # Example
 //!
-//! A fetch without a network: one peer has all chunks, and delivers what it is asked for.
+//! This example fetches an artifact without a network. The only peer has all chunks and delivers every chunk that is
+//! requested from it.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -33,7 +34,7 @@
 //! while let Some(Action::Request { id, peer, slot, ranges }) = scheduler.poll_action(now) {
 //!     for chunk in ranges.iter().flat_map(ChunkRange::iter) {
 //!         assert_eq!(scheduler.handle_arrival(peer, id, chunk), Arrival::Owed(slot));
-//!         // Here a driver compares the chunk with its digest, and writes it.
+//!         // A driver compares the chunk with its digest here, and writes it to the store.
 //!         scheduler.handle_chunk(now, peer, id, slot, chunk, ChunkResult::Verified);
 //!     }
 //!     scheduler.handle_end(now, peer, id, End::Done);

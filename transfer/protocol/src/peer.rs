@@ -1,8 +1,9 @@
-//! Peers as the state machines know them.
+//! The number that identifies a peer in the scheduler and in the upload queue.
 
 use std::fmt;
 
-/// A remote peer. Drivers map it to a libp2p peer id, the simulator to a node's number.
+/// The number that identifies a peer in the scheduler and in the upload queue, chosen by their caller. The transfer
+/// code assigns a number to each libp2p peer id. The simulator uses the number of the simulated node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerKey(pub u64);
 

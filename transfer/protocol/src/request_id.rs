@@ -1,23 +1,26 @@
-//! The name of a request on a stream.
+//! The id of a request on a stream.
 
 use serde::{Deserialize, Serialize};
 
-/// Names a request on its stream. The requester chooses it and uses it once per stream.
+/// The id of a request on its stream. The client chooses the id, and must not use it again before the request has
+/// ended.
 ///
-/// The [scheduler](crate::scheduler) takes even numbers for requests for chunks, a link odd numbers for everything else, so
-/// that one id names a request in the scheduler, on the link and on the wire. Both stay small, as CBOR writes small numbers
-/// in few bytes.
+/// The [scheduler](crate::scheduler) gives even ids to requests for chunks. The link, which is the transfer stream to
+/// one peer, gives odd ids to all other requests. So the two never choose the same id, and a request has the same id in
+/// the scheduler and on the stream. Even and odd ids both count up from small numbers, because CBOR encodes small
+/// numbers in few bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RequestId(pub u32);
 
 impl RequestId {
-    /// The first id of a scheduler.
+    /// The first id that a scheduler gives to a request. A scheduler gives only even ids.
     pub const FIRST_SCHEDULED: Self = Self(0);
-    /// The first id of a link.
+    /// The first id that a link (the transfer stream to one peer) gives to a request. A link gives only odd ids.
     pub const FIRST_OF_LINK: Self = Self(1);
 
-    /// The id after this one in the same series. After 2^31 ids the series begins again.
+    /// Returns the id of the next request: the next even id after an even id, the next odd id after an odd id. The ids
+    /// wrap around after 2^31 requests.
     pub fn next(self) -> Self {
         Self(self.0.wrapping_add(2))
     }
@@ -28,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_two_series_never_meet() {
+    fn ids_stay_even_or_odd_when_they_wrap_around() {
         for (first, parity) in [(RequestId::FIRST_SCHEDULED, 0), (RequestId::FIRST_OF_LINK, 1)] {
             let last = RequestId(u32::MAX - 1 + parity);
             assert_eq!(last.next(), first);

@@ -1,21 +1,54 @@
-//! Decides what to ask of whom. No I/O, no clock: `now` is passed in, randomness comes from a seed, so any run can be
-//! replayed.
+//! The download scheduler. It decides which chunk is requested from which peer.
+//!
+//! It does no I/O and reads no clock. `now` is passed in and randomness comes from an RNG seed, so the same inputs
+//! always give the same requests and any run can be replayed.
+//!
+//! # How it works
+//! The driver, which is the code that calls the scheduler and does the I/O, adds the artifacts to fetch. It reports the
+//! connected peers and the chunks that they announce. The scheduler then keeps every peer busy:
+//!
+//! - **Window.** Each peer has a *window*, which is the limit on the bytes inflight to the peer. The window starts at
+//!   one average chunk. It grows with every chunk that the peer delivers, up to twice the bytes that the peer delivers
+//!   within [`Config::horizon`] (or within twice the peer's shortest response time, if that is longer). It shrinks when
+//!   the peer becomes slower. A request asks for a run of adjacent chunks that fills about a sixteenth of the window.
+//! - **Choice.** While a peer's window has space, the peer is asked for missing chunks that it has. Artifacts of the
+//!   most urgent priority class come first. Within an artifact, a [`Policy`] ranks the missing chunks. The default
+//!   policy requests the rarest chunks first.
+//! - **Stealing.** A peer that has none of the missing chunks takes over a request from a *victim peer* that would need
+//!   at least twice as long. First the request is *recalled*, which means that it is cancelled but its chunks still
+//!   count as inflight. When the victim peer ends the request, the chunks that it has not sent are missing again and
+//!   are requested from faster peers, so no chunk is received twice. A victim peer that does not end the request in
+//!   time loses the request.
+//! - **Endgame.** When no chunk is missing, a few chunks are *duplicated*, that is requested from a second peer as
+//!   well.
+//! - **Failures.** A peer that sends no bytes for longer than its timeout has *stalled* and loses its requests. A peer
+//!   that stalls, or that ends a request without chunks that it announced, gets a *penalty point* and is paused. The
+//!   pause is longer if the peer has more points. Points decay, and each delivered chunk halves them. A peer that
+//!   answers `Busy` is paused for the time that the answer states. A peer that sends a corrupt chunk is banned.
 //!
 //! # Contract
-//! Tell the [`Scheduler`] what happens with the `handle_` methods, at any time and in any order. After each, drain
-//! [`poll_action`](Scheduler::poll_action) and carry the actions out, drain [`poll_event`](Scheduler::poll_event), and
-//! call [`handle_timeout`](Scheduler::handle_timeout) when [`poll_timeout`](Scheduler::poll_timeout) says so.
+//! Report what happens with the `handle_` methods, at any time and in any order. After each call:
 //!
-//! A chunk is reported twice: with [`handle_arrival`](Scheduler::handle_arrival) when it comes, which says whether it was owed,
-//! and with [`handle_chunk`](Scheduler::handle_chunk) once it has been verified and stored, or found to be corrupt. The end of
-//! a request is reported when it comes, and takes effect after all chunks that came before it were looked at.
+//! 1. drain [`poll_action`](Scheduler::poll_action) and carry out every action;
+//! 2. drain [`poll_event`](Scheduler::poll_event);
+//! 3. call [`handle_timeout`](Scheduler::handle_timeout) at the time that [`poll_timeout`](Scheduler::poll_timeout)
+//!    returns.
 //!
-//! Invariants, see [`Scheduler::check`]:
-//! - every chunk is missing, in flight in one or two requests, or verified;
-//! - no chunk is asked of a peer that has not said that it has it, nor twice of one peer at a time;
-//! - no more than [`Config::max_inflight`] bytes are in flight, nor of a peer more than its window, apart from the one
-//!   request that every peer may have;
-//! - while a peer that is not resting has a missing chunk and there is room, a request is under way.
+//! Each chunk is reported twice. Call [`handle_arrival`](Scheduler::handle_arrival) when the chunk arrives. The result
+//! states whether the peer owed the chunk. Call [`handle_chunk`](Scheduler::handle_chunk) when the chunk is
+//! *processed*, that is verified and stored, or found to be corrupt. The end of a request is reported when it arrives.
+//! It takes effect when every chunk that arrived before it is processed.
+//!
+//! # Invariants
+//! [`Scheduler::check`] asserts most of them.
+//!
+//! - Every chunk is missing, inflight in one or two requests, or verified.
+//! - A chunk is requested only from a peer that has announced it, and not from the same peer a second time while the
+//!   first request is open.
+//! - A request is sent only if the bytes inflight are within [`Config::max_inflight`], and the bytes inflight to its
+//!   peer are within the peer's window. There are two exceptions. Every peer may have one request, and a request may
+//!   have one chunk of any length.
+//! - When the actions are drained, every peer that has a missing chunk and is not paused has an open request.
 
 mod choice;
 mod chunks;
@@ -23,9 +56,9 @@ mod config;
 mod haves;
 mod message;
 mod peer;
+mod penalties;
 mod policy;
 mod requests;
-mod score;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -41,43 +74,46 @@ use chunks::{Chunks, Verified};
 pub use config::Config;
 pub use message::{Action, Arrival, ArtifactSlot, BanReason, ChunkResult, End, Event, Stats};
 use peer::Peer;
+use penalties::Penalties;
 pub use policy::{Order, OrderError, Policy, Random, RarestFirst, Sequential};
 use requests::{GivenUp, Requests};
-use score::Scores;
 
-/// Decides what to ask of whom; see the [module](self).
+/// Decides which chunk is requested from which peer. See the [module](self) for how it works and how to drive it.
 pub struct Scheduler {
     config: Config,
     policy: Box<dyn Policy>,
     rng: fastrand::Rng,
-    /// Artifacts that are not complete.
+    /// The incomplete artifacts by artifact slot, with their priority classes.
     slots: BTreeMap<ArtifactSlot, (u8, Chunks)>,
-    /// The same, the most urgent class first.
+    /// The artifact slots of the incomplete artifacts, by priority class. The class with the lowest number is the most
+    /// urgent.
     classes: BTreeMap<u8, BTreeSet<ArtifactSlot>>,
     peers: BTreeMap<PeerKey, Peer>,
-    scores: Scores,
+    penalties: Penalties,
     banned: BTreeSet<PeerKey>,
     requests: Requests,
-    /// Peers for which there may be something to ask: something has changed since it was last looked for.
-    hungry: BTreeSet<PeerKey>,
-    /// Peers that could deliver more, and have nothing that is missing.
+    /// The peers to ask for chunks in the next call of [`Scheduler::poll_action`], because their state or the set of
+    /// missing chunks may have changed since they were last asked.
+    to_ask: BTreeSet<PeerKey>,
+    /// Peers that could be sent a request but have none of the missing chunks.
     idle: BTreeSet<PeerKey>,
-    /// When the first peer stalls or has rested, or earlier.
+    /// The time at which the next peer stalls, or at which the next pause of a peer ends. It may be too early, because
+    /// it is not updated when bytes arrive, although they postpone a stall.
     due: Option<Instant>,
-    /// When idle peers were last given what others are too slow for.
-    relieved: Option<Instant>,
+    /// The time of the last search for requests that idle peers could steal.
+    last_steal_pass: Option<Instant>,
     actions: VecDeque<Action>,
     events: VecDeque<Event>,
     stats: Stats,
 }
 
 impl Scheduler {
-    /// A scheduler that asks for the rarest chunks first.
+    /// Creates a scheduler that requests the rarest chunks first. `seed` is the RNG seed.
     pub fn new(config: Config, seed: u64) -> Self {
         Self::with_policy(config, seed, Order::RarestFirst.policy(seed))
     }
 
-    /// A scheduler with an order of its own.
+    /// Creates a scheduler with the given policy for the order of chunks. `seed` is the RNG seed.
     pub fn with_policy(config: Config, seed: u64, policy: Box<dyn Policy>) -> Self {
         Self {
             config,
@@ -86,35 +122,37 @@ impl Scheduler {
             slots: BTreeMap::new(),
             classes: BTreeMap::new(),
             peers: BTreeMap::new(),
-            scores: Scores::default(),
+            penalties: Penalties::default(),
             banned: BTreeSet::new(),
             requests: Requests::default(),
-            hungry: BTreeSet::new(),
+            to_ask: BTreeSet::new(),
             idle: BTreeSet::new(),
             due: None,
-            relieved: None,
+            last_steal_pass: None,
             actions: VecDeque::new(),
             events: VecDeque::new(),
             stats: Stats::default(),
         }
     }
 
-    /// An artifact to fetch, of which `have` is there already. A lower `priority` goes first.
+    /// Adds an artifact to fetch. The chunks in `have` are stored already. Artifacts with the lowest `priority` are
+    /// fetched first.
     pub fn handle_artifact(&mut self, slot: ArtifactSlot, index: Arc<ArtifactIndex>, have: &ChunkSet, priority: u8) {
         let chunks = Chunks::new(slot, index, have);
         self.slots.insert(slot, (priority, chunks));
         self.classes.entry(priority).or_default().insert(slot);
-        self.settle(slot);
+        self.finish_if_complete(slot);
     }
 
-    /// A peer has connected. Beyond [`Config::max_peers`] it takes the place of the one that has disappointed most, or is
-    /// dropped if none has disappointed more than it.
+    /// Adds a peer that has connected. If [`Config::max_peers`] peers are in use already, the scheduler drops one peer.
+    /// It drops the peer with the most penalty points if that peer has more points than the new peer, and otherwise the
+    /// new peer.
     pub fn handle_peer(&mut self, now: Instant, peer: PeerKey) {
         if self.banned.contains(&peer) || self.peers.contains_key(&peer) {
             return;
         }
         if self.peers.len() >= self.config.max_peers {
-            let points = |key: &PeerKey| self.scores.points(now, *key);
+            let points = |key: &PeerKey| self.penalties.points(now, *key);
             let worst = self.peers.keys().copied().max_by(|one, other| points(one).total_cmp(&points(other)));
             let Some(worst) = worst.filter(|worst| points(worst) > points(&peer)) else {
                 self.actions.push_back(Action::Drop { peer });
@@ -124,45 +162,48 @@ impl Scheduler {
             self.actions.push_back(Action::Drop { peer: worst });
         }
         self.peers.insert(peer, Peer::new(now, &self.config));
-        self.hungry.insert(peer);
+        self.to_ask.insert(peer);
     }
 
-    /// A peer has said what it has.
+    /// Handles the announcement of the chunks that `peer` has of the artifact in `slot`.
     pub fn handle_have(&mut self, peer: PeerKey, slot: ArtifactSlot, update: HaveUpdate) {
         let (true, Some((_, chunks))) = (self.peers.contains_key(&peer), self.slots.get_mut(&slot)) else { return };
         chunks.handle_have(peer, update);
-        self.hungry.insert(peer);
+        self.to_ask.insert(peer);
     }
 
-    /// A peer has gone.
+    /// Removes a peer that has disconnected, and gives up its requests, so that their chunks are requested from other
+    /// peers.
     pub fn handle_peer_lost(&mut self, peer: PeerKey) {
         let Some(state) = self.peers.remove(&peer) else { return };
-        self.hungry.remove(&peer);
+        self.to_ask.remove(&peer);
         self.idle.remove(&peer);
         for request in state.requests {
-            self.take_back(request);
+            self.give_up(request);
         }
         self.requests.forget_peer(peer);
         self.slots.values_mut().for_each(|(_, chunks)| chunks.handle_peer_lost(peer));
     }
 
-    /// So many bytes of a peer's replies have come since it connected, verified or not. To be told before
-    /// [`handle_timeout`](Self::handle_timeout) where chunks may take longer than timeouts: a peer is silent when it
-    /// delivers no bytes, not when it completes no chunk.
+    /// Handles the arrival of bytes from a peer. `total` is the number of bytes of the peer's replies since the peer
+    /// connected, verified or not. Call this before [`handle_timeout`](Self::handle_timeout) if a chunk can take longer
+    /// than a timeout, because a peer that sends bytes has not stalled, even if it has completed no chunk.
     pub fn handle_received(&mut self, now: Instant, peer: PeerKey, total: u64) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.handle_received(now, total);
         }
     }
 
-    /// A chunk has arrived from `peer`, and will be verified if it was owed. A peer that sends what it does not owe breaks the
-    /// protocol.
+    /// Handles the arrival of a chunk from `peer`. Returns whether the peer owed the chunk. The driver processes an
+    /// owed chunk (see [`Self::handle_chunk`]) and drops any other chunk. A peer that sends a chunk that is
+    /// [`Arrival::NotOwed`] breaks the protocol.
     pub fn handle_arrival(&mut self, peer: PeerKey, request: RequestId, index: ChunkIndex) -> Arrival {
         self.requests.arrive(peer, request, index)
     }
 
-    /// A chunk that [arrived](Self::handle_arrival) from `peer` has been looked at. Returns whether it is a new verified one. If it
-    /// is corrupt, its peer is banned, also if that peer was lost meanwhile.
+    /// Handles the result of processing a chunk that [arrived](Self::handle_arrival) from `peer`. Returns whether the
+    /// chunk is verified for the first time. If the chunk is corrupt, the peer is banned, even if the peer has
+    /// disconnected since.
     pub fn handle_chunk(
         &mut self,
         now: Instant,
@@ -183,14 +224,14 @@ impl Scheduler {
                 false
             }
         };
-        if let Some(end) = self.requests.looked_at(request) {
+        if let Some(end) = self.requests.processed(request) {
             self.end(now, request, end);
         }
         is_new
     }
 
-    /// A chunk of an artifact that is complete was not looked at. While the artifact is not complete, the chunk counts as not
-    /// delivered, since it was not verified.
+    /// Counts a chunk that the driver did not verify because the artifact is complete. If the artifact is not complete,
+    /// the chunk counts as not delivered.
     fn discard(&mut self, now: Instant, request: RequestId, slot: ArtifactSlot, index: ChunkIndex) {
         if !self.slots.contains_key(&slot) {
             self.delivered(now, request, index);
@@ -198,7 +239,7 @@ impl Scheduler {
         }
     }
 
-    /// A chunk is verified and stored. Returns whether it is a new one.
+    /// Marks a chunk as verified. Returns whether it was not verified before.
     fn accept(
         &mut self,
         now: Instant,
@@ -222,45 +263,46 @@ impl Scheduler {
                     self.drop_copy(other, index);
                 }
                 self.events.push_back(Event::Verified { slot, index, peer });
-                self.settle(slot);
+                self.finish_if_complete(slot);
                 true
             }
         }
     }
 
-    /// `peer` has ended a request. That takes effect once all chunks that arrived for it were looked at: what came before
-    /// the end is not missing. The end of a request that another peer was asked for has no effect.
+    /// Handles the reply with which `peer` ends a request. The end takes effect when every chunk that arrived for the
+    /// request is processed, because only then is it known which chunks were not sent. If the request was sent to
+    /// another peer, the call has no effect.
     pub fn handle_end(&mut self, now: Instant, peer: PeerKey, request: RequestId, end: End) {
-        if let Some(end) = self.requests.ended(peer, request, end) {
+        if let Some(end) = self.requests.record_end(peer, request, end) {
             self.end(now, request, end);
         }
     }
 
-    /// Time has passed: peers that deliver nothing lose what they were asked for, and those that had to rest may be asked.
+    /// Gives up the requests to peers that have stalled, and resumes peers whose pause has ended.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let late = |peer: &Peer| peer.stalls_at(&self.config).is_some_and(|at| at <= now);
-        let stalled: Vec<_> = self.peers.iter().filter(|(_, peer)| late(peer)).map(|(key, _)| *key).collect();
+        let has_stalled = |peer: &Peer| peer.stalls_at(&self.config).is_some_and(|at| at <= now);
+        let stalled: Vec<_> = self.peers.iter().filter(|(_, peer)| has_stalled(peer)).map(|(key, _)| *key).collect();
         for key in stalled {
-            let points = self.scores.add(now, key);
+            let points = self.penalties.add(now, key);
             let Some(peer) = self.peers.get_mut(&key) else { continue };
             peer.handle_stall(&self.config);
-            peer.punish(now, points);
+            peer.penalise(now, points);
             let mut chunks = 0;
             for request in std::mem::take(&mut peer.requests) {
-                chunks += self.take_back(request);
+                chunks += self.give_up(request);
                 self.actions.push_back(Action::Cancel { id: request, peer: key });
             }
             self.stats.stalls += 1;
             self.events.push_back(Event::Stalled { peer: key, chunks });
         }
-        let rested = self.peers.iter_mut().filter_map(|(key, peer)| peer.take_rested(now).then_some(*key));
-        self.hungry.extend(rested);
+        let resumed = self.peers.iter_mut().filter_map(|(key, peer)| peer.take_ended_pause(now).then_some(*key));
+        self.to_ask.extend(resumed);
         let stalls = self.peers.values().filter_map(|peer| peer.stalls_at(&self.config));
-        let rests = self.peers.values().filter_map(|peer| peer.rests_until(now));
-        self.due = stalls.chain(rests).min();
+        let pauses = self.peers.values().filter_map(|peer| peer.pause_end(now));
+        self.due = stalls.chain(pauses).min();
     }
 
-    /// What to do next. Call until it gives nothing.
+    /// Returns the next action to carry out. Call this method until it returns `None`.
     pub fn poll_action(&mut self, now: Instant) -> Option<Action> {
         if self.actions.is_empty() {
             self.make_requests(now);
@@ -268,35 +310,37 @@ impl Scheduler {
         self.actions.pop_front()
     }
 
-    /// What has happened. Call until it gives nothing.
+    /// Returns the next event. Call this method until it returns `None`.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout). Nothing may have come of it by then.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout). The returned time may be too early, so the call
+    /// may have no effect.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.due.into_iter().chain(self.relief_at()).min()
+        self.due.into_iter().chain(self.next_steal_pass()).min()
     }
 
-    /// Counters since the start.
+    /// Returns the counters since the scheduler was created.
     pub fn stats(&self) -> Stats {
         self.stats
     }
 
-    /// Bytes per second of a peer, as last measured.
+    /// Returns the measured rate at which a peer delivers chunks, in bytes per second; `None` before the first
+    /// measurement, or if the peer is not connected.
     pub fn rate(&self, peer: PeerKey) -> Option<f64> {
         self.peers.get(&peer)?.rate()
     }
 
-    /// Bytes in flight.
+    /// Returns the bytes that are inflight to all peers together.
     pub fn inflight(&self) -> u64 {
         self.requests.inflight()
     }
 
-    /// Asserts the invariants; for tests and simulations.
+    /// Asserts the invariants, for tests and simulations.
     ///
     /// # Panics
-    /// If one does not hold.
+    /// If an invariant does not hold.
     pub fn check(&self) {
         for (slot, (priority, chunks)) in &self.slots {
             assert!(self.classes[priority].contains(slot));
@@ -306,41 +350,42 @@ impl Scheduler {
         for (key, peer) in &self.peers {
             let of_peer = || peer.requests.iter().filter_map(|id| self.requests.get(*id));
             assert!(of_peer().all(|request| request.peer == *key));
-            assert_eq!(of_peer().map(|request| request.bytes()).sum::<u64>(), peer.inflight, "in flight of {key}");
+            assert_eq!(of_peer().map(|request| request.bytes()).sum::<u64>(), peer.inflight, "bytes inflight to {key}");
         }
         let inflight = self.requests.inflight();
-        assert_eq!(self.requests.iter().map(|(_, request)| request.bytes()).sum::<u64>(), inflight, "in flight");
+        assert_eq!(self.requests.iter().map(|(_, request)| request.bytes()).sum::<u64>(), inflight, "bytes inflight");
         let allowance = self.peers.len() as u64 * self.config.max_request;
-        assert!(inflight <= self.config.max_inflight + allowance, "too much is in flight");
+        assert!(inflight <= self.config.max_inflight + allowance, "more bytes are inflight than permitted");
         assert!(self.peers.len() <= self.config.max_peers);
         assert!(self.banned.iter().all(|peer| !self.peers.contains_key(peer)));
-        assert!(self.hungry.iter().chain(&self.idle).all(|peer| self.peers.contains_key(peer)));
+        assert!(self.to_ask.iter().chain(&self.idle).all(|peer| self.peers.contains_key(peer)));
     }
 
-    /// Accounts for a chunk of a request that has been delivered.
+    /// Updates the request, its peer and the peer's penalty points after a chunk has been delivered.
     fn delivered(&mut self, now: Instant, id: RequestId, index: ChunkIndex) {
         let Some(delivery) = self.requests.deliver(now, id, index) else { return };
         if let Some(peer) = self.peers.get_mut(&delivery.peer) {
             peer.handle_bytes(now, delivery.bytes, delivery.first_after, &self.config);
-            self.scores.forgive(delivery.peer);
-            self.hungry.insert(delivery.peer);
+            self.penalties.forgive(delivery.peer);
+            self.to_ask.insert(delivery.peer);
         }
     }
 
-    /// A chunk has come from elsewhere: the other request need not bring it.
+    /// Removes a chunk from a request because another request has delivered it. Cancels the request if no chunk
+    /// remains.
     fn drop_copy(&mut self, id: RequestId, index: ChunkIndex) {
         let Some(key) = self.requests.get(id).map(|request| request.peer) else { return };
         let Some((bytes, is_over)) = self.requests.drop_chunk(id, index) else { return };
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.inflight -= bytes;
-            self.hungry.insert(key);
+            self.to_ask.insert(key);
         }
         if is_over {
             self.actions.push_back(Action::Cancel { id, peer: key });
         }
     }
 
-    /// A request has ended, and everything that came for it was looked at.
+    /// Ends a request after all chunks that arrived for it have been processed.
     fn end(&mut self, now: Instant, id: RequestId, end: End) {
         let asked = self.requests.get(id).map(|request| (request.peer, request.slot));
         let (refusal, refuses_artifact) = match end {
@@ -355,38 +400,40 @@ impl Scheduler {
         }
     }
 
-    /// Chunks of a request that have not come are missing. Unless its peer is busy it lacks them.
+    /// Closes a request that its peer has ended, so that the pending chunks are missing again. If the peer is busy, it
+    /// is paused. Otherwise, if chunks are pending although the request was not recalled, the peer counts as lacking
+    /// these chunks and gets a penalty point.
     fn close(&mut self, now: Instant, id: RequestId, refusal: Refusal) {
         let Some(request) = self.requests.get(id) else { return };
         let (key, is_recalled) = (request.peer, request.recalled().is_some());
-        let is_well = request.pending.is_empty() || is_recalled;
+        let has_no_fault = request.pending.is_empty() || is_recalled;
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.requests.remove(&id);
             match refusal {
                 Refusal::Busy { retry_after_ms } => {
                     let wait = retry_after_ms.clamp(1, MAX_RETRY_AFTER_MS);
                     let until = now + Duration::from_millis(wait.into());
-                    peer.rest(until);
+                    peer.pause(until);
                     self.due = self.due.into_iter().chain([until]).min();
                 }
-                _ if is_well => {}
+                _ if has_no_fault => {}
                 _ => {
                     if let Some((_, chunks)) = self.slots.get_mut(&request.slot) {
                         request.pending.iter().for_each(|(chunk, _)| chunks.handle_lack(key, *chunk));
                     }
-                    let until = peer.punish(now, self.scores.add(now, key));
+                    let until = peer.penalise(now, self.penalties.add(now, key));
                     self.due = self.due.into_iter().chain([until]).min();
                 }
             }
-            self.hungry.insert(key);
+            self.to_ask.insert(key);
         }
-        let missing = self.take_back(id);
+        let missing = self.give_up(id);
         self.stats.stolen += if is_recalled { u64::from(missing) } else { 0 };
     }
 
-    /// Gives a request up; what it had in flight is missing, unless another request has it too. Returns how many
-    /// chunks are missing because of that.
-    fn take_back(&mut self, id: RequestId) -> u32 {
+    /// Gives up a request, so that its pending chunks are missing again unless they are also inflight to another peer.
+    /// Returns the number of chunks that have become missing.
+    fn give_up(&mut self, id: RequestId) -> u32 {
         let Some(GivenUp { peer, slot, pending }) = self.requests.give_up(id) else { return 0 };
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.inflight -= pending.iter().map(|(_, len)| len).sum::<u64>();
@@ -399,7 +446,7 @@ impl Scheduler {
         }
         self.stats.reassigned += u64::from(missing);
         if missing > 0 {
-            self.hungry.extend(self.peers.keys());
+            self.to_ask.extend(self.peers.keys());
         }
         missing
     }
@@ -411,8 +458,8 @@ impl Scheduler {
         }
     }
 
-    /// Reports an artifact that has become complete, and forgets it.
-    fn settle(&mut self, slot: ArtifactSlot) {
+    /// If the artifact is complete, adds the event that reports this, and forgets the artifact.
+    fn finish_if_complete(&mut self, slot: ArtifactSlot) {
         let Some((priority, chunks)) = self.slots.get(&slot) else { return };
         if !chunks.is_complete() {
             return;

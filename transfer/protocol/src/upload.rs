@@ -1,31 +1,50 @@
-//! Decides whose chunks are read and sent next. No I/O, no clock: `now` is passed in.
+//! The upload queue. It decides which peer's chunks are read and sent next, and how fast.
+//!
+//! It does no I/O and reads no clock, because `now` is passed in.
+//!
+//! # How it works
+//! Each accepted request for chunks is a *transfer*. The queue cuts transfers into *jobs*. A job is a run of adjacent
+//! chunks that are read and sent together, by default at most 1 MiB. For each job, the queue chooses a peer, and then
+//! one of the peer's transfers.
+//!
+//! - **Fair shares.** Peers take turns by bytes (self-clocked fair queueing, Golestani 1994). A peer's next *turn* is
+//!   the bytes that the peer waits for, but at most the largest job. The next job goes to the peer that will have been
+//!   served the fewest bytes after its next turn. A new peer is counted as if it had been served as much as the peers
+//!   in the queue. So over time all waiting peers get the same number of bytes, whatever the number and sizes of their
+//!   requests, and a peer gains nothing by leaving and coming back. A peer may save credit for at most one turn, plus
+//!   the bytes by which it was passed over for rarer chunks.
+//! - **Rarest chunks first.** Among peers that have been served about the same (within 1 MiB), the next job goes to the
+//!   peer that waits for the chunk that has been sent least often to any peer. Among the transfers of this peer, the
+//!   one that begins with such a chunk goes first. So when many clients fetch an artifact from one seed, each client
+//!   gets different chunks, which it can serve to the other clients.
+//! - **Slots.** Only [`Config::slots`] jobs of quick peers run at a time, so that each job ends soon and the receiving
+//!   peer can serve its chunks to other peers. A peer that takes too long for a job is slow. The job continues, but no
+//!   longer occupies a slot. Until the slow peer completes a job quickly again, it has one job at a time, outside the
+//!   slots. So slow peers delay only each other.
+//! - **Eviction.** If a peer waits only because [`Config::max_jobs`] jobs are running, the queue evicts a job that runs
+//!   outside the slots and has taken far too long (see [`Config::evict_after`]).
+//! - **Starvation.** A peer that has waited longer than [`Config::starved_after`] is served before all peers that have
+//!   not.
+//! - **Bounds.** A request that would wait longer than [`Config::max_wait`] is refused with `Busy`, which states when
+//!   to send the request again.
 //!
 //! # Contract
-//! [`push`](UploadQueue::push) requests as they come; call [`pop`](UploadQueue::pop) until it gives nothing, carry out each
-//! [`Job`], and say [`complete`](UploadQueue::complete) for every one of them, however it ended. Then carry out what
-//! [`poll_eviction`](UploadQueue::poll_eviction) gives, and begin again when
-//! [`poll_timeout`](UploadQueue::poll_timeout) says so.
+//! Add requests with [`push`](UploadQueue::push) when they arrive. After each call:
 //!
-//! Peers take turns by bytes: next is whoever will have got the least with its next turn, counted from when it came
-//! (self-clocked fair queueing, Golestani 1994). Over time each peer that wants something gets the same, whatever the sizes
-//! of its requests and however many it makes, and nobody gains by going and coming back. Credit is saved up for one turn
-//! at most, and what others were let ahead. Whoever has waited for too long goes first.
+//! 1. call [`pop`](UploadQueue::pop) until it returns `None`, and carry out each [`Job`];
+//! 2. carry out the [`Eviction`] that [`poll_eviction`](UploadQueue::poll_eviction) returns, if any;
+//! 3. begin again at the time that [`poll_timeout`](UploadQueue::poll_timeout) returns.
 //!
-//! [`Config::slots`] jobs are under way at a time, so that what is begun is soon whole. A peer that is slow to take its job
-//! in loses its slot and keeps the job; from then on it has one job at a time, beside the slots, until it has been quick
-//! once. So slow peers hold up each other and nobody else. When they hold every place among [`Config::max_jobs`], the one
-//! that has done so for the longest is given up.
+//! Call [`complete`](UploadQueue::complete) once for every job, however it ended.
 //!
-//! Among peers who have got about the same, whoever waits for what has been sent least often to anybody goes first, and of
-//! what one peer has asked for, that: when many want the same artifact of one seed, each gets something that the others
-//! lack, and can pass on.
+//! # Invariants
+//! [`UploadQueue::check`] asserts most of them.
 //!
-//! Invariants, see [`UploadQueue::check`]:
-//! - at most [`Config::max_jobs`] jobs are under way, and [`Config::max_jobs_per_peer`] of one peer;
-//! - jobs in slots are at most [`Config::slots`];
-//! - every chunk of a transfer is in exactly one job, in the order within the transfer, unless that is cancelled;
-//! - the job with `last` set is the last one of its transfer;
-//! - a peer is in line exactly while it has something waiting and may have a further job.
+//! - At most [`Config::max_jobs`] jobs are running, and at most [`Config::max_jobs_per_peer`] for one peer.
+//! - At most [`Config::slots`] jobs occupy a slot.
+//! - Every chunk of a transfer is in exactly one job, in the order of the transfer, unless the transfer is cancelled.
+//! - The job with `last` set is the last job of its transfer.
+//! - A peer is in a queue exactly while it has a waiting transfer and may have a further job.
 
 mod config;
 mod jobs;
@@ -46,88 +65,98 @@ use crate::peer::PeerKey;
 use crate::wire::{MAX_RETRY_AFTER_MS, Refusal};
 pub use config::Config;
 pub use jobs::{Eviction, Job, JobId, TransferKey};
-use jobs::{Jobs, UnderWay};
+use jobs::{Jobs, RunningJob};
 use meter::{Meter, time_of};
 use sent::Sent;
 use transfer::Transfer;
-use turn_queue::{Place, TurnQueue, Urgency};
+use turn_queue::{Rank, TurnQueue, Urgency};
 
-/// Transfers of a peer among which the one to go first is sought.
+/// The maximum number of a peer's transfers, from the oldest on, that are searched for the transfer with the rarest
+/// chunk.
 const LOOKAHEAD: usize = 64;
-/// Peers among which the one is sought that waits for what has been sent least often.
+/// The maximum number of peers that are compared to find the peer that waits for the rarest chunk.
 const RAREST_SEARCH: usize = 256;
-/// How many bytes more than others a peer may get because what it waits for has been sent less often.
+/// The maximum number of bytes by which a peer may get ahead of another peer because it waits for rarer chunks.
 const RAREST_LEAD: u64 = 1 << 20;
-/// What a refused peer is told to wait while it is not known how fast uploads are.
+/// The time after which a client is asked to send a refused request again if the upload rate is not known yet.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
-/// A job is given up after this many times as long as it may occupy a slot.
-const PATIENCE: u32 = 4;
+/// A job may be evicted when it has run for this many times its slot time (see [`Config::slot_time`]), but not before
+/// [`Config::evict_after`].
+const EVICT_FACTOR: u32 = 4;
 
-/// A peer that has transfers waiting or jobs under way.
+/// A peer that has waiting transfers or running jobs.
 #[derive(Default)]
 struct Peer {
-    /// By number: in the order in which they were asked for.
+    /// The waiting transfers of the peer, by the numbers that they got in the order of their requests.
     waiting: BTreeMap<u64, TransferKey>,
+    /// The bytes of the peer's waiting transfers.
     waiting_bytes: u64,
-    under_way: usize,
-    /// Those of its jobs that occupy its slot.
+    /// The number of the peer's running jobs.
+    running: usize,
+    /// The number of the peer's jobs that occupy an upload slot.
     in_slot: usize,
-    /// The last thing known of it is that it took too long for a job.
+    /// Whether the peer is slow, because it has taken too long for a job and has not completed a job quickly since.
     is_slow: bool,
-    /// The bytes that it has got, and those that others had got when it came.
+    /// The virtual time at which the peer was added, plus the bytes that the peer has been served since. When the peer
+    /// enters a queue, a value that is too low is raised, so that the peer's credit stays bounded. Fair queueing calls
+    /// this value the start tag.
     served: u64,
-    /// Where it stands in the line of its kind, slow or not.
-    place: Option<Place>,
+    /// The rank of the peer in its queue (the queue of quick peers or the queue of slow peers); `None` if the peer is
+    /// in no queue.
+    rank: Option<Rank>,
 }
 
-/// Requests of all peers, and whose turn it is. See the [module](self).
+/// The transfers of all peers, and the order in which they are served. The [module](self) describes the rules and the
+/// contract.
 pub struct UploadQueue {
     config: Config,
     transfers: BTreeMap<TransferKey, Transfer>,
     peers: BTreeMap<PeerKey, Peer>,
-    /// Peers that need a slot, or have one.
+    /// The queue of quick peers, whose jobs need an upload slot.
     queue: TurnQueue,
-    /// Peers that get along without.
+    /// The queue of slow peers, whose jobs need no upload slot.
     slow_queue: TurnQueue,
-    /// What everybody in line will have got at least with its next turn: what newcomers count from.
-    served: u64,
+    /// The virtual time of fair queueing, in bytes. When a job starts, the virtual time rises to the lowest
+    /// [`finish`](Rank::finish) in the queue. The `served` value of a new peer starts at the virtual time.
+    virtual_time: u64,
     jobs: Jobs,
-    /// Jobs in slots.
-    slots: usize,
-    /// What waits, of each peer at most a turn.
+    /// The number of jobs that occupy an upload slot.
+    used_slots: usize,
+    /// The sum of the waiting bytes of all peers. Of each peer, at most the bytes of its next turn are counted.
     waiting_bytes: u64,
-    cap: Option<TokenBucket>,
+    rate_limit: Option<TokenBucket>,
     meter: Meter,
     sent: Sent,
-    /// For transfers and places in line.
-    next_number: u64,
+    /// The number that was given last to a transfer or a rank.
+    last_number: u64,
 }
 
 impl UploadQueue {
-    /// An empty queue.
+    /// Creates an empty queue.
     pub fn new(config: Config) -> Self {
-        let cap = config.max_rate.map(|rate| TokenBucket::new(rate, config.burst(rate)));
+        let rate_limit = config.max_rate.map(|rate| TokenBucket::new(rate, config.burst(rate)));
         Self {
             config,
             transfers: BTreeMap::new(),
             peers: BTreeMap::new(),
             queue: TurnQueue::default(),
             slow_queue: TurnQueue::default(),
-            served: 0,
+            virtual_time: 0,
             jobs: Jobs::default(),
-            slots: 0,
+            used_slots: 0,
             waiting_bytes: 0,
-            cap,
+            rate_limit,
             meter: Meter::default(),
             sent: Sent::default(),
-            next_number: 0,
+            last_number: 0,
         }
     }
 
-    /// Takes in a request for chunks of the artifact of `index`.
+    /// Adds a request for chunks of the artifact with this `index`.
     ///
     /// # Errors
-    /// `Busy` beyond a bound, `Malformed` for ranges that the artifact does not have.
+    /// [`Refusal::Busy`] if a limit is reached. [`Refusal::Malformed`] if `ranges` is empty, or if a range is empty or
+    /// not in the artifact.
     pub fn push(
         &mut self,
         now: Instant,
@@ -142,15 +171,16 @@ impl UploadQueue {
             return Err(self.busy());
         }
         self.sent.remember(&asked.index);
-        let newcomer = Peer { served: self.served, ..Peer::default() };
+        let newcomer = Peer { served: self.virtual_time, ..Peer::default() };
         self.peers.entry(peer).or_insert(newcomer).waiting.insert(number, transfer);
         self.count_waiting(peer, |waiting| waiting + asked.bytes());
         self.transfers.insert(transfer, asked);
-        self.settle(now, peer);
+        self.update_rank(now, peer);
         Ok(())
     }
 
-    /// What a peer is told that asks for too much at this time: to ask again when everybody in line has had a turn.
+    /// Returns the refusal for a request that cannot be accepted now. It asks the peer to send the request again after
+    /// the time in which every waiting peer gets one turn.
     pub fn busy(&self) -> Refusal {
         let Config { min_retry, max_retry, .. } = self.config;
         let wait = self.rate().map_or(FIRST_RETRY, |rate| time_of(self.waiting_bytes, rate));
@@ -158,42 +188,44 @@ impl UploadQueue {
         Refusal::Busy { retry_after_ms: u32::try_from(wait).unwrap_or(u32::MAX).min(MAX_RETRY_AFTER_MS - 1) }
     }
 
-    /// Drops what is left of a transfer. Jobs of it that are under way stay so. Returns whether anything was left.
+    /// Cancels the chunks of a transfer that are not in a job yet. The running jobs of the transfer continue. Returns
+    /// whether there were such chunks.
     pub fn cancel(&mut self, transfer: TransferKey) -> bool {
         let Some(left) = self.transfers.remove(&transfer) else { return false };
         if let Some(state) = self.peers.get_mut(&left.peer) {
             state.waiting.remove(&left.number);
         }
         self.count_waiting(left.peer, |waiting| waiting - left.bytes());
-        self.update_place(left.peer);
-        self.tidy(left.peer);
+        self.recompute_rank(left.peer);
+        self.remove_if_done(left.peer);
         true
     }
 
-    /// Drops everything of a peer except its jobs under way.
+    /// Cancels all transfers of a peer that has disconnected. The caller must still [`complete`](Self::complete) the
+    /// running jobs of the peer.
     pub fn peer_lost(&mut self, peer: PeerKey) {
         let waiting = self.peers.get_mut(&peer).map(|state| std::mem::take(&mut state.waiting)).unwrap_or_default();
         for transfer in waiting.into_values() {
             self.transfers.remove(&transfer);
         }
         self.count_waiting(peer, |_| 0);
-        self.tidy(peer);
+        self.remove_if_done(peer);
     }
 
-    /// The next job, if there is one and it is within the bounds.
+    /// Returns the next job. Returns `None` if no peer waits, or if a limit does not permit a job now.
     pub fn pop(&mut self, now: Instant) -> Option<Job> {
-        self.free_slots(now);
-        let peer = self.head(now)?;
-        let (transfer, run, bytes) = self.first_of(peer)?;
-        if let Some(cap) = &mut self.cap
-            && !cap.take(now, bytes)
+        self.free_overdue_slots(now);
+        let peer = self.next_peer(now)?;
+        let (transfer, run, bytes) = self.next_run(peer)?;
+        if let Some(rate_limit) = &mut self.rate_limit
+            && !rate_limit.take(now, bytes)
         {
             return None;
         }
-        Some(self.take(now, peer, transfer, run, bytes))
+        Some(self.start_job(now, peer, transfer, run, bytes))
     }
 
-    /// A job has ended: its chunks were sent, or never will be.
+    /// Removes a job that has ended, because its chunks have been sent or will not be sent.
     pub fn complete(&mut self, now: Instant, job: JobId) {
         let Some((job, in_slot)) = self.jobs.remove(job) else { return };
         self.meter.end(now, job.bytes, self.jobs.len() == 0);
@@ -201,75 +233,80 @@ impl UploadQueue {
             self.leave_slot(job.peer);
         }
         if let Some(state) = self.peers.get_mut(&job.peer) {
-            state.under_way -= 1;
+            state.running -= 1;
         }
         self.set_slow(job.peer, now >= job.slow_at);
-        self.settle(now, job.peer);
+        self.update_rank(now, job.peer);
     }
 
-    /// A job to give up, because it has taken too long and others need its place. It still has to be completed.
+    /// Returns a job to evict if a job has taken too long and a peer waits for its end. Only one job is evicted at a
+    /// time. The caller must still [`complete`](Self::complete) the evicted job.
     pub fn poll_eviction(&mut self, now: Instant) -> Option<Eviction> {
-        self.free_slots(now);
-        if self.lacks_place() { self.jobs.evict(now) } else { None }
+        self.free_overdue_slots(now);
+        if self.is_blocked() { self.jobs.evict(now) } else { None }
     }
 
-    /// When [`pop`](Self::pop) or [`poll_eviction`](Self::poll_eviction) may give something that they do not give now, if
-    /// nothing else happens; `None`: never.
+    /// Returns the time at which to call [`pop`](Self::pop) and [`poll_eviction`](Self::poll_eviction) again if no
+    /// other method is called before. Returns `None` if the passing of time alone gives no further job or eviction.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         if self.queue.is_empty() && self.slow_queue.is_empty() {
             return None;
         }
-        let capped = self.cap.as_ref().and_then(|cap| {
-            let (_, _, bytes) = self.first_of(self.head(now)?)?;
-            Some(cap.ready_at(now, bytes))
+        let limited = self.rate_limit.as_ref().and_then(|rate_limit| {
+            let (_, _, bytes) = self.next_run(self.next_peer(now)?)?;
+            Some(rate_limit.ready_at(now, bytes))
         });
-        let freed = self.jobs.late_at();
-        let evicted = self.jobs.evict_at().filter(|_| self.lacks_place());
-        // Who is starved goes first, and may have a slot when the one before has not, or ask for less.
-        let starved = [&self.queue, &self.slow_queue].map(|line| {
-            let at = line.waiting_since().map(|since| since + self.config.starved_after);
+        let freed = self.jobs.next_overdue_at();
+        let evicted = self.jobs.next_eviction_at().filter(|_| self.is_blocked());
+        // A peer that becomes starved is served next. Its job may start although the job of the peer that was next
+        // cannot, because the starved peer's job may need no slot or have fewer bytes.
+        let starved = [&self.queue, &self.slow_queue].map(|queue| {
+            let at = queue.waiting_since().map(|since| since + self.config.starved_after);
             at.filter(|at| *at > now)
         });
-        [capped, freed, evicted].into_iter().chain(starved).flatten().min()
+        [limited, freed, evicted].into_iter().chain(starved).flatten().min()
     }
 
-    /// Asserts the invariants; for tests and simulations. Takes time in proportion to what waits.
+    /// Asserts the invariants, for tests and simulations. The time that it takes grows with the number of waiting
+    /// transfers.
     ///
     /// # Panics
-    /// If one does not hold.
+    /// If an invariant does not hold.
     pub fn check(&self) {
         let jobs = self.jobs.check();
-        assert!(self.jobs.len() <= self.config.max_jobs && self.slots <= self.config.slots.max(1));
-        assert_eq!(jobs.values().map(|(_, in_slot)| in_slot).sum::<usize>(), self.slots, "slots in use");
-        assert!(jobs.keys().all(|peer| self.peers.contains_key(peer)), "peers with jobs are known");
-        let mut in_line = [0, 0];
+        assert!(self.jobs.len() <= self.config.max_jobs && self.used_slots <= self.config.slots.max(1));
+        assert_eq!(jobs.values().map(|(_, in_slot)| in_slot).sum::<usize>(), self.used_slots, "occupied slots");
+        assert!(jobs.keys().all(|peer| self.peers.contains_key(peer)), "every peer with a job has an entry");
+        let mut queued = [0, 0];
         for (key, peer) in &self.peers {
-            let (under_way, in_slot) = jobs.get(key).copied().unwrap_or_default();
-            assert_eq!((peer.under_way, peer.in_slot), (under_way, in_slot), "jobs of {key}");
-            assert!(under_way <= self.config.max_jobs_per_peer && (under_way > 0 || !peer.waiting.is_empty()));
+            let (running, in_slot) = jobs.get(key).copied().unwrap_or_default();
+            assert_eq!((peer.running, peer.in_slot), (running, in_slot), "jobs of {key}");
+            assert!(running <= self.config.max_jobs_per_peer && (running > 0 || !peer.waiting.is_empty()));
             let of_peer = |transfer: &TransferKey| self.transfers[transfer].peer == *key;
             assert!(peer.waiting.values().all(of_peer), "transfers of {key}");
             let bytes: u64 = peer.waiting.values().map(|transfer| self.transfers[transfer].bytes()).sum();
-            assert_eq!(bytes, peer.waiting_bytes, "bytes that wait for {key}");
-            assert_eq!(peer.place.is_some(), self.may_have_job(peer), "the place of {key}");
-            if let Some(place) = peer.place {
-                in_line[usize::from(peer.is_slow)] += 1;
-                let line = if peer.is_slow { &self.slow_queue } else { &self.queue };
-                assert!(line.has(*key, place), "{key} stands where it thinks");
-                assert_eq!(place.turn, peer.served + self.turn_of(peer.waiting_bytes), "the turn of {key}");
+            assert_eq!(bytes, peer.waiting_bytes, "waiting bytes of {key}");
+            assert_eq!(peer.rank.is_some(), self.may_have_job(peer), "whether {key} has a rank");
+            if let Some(rank) = peer.rank {
+                queued[usize::from(peer.is_slow)] += 1;
+                let queue = if peer.is_slow { &self.slow_queue } else { &self.queue };
+                assert!(queue.has(*key, rank), "{key} is in its queue at its rank");
+                assert_eq!(rank.finish, peer.served + self.turn_bytes(peer.waiting_bytes), "the finish of {key}");
             }
         }
-        assert_eq!([self.queue.len(), self.slow_queue.len()], in_line, "who is in line");
+        assert_eq!([self.queue.len(), self.slow_queue.len()], queued, "number of queued peers");
         assert_eq!(self.peers.values().map(|peer| peer.waiting.len()).sum::<usize>(), self.transfers.len());
-        let turns: u64 = self.peers.values().map(|peer| self.turn_of(peer.waiting_bytes)).sum();
-        assert_eq!(turns, self.waiting_bytes, "bytes that wait");
+        let turns: u64 = self.peers.values().map(|peer| self.turn_bytes(peer.waiting_bytes)).sum();
+        assert_eq!(turns, self.waiting_bytes, "waiting bytes, with at most one turn of each peer");
     }
 
+    /// Returns a new number for a transfer or a rank.
     fn number(&mut self) -> u64 {
-        self.next_number += 1;
-        self.next_number
+        self.last_number += 1;
+        self.last_number
     }
 
+    /// Returns whether a further request of a peer must be refused because a limit is reached.
     fn is_full_for(&self, peer: PeerKey) -> bool {
         let Config { max_transfers, max_transfers_per_peer, .. } = self.config;
         let waiting = self.peers.get(&peer).map_or(0, |peer| peer.waiting.len());
@@ -277,109 +314,115 @@ impl UploadQueue {
         waiting >= max_transfers_per_peer || self.transfers.len() >= max_transfers || self.waiting_bytes >= most_bytes
     }
 
-    /// Bytes that may wait in all.
+    /// Returns the limit on the bytes that may wait in all. It is the number of bytes that can be sent within
+    /// [`Config::max_wait`], clamped to [`Config::min_waiting_bytes`] and [`Config::max_waiting_bytes`].
     fn most_waiting(&self) -> u64 {
         let Config { min_waiting_bytes, max_waiting_bytes, max_wait, .. } = self.config;
         let in_time = self.rate().map_or(0, |rate| (rate as f64 * max_wait.as_secs_f64()) as u64);
         in_time.clamp(min_waiting_bytes.min(max_waiting_bytes), max_waiting_bytes)
     }
 
-    /// Bytes per second, if they are known.
+    /// Returns the upload rate in bytes per second, which is the lower of the measured rate and the rate limit. Returns
+    /// `None` if neither is known.
     fn rate(&self) -> Option<u64> {
-        let cap = self.cap.as_ref().map(TokenBucket::rate);
-        self.meter.rate().into_iter().chain(cap).min()
+        let rate_limit = self.rate_limit.as_ref().map(TokenBucket::rate);
+        self.meter.rate().into_iter().chain(rate_limit).min()
     }
 
-    /// How much of what waits for a peer others have to wait for.
-    fn turn_of(&self, waiting_bytes: u64) -> u64 {
+    /// Returns how many of the `waiting_bytes` of a peer belong to its next turn.
+    fn turn_bytes(&self, waiting_bytes: u64) -> u64 {
         waiting_bytes.min(self.config.largest_job())
     }
 
+    /// Changes the waiting bytes of a peer, and updates the sum over all peers.
     fn count_waiting(&mut self, peer: PeerKey, change: impl FnOnce(u64) -> u64) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let before = state.waiting_bytes;
         let after = change(before);
         state.waiting_bytes = after;
-        self.waiting_bytes = self.waiting_bytes - self.turn_of(before) + self.turn_of(after);
+        self.waiting_bytes = self.waiting_bytes - self.turn_bytes(before) + self.turn_bytes(after);
     }
 
-    /// Whose turn it is, if anybody may be served now.
-    fn head(&self, now: Instant) -> Option<PeerKey> {
+    /// Returns the peer to serve next; `None` if no peer waits or no job may start now.
+    fn next_peer(&self, now: Instant) -> Option<PeerKey> {
         let after = self.config.starved_after;
-        let has_place = self.jobs.len() < self.config.max_jobs;
-        let has_slot = self.slots < self.config.slots.max(1);
-        let head = self.queue.head(now, after).filter(|_| has_place && has_slot);
+        let has_free_job = self.jobs.len() < self.config.max_jobs;
+        let has_free_slot = self.used_slots < self.config.slots.max(1);
+        let head = self.queue.head(now, after).filter(|_| has_free_job && has_free_slot);
         let head = head.map(|(urgency, peer)| match urgency {
-            Urgency::Usual(_) => (urgency, self.with_rarest().unwrap_or(peer)),
+            Urgency::Usual(_) => (urgency, self.rarest_peer().unwrap_or(peer)),
             Urgency::Starved(_) => (urgency, peer),
         });
-        let slow = self.slow_queue.head(now, after).filter(|_| self.has_place_for_slow());
+        let slow = self.slow_queue.head(now, after).filter(|_| self.may_start_slow_job());
         let (_, peer) = head.into_iter().chain(slow).min()?;
         Some(peer)
     }
 
-    /// The peer that waits for what has been sent least often, among those in line who will have got little more than the
-    /// first.
-    fn with_rarest(&self) -> Option<PeerKey> {
+    /// Returns the quick peer that waits for the chunk that has been sent least often. Only peers whose `finish` is at
+    /// most [`RAREST_LEAD`] above the lowest `finish` are compared.
+    fn rarest_peer(&self) -> Option<PeerKey> {
         let first = self.queue.first(RAREST_LEAD).take(RAREST_SEARCH);
-        // The first one of the least.
+        // If several peers wait for equally rare chunks, the first peer in the queue is returned.
         first.min_by_key(|peer| {
             let waiting = self.peers[peer].waiting.values().take(LOOKAHEAD).map(|key| &self.transfers[key]);
             waiting.map(|asked| self.sent.times(&asked.index, asked.first())).min()
         })
     }
 
-    /// Slow peers leave places to the others.
-    fn has_place_for_slow(&self) -> bool {
-        self.jobs.len() + self.config.reserved() < self.config.max_jobs
+    /// Returns whether a further job of a slow peer may start. Some of the [`Config::max_jobs`] jobs are reserved for
+    /// quick peers.
+    fn may_start_slow_job(&self) -> bool {
+        self.jobs.len() + self.config.reserved_jobs() < self.config.max_jobs
     }
 
-    /// Whether somebody waits only because others hold all places.
-    fn lacks_place(&self) -> bool {
+    /// Returns whether a peer waits only because the number of running jobs has reached its limit.
+    fn is_blocked(&self) -> bool {
         if self.queue.is_empty() {
-            !self.slow_queue.is_empty() && !self.has_place_for_slow()
+            !self.slow_queue.is_empty() && !self.may_start_slow_job()
         } else {
             self.jobs.len() >= self.config.max_jobs
         }
     }
 
-    /// The transfer of a peer to go first, what to send of it, and how many bytes that has.
-    fn first_of(&self, peer: PeerKey) -> Option<(TransferKey, ChunkRange, u64)> {
+    /// Returns the next job of a peer: its transfer, its chunks, and their length in bytes.
+    fn next_run(&self, peer: PeerKey) -> Option<(TransferKey, ChunkRange, u64)> {
         let waiting = self.peers.get(&peer)?.waiting.values().take(LOOKAHEAD);
         let asked = waiting.map(|key| (*key, &self.transfers[key]));
-        // The first one of the least.
+        // If several transfers begin with equally rare chunks, the oldest transfer is returned.
         let (key, transfer) = asked.min_by_key(|(_, asked)| self.sent.times(&asked.index, asked.first()))?;
         let (run, bytes) = transfer.next_run(self.config.job_bytes());
         Some((key, run, bytes))
     }
 
-    fn take(&mut self, now: Instant, peer: PeerKey, transfer: TransferKey, run: ChunkRange, bytes: u64) -> Job {
+    /// Starts a job that sends the chunks of `run`.
+    fn start_job(&mut self, now: Instant, peer: PeerKey, transfer: TransferKey, run: ChunkRange, bytes: u64) -> Job {
         let last = self.advance(transfer, run);
         self.count_waiting(peer, |waiting| waiting - bytes);
         let state = &self.peers[&peer];
-        let line = if state.is_slow { &self.slow_queue } else { &self.queue };
-        // Who is starved may go before others whose turn it would be.
-        self.served = self.served.max(line.least().unwrap_or(0));
-        self.leave_line(peer);
+        let queue = if state.is_slow { &self.slow_queue } else { &self.queue };
+        // The peer that is served need not have the lowest `finish`, because a starved peer, or a peer that waits for
+        // rarer chunks, is served earlier.
+        self.virtual_time = self.virtual_time.max(queue.least().unwrap_or(0));
+        self.leave_queue(peer);
         let slot_time = self.slot_time(bytes);
-        let (slow_at, evict_at) = (now + slot_time, now + self.config.evict_after.max(slot_time * PATIENCE));
-        let state = self.peers.get_mut(&peer).expect("who is served is known");
+        let (slow_at, evict_at) = (now + slot_time, now + self.config.evict_after.max(slot_time * EVICT_FACTOR));
+        let state = self.peers.get_mut(&peer).expect("the peer that is served has an entry");
         state.served += bytes;
-        state.under_way += 1;
+        state.running += 1;
         let in_slot = !state.is_slow;
         if in_slot {
-            self.slots += 1;
+            self.used_slots += 1;
             state.in_slot += 1;
         }
         self.meter.start(now);
-        let id = self.jobs.add(UnderWay { peer, transfer, bytes, slow_at, evict_at }, in_slot);
-        self.settle(now, peer);
+        let id = self.jobs.add(RunningJob { peer, transfer, bytes, slow_at, evict_at }, in_slot);
+        self.update_rank(now, peer);
         Job { id, transfer, peer, run, bytes, last }
     }
 
-    /// Takes `run` off a transfer. Returns whether nothing is left, when it is forgotten.
+    /// Removes `run` from a transfer. If no chunk is left, forgets the transfer and returns `true`.
     fn advance(&mut self, key: TransferKey, run: ChunkRange) -> bool {
-        let transfer = self.transfers.get_mut(&key).expect("what is sent has waited");
+        let transfer = self.transfers.get_mut(&key).expect("a job is cut from a waiting transfer");
         self.sent.count(&transfer.index, run);
         let is_over = transfer.advance(run);
         if is_over
@@ -391,7 +434,9 @@ impl UploadQueue {
         is_over
     }
 
-    /// How long a job may occupy a slot: longer where everything under way takes longer together.
+    /// Returns the slot time of a job of `bytes`, that is how long the job may occupy a slot. This is
+    /// [`Config::slot_time`], or the time in which [`Config::max_jobs`] jobs of this size are sent at the measured
+    /// rate, if that is longer.
     fn slot_time(&self, bytes: u64) -> Duration {
         let Config { slot_time, max_slot_time, max_jobs, .. } = self.config;
         let all = bytes.saturating_mul(u64::try_from(max_jobs).unwrap_or(u64::MAX));
@@ -399,92 +444,99 @@ impl UploadQueue {
         usual.clamp(slot_time, max_slot_time.max(slot_time))
     }
 
-    /// Jobs that take too long lose their slots.
-    fn free_slots(&mut self, now: Instant) {
-        while let Some(peer) = self.jobs.next_late(now) {
+    /// Frees the slots of jobs that have taken too long, and marks the peers of these jobs as slow.
+    fn free_overdue_slots(&mut self, now: Instant) {
+        while let Some(peer) = self.jobs.free_overdue_slot(now) {
             self.leave_slot(peer);
             self.set_slow(peer, true);
-            self.settle(now, peer);
+            self.update_rank(now, peer);
         }
     }
 
-    /// A job of a peer does not occupy its slot any more.
+    /// Frees one slot that a job of the peer occupied.
     fn leave_slot(&mut self, peer: PeerKey) {
-        let state = self.peers.get_mut(&peer).expect("who has a slot is known");
+        let state = self.peers.get_mut(&peer).expect("a peer with a job in a slot has an entry");
         state.in_slot -= 1;
-        self.slots -= 1;
+        self.used_slots -= 1;
     }
 
-    /// Notes how quick a peer is. If it is in line it changes to the other one, at the same place.
+    /// Marks a peer as slow or quick. A peer that is in a queue moves to the other queue and keeps its rank.
     fn set_slow(&mut self, peer: PeerKey, is_slow: bool) {
         let Some(state) = self.peers.get_mut(&peer).filter(|state| state.is_slow != is_slow) else { return };
         state.is_slow = is_slow;
-        if let Some(place) = state.place {
+        if let Some(rank) = state.rank {
             let (from, to) = match is_slow {
                 true => (&mut self.queue, &mut self.slow_queue),
                 false => (&mut self.slow_queue, &mut self.queue),
             };
-            from.leave(place);
-            to.enter(peer, place);
+            from.leave(rank);
+            to.enter(peer, rank);
         }
     }
 
+    /// Returns whether a peer has a waiting transfer and may have a further job.
     fn may_have_job(&self, peer: &Peer) -> bool {
         let most = if peer.is_slow { self.config.max_jobs_per_peer.min(1) } else { self.config.max_jobs_per_peer };
-        !peer.waiting.is_empty() && peer.under_way < most
+        !peer.waiting.is_empty() && peer.running < most
     }
 
-    /// Puts a peer in line if it may have a further job, or else takes it out.
-    fn settle(&mut self, now: Instant, peer: PeerKey) {
+    /// Adds a peer to its queue, moves it to its new rank, or removes it, depending on whether it may have a further
+    /// job.
+    fn update_rank(&mut self, now: Instant, peer: PeerKey) {
         let Some(state) = self.peers.get(&peer) else { return };
-        match (self.may_have_job(state), state.place.is_some()) {
-            (true, false) => self.enter_line(now, peer),
-            (true, true) => self.update_place(peer),
-            (false, true) => self.leave_line(peer),
+        match (self.may_have_job(state), state.rank.is_some()) {
+            (true, false) => self.enter_queue(now, peer),
+            (true, true) => self.recompute_rank(peer),
+            (false, true) => self.leave_queue(peer),
             (false, false) => {}
         }
-        self.tidy(peer);
+        self.remove_if_done(peer);
     }
 
-    fn enter_line(&mut self, now: Instant, peer: PeerKey) {
-        // Others may have gone before it for what is rarer: that is no turn which it has let pass.
+    /// Limits the credit of a peer and adds the peer to its queue.
+    fn enter_queue(&mut self, now: Instant, peer: PeerKey) {
+        // The credit limit includes `RAREST_LEAD`, because other peers may have been served earlier for their rarer
+        // chunks.
         let (number, most_credit) = (self.number(), self.config.largest_job() + RAREST_LEAD);
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        state.served = state.served.max(self.served.saturating_sub(most_credit));
-        self.stand(peer, number, now);
+        state.served = state.served.max(self.virtual_time.saturating_sub(most_credit));
+        self.set_rank(peer, number, now);
     }
 
-    /// How much it will have got with its next turn depends on what it asks for.
-    fn update_place(&mut self, peer: PeerKey) {
-        let place = self.peers.get(&peer).and_then(|state| state.place);
-        if let Some(Place { number, since, .. }) = place {
-            self.leave_line(peer);
-            self.stand(peer, number, since);
+    /// Updates the rank of a peer after its waiting bytes have changed, because its next turn may have another length.
+    fn recompute_rank(&mut self, peer: PeerKey) {
+        let rank = self.peers.get(&peer).and_then(|state| state.rank);
+        if let Some(Rank { number, since, .. }) = rank {
+            self.leave_queue(peer);
+            self.set_rank(peer, number, since);
         }
     }
 
-    fn stand(&mut self, peer: PeerKey, number: u64, since: Instant) {
+    /// Computes the rank of a peer and adds the peer to its queue.
+    fn set_rank(&mut self, peer: PeerKey, number: u64, since: Instant) {
         let waiting_bytes = self.peers.get(&peer).map_or(0, |state| state.waiting_bytes);
-        let turn = self.turn_of(waiting_bytes);
+        let turn = self.turn_bytes(waiting_bytes);
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        let place = Place { turn: state.served + turn, number, since };
-        state.place = Some(place);
-        if state.is_slow { &mut self.slow_queue } else { &mut self.queue }.enter(peer, place);
+        let rank = Rank { finish: state.served + turn, number, since };
+        state.rank = Some(rank);
+        if state.is_slow { &mut self.slow_queue } else { &mut self.queue }.enter(peer, rank);
     }
 
-    fn leave_line(&mut self, peer: PeerKey) {
+    /// Removes a peer from its queue, if it is in one.
+    fn leave_queue(&mut self, peer: PeerKey) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        if let Some(place) = state.place.take() {
-            if state.is_slow { &mut self.slow_queue } else { &mut self.queue }.leave(place);
+        if let Some(rank) = state.rank.take() {
+            if state.is_slow { &mut self.slow_queue } else { &mut self.queue }.leave(rank);
         }
     }
 
-    /// Takes a peer out of the line when it has nothing waiting, and forgets it when nothing is under way either.
-    fn tidy(&mut self, peer: PeerKey) {
+    /// If a peer has no waiting transfer, removes it from its queue, and forgets the peer if it has no running job
+    /// either.
+    fn remove_if_done(&mut self, peer: PeerKey) {
         let Some(state) = self.peers.get(&peer) else { return };
         if state.waiting.is_empty() {
-            let is_over = state.under_way == 0;
-            self.leave_line(peer);
+            let is_over = state.running == 0;
+            self.leave_queue(peer);
             if is_over {
                 self.peers.remove(&peer);
             }

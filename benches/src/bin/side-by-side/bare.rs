@@ -1,8 +1,9 @@
-//! The bare pipeline: pread → libp2p stream → BLAKE3 of every 256 KiB → pwrite. What no fetch over libp2p can avoid,
-//! without any protocol.
+//! The bare pipeline: pread → libp2p stream → BLAKE3 of every 256 KiB → pwrite. It does only the work that no fetch
+//! over libp2p can avoid, without any protocol.
 //!
-//! On each side one task moves bytes between the stream and a few buffers, and one thread does the rest: reading the
-//! file there, hashing and writing here. So network, hashing and disk overlap, and nothing else is done.
+//! On each side, one task moves bytes between the stream and a few buffers. A second thread does the rest: it reads the
+//! file on the serving side, or hashes the bytes and writes the file on the fetching side. In this way network, hashing
+//! and disk work at the same time.
 
 use std::fs::File;
 use std::io;
@@ -29,21 +30,21 @@ use crate::contender::{Shape, Transport};
 use crate::stock;
 
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/bare/1");
-/// Bytes read, hashed and written at a time.
+/// The length of a piece: the number of bytes that are read, hashed and written at a time.
 const PIECE: usize = 256 << 10;
-/// Buffers of one stream, on each side.
+/// The number of buffers for one stream, on each side.
 const BUFFERS: usize = 8;
 
-/// How long opening a stream may take.
+/// The timeout for opening a stream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A node that does nothing but open and take streams.
+/// A node that only opens and accepts streams.
 type Bare = Swarm<libp2p_stream::Behaviour>;
 
-/// A buffer and the place in the file that its bytes belong to.
+/// A piece of the file: its byte range, and a buffer with its bytes.
 type Piece = (Range<u64>, Vec<u8>);
 
-/// The serving process: sends of `file` what is asked for.
+/// Runs the serving process, which sends the requested parts of `file`.
 pub(crate) async fn serve(transport: Transport, shape: Shape, file: &Path) -> Result<()> {
     let file = Arc::new(File::open(file)?);
     let mut swarm = swarm(transport, shape)?;
@@ -57,14 +58,14 @@ pub(crate) async fn serve(transport: Transport, shape: Shape, file: &Path) -> Re
     tokio::spawn(drive(swarm));
     tokio::spawn(async move {
         while let Some((_, stream)) = incoming.next().await {
-            // A stream that fails is noticed by whoever reads it.
+            // An error of this task is ignored, because the fetching process notices and reports a stream that fails.
             tokio::spawn(send(stream, file.clone()));
         }
     });
-    child::serve_until_told(address).await
+    child::serve_until_stdin_closes(address).await
 }
 
-/// The fetching process: fetches `size` bytes into `path`.
+/// Runs the fetching process, which fetches `size` bytes into `path`.
 pub(crate) async fn fetch(
     transport: Transport,
     shape: Shape,
@@ -72,7 +73,7 @@ pub(crate) async fn fetch(
     path: &Path,
     size: u64,
 ) -> Result<Fetched> {
-    let Some(Protocol::P2p(peer)) = address.iter().last() else { return Err("the address names no peer".into()) };
+    let Some(Protocol::P2p(peer)) = address.iter().last() else { return Err("the address contains no peer id".into()) };
     let mut controls = Vec::new();
     for _ in 0..shape.connections {
         controls.push(connect(swarm(transport, shape)?, &address).await?);
@@ -83,9 +84,9 @@ pub(crate) async fn fetch(
     let mut receiving = JoinSet::new();
     for (number, part) in parts(size, shape.streams).enumerate() {
         let control = &mut controls[number % shape.connections as usize];
-        // Left alone, it may wait for ever.
+        // Needs a timeout, because opening a stream could wait for ever.
         let mut stream = tokio::time::timeout(OPEN_TIMEOUT, control.open_stream(peer, PROTOCOL)).await??;
-        // The other side takes one new stream at a time and drops any further one.
+        // Waits for the greeting, because the serving side accepts one new stream at a time and drops further ones.
         stream.read_exact(&mut [0]).await?;
         receiving.spawn(receive(stream, file.clone(), part));
     }
@@ -109,7 +110,7 @@ pub(crate) async fn fetch(
     })
 }
 
-/// The digest over the digests of all pieces of a file: what [`Fetched::pieces`] must be.
+/// Returns the BLAKE3 digest over the BLAKE3 digests of all pieces of a file, for comparison with [`Fetched::pieces`].
 pub(crate) fn digest_of_pieces(path: &Path) -> io::Result<String> {
     let file = File::open(path)?;
     let len = file.metadata()?.len();
@@ -122,7 +123,7 @@ pub(crate) fn digest_of_pieces(path: &Path) -> io::Result<String> {
     Ok(all.finalize().to_string())
 }
 
-/// A connection of its own, which is there when this returns.
+/// Opens a connection in a new swarm, and waits until the connection is established.
 async fn connect(mut swarm: Bare, address: &Multiaddr) -> Result<Control> {
     swarm.dial(address.clone())?;
     loop {
@@ -155,7 +156,7 @@ async fn drive(mut swarm: Bare) {
     }
 }
 
-/// One contiguous part of the file for each stream.
+/// Divides a file into one contiguous byte range for each stream.
 fn parts(size: u64, streams: u64) -> impl Iterator<Item = Range<u64>> {
     let per_stream = size.div_ceil(streams).next_multiple_of(PIECE as u64);
     (0..streams).map(move |n| (n * per_stream).min(size)..((n + 1) * per_stream).min(size))
@@ -166,7 +167,8 @@ fn pieces(part: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     part.step_by(PIECE).map(move |start| start..end.min(start + PIECE as u64))
 }
 
-/// Greets, reads which part is wanted, sends it, and keeps the stream until the other side has everything.
+/// Serves one stream: sends a greeting, reads which part of the file is requested, and sends this part. Keeps the
+/// stream open until the fetching side has received all bytes.
 async fn send(mut stream: Stream, file: Arc<File>) -> io::Result<()> {
     stream.write_all(&[0]).await?;
     stream.flush().await?;
@@ -174,11 +176,11 @@ async fn send(mut stream: Stream, file: Arc<File>) -> io::Result<()> {
     let (to_stream, mut full) = mpsc::channel::<Piece>(BUFFERS);
     let (to_file, mut empty) = mpsc::channel::<Vec<u8>>(BUFFERS);
     for _ in 0..BUFFERS {
-        to_file.try_send(vec![0; PIECE]).expect("room for every buffer");
+        to_file.try_send(vec![0; PIECE]).expect("the queue holds every buffer");
     }
     let reading = tokio::task::spawn_blocking(move || {
         for range in pieces(part) {
-            // An error of a channel means that the stream has failed.
+            // The channel is closed if sending on the stream has failed.
             let Some(mut buffer) = empty.blocking_recv() else { break };
             file.read_exact_at(&mut buffer[..(range.end - range.start) as usize], range.start)?;
             if to_stream.blocking_send((range, buffer)).is_err() {
@@ -193,12 +195,13 @@ async fn send(mut stream: Stream, file: Arc<File>) -> io::Result<()> {
     }
     stream.flush().await?;
     reading.await??;
-    // The other side closes, and says nothing more, once it has everything.
+    // Waits until the fetching side closes the stream, which it does after it has received all bytes.
     stream.read_to_end(&mut Vec::new()).await?;
     Ok(())
 }
 
-/// Asks for a part, hashes and writes it. Returns the digest of every piece with its place.
+/// Fetches one part of the file on a stream, hashes its pieces and writes them. Returns for each piece its offset in
+/// the file and its digest.
 async fn receive(mut stream: Stream, file: Arc<File>, part: Range<u64>) -> io::Result<Vec<(u64, blake3::Hash)>> {
     stream.write_all(&part.start.to_be_bytes()).await?;
     stream.write_all(&part.end.to_be_bytes()).await?;
@@ -206,7 +209,7 @@ async fn receive(mut stream: Stream, file: Arc<File>, part: Range<u64>) -> io::R
     let (to_file, mut full) = mpsc::channel::<Piece>(BUFFERS);
     let (to_stream, mut empty) = mpsc::channel::<Vec<u8>>(BUFFERS);
     for _ in 0..BUFFERS {
-        to_stream.try_send(vec![0; PIECE]).expect("room for every buffer");
+        to_stream.try_send(vec![0; PIECE]).expect("the queue holds every buffer");
     }
     let writing = tokio::task::spawn_blocking(move || {
         let mut digests = Vec::new();
@@ -219,7 +222,7 @@ async fn receive(mut stream: Stream, file: Arc<File>, part: Range<u64>) -> io::R
         io::Result::Ok(digests)
     });
     for range in pieces(part) {
-        // An error of a channel means that writing has failed, which `writing` reports.
+        // The channel is closed if writing to the file has failed. Awaiting `writing` below then returns the error.
         let Some(mut buffer) = empty.recv().await else { break };
         stream.read_exact(&mut buffer[..(range.end - range.start) as usize]).await?;
         if to_file.send((range, buffer)).await.is_err() {

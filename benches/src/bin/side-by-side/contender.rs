@@ -1,4 +1,4 @@
-//! Who is compared, and over what.
+//! The contenders of the comparison, their transports, and the RAM profile of the Phase client.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,19 +7,19 @@ use clap::ValueEnum;
 use libp2p::Multiaddr;
 use phase_transfer::download;
 
-/// The most streams of one fetch by the bare pipeline.
+/// The largest number of streams in one fetch of the bare pipeline.
 const MAX_STREAMS: u64 = 16;
 
-/// How much memory the Phase client may use.
+/// The RAM profile of the Phase client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Memory {
-    /// The default configuration of a download.
+pub(crate) enum RamProfile {
+    /// The default configuration of a Phase download.
     Normal,
-    /// The configuration for an initramfs.
+    /// The configuration of a Phase download in an initramfs, where RAM is scarce.
     Small,
 }
 
-impl Memory {
+impl RamProfile {
     pub(crate) fn config(self) -> download::Config {
         match self {
             Self::Normal => download::Config::default(),
@@ -28,7 +28,7 @@ impl Memory {
     }
 }
 
-impl fmt::Display for Memory {
+impl fmt::Display for RamProfile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Normal => "normal",
@@ -37,32 +37,33 @@ impl fmt::Display for Memory {
     }
 }
 
-/// Who fetches.
+/// A contender of the comparison: one way to fetch the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
-    /// The bare pipeline.
+    /// The bare pipeline, with this number of streams and connections.
     Bare(Shape),
-    /// A Phase client from a Phase provider.
+    /// A Phase client that fetches from a Phase provider.
     Phase,
 }
 
-/// How the bare pipeline fetches.
+/// The shape of the bare pipeline: its numbers of streams and connections, and the implementation of its transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// Over libp2p's transports as they come, instead of Phase's.
+    /// Whether the bare pipeline uses libp2p's unchanged transport instead of Phase's transport.
     pub(crate) stock: bool,
-    /// Streams in all.
+    /// The total number of streams over all connections.
     pub(crate) streams: u64,
-    /// Connections that they are spread over.
+    /// The number of connections. The streams are distributed evenly over them.
     pub(crate) connections: u64,
 }
 
 impl FromStr for Contender {
     type Err = String;
 
-    /// `phase`, or `bare-<streams>[x<connections>]`, or the same with `stock` instead of `bare`.
+    /// Parses `phase`, `bare-<streams>[x<connections>]` or `stock-<streams>[x<connections>]`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("{text}: expected phase, bare-<streams>[x<connections>] or stock-<streams>…");
+        let expected =
+            || format!("{text}: expected phase, bare-<streams>[x<connections>] or stock-<streams>[x<connections>]");
         if text == "phase" {
             return Ok(Self::Phase);
         }
@@ -76,14 +77,16 @@ impl FromStr for Contender {
         let streams: u64 = streams.parse().map_err(|_| expected())?;
         let connections: u64 = connections.parse().map_err(|_| expected())?;
         if !(1..=MAX_STREAMS).contains(&streams) || !(1..=streams).contains(&connections) {
-            return Err(format!("{text}: 1 to {MAX_STREAMS} streams, and not more connections than streams"));
+            return Err(format!(
+                "{text}: needs 1 to {MAX_STREAMS} streams, and at most as many connections as streams"
+            ));
         }
         Ok(Self::Bare(Shape { stock, streams, connections }))
     }
 }
 
 impl Contender {
-    /// As it is given on the command line.
+    /// Returns the contender in the form that the command line accepts.
     pub(crate) fn argument(self) -> String {
         match self {
             Self::Phase => "phase".to_owned(),
@@ -106,7 +109,7 @@ impl fmt::Display for Contender {
     }
 }
 
-/// What the bytes travel over.
+/// The transport between the serving process and the fetching process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Transport {
     /// TCP with TLS and yamux.
@@ -118,7 +121,7 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    /// An address of this machine on a free port.
+    /// Returns a listen address on loopback with port 0, so that the operating system chooses a free port.
     pub(crate) fn listen_address(self) -> Multiaddr {
         let text = match self {
             Self::Tls | Self::Noise => "/ip4/127.0.0.1/tcp/0",
@@ -127,7 +130,7 @@ impl Transport {
         text.parse().expect("a multiaddr")
     }
 
-    /// As a child process is told.
+    /// Returns the transport in the form that the command line of a child accepts.
     pub(crate) fn argument(self) -> &'static str {
         match self {
             Self::Tls => "tls",

@@ -1,12 +1,12 @@
-//! Compares a Phase fetch with the bare pipeline, in turn, in one run.
+//! Compares the speed of a Phase fetch with that of the bare pipeline. Both take turns within one run of this program.
 //!
 //! ```text
 //! parent ── per round and contender ──► server process   (serve-bare | serve-phase)
 //!        └────────────────────────────► fetching process (fetch-bare | fetch-phase): measures itself
 //! ```
 //!
-//! The parent prepares one file, starts the pairs one after the other, compares the hash of every result and prints
-//! the ratio. A wrong result ends the run with exit code 1.
+//! The parent prepares one file and starts one pair of processes after another. It compares the hash of every fetched
+//! file with that of the served file, and prints the ratio of the speeds. A wrong hash ends the run with exit code 1.
 
 mod bare;
 mod child;
@@ -24,11 +24,11 @@ use clap::{Parser, Subcommand};
 use libp2p::Multiaddr;
 use phase_benches::{Result, chain};
 
-use contender::{Contender, Memory, Shape, Transport};
+use contender::{Contender, RamProfile, Shape, Transport};
 use options::Options;
 
-/// Fetches one file over and over: with the bare pipeline (pread, libp2p stream, BLAKE3, pwrite; nothing else) and
-/// with Phase, in turn, and prints the ratio of their speeds.
+/// Fetch one file with the bare pipeline (pread, libp2p stream, BLAKE3, pwrite; nothing else) and with Phase, in turn,
+/// and print the ratio of their speeds.
 #[derive(Parser)]
 #[command(name = "side-by-side", args_conflicts_with_subcommands = true)]
 struct Args {
@@ -38,7 +38,7 @@ struct Args {
     child: Option<Child>,
 }
 
-/// The processes that the parent starts.
+/// The subcommands with which the parent starts its child processes.
 #[derive(Subcommand)]
 enum Child {
     #[command(hide = true)]
@@ -70,9 +70,9 @@ enum Child {
         address: Multiaddr,
         store: PathBuf,
         trust_root: PathBuf,
-        /// The memory profile.
-        #[arg(long, value_enum, default_value_t = Memory::Normal)]
-        memory: Memory,
+        /// RAM profile of the Phase client.
+        #[arg(long, value_enum, default_value_t = RamProfile::Normal)]
+        memory: RamProfile,
     },
 }
 
@@ -103,11 +103,11 @@ fn run_child(child: Child) -> Result<()> {
         match child {
             Child::ServeBare { transport, contender, file } => bare::serve(transport, shape(contender)?, &file).await,
             Child::FetchBare { transport, contender, address, file, size } => {
-                child::tell(&bare::fetch(transport, shape(contender)?, address, &file, size).await?)
+                child::print_answer(&bare::fetch(transport, shape(contender)?, address, &file, size).await?)
             }
             Child::ServePhase { transport, store } => phase::serve(transport, store).await,
             Child::FetchPhase { transport, address, store, trust_root, memory } => {
-                child::tell(&phase::fetch(transport, address, store, &trust_root, memory).await?)
+                child::print_answer(&phase::fetch(transport, address, store, &trust_root, memory).await?)
             }
         }
     })
@@ -116,6 +116,6 @@ fn run_child(child: Child) -> Result<()> {
 fn shape(contender: Contender) -> Result<Shape> {
     match contender {
         Contender::Bare(shape) => Ok(shape),
-        Contender::Phase => Err("this process is for the bare pipeline".into()),
+        Contender::Phase => Err("this process only runs the bare pipeline".into()),
     }
 }

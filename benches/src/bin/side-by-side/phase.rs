@@ -1,4 +1,4 @@
-//! The Phase side: a published store, a provider that serves it, a client that resolves its name and fetches.
+//! The contender `phase`. A provider serves a published store, and a client resolves the name and fetches the release.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,30 +16,31 @@ use phase_node::bootstrap::BootstrapPeer;
 use phase_provider::{Provider, ProviderConfig};
 
 use crate::child::{self, Fetched};
-use crate::contender::{Memory, Transport};
+use crate::contender::{RamProfile, Transport};
 
-/// The serving process: a provider that is its network's first node, and so the one to ask for the name.
+/// Runs the serving process: a provider that is also the first node of its network, so that the client can resolve the
+/// name through it.
 pub(crate) async fn serve(transport: Transport, store: PathBuf) -> Result<()> {
     let mut node = NodeConfig::in_dht(phase_node::Role::Server, vec![transport.listen_address()], Vec::new());
     node.transport.tls = transport != Transport::Noise;
     let provider = Provider::start(ProviderConfig::new(store, node)).await?;
     provider.announced().wait_for(|announced| announced.wanted > 0 && announced.done == announced.wanted).await?;
-    let address = provider.addresses().await.into_iter().next().ok_or("no address is bound")?;
-    child::serve_until_told(address).await
+    let address = provider.addresses().await.into_iter().next().ok_or("the provider has no listen address")?;
+    child::serve_until_stdin_closes(address).await
 }
 
-/// The fetching process: resolves the name, then fetches the release into a new store.
+/// Runs the fetching process, which resolves the name and then fetches the release into a new store.
 pub(crate) async fn fetch(
     transport: Transport,
     provider: Multiaddr,
     store: PathBuf,
     trust_root: &Path,
-    memory: Memory,
+    memory: RamProfile,
 ) -> Result<Fetched> {
     let root = TrustRoot::decode_trusted(&std::fs::read(trust_root)?)?;
     let store: Arc<dyn Store> = Arc::new(FileStore::open(store)?);
-    let first = vec![provider.to_string().parse::<BootstrapPeer>()?];
-    let mut node = NodeConfig::in_dht(phase_node::Role::Client, Vec::new(), first);
+    let bootstrap = vec![provider.to_string().parse::<BootstrapPeer>()?];
+    let mut node = NodeConfig::in_dht(phase_node::Role::Client, Vec::new(), bootstrap);
     node.transport.tls = transport != Transport::Noise;
     let client = Client::start(store.clone(), node).await?;
     let one_answer = ResolveOptions { answers: 1, ..ResolveOptions::default() };
@@ -50,7 +51,7 @@ pub(crate) async fn fetch(
         client.fetch(&resolved, FetchOptions { download: memory.config(), ..FetchOptions::default() }).finish().await?;
     let taken = watch.stop()?;
     let artifact =
-        store.artifact(&resolved.manifest.artifacts[0].cid)?.ok_or("what was fetched is not in the store")?;
+        store.artifact(&resolved.manifest.artifacts[0].cid)?.ok_or("the fetched artifact is not in the store")?;
     Ok(Fetched {
         taken,
         peak_memory: peak_memory()?,

@@ -1,4 +1,4 @@
-//! What the parent prints: a line per run, tables in the end, or JSON.
+//! Prints the output of the parent process: one line after each fetch, and at the end a table or JSON.
 
 use phase_benches::stats::{median, mib_per_second, range};
 use phase_report::table::Table;
@@ -8,21 +8,21 @@ use crate::contender::Contender;
 use crate::options::Options;
 use crate::rounds::Run;
 
-/// What the seconds contain.
+/// A text for the output that lists the work within the measured time.
 const INSIDE: &str = "\
-seconds: on an established connection, from the start of the fetch to the last byte in place
-  bare:  streams opened, pread, transport, BLAKE3 per 256 KiB, pwrite
-  Phase: manifest verified before; envelope stored, peer asked, index fetched and decoded, chunks asked for, sent,
-         verified and written, artifact synced, sealed and renamed, ref set";
+seconds: on an established connection, from the start of the fetch until the last byte is in place
+  bare:  opening streams, pread, transport, BLAKE3 per 256 KiB, pwrite
+  Phase: (manifest verified before) storing the envelope, asking the peer, fetching and decoding the index, requesting,
+         sending, verifying and writing chunks; syncing, sealing and renaming the artifact; setting the ref";
 
-/// One line while it goes on.
+/// Prints one line about a fetch that has ended.
 pub(crate) fn print_run(options: &Options, run: &Run) {
     let seconds = run.fetched.taken.seconds;
     let rate = mib_per_second(options.size.0, seconds);
     eprintln!("round {}: {:<32}  {seconds:6.3} s  {rate:6.0} MiB/s", run.round, run.contender);
 }
 
-/// Everything, in the end.
+/// Prints the results of all fetches.
 pub(crate) fn print(options: &Options, runs: &[Run]) {
     let summaries: Vec<_> = options.contenders.iter().map(|&contender| Summary::of(options, runs, contender)).collect();
     let comparison = Comparison::of(&summaries);
@@ -33,7 +33,7 @@ pub(crate) fn print(options: &Options, runs: &[Run]) {
     }
 }
 
-/// One contender over all rounds: medians.
+/// The medians of the figures of one contender over all rounds.
 struct Summary {
     contender: Contender,
     all_seconds: Vec<f64>,
@@ -69,12 +69,12 @@ impl Summary {
     }
 }
 
-/// Phase against the better of the bare pipelines.
+/// The speed of Phase in relation to the ceiling, which is the fastest of the other contenders.
 struct Comparison {
     ceiling: Contender,
-    /// The speed of Phase by that of the ceiling, both medians.
+    /// The median speed of Phase divided by the median speed of the ceiling.
     ratio: f64,
-    /// The least and the greatest ratio within one round.
+    /// The lowest and the highest ratio of the single rounds.
     rounds: (f64, f64),
 }
 
@@ -117,18 +117,19 @@ fn print_text(options: &Options, summaries: &[Summary], comparison: Option<&Comp
         ]);
     }
     println!(
-        "\n{} over {}, {} rounds in turn, a process pair each",
+        "\n{} over {}; rounds: {}, contenders in turn, a new process pair each",
         options.size,
         options.transport.name(),
         options.rounds
     );
     println!("\n{table}\n{INSIDE}");
     println!(
-        "CPU: of the fetching process within these seconds; of the server since its start. Peak: resident, since the start"
+        "CPU: of the fetching process within these seconds; of the server since its start. Peak: resident memory, \
+         since the start of the process"
     );
     for summary in summaries.iter().filter(|summary| !summary.resolve_seconds.is_nan()) {
         println!(
-            "{}: resolving the name took {:.3} s before (not in the seconds); finding peers and the index {:.3} s (in them)",
+            "{}: resolving the name {:.3} s (before these seconds); finding peers and the index {:.3} s (within them)",
             summary.contender, summary.resolve_seconds, summary.prepare_seconds,
         );
     }

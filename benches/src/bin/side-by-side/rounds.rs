@@ -1,4 +1,5 @@
-//! The parent: prepares the file, starts pairs of processes in turn, checks what they fetched.
+//! Runs the rounds of the comparison in the parent process: prepares the file, starts one pair of processes after
+//! another, and checks the fetched files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crate::child::{Fetched, Process, Served};
 use crate::contender::Contender;
 use crate::options::Options;
 
-/// What one contender did in one round.
+/// The result of one fetch: one contender in one round.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
     pub(crate) round: u32,
@@ -21,28 +22,29 @@ pub(crate) struct Run {
     pub(crate) served: Served,
 }
 
-/// Runs all rounds. Each run is handed over as soon as it is over.
-pub(crate) fn run(options: &Options, mut over: impl FnMut(&Run)) -> Result<Vec<Run>> {
+/// Runs all rounds of the comparison. Calls `report_run` after each fetch.
+pub(crate) fn run(options: &Options, mut report_run: impl FnMut(&Run)) -> Result<Vec<Run>> {
     let bench = Bench::prepare(options)?;
     let mut runs = Vec::new();
     for round in 1..=options.rounds {
         for &contender in &options.contenders {
             let run = bench.run(round, contender)?;
-            over(&run);
+            report_run(&run);
             runs.push(run);
         }
     }
     Ok(runs)
 }
 
-/// What all rounds share.
+/// The options, the temporary folder and the served file of all rounds.
 struct Bench<'a> {
     options: &'a Options,
     folder: TempDir,
     source: Source,
 }
 
-/// The file that is fetched: the artifact in the store that Phase serves, which the bare pipeline reads too.
+/// The served file, which every contender fetches. It belongs to an artifact in the store that Phase serves, and the
+/// bare pipeline serves the same file.
 struct Source {
     store: PathBuf,
     file: PathBuf,
@@ -54,7 +56,7 @@ struct Source {
 impl<'a> Bench<'a> {
     fn prepare(options: &'a Options) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("phase-bench-").tempdir_in(&options.dir)?;
-        eprintln!("publishing {} of noise in {}", options.size, folder.path().display());
+        eprintln!("publishing {} of random bytes in {}", options.size, folder.path().display());
         let original = folder.path().join("original");
         input::write_noise(&original, options.size.0)?;
         let digest = input::digest(&original)?;
@@ -65,7 +67,7 @@ impl<'a> Bench<'a> {
         Ok(Self { options, folder, source: Source { store, file, trust_root, digest, pieces } })
     }
 
-    /// One fetch by a fresh pair of processes.
+    /// Makes one fetch with a new serving process and a new fetching process.
     fn run(&self, round: u32, contender: Contender) -> Result<Run> {
         let mut server = self.serve(contender)?;
         let address: Multiaddr = server.answer()?;
@@ -111,14 +113,14 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Compares the result with the source.
+    /// Compares the fetched file with the served file.
     fn check(&self, contender: Contender, fetched: &Fetched) -> Result<()> {
         let Fetched { file, pieces, .. } = fetched;
         if input::digest(file)? != self.source.digest {
-            return Err(format!("wrong result: what {contender} fetched is not the file that was served").into());
+            return Err(format!("wrong result: the file that {contender} fetched differs from the served one").into());
         }
         if pieces.as_ref().is_some_and(|pieces| *pieces != self.source.pieces) {
-            return Err(format!("wrong result: {contender} computed other hashes than those of the file").into());
+            return Err(format!("wrong result: the hashes by {contender} differ from those of the file").into());
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! libp2p's transports as they come.
+//! libp2p's own transports, for comparison with Phase's.
 
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::upgrade::Version;
@@ -9,7 +9,7 @@ use phase_node::Connections;
 
 use crate::contender::Transport;
 
-/// One of them.
+/// Returns libp2p's own implementation of this transport, in its default configuration.
 pub(crate) fn connections(key: &Keypair, transport: Transport) -> Result<Connections> {
     let tcp = tcp::tokio::Transport::new(tcp::Config::default()).upgrade(Version::V1Lazy);
     let yamux = yamux::Config::default();

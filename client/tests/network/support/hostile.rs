@@ -1,4 +1,4 @@
-//! A provider that keeps to the protocol until it plays its trick.
+//! A hostile provider, which follows the protocol until it plays its trick.
 
 use std::sync::Arc;
 
@@ -10,60 +10,61 @@ use tokio::sync::watch;
 
 use super::world::{World, announce, start_node};
 
-/// What a hostile provider does instead of what it should. About chunks if nothing else is said.
+/// The way in which a hostile provider breaks the protocol. A trick is played when chunks are requested, unless its
+/// name or doc says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Trick {
-    /// Flips a bit of one chunk, once.
+    /// Flips a bit of the first requested chunk, and sends all later chunks correctly.
     FlipBit,
-    /// Flips a bit of a chunk and closes the stream behind it.
+    /// Flips a bit of a chunk and closes the stream after the chunk.
     FlipBitAndClose,
+    /// Closes the stream in the middle of a chunk.
     CloseMidChunk,
+    /// Sends the header of a chunk, and then no bytes.
     StallAfterHeader,
+    /// Refuses every request for chunks.
     Refuse(Refusal),
-    /// Announces a header of 4 GiB.
+    /// Starts a frame whose header has 4 GiB according to its length prefix.
     OversizedHeader,
-    /// Announces a payload beyond the cap.
+    /// Sends a header whose payload length is one byte more than permitted.
     OversizedPayload,
     /// Sends a frame whose header is not DAG-CBOR.
     Malformed,
-    /// Answers a request that was never made.
+    /// Sends a reply with the id of a request that was never sent.
     UnknownRequest,
-    /// Sends a chunk that exists and was not asked for.
-    Unasked,
-    /// Sends a chunk a second time.
-    Twice,
-    /// Says that it has more chunks than there are.
+    /// Sends a chunk of the artifact that was not requested.
+    UnrequestedChunk,
+    /// Sends the same chunk twice.
+    RepeatedChunk,
+    /// Sends a `Have` reply with one chunk more than the artifact has.
     WrongCount,
-    /// Reports the same chunks as new again.
-    RepeatedDelta,
-    /// Sends other bytes than those of an index block.
+    /// Sends the same have update twice.
+    RepeatedHaveUpdate,
+    /// Sends an index block with a flipped bit.
     WrongBlock,
-    /// Answers the name with a pointer and an envelope of its own.
-    Head {
-        pointer: Vec<u8>,
-        envelope: Vec<u8>,
-    },
-    /// Answers the name with another kind of reply.
+    /// Answers a request for the release of a name with this pointer and envelope.
+    Head { pointer: Vec<u8>, envelope: Vec<u8> },
+    /// Answers a request for the release of a name with a reply of another kind.
     HeadOfAnotherKind,
-    /// Says once that it has nothing of the artifact, like a peer that has yet to begin.
-    NotYet,
-    /// Says once that it has none of the chunks yet, and then that it will tell no more.
-    TellsNoMore,
-    /// Ends the stream when asked about the name.
+    /// Replies once that it does not have the artifact, like a peer that has not begun to fetch it.
+    LacksArtifactOnce,
+    /// Sends one `Have` reply without any chunk, and ends its have updates. Answers later `Have` requests correctly.
+    EndsHaveUpdatesOnce,
+    /// Closes the stream after a request for the release of a name.
     CloseAtHead,
 }
 
-/// What to do after something was written.
+/// The action of the hostile provider after it has written an answer.
 enum Then {
-    GoOn,
+    Continue,
     Close,
     Hang,
 }
 
-/// A running hostile provider. Serves the first artifact of a release.
+/// A running hostile provider. It serves the first artifact of a release.
 pub(crate) struct Hostile {
     pub(crate) peer: PeerId,
-    struck: watch::Receiver<bool>,
+    played: watch::Receiver<bool>,
     cut_off: watch::Receiver<bool>,
     node: Node,
 }
@@ -72,8 +73,8 @@ impl Hostile {
     pub(crate) async fn start(world: &World, trick: Trick) -> Self {
         let node = start_node(world.bootstrap.clone()).await;
         let entry = &world.release.manifest.artifacts[0];
-        let (told, struck) = watch::channel(false);
-        let (ended, cut_off) = watch::channel(false);
+        let (played_sender, played) = watch::channel(false);
+        let (cut_off_sender, cut_off) = watch::channel(false);
         let actor = Arc::new(Actor {
             trick,
             pointer: world.release.pointer.encode(),
@@ -82,8 +83,8 @@ impl Hostile {
             index: world.store.artifact(&entry.cid).unwrap().unwrap().index().clone(),
             blocks: world.store.clone(),
             bytes: world.files[entry.filename.as_str()].clone(),
-            struck: told,
-            cut_off: ended,
+            played: played_sender,
+            cut_off: cut_off_sender,
         });
         let mut incoming = node.handle().accept_streams().unwrap();
         tokio::spawn(async move {
@@ -92,7 +93,7 @@ impl Hostile {
             }
         });
         announce(node.handle(), &world.release).await;
-        Self { peer: node.handle().peer_id(), struck, cut_off, node }
+        Self { peer: node.handle().peer_id(), played, cut_off, node }
     }
 
     pub(crate) fn handle(&self) -> &NodeHandle {
@@ -100,11 +101,11 @@ impl Hostile {
     }
 
     /// Waits until the trick has been played.
-    pub(crate) async fn struck(&self) {
-        self.struck.clone().wait_for(|struck| *struck).await.unwrap();
+    pub(crate) async fn played(&self) {
+        self.played.clone().wait_for(|played| *played).await.unwrap();
     }
 
-    /// Waits until the other side has ended the stream on which the trick was played.
+    /// Waits until the client has ended the stream on which the trick was played.
     pub(crate) async fn cut_off(&self) {
         self.cut_off.clone().wait_for(|cut_off| *cut_off).await.unwrap();
     }
@@ -118,21 +119,21 @@ struct Actor {
     index: Arc<ArtifactIndex>,
     blocks: Arc<phase_core::FileStore>,
     bytes: Vec<u8>,
-    struck: watch::Sender<bool>,
+    played: watch::Sender<bool>,
     cut_off: watch::Sender<bool>,
 }
 
 impl Actor {
     async fn serve(self: Arc<Self>, stream: phase_node::Stream) {
         let (mut reader, mut writer) = stream.split();
-        let (mut is_silent, mut was_here) = (false, false);
+        let (mut is_silent, mut played_here) = (false, false);
         while let Some(RequestHeader { id, body }) = read_request(&mut reader).await {
             if is_silent {
                 continue;
             }
-            let struck_before = *self.struck.borrow();
+            let played_before = *self.played.borrow();
             let (frames, then) = self.answer(id, body);
-            was_here |= !struck_before && *self.struck.borrow();
+            played_here |= !played_before && *self.played.borrow();
             let written = async {
                 writer.write_all(&frames).await?;
                 writer.flush().await
@@ -141,12 +142,12 @@ impl Actor {
                 break;
             }
             match then {
-                Then::GoOn => {}
+                Then::Continue => {}
                 Then::Hang => is_silent = true,
                 Then::Close => return,
             }
         }
-        if was_here {
+        if played_here {
             self.cut_off.send_replace(true);
         }
     }
@@ -154,13 +155,13 @@ impl Actor {
     fn answer(&self, id: RequestId, request: Request) -> (Vec<u8>, Then) {
         match request {
             Request::Head { .. } => self.answer_head(id),
-            Request::Block { cid } => (self.answer_block(id, cid), Then::GoOn),
-            Request::Have { artifact } if artifact == self.cid => (self.answer_have(id), Then::GoOn),
+            Request::Block { cid } => (self.answer_block(id, cid), Then::Continue),
+            Request::Have { artifact } if artifact == self.cid => (self.answer_have(id), Then::Continue),
             Request::Chunks { artifact, ranges } if artifact == self.cid => self.answer_chunks(id, &ranges),
-            Request::Peers { .. } => (frame(id, Reply::Peers { peers: Vec::new() }, &[]), Then::GoOn),
-            Request::Cancel { .. } => (Vec::new(), Then::GoOn),
+            Request::Peers { .. } => (frame(id, Reply::Peers { peers: Vec::new() }, &[]), Then::Continue),
+            Request::Cancel { .. } => (Vec::new(), Then::Continue),
             Request::Have { .. } | Request::Chunks { .. } => {
-                (frame(id, Reply::Refused(Refusal::NotFound), &[]), Then::GoOn)
+                (frame(id, Reply::Refused(Refusal::NotFound), &[]), Then::Continue)
             }
         }
     }
@@ -169,19 +170,19 @@ impl Actor {
         let honest = (&self.pointer, &self.envelope);
         let (pointer, envelope) = match &self.trick {
             Trick::Head { pointer, envelope } => (pointer, envelope),
-            Trick::HeadOfAnotherKind => return (frame(id, Reply::Block, &self.envelope), Then::GoOn),
+            Trick::HeadOfAnotherKind => return (frame(id, Reply::Block, &self.envelope), Then::Continue),
             Trick::CloseAtHead => return (Vec::new(), Then::Close),
             _ => honest,
         };
         let head = Reply::Head { pointer_len: u32::try_from(pointer.len()).unwrap() };
-        (frame(id, head, &[pointer.as_slice(), envelope].concat()), Then::GoOn)
+        (frame(id, head, &[pointer.as_slice(), envelope].concat()), Then::Continue)
     }
 
     fn answer_block(&self, id: RequestId, cid: Cid) -> Vec<u8> {
         let mut block = self.blocks.block(&cid).unwrap().unwrap();
         if self.trick == Trick::WrongBlock {
             block[0] ^= 1;
-            self.struck.send_replace(true);
+            self.played.send_replace(true);
         }
         frame(id, Reply::Block, &block)
     }
@@ -191,21 +192,21 @@ impl Actor {
         let done = frame(id, Reply::Done, &[]);
         match self.trick {
             Trick::WrongCount => {
-                self.struck.send_replace(true);
+                self.played.send_replace(true);
                 [frame(id, Reply::Have { chunks: chunks + 1, full: true }, &[]), done].concat()
             }
-            Trick::RepeatedDelta => {
-                self.struck.send_replace(true);
+            Trick::RepeatedHaveUpdate => {
+                self.played.send_replace(true);
                 let have = frame(id, Reply::Have { chunks, full: false }, &ChunkSet::new(chunks).to_bytes());
                 let delta = frame(id, Reply::HaveDelta { ranges: vec![ChunkRange::new(0, chunks).unwrap()] }, &[]);
                 [have, delta.clone(), delta].concat()
             }
-            Trick::NotYet if !*self.struck.borrow() => {
-                self.struck.send_replace(true);
+            Trick::LacksArtifactOnce if !*self.played.borrow() => {
+                self.played.send_replace(true);
                 frame(id, Reply::Refused(Refusal::NotFound), &[])
             }
-            Trick::TellsNoMore if !*self.struck.borrow() => {
-                self.struck.send_replace(true);
+            Trick::EndsHaveUpdatesOnce if !*self.played.borrow() => {
+                self.played.send_replace(true);
                 let none = ChunkSet::new(chunks).to_bytes();
                 [frame(id, Reply::Have { chunks, full: false }, &none), done].concat()
             }
@@ -218,11 +219,11 @@ impl Actor {
         let first = asked[0];
         let honest = asked.iter().flat_map(|chunk| self.chunk(id, *chunk)).chain(frame(id, Reply::Done, &[]));
         let (bytes, then) = match &self.trick {
-            // One bit of one chunk in the whole run.
-            Trick::FlipBit if !*self.struck.borrow() => {
+            // Flip only one bit in the whole test, so that the provider sends only one wrong chunk.
+            Trick::FlipBit if !*self.played.borrow() => {
                 let (mut bytes, len) = (honest.collect::<Vec<_>>(), self.chunk(id, first).len());
                 bytes[len - 1] ^= 0x10;
-                (bytes, Then::GoOn)
+                (bytes, Then::Continue)
             }
             Trick::FlipBitAndClose => {
                 let mut bytes = self.chunk(id, first);
@@ -237,7 +238,7 @@ impl Actor {
                 let (chunk, len) = (self.chunk(id, first), self.index.chunk(first).unwrap().len as usize);
                 (chunk[..chunk.len() - len].to_vec(), Then::Hang)
             }
-            Trick::Refuse(refusal) => (frame(id, Reply::Refused(*refusal), &[]), Then::GoOn),
+            Trick::Refuse(refusal) => (frame(id, Reply::Refused(*refusal), &[]), Then::Continue),
             Trick::OversizedHeader => (u32::MAX.to_be_bytes().to_vec(), Then::Hang),
             Trick::OversizedPayload => {
                 let header = ReplyHeader {
@@ -247,20 +248,20 @@ impl Actor {
                 };
                 (wire::encode_reply(&header).to_vec(), Then::Hang)
             }
-            Trick::Malformed => (b"\0\0\0\x04junk".to_vec(), Then::GoOn),
-            Trick::UnknownRequest => (frame(RequestId(id.0 + 1_000_000), Reply::Done, &[]), Then::GoOn),
-            Trick::Unasked => {
+            Trick::Malformed => (b"\0\0\0\x04junk".to_vec(), Then::Continue),
+            Trick::UnknownRequest => (frame(RequestId(id.0 + 1_000_000), Reply::Done, &[]), Then::Continue),
+            Trick::UnrequestedChunk => {
                 let other = (0..self.index.len()).map(ChunkIndex).find(|chunk| !asked.contains(chunk)).unwrap();
-                (self.chunk(id, other), Then::GoOn)
+                (self.chunk(id, other), Then::Continue)
             }
-            Trick::Twice => ([self.chunk(id, first), self.chunk(id, first)].concat(), Then::GoOn),
-            _ => return (honest.collect(), Then::GoOn),
+            Trick::RepeatedChunk => ([self.chunk(id, first), self.chunk(id, first)].concat(), Then::Continue),
+            _ => return (honest.collect(), Then::Continue),
         };
-        self.struck.send_replace(true);
+        self.played.send_replace(true);
         (bytes, then)
     }
 
-    /// A chunk as it should be sent.
+    /// Returns the correct frame with a chunk.
     fn chunk(&self, id: RequestId, index: ChunkIndex) -> Vec<u8> {
         let chunk = self.index.chunk(index).unwrap();
         let start = usize::try_from(chunk.offset).unwrap();

@@ -1,4 +1,4 @@
-//! A publisher with two keys, both of which must sign, and what it publishes.
+//! A publisher with two keys, and its releases. A manifest needs the signatures of both keys.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,12 +10,12 @@ use phase_core::{
     SigningKey, Store, TrustRoot, TrustedTime,
 };
 
-/// When the tests take place.
+/// The Unix time in seconds at which the tests take place.
 pub(crate) const NOW: u64 = 1_000;
 const ISSUED: u64 = 500;
 pub(crate) const EXPIRES: u64 = 5_000;
 
-/// Who signs for the channels `stable` and `edge`.
+/// The keys for the channels `stable` and `edge`, and the trust root that contains the keys.
 pub(crate) struct Publisher {
     pub(crate) keys: [SigningKey; 2],
     pub(crate) trust: Trust,
@@ -42,12 +42,13 @@ impl Publisher {
         Self { keys, trust: Trust { root, time: TrustedTime(NOW) } }
     }
 
-    /// Signs a manifest with both keys, and a pointer to it.
+    /// Makes a release: signs the manifest with both keys, and makes a signed pointer to it.
     pub(crate) fn sign(&self, manifest: &Manifest) -> Release {
         self.point(manifest, Envelope::signed(manifest, &self.keys).unwrap())
     }
 
-    /// A signed pointer to an envelope, however that is signed.
+    /// Makes a release from a manifest and its envelope, which may lack signatures. Also makes a signed pointer to the
+    /// manifest.
     pub(crate) fn point(&self, manifest: &Manifest, envelope: Envelope) -> Release {
         let pointer = Pointer::to(manifest, envelope.cid(), manifest.issued_at);
         let pointer = Envelope::signed(&pointer, &self.keys[..1]).unwrap();
@@ -60,7 +61,7 @@ impl Release {
         self.envelope.cid()
     }
 
-    /// Puts manifest and ref into a store; its artifacts are there or not.
+    /// Puts the manifest and the ref into a store, without the artifacts.
     pub(crate) fn publish(&self, store: &dyn Store) {
         store.put_block(&self.cid(), &self.envelope.encode()).unwrap();
         store.set_ref(&self.manifest.name(), &self.pointer).unwrap();
@@ -71,12 +72,12 @@ pub(crate) fn name() -> Name {
     "stable/x86_64".parse().unwrap()
 }
 
-/// A manifest of version 2.
+/// Returns a manifest with version 2.
 pub(crate) fn manifest(artifacts: Vec<ArtifactEntry>) -> Manifest {
     Manifest { release: "two".to_owned(), ..Manifest::new(&name(), 2, ISSUED, EXPIRES, artifacts) }
 }
 
-/// Imports files, in small chunks so that small files have many.
+/// Imports files with a small chunk size, so that small files have several chunks.
 pub(crate) fn import(store: &FileStore, folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> Vec<ArtifactEntry> {
     let chunker = ChunkerParams::new(4 << 10, 16 << 10, 64 << 10).unwrap();
     let options = ImportOptions::default().with_chunker(chunker);
@@ -90,7 +91,7 @@ pub(crate) fn import(store: &FileStore, folder: &Path, files: &BTreeMap<String, 
     entries.collect()
 }
 
-/// Bytes that look random; the same for the same seed.
+/// Returns pseudorandom bytes, which are the same for the same RNG seed.
 pub(crate) fn bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);
     std::iter::repeat_with(|| random.u8(..)).take(len).collect()

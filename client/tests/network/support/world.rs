@@ -34,7 +34,7 @@ pub(crate) struct Provider {
 }
 
 impl World {
-    /// Publishes `files` as version 2.
+    /// Starts a bootstrap node, and publishes `files` as version 2 in the store of a publisher.
     pub(crate) async fn new(files: impl IntoIterator<Item = (&str, Vec<u8>)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let files = files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
@@ -47,12 +47,13 @@ impl World {
         Self { publisher, files, release, store, bootstrap, folder, _bootstrap: node }
     }
 
-    /// A provider of the release.
+    /// Starts a provider of the release.
     pub(crate) async fn provider(&self) -> Provider {
         self.provider_of(self.store.clone()).await
     }
 
-    /// A provider of the release whose bytes go through `gate`; so does the index of the first file if `with_index`.
+    /// Starts a provider whose reads of artifacts must pass `gate`. With `with_index`, reads of the root block of the
+    /// first artifact's index must pass the gate too.
     pub(crate) async fn gated_provider(&self, gate: &Arc<Gate>, with_index: bool) -> Provider {
         let block = with_index.then(|| self.release.manifest.artifacts[0].cid);
         self.provider_of(Arc::new(GatedStore { inner: self.store.clone(), gate: gate.clone(), block })).await
@@ -65,19 +66,19 @@ impl World {
         Provider { peer: node.handle().peer_id(), node, _server: server }
     }
 
-    /// Where the client called `who` keeps its store.
-    pub(crate) fn client_folder(&self, who: &str) -> PathBuf {
-        self.folder.path().join(who)
+    /// Returns the store folder of the client with this label.
+    pub(crate) fn client_folder(&self, label: &str) -> PathBuf {
+        self.folder.path().join(label)
     }
 
-    /// A client with a store of its own that knows the address of the bootstrap node and nothing else.
-    pub(crate) async fn client(&self, who: &str) -> Client {
-        let store = Arc::new(FileStore::open(self.client_folder(who)).unwrap());
+    /// Starts a client with its own store. The client knows only the address of the bootstrap node.
+    pub(crate) async fn client(&self, label: &str) -> Client {
+        let store = Arc::new(FileStore::open(self.client_folder(label)).unwrap());
         let config = NodeConfig::in_dht(Role::Client, vec![loopback()], self.bootstrap.clone());
         Client::start(store, config).await.unwrap()
     }
 
-    /// Resolves the release; `answers`: how many providers must say the same.
+    /// Resolves the release. The resolve ends early when `answers` providers offer the release.
     pub(crate) async fn resolve(&self, client: &Client, answers: usize) -> Resolved {
         let options = patient(answers);
         let resolved = client.resolve(&name(), &self.publisher.trust, options).await.unwrap();
@@ -85,16 +86,16 @@ impl World {
         resolved
     }
 
-    /// Asserts that a client's store holds exactly the published bytes of `files`.
-    pub(crate) fn assert_fetched<'a>(&self, who: &str, files: impl IntoIterator<Item = &'a str>) {
+    /// Asserts that the store of a client has exactly the published bytes of `files`.
+    pub(crate) fn assert_fetched<'a>(&self, label: &str, files: impl IntoIterator<Item = &'a str>) {
         for file in files {
             let entry = self.release.manifest.artifacts.iter().find(|entry| entry.filename.as_str() == file).unwrap();
-            let path = self.client_folder(who).join("artifacts").join(entry.cid.to_string());
+            let path = self.client_folder(label).join("artifacts").join(entry.cid.to_string());
             assert!(std::fs::read(&path).unwrap() == self.files[file], "{file} differs");
         }
     }
 
-    /// The names of all files.
+    /// Returns the names of all files.
     pub(crate) fn all_files(&self) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str)
     }
@@ -106,7 +107,7 @@ impl Provider {
     }
 }
 
-/// Tells the DHT of a release.
+/// Announces a release in the DHT: puts its pointer, and provides the keys of its name and manifest.
 pub(crate) async fn announce(node: &NodeHandle, release: &Release) {
     let key = DhtKey::Name(release.manifest.name());
     node.put(&key, release.pointer.encode()).await.unwrap();
@@ -115,7 +116,7 @@ pub(crate) async fn announce(node: &NodeHandle, release: &Release) {
     node.wait_until_announced(&key).await;
 }
 
-/// A node of the DHT that has joined it.
+/// Starts a DHT server. Unless `bootstrap` is empty, waits until the server has joined the DHT.
 pub(crate) async fn start_node(bootstrap: Vec<BootstrapPeer>) -> Node {
     let is_first = bootstrap.is_empty();
     let node = Node::start(NodeConfig::in_dht(Role::Server, vec![loopback()], bootstrap)).await.unwrap();
@@ -129,7 +130,7 @@ async fn bootstrap_peer(node: &NodeHandle) -> BootstrapPeer {
     BootstrapPeer { peer: Some(node.peer_id()), address: node.listen_addresses().await[0].clone() }
 }
 
-/// A provider outside of any DHT.
+/// Starts a provider that does not use the DHT.
 pub(crate) async fn serve(identity: &Identity, listen: Multiaddr, store: Arc<dyn Store>) -> (Node, Server) {
     let config = NodeConfig { identity: identity.clone(), listen: vec![listen], ..NodeConfig::default() };
     let node = Node::start(config).await.unwrap();
@@ -137,17 +138,18 @@ pub(crate) async fn serve(identity: &Identity, listen: Multiaddr, store: Arc<dyn
     (node, server)
 }
 
-/// On a port that the system chooses.
+/// Returns a loopback address with port 0, so that the system chooses a port.
 pub(crate) fn loopback() -> Multiaddr {
     "/ip4/127.0.0.1/tcp/0".parse().unwrap()
 }
 
-/// Waits for so many answers as long as anybody may give one, however busy the machine is.
+/// Returns resolve options that wait up to 60 s for `answers` peers, so that a test does not fail on a busy machine.
 pub(crate) fn patient(answers: usize) -> ResolveOptions {
     ResolveOptions { answers, timeout: Duration::from_secs(60) }
 }
 
-/// Fetches everything, and gives up on peers and on the whole sooner than people would want.
+/// Returns fetch options for all artifacts. The request timeouts are shorter than the defaults, so that a test with a
+/// stalled peer is fast.
 pub(crate) fn impatient() -> FetchOptions {
     let mut options = FetchOptions { selection: Selection::All, ..FetchOptions::default() };
     options.download.scheduler.first_timeout = Duration::from_secs(1);

@@ -1,14 +1,14 @@
-//! What happens to nodes.
+//! Applies the events of a scenario to the nodes of a stage.
 
 use phase_report::lab::record::EventRecord;
-use phase_scenario::{Afterwards, Change, Event, Harm, NodeName};
+use phase_scenario::{Afterwards, Change, Event, HostileKind, NodeName};
 
 use super::state::Stage;
 use crate::error::LabError;
 use crate::{engine, node};
 
 impl Stage<'_> {
-    /// Makes an event come true, and notes when.
+    /// Applies an event to its nodes, and adds the event with its time to the list of events.
     pub(super) fn apply(&mut self, event: &Event) -> Result<(), LabError> {
         for name in &event.nodes {
             let position = self.position(*name);
@@ -22,7 +22,10 @@ impl Stage<'_> {
     fn change(&mut self, position: usize, event: &Event) -> Result<(), LabError> {
         if needs_process(event.change) && self.nodes[position].has_ended() {
             let label = &self.nodes[position].label;
-            self.missed.push(format!("{label} had ended by itself before it was {}: it proves nothing", event.change));
+            self.missed.push(format!(
+                "{label} had ended by itself before it was {}, so this event tested nothing",
+                event.change
+            ));
             return Ok(());
         }
         match event.change {
@@ -39,15 +42,16 @@ impl Stage<'_> {
             Change::Heal => self.nodes.iter().filter_map(|node| node.link()).for_each(|link| link.heal()),
             Change::Corrupt => self.release.damage(&self.nodes[position].store())?,
             Change::Lie => {
-                let program = self.hostile(Harm::Lie);
-                self.become_another(position, program)?;
+                let program = self.hostile(HostileKind::Lie);
+                self.replace_program(position, program)?;
             }
             Change::Slow(part) => self.nodes[position].limit_up(part)?,
         }
         Ok(())
     }
 
-    /// For the first time, by opening its gate, or again.
+    /// Starts a node because of an event. If the node waits at its own gate, opens the gate. Otherwise starts the
+    /// node's container again.
     fn start(&mut self, position: usize) -> Result<(), LabError> {
         let (name, at) = (self.nodes[position].name, self.seconds());
         if let Some(gate) = self.gate(name)
@@ -75,7 +79,7 @@ impl Stage<'_> {
         engine::on_containers(verb, &[self.nodes[position].container().to_owned()])
     }
 
-    /// Cuts these nodes off from all others: neither side hears the other.
+    /// Drops all packets between these nodes and all other nodes, in both directions.
     fn partition(&self, names: &[NodeName]) -> Result<(), LabError> {
         let (inside, outside): (Vec<_>, Vec<_>) = self.nodes.iter().partition(|node| names.contains(&node.name));
         for (side, other) in [(&inside, &outside), (&outside, &inside)] {
@@ -87,8 +91,8 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// A node goes away at once, and another program takes over its address, its store and its key.
-    fn become_another(&mut self, position: usize, program: Vec<String>) -> Result<(), LabError> {
+    /// Ends a node's process at once and starts another program in its place, with the same address, store and key.
+    fn replace_program(&mut self, position: usize, program: Vec<String>) -> Result<(), LabError> {
         let at = self.seconds();
         let node = &mut self.nodes[position];
         node.end(&["rm", "--force", "--volumes"], at)?;
@@ -96,8 +100,8 @@ impl Stage<'_> {
         node::start(self.lab, &mut [node])
     }
 
-    /// Clients that have just finished become providers, if that is what the scenario wants.
-    pub(super) fn after_finish(&mut self) -> Result<(), LabError> {
+    /// Replaces each client that has just finished its fetch by a provider, if the scenario asks for that.
+    pub(super) fn replace_finished_clients(&mut self) -> Result<(), LabError> {
         if self.scenario.clients.afterwards != Afterwards::Provide {
             return Ok(());
         }
@@ -108,7 +112,8 @@ impl Stage<'_> {
                 self.events.push(EventRecord { at: self.seconds(), text });
                 let (at, program) = (self.seconds(), self.provider());
                 let node = &mut self.nodes[position];
-                // It has told everything: as a machine that boots, it ends in good order.
+                // The client has already printed its result, so that it can be ended. A booting machine ends its client
+                // with SIGTERM too.
                 node.end(&["stop"], at)?;
                 engine::on_containers(&["rm"], &[node.container().to_owned()])?;
                 node.create(self.lab, &self.shared, None, program)?;
@@ -119,11 +124,11 @@ impl Stage<'_> {
     }
 
     fn position(&self, name: NodeName) -> usize {
-        self.nodes.iter().position(|node| node.name == name).expect("scenarios name nodes that there are")
+        self.nodes.iter().position(|node| node.name == name).expect("events name existing nodes")
     }
 }
 
-/// Whether a change can only happen to a node whose process is there.
+/// Whether a change is only possible while the node's process is running.
 fn needs_process(change: Change) -> bool {
     use Change::{Corrupt, Heal, Kill, Lie, Partition, Pause, Restart, Resume, Slow, Start, Stop};
     match change {

@@ -1,4 +1,4 @@
-//! What a client tells in the course of a run.
+//! The state of one client during a stage, derived from the lines that the client prints.
 
 use std::collections::BTreeMap;
 
@@ -6,26 +6,28 @@ use phase_report::lab::record::{ClientRecord, Progress};
 
 use crate::observe::{Line, Peers};
 
-/// The time between two points of a client's progress, in seconds.
+/// The least time between two points in the record of a client's progress, in seconds.
 const PROGRESS_INTERVAL: f64 = 0.25;
 
-/// A client in the course of a run.
+/// The state and the record of a client during a stage.
 pub(super) struct Client {
     record: ClientRecord,
     state: State,
-    /// What it says of its peers, by peer id: bytes, and whether it banned them.
+    /// The peers in the client's result: peer id, bytes received, and whether the client banned the peer.
     peers: Vec<(String, u64, bool)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It has not been let go, or was interrupted and may begin again.
+    /// The client is not running: it has not been started yet, or was ended by the lab and may be started again.
     Away,
+    /// The client is fetching.
     UnderWay,
-    /// It has everything, and nobody has acted on that.
+    /// The client has fetched the whole release. The next call of [`Client::becomes_provider`] returns true.
     Done,
-    /// It has everything, and is a provider if it was to become one.
-    Settled,
+    /// The client has fetched the whole release, and [`Client::becomes_provider`] has returned true once.
+    Handled,
+    /// The client's process exited by itself before the client had the whole release.
     Failed,
 }
 
@@ -35,7 +37,7 @@ impl Client {
         Self { record, state: State::Away, peers: Vec::new() }
     }
 
-    /// It is let go: for the first time, or again.
+    /// Notes that the client was started, for the first time or again. `at` is in seconds since the start of the run.
     pub(super) fn begin(&mut self, at: f64) {
         if self.state == State::Away && self.record.progress.is_empty() && self.record.started == 0.0 {
             self.record.started = at;
@@ -45,20 +47,20 @@ impl Client {
         }
     }
 
-    /// It is taken away.
+    /// Notes that the lab ended the client's process.
     pub(super) fn interrupt(&mut self) {
         if self.state == State::UnderWay {
             self.state = State::Away;
         }
     }
 
-    /// It ended by itself.
+    /// Notes that the client's process exited by itself before the client had the whole release.
     pub(super) fn fail(&mut self, error: String) {
         self.record.error = Some(error);
         self.state = State::Failed;
     }
 
-    /// Takes in a line that it printed. `begun` is the start of the run in Unix seconds.
+    /// Updates the client from a line that it printed. `begun` is the start of the run in Unix seconds.
     pub(super) fn take(&mut self, line: &Line, begun: f64) {
         let at = (line.time - begun).max(0.0);
         match line.event.as_str() {
@@ -86,36 +88,37 @@ impl Client {
         }
     }
 
-    /// What it has verified.
+    /// Returns the number of bytes that the client has verified.
     pub(super) fn verified(&self) -> u64 {
         self.record.progress.last().map_or(0, |last| last.verified)
     }
 
-    /// Whether it has everything.
+    /// Whether the client has the whole release.
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.state, State::Done | State::Settled)
+        matches!(self.state, State::Done | State::Handled)
     }
 
-    /// Whether it should be running and does not have everything yet.
+    /// Whether the client was started and is still fetching.
     pub(super) fn is_under_way(&self) -> bool {
         self.state == State::UnderWay
     }
 
-    /// Whether nothing more is to come from it.
+    /// Whether the run may end without waiting for this client.
     pub(super) fn is_over(&self) -> bool {
         self.is_done() || self.state == State::Failed || (self.state == State::Away && !self.record.must_finish)
     }
 
-    /// True once, when it has everything.
+    /// Returns true on the first call after the client has fetched the whole release, so that the client is replaced
+    /// only once.
     pub(super) fn becomes_provider(&mut self) -> bool {
         let is_new = self.state == State::Done;
         if is_new {
-            self.state = State::Settled;
+            self.state = State::Handled;
         }
         is_new
     }
 
-    /// Sorts what it says of peers by their names.
+    /// Returns the client's record, with the names of nodes instead of peer ids.
     pub(super) fn into_record(mut self, names: &BTreeMap<String, String>) -> ClientRecord {
         for (peer, bytes, is_banned) in self.peers {
             let name = names.get(&peer).cloned().unwrap_or(peer);
@@ -142,7 +145,7 @@ mod tests {
         client.begin(2.0);
         client.take(&line("progress", 103.0), 100.0);
         client.interrupt();
-        assert!(!client.is_over() && !client.is_under_way(), "it is to come back");
+        assert!(!client.is_over() && !client.is_under_way(), "it must finish, so the run waits for it");
         client.begin(6.0);
         let peers = [("a", 7, "good"), ("b", 0, "banned")];
         let peers =
@@ -150,7 +153,7 @@ mod tests {
         client.take(&Line { peers: Peers::Each(peers.into()), ..line("fetched", 109.0) }, 100.0);
         assert!(client.is_over() && client.becomes_provider() && !client.becomes_provider());
         client.interrupt();
-        assert!(client.is_done(), "what it has it has");
+        assert!(client.is_done(), "an interruption does not undo a finished fetch");
         let names = BTreeMap::from([("a".to_owned(), "seed 0".to_owned()), ("b".to_owned(), "hostile 0".to_owned())]);
         let record = client.into_record(&names);
         assert_eq!((record.started, record.finished, record.seconds()), (2.0, Some(9.0), Some(7.0)));
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_gone_for_good_is_not_waited_for() {
+    fn a_run_does_not_wait_for_a_client_that_was_removed_for_good() {
         let mut client = Client::new("client 0".to_owned(), false);
         client.begin(0.0);
         assert!(!client.is_over());

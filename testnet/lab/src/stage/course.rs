@@ -1,4 +1,5 @@
-//! The course of a distribution: nodes are started, clients are let go, followed to the end, and judged by what they have.
+//! Runs a stage: starts the nodes, then the clients, follows the clients until they finish, and checks the files that
+//! they fetched.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,43 +9,46 @@ use phase_report::lab::record::{ClientRecord, EventRecord, Outcome};
 use phase_scenario::{Event, NodeName, When};
 
 use super::client::Client;
-use super::programs::EVERYBODY;
+use super::programs::COMMON_GATE;
 use super::state::{Stage, Way, now};
 use crate::console::{Console, show};
 use crate::engine;
 use crate::error::{LabError, failed};
 use crate::node::{self, Node};
-use crate::observe::complaints;
+use crate::observe::last_errors;
 
-/// How often nodes are looked at.
+/// The time between two reads of the nodes' output.
 const TICK: Duration = Duration::from_millis(50);
-/// How often what they use is noted, in seconds.
+/// The time between two samples of resources, in seconds.
 const SAMPLE_INTERVAL: f64 = 0.5;
-/// How long nodes may take until they serve and have said so.
-const SETUP: Duration = Duration::from_secs(120);
-/// Phase may take this many times T_min, or so many seconds if that is more.
-const PATIENCE: f64 = 10.0;
-const LEAST_PATIENCE: f64 = 180.0;
-/// How many of those who failed are told one by one.
-const TOLD: usize = 5;
+/// The time within which a node must print that it serves.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(120);
+/// The timeout of a distribution with Phase, as a multiple of T_min.
+const TIMEOUT_FACTOR: f64 = 10.0;
+/// The least timeout of a distribution with Phase, in seconds.
+const MIN_TIMEOUT: f64 = 180.0;
+/// The number of unfinished clients that are reported by name. All further unfinished clients are only counted.
+const MAX_LISTED: usize = 5;
 
-/// What came of it.
-pub(crate) struct Staged {
+/// The result of a stage.
+pub(crate) struct StageResult {
     pub(crate) outcome: Outcome,
     pub(crate) events: Vec<EventRecord>,
-    /// What must hold in every run and did not.
+    /// One sentence for each broken bound. Contains only bounds that apply to every run, not the promises of the
+    /// scenario.
     pub(crate) broken: Vec<String>,
 }
 
 impl Stage<'_> {
-    /// Starts everything but the clients, and waits until the release is to be had. Clients wait at a gate.
+    /// Starts all nodes except the clients and waits until these nodes serve. Then starts the clients' containers,
+    /// whose programs wait until a gate is opened.
     pub(crate) fn set_up(&mut self, console: &Console) -> Result<(), LabError> {
         show(&format!("{}: starting {} containers", self.name, self.nodes.len()));
-        // Who joins needs the address of somebody who is there.
+        // The bootstrap node is started first, because all other nodes need its address.
         for is_bootstrap in [true, false] {
             let is_one = |node: &Node| (node.name == NodeName::Bootstrap) == is_bootstrap;
-            let members = self.nodes.iter().filter(|node| is_one(node) && !is_client(node));
-            let names: Vec<_> = members.map(|node| node.name).collect();
+            let starting = self.nodes.iter().filter(|node| is_one(node) && !is_client(node));
+            let names: Vec<_> = starting.map(|node| node.name).collect();
             self.create(&names)?;
             let mut present: Vec<_> = self.nodes.iter_mut().filter(|node| names.contains(&node.name)).collect();
             node::start(self.lab, &mut present)?;
@@ -58,72 +62,69 @@ impl Stage<'_> {
         console.check()
     }
 
-    /// How long Phase may take, in seconds.
-    pub(crate) fn patience(&self) -> f64 {
-        (PATIENCE * self.scenario.t_min()).max(LEAST_PATIENCE)
+    /// Returns the timeout of a distribution with Phase, in seconds.
+    pub(crate) fn timeout(&self) -> f64 {
+        (TIMEOUT_FACTOR * self.scenario.t_min()).max(MIN_TIMEOUT)
     }
 
-    /// Lets the clients go, and follows everything until the last has finished, or for `patience` seconds.
-    pub(crate) fn follow(mut self, patience: f64, console: &Console) -> Result<Staged, LabError> {
+    /// Starts the clients by opening their gate, and follows them until all have finished or failed, for at most
+    /// `timeout` seconds.
+    pub(crate) fn follow(mut self, timeout: f64, console: &Console) -> Result<StageResult, LabError> {
         self.begun = now();
         self.nodes.iter_mut().for_each(|node| node.sample(0.0));
-        self.open_gate(EVERYBODY)?;
+        self.open_gate(COMMON_GATE)?;
         for number in 0..self.clients.len() {
             if !self.starts_later(NodeName::Client(number as u32)) {
                 self.clients[number].begin(0.0);
             }
         }
         let mut sampled = 0.0;
-        while !self.clients.iter().all(Client::is_over) && self.seconds() < patience {
+        while !self.clients.iter().all(Client::is_over) && self.seconds() < timeout {
             console.check()?;
-            self.look()?;
+            self.read_output()?;
             while let Some(event) = self.next_event() {
                 self.apply(&event)?;
             }
             if self.seconds() - sampled >= SAMPLE_INTERVAL {
                 sampled = self.seconds();
                 self.nodes.iter_mut().for_each(|node| node.sample(sampled));
-                self.tell();
+                self.show_progress();
             }
             std::thread::sleep(TICK);
         }
         self.finish()
     }
 
-    fn finish(mut self) -> Result<Staged, LabError> {
+    fn finish(mut self) -> Result<StageResult, LabError> {
         let end = self.seconds();
         self.nodes.iter_mut().for_each(|node| node.sample(end));
-        self.look()?;
+        self.read_output()?;
         let mut broken = std::mem::take(&mut self.missed);
         for event in &self.to_come {
             let nodes: Vec<_> = event.nodes.iter().map(ToString::to_string).collect();
-            broken.push(format!(
-                "{} was not {} before all was over: it proves nothing",
-                nodes.join(", "),
-                event.change
-            ));
+            broken.push(format!("the run ended before this event took place: {}: {}", nodes.join(", "), event.change));
         }
         for node in &self.nodes {
-            if self.does_harm(node.name) && node.deeds == 0 {
-                broken.push(format!("{} was asked for nothing: it proves nothing", node.label));
+            if self.is_hostile(node.name) && node.deeds == 0 {
+                broken.push(format!("no client requested a chunk from {}, so this node tested nothing", node.label));
             }
         }
         let containers: Vec<_> = self.nodes.iter().map(|node| node.container().to_owned()).collect();
         engine::on_containers(&["rm", "--force", "--volumes"], &containers)?;
         for node in &mut self.nodes {
             node.end_relay();
-            broken.extend(node.relay_troubles.iter().map(|trouble| format!("{}: {trouble}", node.label)));
+            broken.extend(node.relay_failures.iter().map(|failure| format!("{}: {failure}", node.label)));
         }
-        let clients = self.judge_clients(&mut broken);
+        let clients = self.check_clients(&mut broken);
         let nodes = self.nodes.iter().map(Node::record).collect();
         let folder = self.lab.folder.join(&self.name);
-        fs::remove_dir_all(&folder).map_err(failed("use", &folder))?;
-        Ok(Staged { outcome: Outcome { clients, nodes }, events: self.events, broken })
+        fs::remove_dir_all(&folder).map_err(failed("remove", &folder))?;
+        Ok(StageResult { outcome: Outcome { clients, nodes }, events: self.events, broken })
     }
 
-    /// Compares what clients have with what was published, and says which of those that must finish did not, or have
-    /// something else.
-    fn judge_clients(&mut self, broken: &mut Vec<String>) -> Vec<ClientRecord> {
+    /// Compares the files of the clients with the release. Adds a sentence to `broken` for each client with wrong
+    /// files, and for each client that should have finished and has not.
+    fn check_clients(&mut self, broken: &mut Vec<String>) -> Vec<ClientRecord> {
         let mut records = Vec::new();
         for (number, client) in std::mem::take(&mut self.clients).into_iter().enumerate() {
             let node = self.nodes.iter().find(|node| node.name == NodeName::Client(number as u32));
@@ -138,22 +139,24 @@ impl Stage<'_> {
             }
             if is_done {
                 record.is_correct = Some(match self.way {
-                    Way::Phase => self.release.is_in(&node.store()),
-                    Way::Http => self.release.is_among(&node.folder),
+                    Way::Phase => self.release.is_in_store(&node.store()),
+                    Way::Http => self.release.is_in_folder(&node.folder),
                 });
             }
             records.push(record);
         }
         let wrong = records.iter().filter(|record| record.is_correct == Some(false));
-        broken.extend(wrong.map(|record| format!("{} has another SHA-256 than what was published", record.name)));
+        broken.extend(wrong.map(|record| format!("{} has files with a wrong SHA-256", record.name)));
         let unfinished: Vec<_> =
             records.iter().filter(|record| record.must_finish && record.finished.is_none()).collect();
-        for record in unfinished.iter().take(TOLD) {
-            let why = record.error.as_deref().unwrap_or("it was given up");
+        for record in unfinished.iter().take(MAX_LISTED) {
+            let why = record.error.as_deref().unwrap_or("it timed out");
             broken.push(format!("{} did not finish: {why}", record.name));
         }
-        if unfinished.len() > TOLD {
-            broken.push(format!("{} more clients did not finish", unfinished.len() - TOLD));
+        match unfinished.len().saturating_sub(MAX_LISTED) {
+            0 => {}
+            1 => broken.push("1 more client did not finish".to_owned()),
+            more => broken.push(format!("{more} more clients did not finish")),
         }
         records
     }
@@ -163,20 +166,20 @@ impl Stage<'_> {
         let start = now().0;
         loop {
             console.check()?;
-            self.look()?;
-            let waited = |node: &&Node| names.contains(&node.name) && !self.serves(node);
-            let Some(node) = self.nodes.iter().find(waited) else { return Ok(()) };
+            self.read_output()?;
+            let is_missing = |node: &&Node| names.contains(&node.name) && !self.serves(node);
+            let Some(node) = self.nodes.iter().find(is_missing) else { return Ok(()) };
             let what = match node.is_running() {
-                false => "has ended",
-                true if start.elapsed() > SETUP => "does not serve",
+                false => "ended before it served",
+                true if start.elapsed() > SETUP_TIMEOUT => "did not start to serve in time",
                 true => {
                     std::thread::sleep(TICK);
                     continue;
                 }
             };
-            let said = complaints(&node.output());
-            let said = if said.is_empty() { said } else { format!(": {said}") };
-            return Err(LabError::Setup { node: node.label.clone(), what, said });
+            let errors = last_errors(&node.output());
+            let detail = if errors.is_empty() { errors } else { format!(": {errors}") };
+            return Err(LabError::Setup { node: node.label.clone(), what, detail });
         }
     }
 
@@ -188,11 +191,11 @@ impl Stage<'_> {
         }
     }
 
-    /// Reads what nodes have printed.
-    fn look(&mut self) -> Result<(), LabError> {
+    /// Reads the lines that nodes have printed since the last call, and updates nodes and clients from them.
+    fn read_output(&mut self) -> Result<(), LabError> {
         let begun = self.begun.1;
         for node in &mut self.nodes {
-            let lines = node.lines().map_err(failed("use", &node.output()))?;
+            let lines = node.lines().map_err(failed("read", &node.output()))?;
             if let Some(peer) = &node.peer_id
                 && !lines.is_empty()
             {
@@ -202,12 +205,12 @@ impl Stage<'_> {
                 let client = &mut self.clients[number as usize];
                 lines.iter().for_each(|line| client.take(line, begun));
                 if client.is_under_way() && !node.is_running() {
-                    let said = complaints(&node.output());
-                    client.fail(if said.is_empty() { "it has ended".to_owned() } else { said });
+                    let errors = last_errors(&node.output());
+                    client.fail(if errors.is_empty() { "its process ended".to_owned() } else { errors });
                 }
             }
         }
-        self.after_finish()
+        self.replace_finished_clients()
     }
 
     fn next_event(&mut self) -> Option<Event> {
@@ -216,16 +219,16 @@ impl Stage<'_> {
         take_due(&mut self.to_come, at, progress, &done)
     }
 
-    /// What clients have, as a part of all that they need together.
+    /// Returns the fraction of the required bytes that clients have verified, over all clients.
     fn progress(&self) -> f64 {
         let verified: u64 = self.clients.iter().map(Client::verified).sum();
         verified as f64 / (self.scenario.size() * self.clients.len() as u64) as f64
     }
 
-    fn tell(&self) {
+    fn show_progress(&self) {
         let done = self.clients.iter().filter(|client| client.is_done()).count();
         let (percent, count) = (self.progress() * 100.0, self.clients.len());
-        show(&format!("{}: {:.0} s, {percent:.0} %, {done} of {count} clients done", self.name, self.seconds()));
+        show(&format!("{}: {:.0} s, {percent:.0} %, clients done: {done} of {count}", self.name, self.seconds()));
     }
 }
 
@@ -233,8 +236,9 @@ fn is_client(node: &Node) -> bool {
     matches!(node.name, NodeName::Client(_))
 }
 
-/// Takes the next event that is due, in the order in which they are listed: so many seconds after the start, when clients have
-/// this part of all that they need together, and each has everything or not.
+/// Removes the first event that is due from `to_come` and returns it. `seconds` is the time since the start of the run.
+/// `progress` is the fraction of the required bytes that clients have verified. `done` says for each client whether it
+/// has finished.
 fn take_due(to_come: &mut Vec<Event>, seconds: f64, progress: f64, done: &[bool]) -> Option<Event> {
     let is_due = |event: &Event| match event.when {
         When::At(at) => seconds >= at.as_secs_f64(),
@@ -262,7 +266,7 @@ mod tests {
         assert_eq!(due(0.0, 0.0, &[false, false]), [whens[3]]);
         assert_eq!(due(1.9, 0.4, &[true, false]), []);
         assert_eq!(due(2.0, 0.5, &[true, false]), [whens[1], whens[2]]);
-        assert_eq!(due(9.0, 0.9, &[true]), [], "there is no second client");
+        assert_eq!(due(9.0, 0.9, &[true]), [], "there is only one client");
         assert_eq!(due(9.0, 0.9, &[true, true]), [whens[0]]);
         assert!(to_come.is_empty());
     }

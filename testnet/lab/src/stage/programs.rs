@@ -1,21 +1,22 @@
-//! What runs in each container.
+//! Builds the command line of the program in each container.
 
 use std::fs;
 
-use phase_scenario::{Afterwards, Harm, NodeName};
+use phase_scenario::{Afterwards, HostileKind, NodeName};
 
 use super::state::{Stage, Way};
 use crate::engine::LABEL;
 use crate::error::{LabError, failed};
 use crate::node::{OWN, PORT, SHARED};
 
-/// The gate of all who begin together.
-pub(super) const EVERYBODY: &str = "go";
-/// Longer than anything lasts.
-const FOR_EVER: &str = "24h";
+/// The name of the gate for all clients that start together. A gate is a file: the programs wait until the file exists.
+pub(super) const COMMON_GATE: &str = "go";
+/// The time for which a client serves after its fetch. It is longer than every run, so that the client serves until the
+/// run ends.
+const LINGER: &str = "24h";
 
 impl Stage<'_> {
-    /// Makes the containers of nodes.
+    /// Creates the containers of these nodes.
     pub(super) fn create(&self, names: &[NodeName]) -> Result<(), LabError> {
         for node in self.nodes.iter().filter(|node| names.contains(&node.name)) {
             let gate = self.gate(node.name);
@@ -24,17 +25,17 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Lets whoever waits for it go.
+    /// Creates the file of a gate, which starts the programs that wait for this file.
     pub(super) fn open_gate(&self, gate: &str) -> Result<(), LabError> {
         let path = self.shared.join(gate);
-        fs::write(&path, "").map_err(failed("use", &path))
+        fs::write(&path, "").map_err(failed("create", &path))
     }
 
-    /// What a node waits for before it begins.
+    /// Returns the name of the gate that a node's program waits for; `None` if the program starts at once.
     pub(super) fn gate(&self, node: NodeName) -> Option<String> {
         match node {
-            _ if self.starts_later(node) => Some(format!("{EVERYBODY}-{}", node.to_string().replace(' ', "-"))),
-            NodeName::Client(_) => Some(EVERYBODY.to_owned()),
+            _ if self.starts_later(node) => Some(format!("{COMMON_GATE}-{}", node.to_string().replace(' ', "-"))),
+            NodeName::Client(_) => Some(COMMON_GATE.to_owned()),
             _ => None,
         }
     }
@@ -45,7 +46,7 @@ impl Stage<'_> {
             (Way::Http, _) => words(&["/bin/phase-testnet-node", "http-serve", "--root", &format!("{OWN}/files")]),
             (Way::Phase, NodeName::Client(_)) => self.client(),
             (Way::Phase, NodeName::Hostile(number)) => {
-                self.hostile(self.scenario.hostile.iter().nth(number as usize).expect("it has a number"))
+                self.hostile(self.scenario.hostile.iter().nth(number as usize).expect("the number of a hostile node"))
             }
             (Way::Phase, _) => self.provider(),
         }
@@ -57,23 +58,23 @@ impl Stage<'_> {
         command.extend(words(&["--root", &format!("{SHARED}/root.cbor"), "--store", &format!("{OWN}/store")]));
         command.extend(words(&["--listen", &listen(), "--events"]));
         if self.scenario.clients.afterwards != Afterwards::Leave {
-            command.extend(words(&["--linger", FOR_EVER]));
+            command.extend(words(&["--linger", LINGER]));
         }
-        command.extend(self.first_peers(&self.scenario.clients.first_peers));
+        command.extend(self.bootstrap_options(&self.scenario.clients.first_peers));
         command
     }
 
     pub(super) fn provider(&self) -> Vec<String> {
         let mut command = words(&["/bin/phase-provider", "serve", "--json", "--listen", &listen()]);
         command.extend(words(&["--store", &format!("{OWN}/store"), "--http", "0.0.0.0:9464"]));
-        command.extend(self.first_peers(&[NodeName::Bootstrap]));
+        command.extend(self.bootstrap_options(&[NodeName::Bootstrap]));
         command
     }
 
-    pub(super) fn hostile(&self, harm: Harm) -> Vec<String> {
+    pub(super) fn hostile(&self, harm: HostileKind) -> Vec<String> {
         let mut command = words(&["/bin/phase-hostile", "--harm", &harm.to_string(), "--listen", &listen()]);
         command.extend(words(&["--store", &format!("{OWN}/store")]));
-        command.extend(self.first_peers(&[NodeName::Bootstrap]));
+        command.extend(self.bootstrap_options(&[NodeName::Bootstrap]));
         command
     }
 
@@ -85,7 +86,7 @@ impl Stage<'_> {
         command
     }
 
-    /// Where nodes are, and how a client is started beside them.
+    /// Returns a text for the user, with the nodes' addresses and a command that starts a client.
     pub(crate) fn how_to_use(&self) -> String {
         let mut lines = Vec::new();
         for node in &self.nodes {
@@ -96,17 +97,19 @@ impl Stage<'_> {
             }
         }
         let (lab, shared) = (self.lab, self.shared.display());
-        let peers = self.first_peers(&[NodeName::Bootstrap]).join(" ");
+        let peers = self.bootstrap_options(&[NodeName::Bootstrap]).join(" ");
         lines.push(format!(
-            "\na client:\n  docker run --rm --network {} --label {LABEL}={} --volume {shared}:{SHARED}:ro {} /bin/phase-client \
-             fetch {} --root {SHARED}/root.cbor --ephemeral {peers}\nphase-testnet down removes everything",
+            "\nstart a client with:\n  docker run --rm --network {} --label {LABEL}={} --volume {shared}:{SHARED}:ro \
+             {} /bin/phase-client fetch {} --root {SHARED}/root.cbor --ephemeral {peers}\nremove everything with: \
+             phase-testnet down",
             lab.network, lab.engine.id, lab.image, self.release.name
         ));
         lines.join("\n")
     }
 
-    /// The options that name first peers; nobody for the first of all.
-    fn first_peers(&self, names: &[NodeName]) -> Vec<String> {
+    /// Returns the command line options that name these nodes as bootstrap peers. Leaves out nodes whose peer id is not
+    /// known yet, such as the bootstrap node before it has started.
+    fn bootstrap_options(&self, names: &[NodeName]) -> Vec<String> {
         let known = self.nodes.iter().filter(|node| names.contains(&node.name));
         known.filter_map(|node| node.multiaddr()).flat_map(|address| ["--bootstrap".to_owned(), address]).collect()
     }

@@ -1,4 +1,4 @@
-//! The nodes of a distribution, and how far it is.
+//! The state of a stage: its nodes, clients and events.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,38 +14,40 @@ use crate::lab::Lab;
 use crate::node::Node;
 use crate::release::Release;
 
-/// How artifacts get to clients.
+/// The way in which artifacts reach clients: with Phase, or over plain HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Phase,
     Http,
 }
 
-/// A distribution.
+/// A stage: one distribution of a release to all clients of a scenario.
 pub(crate) struct Stage<'a> {
     pub(super) lab: &'a Lab,
     pub(super) scenario: &'a Scenario,
     pub(super) release: &'a Release,
     pub(super) way: Way,
     pub(super) name: String,
-    /// The folder that all containers can read, with the files that open gates.
+    /// The folder that all containers can read. It contains the trust root, and a file for each gate that has been
+    /// opened.
     pub(super) shared: PathBuf,
-    /// In the order of [`Scenario::nodes`].
+    /// The nodes, in the order of [`Scenario::nodes`].
     pub(super) nodes: Vec<Node>,
     pub(super) clients: Vec<Client>,
-    /// Names by peer id.
+    /// The label of each node, by the node's peer id.
     pub(super) names: BTreeMap<String, String>,
-    /// Events that are still to come, in the order of the scenario.
+    /// Events that have not taken place yet, in the order of the scenario.
     pub(super) to_come: Vec<Event>,
     pub(super) events: Vec<EventRecord>,
-    /// Events that found nobody to happen to.
+    /// One sentence for each event that had no effect, because its node had already ended by itself.
     pub(super) missed: Vec<String>,
-    /// When the clients were let go: by this process's clock, and in Unix seconds.
+    /// The time at which the clients' gate was opened, as an [`Instant`] and in Unix seconds.
     pub(super) begun: (Instant, f64),
 }
 
 impl<'a> Stage<'a> {
-    /// Makes folders, and a store for each node that has one. `name` tells the stages of a run apart.
+    /// Creates the folders of the nodes, and a store for each node that has the release from the start. `name`
+    /// distinguishes the stages of a run.
     pub(crate) fn new(
         lab: &'a Lab,
         scenario: &'a Scenario,
@@ -54,9 +56,9 @@ impl<'a> Stage<'a> {
         name: String,
     ) -> Result<Self, LabError> {
         let shared = lab.folder.join(&name).join("shared");
-        fs::create_dir_all(&shared).map_err(failed("use", &shared))?;
+        fs::create_dir_all(&shared).map_err(failed("create", &shared))?;
         let root = shared.join("root.cbor");
-        fs::copy(release.root(), &root).map_err(failed("use", &root))?;
+        fs::copy(release.root(), &root).map_err(failed("write", &root))?;
         let mut stage = Self {
             lab,
             scenario,
@@ -86,17 +88,17 @@ impl<'a> Stage<'a> {
             _ => name.to_string(),
         };
         let folder = self.lab.folder.clone();
-        let mut node =
-            Node::new(self.lab, &self.name, name, label.clone(), self.nodes.len()).map_err(failed("use", &folder))?;
+        let mut node = Node::new(self.lab, &self.name, name, label.clone(), self.nodes.len())
+            .map_err(failed("create a folder in", &folder))?;
         node.rates = self.scenario.rates(name);
         node.latency = self.scenario.network.latency;
         match name {
             NodeName::Seed(_) if self.way == Way::Http => {
                 let files = node.folder.join("files");
-                fs::create_dir_all(&files).map_err(failed("use", &files))?;
+                fs::create_dir_all(&files).map_err(failed("create", &files))?;
                 for artifact in &self.release.artifacts {
                     let (from, to) = (self.release.files(), files.join(&artifact.record.filename));
-                    fs::copy(from.join(&artifact.record.filename), &to).map_err(failed("use", &to))?;
+                    fs::copy(from.join(&artifact.record.filename), &to).map_err(failed("write", &to))?;
                 }
             }
             NodeName::Seed(_) | NodeName::Hostile(_) => self.release.copy_store(&node.store())?,
@@ -107,24 +109,24 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Since the clients were let go.
+    /// Returns the time in seconds since the clients' gate was opened.
     pub(super) fn seconds(&self) -> f64 {
         self.begun.0.elapsed().as_secs_f64()
     }
 
-    /// Whether a node is hostile, from the start or later.
-    pub(super) fn does_harm(&self, node: NodeName) -> bool {
+    /// Whether a node is hostile from the start or becomes hostile in an event.
+    pub(super) fn is_hostile(&self, node: NodeName) -> bool {
         let lies = |event: &Event| event.change == Change::Lie && event.nodes.contains(&node);
         self.way == Way::Phase && (matches!(node, NodeName::Hostile(_)) || self.scenario.events.iter().any(lies))
     }
 
-    /// Whether a node is not there at first.
+    /// Whether the node is started by an event instead of at the start of the run.
     pub(super) fn starts_later(&self, node: NodeName) -> bool {
         self.way == Way::Phase && self.scenario.starts_later(node)
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "what runs here runs in real time")]
+#[expect(clippy::disallowed_methods, reason = "containers run in real time")]
 pub(super) fn now() -> (Instant, f64) {
     (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()))
 }

@@ -1,4 +1,4 @@
-//! Made-up records for tests: what a good run looks like, and what no run should look like.
+//! Made-up records for tests: good runs, failed runs, and runs with impossible values.
 
 use super::record::{
     ArtifactRecord, ClientRecord, EventRecord, Host, NodeRecord, Outcome, Prediction, Progress, Record, Run, Setup,
@@ -6,19 +6,20 @@ use super::record::{
 };
 
 const SIZE: u64 = 160 << 20;
-/// 100 Mbit/s.
+/// The upload rate of seeds and clients in bytes per second, which is 100 Mbit/s.
 const UP: f64 = 12.5e6;
 
-/// 32 clients and a seed, over HTTP too: 13 s against 430 s.
+/// Returns a record of 32 clients and one seed, with an HTTP baseline that took 430 s.
 pub(crate) fn crowd() -> Record {
     let mut record = of_clients(32, Some(430.0));
     record.runs[0].simulated = Some(Prediction { p50: 14.4, p99: 14.9, last: 15.1 });
     record
 }
 
-/// So many clients and a seed. The last has everything over HTTP after so many seconds.
+/// Returns a record of the given number of clients and one seed. `http` is the time in seconds at which the last client
+/// finished over HTTP.
 pub(crate) fn of_clients(clients: u32, http: Option<f64>) -> Record {
-    // 14.2 s to 16.4 s, in no order.
+    // The finish times are between 14.2 s and 16.4 s, and not in the order of the clients.
     let finished = |client: u32| 14.2 + f64::from(client * 7919 % clients) / f64::from(clients) * 2.2;
     let fetched = |client: u32| {
         let seed = SIZE / u64::from(clients) + u64::from(client % 5) * (1 << 20);
@@ -36,7 +37,7 @@ pub(crate) fn of_clients(clients: u32, http: Option<f64>) -> Record {
     record("crowd", Run { phase, http, t_min: 13.01, ..run("crowd", clients, &[UP]) })
 }
 
-/// A client and three seeds, one of which goes away and comes back.
+/// Returns a record of one client and three seeds. One seed is killed and started again, and another seed is slowed.
 pub(crate) fn one() -> Record {
     let by_source = [("seed 0", SIZE / 2), ("seed 1", SIZE / 8), ("seed 2", SIZE * 3 / 8)];
     let by_source = by_source.map(|(name, bytes)| (name.to_owned(), bytes)).into();
@@ -49,29 +50,29 @@ pub(crate) fn one() -> Record {
     record("failover", run)
 }
 
-/// A hostile node, a client that failed, and one that was not heard of again.
-pub(crate) fn trouble() -> Record {
+/// Returns a failed record, with a hostile node, a client that failed with an error, and a client that did not finish.
+pub(crate) fn failed() -> Record {
     let mut record = of_clients(3, None);
     let run = &mut record.runs[0];
     run.setup.hostile = vec!["sends wrong bytes".to_owned()];
-    let [first, second, third] = run.phase.clients.as_mut_slice() else { panic!("three clients") };
+    let [first, second, third] = run.phase.clients.as_mut_slice() else { panic!("expected three clients") };
     first.banned = vec!["hostile 0".to_owned()];
     first.by_source.insert("hostile 0".to_owned(), 1 << 20);
     second.error = Some("no provider left".to_owned());
-    for lost in [second, third] {
-        (lost.finished, lost.is_correct) = (None, None);
+    for unfinished in [second, third] {
+        (unfinished.finished, unfinished.is_correct) = (None, None);
     }
     run.broken = ["client 1 did not finish", "client 2 did not finish"].map(str::to_owned).into();
     record
 }
 
-/// Nothing was set up, nothing measured.
+/// Returns the record of a run without nodes and without measurements.
 pub(crate) fn empty() -> Record {
     let run = Run { label: "empty".to_owned(), t_min: f64::NAN, ..Run::default() };
     Record { host: Host::default(), taken_at: 0, ..record("empty", run) }
 }
 
-/// Figures that no run has.
+/// Returns the record of a run with impossible figures.
 pub(crate) fn absurd() -> Record {
     let mut record = of_clients(5, Some(f64::MAX));
     let run = &mut record.runs[0];
@@ -81,7 +82,7 @@ pub(crate) fn absurd() -> Record {
     run.simulated = Some(Prediction { p50: f64::NAN, p99: -1.0, last: f64::INFINITY });
     run.events.push(EventRecord { at: f64::NAN, text: "never".to_owned() });
     run.events.push(EventRecord { at: -5.0, text: "x".repeat(10_000) });
-    let [first, second, third, fourth, _] = run.phase.clients.as_mut_slice() else { panic!("five clients") };
+    let [first, second, third, fourth, _] = run.phase.clients.as_mut_slice() else { panic!("expected five clients") };
     first.finished = Some(f64::INFINITY);
     second.progress.clear();
     third.progress = vec![Progress { at: f64::NAN, verified: u64::MAX }, Progress { at: 0.0, verified: u64::MAX }];
@@ -93,10 +94,10 @@ pub(crate) fn absurd() -> Record {
     record
 }
 
-/// Every name is made to break a page.
+/// Returns a record in which every name contains HTML, Markdown and terminal escape sequences.
 pub(crate) fn hostile_names() -> Record {
     let evil = "<script>alert(1)</script>|\n| `x` <img src=x onerror=y> \u{1b}[31m & \"'";
-    let mut record = trouble();
+    let mut record = failed();
     record.scenario = evil.to_owned();
     record.about = evil.to_owned();
     record.definition = format!("name = 1\n```\n{evil}");
@@ -144,10 +145,10 @@ fn run(label: &str, clients: u32, seeds: &[f64]) -> Run {
     Run { label: label.to_owned(), setup, ..Run::default() }
 }
 
-/// A client that has everything at a time, and was equally fast until then.
+/// Returns a client that fetched at a constant rate and finished at the given time.
 fn fetched(number: u32, finished: f64) -> ClientRecord {
     let progress = (0..60)
-        .map(|look| f64::from(look) / 60.0)
+        .map(|sample| f64::from(sample) / 60.0)
         .map(|passed| Progress { at: thousandths(passed * finished), verified: (passed * SIZE as f64) as u64 });
     ClientRecord {
         name: format!("client {number}"),
@@ -166,10 +167,11 @@ fn nodes(seeds: u32, clients: u32, end: f64) -> Vec<NodeRecord> {
     std::iter::once(node("bootstrap".to_owned(), 0.005, 8.0)).chain(seeds).chain(clients).collect()
 }
 
-/// A load in cores, and memory in MiB.
+/// Returns samples of the resources of a container until the time `end`. The processor load (`load`, in cores) and the
+/// memory (`mib`, in MiB) are constant.
 fn usage(end: f64, load: f64, mib: f64) -> Vec<Usage> {
-    let sample = |look| {
-        let passed = f64::from(look) / 50.0;
+    let sample = |number| {
+        let passed = f64::from(number) / 50.0;
         let (cpu, bytes) = (thousandths(end * load * passed), (passed * SIZE as f64) as u64);
         let memory = (mib * 1048576.0) as u64;
         Usage { at: thousandths(passed * end), cpu, memory, sent: bytes, received: bytes }
@@ -177,7 +179,7 @@ fn usage(end: f64, load: f64, mib: f64) -> Vec<Usage> {
     (0..=50).map(sample).collect()
 }
 
-/// Such numbers are the same after they were written and read.
+/// Rounds to thousandths, because such numbers do not change when they are written as JSON and read again.
 fn thousandths(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

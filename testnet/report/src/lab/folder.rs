@@ -1,4 +1,4 @@
-//! The files of scenarios: written, and read again.
+//! Writes the report files of scenarios, and reads them again.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -10,27 +10,28 @@ use super::pages::{index, picture_file, summary};
 use super::pictures::Picture;
 use super::record::{Record, VERSION};
 
-/// All that was measured.
+/// The name of the file with all measurements of a scenario.
 pub const REPORT: &str = "report.json";
-/// The same for people.
+/// The name of the file with the summary of a scenario for people.
 pub const SUMMARY: &str = "summary.md";
-/// All scenarios.
+/// The name of the page with all scenarios of a directory.
 pub const INDEX: &str = "index.html";
-/// The most bytes of a report. 200 clients, looked at twice a second for five minutes, need about half of it.
+/// The maximum size of a report in bytes. A report with 200 clients and two samples per second for five minutes has
+/// about half of this size.
 const MAX_REPORT: u64 = 64 << 20;
-/// The most directories with a report: a page with more is no overview.
+/// The maximum number of directories with a report, because a larger index page would not be readable.
 const MAX_SCENARIOS: usize = 500;
 
-/// The directory of a scenario, with what its report says.
+/// A scenario on the index page: its directory, and the content of its report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
-    /// Relative to the directory of the index.
+    /// The directory of the scenario, relative to the directory of the index page.
     pub dir: PathBuf,
-    /// What was measured.
+    /// The content of `report.json`.
     pub record: Record,
 }
 
-/// Files could not be written or read. Others may have been written.
+/// An error from writing or reading report files. After an error from writing, some of the files may exist.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     /// A file or directory could not be written.
@@ -39,29 +40,30 @@ pub enum FolderError {
     /// A file or directory could not be read.
     #[error("cannot read {0}: {1}")]
     Read(PathBuf, #[source] io::Error),
-    /// A report is larger than any run makes it.
-    #[error("{0} has more than {max} MiB, so it is no report: remove its directory", max = MAX_REPORT >> 20)]
+    /// A report exceeds the maximum size.
+    #[error("{0} is larger than {max} MiB, so it is not a report: remove its directory", max = MAX_REPORT >> 20)]
     TooLarge(PathBuf),
-    /// There are more reports than one page has room for.
-    #[error("{0} has more than {MAX_SCENARIOS} directories with a report: move some elsewhere")]
+    /// A directory has more reports than one page can show.
+    #[error("{0} has more than {MAX_SCENARIOS} directories with a report: move some of them elsewhere")]
     TooMany(PathBuf),
-    /// A report does not have the form of one.
-    #[error("{0} is no report ({1}): run the scenario again, or remove its directory")]
+    /// A report is not JSON, or does not have the expected keys.
+    #[error("{0} is not a report ({1}): run the scenario again, or remove its directory")]
     NotAReport(PathBuf, #[source] serde_json::Error),
-    /// A report is of another version.
+    /// A report has an unsupported version.
     #[error(
-        "{0} has version {1}, and only version {VERSION} is understood: run the scenario again, or remove its directory"
+        "{0} has version {1}, but only version {VERSION} is supported: run the scenario again, or remove its directory"
     )]
     Version(PathBuf, u64),
 }
 
-/// Writes report, summary and pictures of a scenario to its directory, which is made if it is missing.
+/// Writes the report, the summary and the pictures of a scenario to its directory. Creates the directory if it is
+/// missing.
 ///
 /// # Errors
-/// If a file cannot be written. The report is written first.
+/// If a file cannot be written. The report is written first, because all other files can be made from it again.
 pub fn write(dir: &Path, record: &Record) -> Result<(), FolderError> {
     fs::create_dir_all(dir).map_err(|source| FolderError::Write(dir.to_owned(), source))?;
-    let json = serde_json::to_string_pretty(record).expect("figures and text have a JSON form");
+    let json = serde_json::to_string_pretty(record).expect("numbers and texts always have a JSON form");
     write_whole(&dir.join(REPORT), &json)?;
     for (number, run) in record.runs.iter().enumerate() {
         for picture in Picture::ALL {
@@ -72,27 +74,27 @@ pub fn write(dir: &Path, record: &Record) -> Result<(), FolderError> {
     write_whole(&dir.join(SUMMARY), &summary(record, REPORT))
 }
 
-/// Writes the page of all scenarios, for instance of those that [`read_all`] found below the same directory.
+/// Writes the index page of a directory. `scenarios` is usually the result of [`read_all`] for the same directory.
 ///
 /// # Errors
-/// If it cannot be written.
+/// If the index page cannot be written.
 pub fn write_index(dir: &Path, scenarios: &[Scenario]) -> Result<(), FolderError> {
     let named: Vec<_> = scenarios.iter().map(|one| (one.dir.to_string_lossy().into_owned(), &one.record)).collect();
     write_whole(&dir.join(INDEX), &index(&named, SUMMARY, REPORT))
 }
 
-/// Writes a file so that it is there as a whole or not at all.
+/// Writes a file atomically, by writing a temporary file and renaming it.
 fn write_whole(path: &Path, text: &str) -> Result<(), FolderError> {
     let unfinished = path.with_extension("unfinished");
     let written = fs::write(&unfinished, text).and_then(|()| fs::rename(&unfinished, path));
     written.map_err(|source| FolderError::Write(path.to_owned(), source))
 }
 
-/// All reports one level below a directory, sorted by the names of their directories. Directories without a report do
-/// not count.
+/// Reads all reports one level below a directory, sorted by the names of their directories. Directories without a
+/// report are skipped.
 ///
 /// # Errors
-/// If a report cannot be read, is too large, is of another version or is none at all.
+/// If there are too many reports, or if a report cannot be read, is too large, has another version or is not a report.
 pub fn read_all(dir: &Path) -> Result<Vec<Scenario>, FolderError> {
     let cannot_read = |source| FolderError::Read(dir.to_owned(), source);
     let mut names = Vec::new();
@@ -111,7 +113,7 @@ pub fn read_all(dir: &Path) -> Result<Vec<Scenario>, FolderError> {
 }
 
 fn read(path: &Path) -> Result<Record, FolderError> {
-    /// What is read first: the rest may have another form.
+    /// The version of a report. It is parsed first, because the other keys depend on it.
     #[derive(Deserialize)]
     struct Versioned {
         version: u64,
@@ -146,17 +148,17 @@ mod tests {
     }
 
     #[test]
-    fn a_scenario_gets_its_files_and_is_read_back() {
+    fn the_files_of_a_scenario_are_written_and_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("new");
         for record in [example::one(), example::crowd(), example::one()] {
             write(&root.join(&record.scenario), &record).unwrap();
         }
-        // Two runs, whose names do not lead out of the directory.
+        // This record has two runs with ".." in their labels. Their files must stay in the directory.
         let mut hostile = example::hostile_names();
         hostile.runs.push(hostile.runs[0].clone());
         write(&root.join("x"), &hostile).unwrap();
-        // Other files and directories are passed over.
+        // A directory without a report is skipped.
         fs::create_dir(root.join("empty")).unwrap();
         let scenarios = read_all(&root).unwrap();
         write_index(&root, &scenarios).unwrap();
@@ -172,13 +174,13 @@ mod tests {
             "usage.svg",
         ];
         assert_eq!(files(&root.join("failover")), expected);
-        // Not assert_eq: it would print whole records.
+        // `assert_eq!` is not used, because it would print whole records.
         let [crowd, one, x] = scenarios.as_slice() else { panic!("{} scenarios", scenarios.len()) };
         assert!(crowd.record == example::crowd() && one.record == example::one() && x.record == hostile);
     }
 
     #[test]
-    fn the_form_of_a_report_is_kept() {
+    fn the_json_form_of_a_report_is_stable() {
         let dir = tempfile::tempdir().unwrap();
         let mut record = example::one();
         let run = &mut record.runs[0];
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_report_is_refused_with_what_to_do() {
+    fn a_file_that_is_not_a_report_is_refused_with_a_hint() {
         let dir = tempfile::tempdir().unwrap();
         let report = dir.path().join("crowd").join(REPORT);
         fs::create_dir(dir.path().join("crowd")).unwrap();
@@ -206,15 +208,15 @@ mod tests {
         }
         for json in ["", "[]", "{\"version\": 1}", "{\"version\": -1}", "not JSON"] {
             let error = refused(json);
-            assert!(error.contains("report.json") && error.contains("is no report"), "{error}");
+            assert!(error.contains("report.json") && error.contains("is not a report"), "{error}");
         }
-        // A hole: nothing is written.
+        // The file is sparse, so that the test writes almost nothing.
         File::create(&report).unwrap().set_len(MAX_REPORT + 1).unwrap();
-        assert!(read_all(dir.path()).unwrap_err().to_string().contains("more than 64 MiB"));
+        assert!(read_all(dir.path()).unwrap_err().to_string().contains("larger than 64 MiB"));
     }
 
     #[test]
-    fn what_cannot_be_written_or_read_is_named() {
+    fn an_error_names_the_file_that_cannot_be_written_or_read() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();

@@ -1,4 +1,4 @@
-//! A page of each scenario with all figures, and one page of all scenarios with all pictures.
+//! The summary page of each scenario with all figures, and the index page of all scenarios with all pictures.
 
 use phase_units::{date, seconds};
 
@@ -9,30 +9,32 @@ use crate::escape::address;
 use crate::page::Page;
 
 const TITLE: &str = "Phase on containers";
-/// The most lines that clients have to tell: more are in the report.
+/// The maximum number of incidents on a page. `report.json` has all incidents.
 const MAX_INCIDENTS: usize = 200;
-/// The most letters of a label in a file name.
+/// The maximum number of characters of a label that are used in a file name.
 const MAX_LABEL: usize = 80;
 
-/// The page of a scenario as Markdown. `report` is the file that has all that was measured.
+/// Returns the summary of a scenario as Markdown. `report` is the name of the file with all measurements.
 pub(super) fn summary(record: &Record, report: &str) -> String {
     let mut page = Page::default();
     let verdict = if record.held() { "all promises held" } else { "FAILED" };
     page.heading(1, &format!("{}: {verdict}", record.scenario));
     page.text(&record.about);
-    page.text(&format!("{}.", taken(record)));
+    page.text(&format!("{}.", measured(record)));
     page.table(&runs([record]));
     page.text(MEANING);
     for (number, run) in record.runs.iter().enumerate() {
         page.heading(2, &run.label);
         page.text(&format!("{}.", setup(&run.setup)));
-        page.list(3, "What did not hold", &run.broken);
+        page.list(3, "Failures", &run.broken);
         details(&mut page, run);
         page.heading(3, "Pictures");
         for picture in Picture::ALL {
             page.picture(&picture_file(record, number, picture), picture.caption());
         }
-        for (title, outcome) in [("Containers", Some(&run.phase)), ("Containers of HTTP", run.http.as_ref())] {
+        for (title, outcome) in
+            [("Containers", Some(&run.phase)), ("Containers of the HTTP baseline", run.http.as_ref())]
+        {
             if let Some(outcome) = outcome.filter(|outcome| !outcome.nodes.is_empty()) {
                 page.heading(3, title);
                 page.table(&containers(outcome));
@@ -41,35 +43,36 @@ pub(super) fn summary(record: &Record, report: &str) -> String {
     }
     page.heading(2, "Scenario file");
     page.code(&record.definition);
-    page.links("All that was measured is in", &[(report, address(report))]);
+    page.links("All measurements are in", &[(report, address(report))]);
     page.to_markdown()
 }
 
-/// What a run showed beside its row in the table.
+/// Adds the results of a run that the table of runs does not show.
 fn details(page: &mut Page, run: &Run) {
-    if let Some(said) = &run.simulated {
-        let [half, most, last] = [said.p50, said.p99, said.last].map(seconds);
-        page.text(&format!("The simulator says: p50 {half}, p99 {most}, last {last}."));
+    if let Some(predicted) = &run.simulated {
+        let [p50, p99, last] = [predicted.p50, predicted.p99, predicted.last].map(seconds);
+        page.text(&format!("The simulator predicts: p50 {p50}, p99 {p99}, last {last}."));
     }
     if !run.events.is_empty() {
-        page.heading(3, "What happened to nodes");
+        page.heading(3, "Events");
         page.table(&events(run));
     }
-    let mut told = incidents(&run.phase);
-    told.extend(run.http.iter().flat_map(incidents).map(|text| format!("HTTP: {text}")));
-    let more = told.len().saturating_sub(MAX_INCIDENTS);
-    told.truncate(MAX_INCIDENTS);
-    told.extend((more > 0).then(|| format!("and {more} more")));
-    page.list(3, "What clients tell", &told);
+    let mut listed = incidents(&run.phase);
+    listed.extend(run.http.iter().flat_map(incidents).map(|text| format!("HTTP: {text}")));
+    let more = listed.len().saturating_sub(MAX_INCIDENTS);
+    listed.truncate(MAX_INCIDENTS);
+    listed.extend((more > 0).then(|| format!("and {more} more")));
+    page.list(3, "Incidents", &listed);
 }
 
-/// The page of all scenarios as HTML. Each is in a directory, given relative to the page, which has a `summary` and a `report`.
+/// Returns the index page of all scenarios as HTML. Each scenario comes with the path of its directory, relative to the
+/// index page. `summary` and `report` are the names of files in this directory.
 pub(super) fn index(scenarios: &[(String, &Record)], summary: &str, report: &str) -> String {
     let mut page = Page::default();
     page.heading(1, TITLE);
     let all = || scenarios.iter().flat_map(|(_, record)| &record.runs);
     match (all().count(), all().filter(|run| !run.held()).count()) {
-        (total, 0) => page.text(&format!("{total} of {total} runs held all promises.")),
+        (total, 0) => page.text(&format!("{total} of {total} runs kept all promises.")),
         (total, failed) => page.warning(&format!("{failed} of {total} runs FAILED.")),
     }
     let anchors = scenarios.iter().enumerate();
@@ -81,8 +84,8 @@ pub(super) fn index(scenarios: &[(String, &Record)], summary: &str, report: &str
         page.anchored(2, &record.scenario, &format!("s{number}"));
         page.text(&record.about);
         let file = |name: &str| address(&format!("{dir}/{name}"));
-        let links = [("Summary", file(summary)), ("all that was measured", file(report))];
-        page.links(&format!("{}.", taken(record)), &links);
+        let links = [("Summary", file(summary)), ("all measurements", file(report))];
+        page.links(&format!("{}.", measured(record)), &links);
         for number in 0..record.runs.len() {
             pictures(&mut page, dir, record, number);
         }
@@ -98,7 +101,7 @@ fn pictures(page: &mut Page, dir: &str, record: &Record, number: usize) {
     page.text(&format!("{}.", setup(&run.setup)));
     match run.broken.as_slice() {
         [] => page.text("All promises held."),
-        broken => broken.iter().for_each(|sentence| page.warning(&format!("FAILED: {sentence}"))),
+        broken => broken.iter().for_each(|failure| page.warning(&format!("FAILED: {failure}"))),
     }
     for picture in Picture::ALL {
         let file = format!("{dir}/{}", picture_file(record, number, picture));
@@ -106,11 +109,13 @@ fn pictures(page: &mut Page, dir: &str, record: &Record, number: usize) {
     }
 }
 
-fn taken(record: &Record) -> String {
-    format!("Taken at {} on: {}", date(record.taken_at), machine(&record.host))
+/// Describes when and on which machine a scenario was run.
+fn measured(record: &Record) -> String {
+    format!("Measured at {} on: {}", date(record.taken_at), machine(&record.host))
 }
 
-/// The file name of a picture: with the label of the run if there are several, as far as files may be called that.
+/// Returns the file name of a picture. If the scenario has several runs, the name includes the label of the run, in
+/// which special characters are replaced.
 pub(super) fn picture_file(record: &Record, number: usize, picture: Picture) -> String {
     let name = picture.name();
     let [_, _, ..] = record.runs.as_slice() else { return format!("{name}.svg") };
@@ -141,18 +146,18 @@ mod tests {
     }
 
     #[test]
-    fn a_summary_has_all_that_was_measured() {
+    fn a_summary_has_all_figures_and_pictures() {
         let parts = [
             "# crowd: all promises held",
             "| scenario | run | setup | T_min | p50 |",
             "max(F/Σu\\_s, F/d, N·F/(Σu\\_s + Σu\\_i))",
-            "8 processors, 32 GiB of memory, kernel 6.1.0, Docker 27.3.1",
-            "Taken at 2026-11-22T",
-            "The simulator says: p50 14.40 s",
-            "[![clients that have everything, over time](completion.svg)](completion.svg)",
+            "8 processors, 32 GiB of RAM, kernel 6.1.0, Docker 27.3.1",
+            "Measured at 2026-11-22T",
+            "The simulator predicts: p50 14.40 s",
+            "[![clients that have finished, over time](completion.svg)](completion.svg)",
             "| container | processor time | peak memory | sent | received |",
             "| client 31 |",
-            "### Containers of HTTP",
+            "### Containers of the HTTP baseline",
             "| http server |",
             "```toml\nname = \"crowd\"\n```",
             "[report.json](report.json)",
@@ -160,7 +165,7 @@ mod tests {
         assert_has(&summary(&example::crowd(), "report.json"), &parts);
         assert_has(&summary(&example::one(), ""), &["| 1.50 s | seed 1: killed |"]);
         let parts = ["# crowd: FAILED", "- client 1 did not finish\n", "- client 1 failed: no provider left"];
-        assert_has(&summary(&example::trouble(), ""), &parts);
+        assert_has(&summary(&example::failed(), ""), &parts);
     }
 
     #[test]
@@ -168,7 +173,7 @@ mod tests {
         let html = index_of(&[("crowd", example::crowd()), ("one", example::one())]);
         let parts = [
             "<title>Phase on containers</title>",
-            "2 of 2 runs held all promises",
+            "2 of 2 runs kept all promises",
             "<a href=\"#s1\">failover</a>",
             "src=\"crowd/completion.svg\"",
             "src=\"one/usage.svg\"",
@@ -177,13 +182,13 @@ mod tests {
         assert_has(&html, &parts);
         assert_eq!(html.matches("<img ").count(), 10);
         assert!(!html.contains("<script") && !html.contains("http://") && !html.contains("https://"));
-        let html = index_of(&[("a", example::trouble()), ("b", example::empty())]);
+        let html = index_of(&[("a", example::failed()), ("b", example::empty())]);
         assert_has(&html, &["1 of 2 runs FAILED", "<strong>FAILED: client 1 did not finish</strong>"]);
-        assert_has(&index_of(&[]), &["0 of 0 runs held"]);
+        assert_has(&index_of(&[]), &["0 of 0 runs kept"]);
     }
 
     #[test]
-    fn names_are_text_and_directories_are_addresses() {
+    fn markup_in_names_and_directories_is_escaped() {
         let html = index_of(&[("a \"b\"<c>?#%", example::hostile_names())]);
         let page = summary(&example::hostile_names(), "");
         let (text, definition) = page.split_once("## Scenario file").unwrap();
@@ -193,7 +198,7 @@ mod tests {
         let address = "href=\"a%20%22b%22%3Cc%3E%3F%23%25/report.json\"";
         assert_has(&html, &["&lt;script&gt;alert(1)&lt;/script&gt;", address]);
         assert!(definition.contains("````toml\n"), "the fence is longer than any in the file: {definition}");
-        // Whatever is in a cell, each row has as many cells as its table has columns.
+        // Markup in a cell must not add cells to its row. The tables have 2, 5 and 15 columns.
         for row in text.lines().filter(|line| line.starts_with("| ") && line.contains("alert(1)")) {
             let cells = row.replace("\\|", "").matches('|').count() - 1;
             assert!([2, 5, 15].contains(&cells), "{cells} cells: {row}");
@@ -201,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_of_several_runs_are_told_apart_and_stay_in_their_directory() {
+    fn pictures_of_several_runs_have_different_names_without_slashes() {
         let mut record = example::one();
         let run = record.runs[0].clone();
         for label in ["crowd-8", "../up", "../up", "--up"] {

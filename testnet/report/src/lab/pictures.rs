@@ -14,7 +14,7 @@ use crate::chart::{INK, Legend, PROMISE, Row, Sheet};
 use crate::escape::clipped;
 use crate::svg;
 
-/// What is drawn of a run.
+/// A kind of picture of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Picture {
     Completion,
@@ -25,11 +25,11 @@ pub(super) enum Picture {
 }
 
 impl Picture {
-    /// All, in the order in which they are shown.
+    /// All pictures, in the order in which they are shown.
     pub(super) const ALL: [Self; 5] =
         [Self::Completion, Self::Throughput, Self::Sources, Self::Duplicates, Self::Usage];
 
-    /// The first part of the file name.
+    /// Returns the first part of the picture's file name.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Completion => "completion",
@@ -40,21 +40,22 @@ impl Picture {
         }
     }
 
-    /// What it shows.
+    /// Returns the caption of the picture.
     pub(super) fn caption(self) -> &'static str {
         match self {
-            Self::Completion => "clients that have everything, over time",
-            Self::Throughput => "what all clients together verified per second",
-            Self::Sources => "who sent each client what it verified",
-            Self::Duplicates => "bytes that came twice",
+            Self::Completion => "clients that have finished, over time",
+            Self::Throughput => "verified bytes per second, all clients together",
+            Self::Sources => "verified bytes of each client, by source",
+            Self::Duplicates => "bytes received twice by each client",
             Self::Usage => "processor time and memory of each container",
         }
     }
 
-    /// The picture of a run as SVG.
+    /// Draws the picture of a run as SVG.
     pub(super) fn draw(self, record: &Record, run: &Run) -> String {
         let (rows, legend) = self.content(run);
-        // The label begins with the scenario's name, unless a person wrote the file.
+        // The testnet writes only labels that begin with the scenario's name, but a report that was edited by hand may
+        // have other labels.
         let name = match run.label.starts_with(&record.scenario) {
             true => run.label.clone(),
             false => format!("{}, {}", record.scenario, run.label),
@@ -90,13 +91,13 @@ mod tests {
     }
 
     #[test]
-    fn whatever_was_measured_is_drawn_and_says_of_which_run_it_is() {
+    fn every_run_is_drawn_with_its_name_caption_and_verdict() {
         const HELD: &[&str] = &["all promises held"];
         for (record, words) in [
             (example::empty(), HELD),
             (example::crowd(), &["1 seed (100 Mbit/s up)", "all promises held"]),
             (example::one(), HELD),
-            (example::trouble(), &["FAILED: client 1 did not finish (and 1 more)"]),
+            (example::failed(), &["FAILED: client 1 did not finish (and 1 more)"]),
             (example::of_clients(64, None), HELD),
             (example::of_clients(200, Some(1.5)), HELD),
             (example::absurd(), HELD),
@@ -106,15 +107,18 @@ mod tests {
                 for part in [name, picture.caption()].iter().chain(words) {
                     assert!(svg.contains(part), "{part:?} is not in {picture:?}");
                 }
-                assert!(!svg.contains("NaN") && !svg.contains("inf"), "{picture:?} of {name} has no numbers");
-                assert!(svg.ends_with("</svg>\n"), "{picture:?} of {name} is not whole");
+                assert!(
+                    !svg.contains("NaN") && !svg.contains("inf"),
+                    "{picture:?} of {name} has numbers that are not finite"
+                );
+                assert!(svg.ends_with("</svg>\n"), "{picture:?} of {name} is incomplete");
                 assert!(length < 1_500_000, "{picture:?} of {name} has {length} bytes");
             }
         }
     }
 
     #[test]
-    fn hostile_names_are_only_text() {
+    fn markup_in_names_is_escaped_in_pictures() {
         for (picture, svg) in all_of(&example::hostile_names()) {
             assert!(!svg.contains("<script") && !svg.contains("<img") && !svg.contains('\u{1b}'), "{picture:?}: {svg}");
             assert!(svg.contains("&lt;script&gt;"), "{picture:?}");

@@ -1,4 +1,5 @@
-//! The form of `report.json`: what a scenario showed on containers. Every page and picture is made from it.
+//! The data model of `report.json`: the measurements of a scenario in containers. Every page and picture is made from
+//! these measurements.
 
 use std::collections::BTreeMap;
 
@@ -6,34 +7,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::points::percentile;
 
-/// Grows when a reader of the last version would misunderstand the next. New keys do not count.
+/// The version of the JSON form of a report. Every incompatible change increases the version. A new key is a compatible
+/// change.
 pub const VERSION: u32 = 1;
 
-/// A scenario and its runs.
+/// The measurements of a scenario and of its runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// [`VERSION`].
+    /// The version of the JSON form of this record, which is [`VERSION`].
     pub version: u32,
     /// The name of the scenario.
     pub scenario: String,
-    /// One line for people; may be empty.
+    /// A one-line description of the scenario, possibly empty.
     pub about: String,
-    /// The scenario file, as it was read.
+    /// The text of the scenario file.
     pub definition: String,
-    /// When the first run began: seconds since 1970.
+    /// The time at which the first run began, in Unix seconds.
     pub taken_at: u64,
-    /// The machine under all containers.
+    /// The machine on which all containers ran.
     pub host: Host,
-    /// Its runs: one for each number of seeds and clients.
+    /// The runs, one for each number of seeds or clients in the scenario file.
     pub runs: Vec<Run>,
 }
 
-/// The machine.
+/// The machine on which the containers ran.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Host {
-    /// Processors.
+    /// The number of processors.
     pub cores: u32,
-    /// Bytes of memory.
+    /// The size of the machine's RAM in bytes.
     pub memory: u64,
     /// The kernel's version.
     pub kernel: String,
@@ -43,194 +45,206 @@ pub struct Host {
     pub binaries: String,
 }
 
-/// One run.
+/// The setup and the measurements of one run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// The scenario's name, with the number of seeds or clients where the file has several.
+    /// The scenario's name, with the number of seeds or clients if the file lists several numbers.
     pub label: String,
-    /// What was set up.
+    /// The nodes, links and artifacts of the run.
     pub setup: Setup,
-    /// The shortest time in which any scheme could finish, in seconds: `max(F/Σu_s, F/d, N·F/(Σu_s + Σu_i))`.
+    /// T_min in seconds, which is the shortest time in which any scheme could finish. See [`phase_scenario::t_min`].
     pub t_min: f64,
-    /// What happened to nodes, in order.
+    /// The events that happened, in the order of time.
     pub events: Vec<EventRecord>,
-    /// What Phase did.
+    /// The measurements of the run over Phase.
     pub phase: Outcome,
-    /// What Phase did when nothing happened to nodes and nobody did harm, if something does.
+    /// The measurements of a run over Phase without events and hostile nodes, for comparison. `None` if the scenario
+    /// has neither events nor hostile nodes.
     pub undisturbed: Option<Outcome>,
-    /// The same artifacts over plain HTTP from one server, if that was measured.
+    /// The measurements of the HTTP baseline, which sends the same artifacts over plain HTTP from one server. `None` if
+    /// the baseline was not run.
     pub http: Option<Outcome>,
-    /// What the simulator says of the same scenario, where it can.
+    /// The finish times that the simulator predicts. `None` if the simulator cannot run the scenario, or if a simulated
+    /// client does not finish.
     pub simulated: Option<Prediction>,
-    /// What did not hold, one sentence each.
+    /// One message for each broken promise and each other failure.
     pub broken: Vec<String>,
 }
 
-/// What was set up. Rates are in bytes of TCP payload per second, times in seconds, sizes in bytes.
+/// The nodes, links and artifacts of a run. Rates are in bytes of TCP payload per second, times in seconds, sizes in
+/// bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
-    /// What is fetched.
+    /// The artifacts that every client fetches.
     pub artifacts: Vec<ArtifactRecord>,
-    /// What each seed sends at most; `None`: not limited.
+    /// The upload limit of each seed. `None` means no limit.
     pub seed_up: Vec<Option<f64>>,
-    /// Clients.
+    /// The number of clients.
     pub clients: u32,
-    /// What each client sends at most.
+    /// The upload limit of each client. `None` means no limit.
     pub client_up: Option<f64>,
-    /// What each client receives at most.
+    /// The download limit of each client. `None` means no limit.
     pub client_down: Option<f64>,
-    /// The time from one node to another that was added.
+    /// The one-way latency that was added between every two nodes.
     pub latency: f64,
-    /// Hostile nodes, and what each does.
+    /// The kind of each hostile node.
     pub hostile: Vec<String>,
 }
 
-/// An artifact.
+/// An artifact of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ArtifactRecord {
-    /// Its file name.
+    /// The file name of the artifact.
     pub filename: String,
-    /// Its size in bytes.
+    /// The size of the artifact in bytes.
     pub size: u64,
-    /// What is in it.
+    /// The kind of content of the artifact.
     pub kind: String,
 }
 
-/// Something that happened to a node.
+/// An event that happened to a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventRecord {
-    /// When: seconds since the start.
+    /// The time of the event, in seconds since the start of the clients.
     pub at: f64,
-    /// To whom, and what: `seed 1: killed`.
+    /// The node and its change, for example `seed 1: killed`.
     pub text: String,
 }
 
-/// How a way of distributing did. Times are seconds since clients were let go.
+/// The measurements of distributing the artifacts once, over Phase or over HTTP. Times are in seconds since the start
+/// of the clients.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Each client, in order.
+    /// All clients, in the order of their numbers.
     pub clients: Vec<ClientRecord>,
-    /// Each container, clients too, in order.
+    /// All containers, including the containers of clients.
     pub nodes: Vec<NodeRecord>,
 }
 
-/// What one client did.
+/// The measurements of one client.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClientRecord {
-    /// `client 3`.
+    /// The name of the client, such as `client 3`.
     pub name: String,
-    /// When it was let go.
+    /// The time at which the client was started.
     pub started: f64,
-    /// When it had everything.
+    /// The time at which the client had all artifacts. `None` if the client did not finish.
     pub finished: Option<f64>,
-    /// How long the download alone took, as the client says: without its start and the search for peers.
+    /// The duration of the download in seconds, as reported by the client. It does not include the start of the program
+    /// and the search for peers.
     pub download_seconds: Option<f64>,
-    /// Whether its files are what was published, by SHA-256. `None` if it did not finish.
+    /// Whether the client's files have the same SHA-256 as the published files. `None` if the client did not finish.
     pub is_correct: Option<bool>,
-    /// Whether it is to finish: nobody takes it away for good.
+    /// Whether the client must finish. `false` if an event stops or freezes the client for good.
     pub must_finish: bool,
-    /// Why it failed, if it did.
+    /// The error with which the client failed. `None` if it did not fail.
     pub error: Option<String>,
-    /// Bytes that it fetched and verified, by the node that sent them.
+    /// The number of bytes that the client fetched and verified, by the name of the sending node.
     pub by_source: BTreeMap<String, u64>,
-    /// Bytes that came twice.
+    /// The number of bytes that the client received twice.
     pub duplicate_bytes: u64,
-    /// Chunks that were taken from one peer and given to another.
+    /// The number of chunks that became missing again, because the request for them was given up.
     pub reassigned_chunks: u64,
-    /// Peers that it banned, by name.
+    /// The names of the peers that the client banned.
     pub banned: Vec<String>,
-    /// What it had verified in the course of time.
+    /// The number of bytes that the client had verified, at several times.
     pub progress: Vec<Progress>,
 }
 
-/// What a client had at a time.
+/// The progress of a client at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// When.
+    /// The time of the measurement, in seconds since the start of the clients.
     pub at: f64,
-    /// Bytes.
+    /// The number of bytes that the client had verified at the time `at`.
     pub verified: u64,
 }
 
-/// What a container used.
+/// The resources that a container used.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeRecord {
-    /// `bootstrap`, `seed 0`, `hostile 1`, `client 3`, `http server`.
+    /// The name of the container, such as `bootstrap`, `seed 0`, `hostile 1`, `client 3` or `http server`.
     pub name: String,
-    /// What it used in the course of time. All counters only grow; when a container is started again they go on.
+    /// The resources that the container had used, at several times. The processor time and the numbers of bytes never
+    /// decrease, because a restart of the node does not reset them.
     pub samples: Vec<Usage>,
 }
 
-/// What a container had used until a time.
+/// The resources that a container had used up to a given time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
-    /// When.
+    /// The time of the measurement, in seconds since the start of the clients.
     pub at: f64,
-    /// Processor time in seconds, in the program and in the kernel for it.
+    /// The user and system processor time that the container had used until `at`, in seconds.
     pub cpu: f64,
-    /// Memory that is resident at that time, in bytes.
+    /// The resident memory of the container at the time `at`, in bytes.
     pub memory: u64,
-    /// Bytes sent, with all headers.
+    /// The number of bytes that the container had sent until `at`, including all headers.
     pub sent: u64,
-    /// Bytes received, with all headers.
+    /// The number of bytes that the container had received until `at`, including all headers.
     pub received: u64,
 }
 
-/// What the simulator says: when clients finish, in seconds.
+/// The finish times that the simulator predicts, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
-    /// Half of them.
+    /// The predicted time at which half of the clients have finished.
     pub p50: f64,
-    /// 99 % of them.
+    /// The predicted time at which 99 % of the clients have finished.
     pub p99: f64,
-    /// All of them.
+    /// The predicted time at which all clients have finished.
     pub last: f64,
 }
 
 impl Record {
-    /// Whether all that was promised held.
+    /// Whether all runs kept all promises and had no other failure.
     pub fn held(&self) -> bool {
         self.runs.iter().all(Run::held)
     }
 }
 
 impl Run {
-    /// Whether all that was promised held.
+    /// Whether the run kept all promises and had no other failure.
     pub fn held(&self) -> bool {
         self.broken.is_empty()
     }
 
-    /// How many times sooner the last client finished than over HTTP.
+    /// Returns the time in which all clients finished over HTTP, divided by the same time over Phase. `None` if one of
+    /// the two times is unknown.
     pub fn times_faster_than_http(&self) -> Option<f64> {
         Some(self.http.as_ref()?.percentile(1.0)? / self.phase.percentile(1.0)?)
     }
 
-    /// What all clients received in the time that the last of them downloaded, as a part of what seeds may send in it.
+    /// Returns the total download rate of all clients, as a share of the total upload rate of the seeds. The total
+    /// download rate is the number of bytes that all clients fetched, divided by the longest download time of a client.
+    /// `None` if a download time is unknown.
     pub fn throughput(&self) -> Option<f64> {
-        let clients: Vec<_> = self.phase.waited_for().collect();
+        let clients: Vec<_> = self.phase.clients_that_must_finish().collect();
         let seconds = clients.iter().map(|client| client.download_seconds).collect::<Option<Vec<_>>>()?;
         let slowest = seconds.into_iter().fold(0.0, f64::max);
         let sum: f64 = self.setup.seed_up.iter().map(|rate| rate.unwrap_or(f64::INFINITY)).sum();
         Some((self.setup.size() * clients.len() as u64) as f64 / slowest / sum)
     }
 
-    /// How many times as long the last client took as when nothing happens to nodes.
-    pub fn cost(&self) -> Option<f64> {
+    /// Returns the time in which all clients finished, divided by the same time in the undisturbed run. `None` if one
+    /// of the two times is unknown.
+    pub fn slowdown(&self) -> Option<f64> {
         Some(self.phase.percentile(1.0)? / self.undisturbed.as_ref()?.percentile(1.0)?)
     }
 
-    /// By how much the time in which half of the clients, and in which all of them finish differs from what the simulator
-    /// says, as a part of that.
+    /// Returns the relative errors of the simulator's two predictions: of the p50, and of the time in which all clients
+    /// finish.
     pub fn prediction_errors(&self) -> [(&'static str, Option<f64>); 2] {
         let error = |part: f64, predicted: Option<f64>| {
             let predicted = predicted?;
             Some((self.phase.percentile(part)? / predicted - 1.0).abs())
         };
         let simulated = self.simulated;
-        [("p50", error(0.5, simulated.map(|said| said.p50))), ("last", error(1.0, simulated.map(|said| said.last)))]
+        let [p50, last] = [simulated.map(|predicted| predicted.p50), simulated.map(|predicted| predicted.last)];
+        [("p50", error(0.5, p50)), ("last", error(1.0, last))]
     }
 
-    /// Bytes that seeds put on the wire with all headers, as copies of what is fetched.
+    /// Returns the bytes that seeds sent, including all headers, divided by the size of all artifacts.
     pub fn seed_copies(&self) -> f64 {
         let seeds = self.phase.nodes.iter().filter(|node| node.name.starts_with("seed"));
         seeds.map(|seed| seed.sent() as f64).sum::<f64>() / self.setup.size() as f64
@@ -238,31 +252,33 @@ impl Run {
 }
 
 impl Setup {
-    /// Bytes that each client fetches.
+    /// Returns the size of all artifacts in bytes.
     pub fn size(&self) -> u64 {
         self.artifacts.iter().map(|artifact| artifact.size).sum()
     }
 }
 
 impl Outcome {
-    /// How long the clients took that are to finish, each since it was let go, sorted; without those that did not finish.
+    /// Returns the sorted durations of the fetches, each from the start of the client. Only clients that must finish
+    /// and did finish are included.
     pub fn times(&self) -> Vec<f64> {
-        let mut times: Vec<_> = self.waited_for().filter_map(ClientRecord::seconds).collect();
+        let mut times: Vec<_> = self.clients_that_must_finish().filter_map(ClientRecord::seconds).collect();
         times.sort_by(f64::total_cmp);
         times
     }
 
-    /// How long the quicker part of the clients took, if so many of those that are to finish did.
+    /// Returns the duration in which the share `part` of the clients finished, or `None` if fewer finished. Clients
+    /// that need not finish are ignored.
     pub fn percentile(&self, part: f64) -> Option<f64> {
-        percentile(&self.times(), self.waited_for().count() as u32, part)
+        percentile(&self.times(), self.clients_that_must_finish().count() as u32, part)
     }
 
-    /// Clients that are to finish.
-    pub fn waited_for(&self) -> impl Iterator<Item = &ClientRecord> {
+    /// Returns the clients that must finish.
+    pub fn clients_that_must_finish(&self) -> impl Iterator<Item = &ClientRecord> {
         self.clients.iter().filter(|client| client.must_finish)
     }
 
-    /// Bytes that came twice, as a part of all that clients fetched.
+    /// Returns the bytes received twice, as a share of the bytes that clients fetched and verified.
     pub fn duplicates(&self) -> f64 {
         let twice: u64 = self.clients.iter().map(|client| client.duplicate_bytes).sum();
         let once: u64 = self.clients.iter().flat_map(|client| client.by_source.values()).sum();
@@ -271,24 +287,24 @@ impl Outcome {
 }
 
 impl ClientRecord {
-    /// How long it took.
+    /// Returns the duration of the fetch in seconds, or `None` if the client did not finish.
     pub fn seconds(&self) -> Option<f64> {
         self.finished.map(|finished| finished - self.started)
     }
 }
 
 impl NodeRecord {
-    /// Bytes that it sent in all.
+    /// Returns the number of bytes that the container sent, including all headers.
     pub fn sent(&self) -> u64 {
         self.samples.last().map_or(0, |usage| usage.sent)
     }
 
-    /// Processor time in seconds that it took in all.
+    /// Returns the processor time that the container used, in seconds.
     pub fn cpu(&self) -> f64 {
         self.samples.last().map_or(0.0, |usage| usage.cpu)
     }
 
-    /// The most memory that it was seen to have.
+    /// Returns the largest sampled resident memory, in bytes.
     pub fn peak_memory(&self) -> u64 {
         self.samples.iter().map(|usage| usage.memory).max().unwrap_or(0)
     }

@@ -1,19 +1,20 @@
-//! What was measured, as points of curves.
+//! Converts the measurements of a run to the points of curves.
 
 use super::record::{ClientRecord, NodeRecord, Outcome, Run};
 use crate::points::{Point, steps, thinned};
 
-/// Between how many parts of the time throughput is told apart, at least and at most.
-const PARTS: (f64, f64) = (8.0, 120.0);
+/// The minimum and the maximum number of intervals into which a run is divided to compute the throughput.
+const INTERVALS: (f64, f64) = (8.0, 120.0);
 
-/// The share of the clients that are to finish that had everything, as steps up to `end`.
+/// Returns the step curve of the share of the clients that had finished, from time 0 to `end`. Clients that need not
+/// finish are ignored.
 pub(super) fn completion(outcome: &Outcome, end: f64) -> Vec<Point> {
-    let mut times: Vec<_> = outcome.waited_for().filter_map(|client| client.finished).collect();
+    let mut times: Vec<_> = outcome.clients_that_must_finish().filter_map(|client| client.finished).collect();
     times.sort_by(f64::total_cmp);
-    steps(&times, outcome.waited_for().count(), end)
+    steps(&times, outcome.clients_that_must_finish().count(), end)
 }
 
-/// What a client had verified, in bytes, from when it was let go until it had everything.
+/// Returns the curve of the number of bytes that a client had verified, from its start until it finished.
 pub(super) fn verified(client: &ClientRecord, size: u64) -> Vec<Point> {
     let end = client.finished.unwrap_or(f64::INFINITY);
     let seen = client.progress.iter().filter(|point| point.at > client.started && point.at < end);
@@ -25,7 +26,8 @@ pub(super) fn verified(client: &ClientRecord, size: u64) -> Vec<Point> {
     points
 }
 
-/// When all clients have everything, or gave up.
+/// Returns the time at which the last client finished. For a client that did not finish, the time of its last measured
+/// progress counts.
 pub(super) fn end(outcome: &Outcome) -> f64 {
     let ends = outcome.clients.iter().map(|client| match client.finished {
         Some(at) => at,
@@ -34,27 +36,31 @@ pub(super) fn end(outcome: &Outcome) -> f64 {
     ends.filter(|at| at.is_finite()).fold(0.0, f64::max)
 }
 
-/// When there is nothing more to see of a run beside HTTP: with the bound and what was predicted.
+/// Returns the end of the time axis for a run over Phase. The axis includes T_min and the predicted time of the last
+/// client.
 pub(super) fn end_of_run(run: &Run) -> f64 {
     let predicted = run.simulated.map_or(0.0, |prediction| prediction.last);
     let ends = [end(&run.phase), run.t_min, predicted];
     ends.into_iter().filter(|at| at.is_finite()).fold(0.0, f64::max)
 }
 
-/// Bytes per second that all clients verified together, as an average over each part of the time; and how long a part is.
+/// Returns the curve of the rate at which all clients together verified bytes, in bytes per second, and the length of
+/// an interval in seconds. The run is divided into equal intervals, and the curve shows the mean rate in each interval.
+/// Returns no points and 0 if there are too few measurements.
 pub(super) fn throughput(outcome: &Outcome, size: u64) -> (Vec<Point>, f64) {
     let end = end(outcome);
     let clients: Vec<_> = outcome.clients.iter().map(|client| gained(&verified(client, size))).collect();
-    let most = clients.iter().map(Vec::len).max().unwrap_or(0);
-    if end <= 0.0 || most < 2 {
+    let most_points = clients.iter().map(Vec::len).max().unwrap_or(0);
+    if end <= 0.0 || most_points < 2 {
         return (Vec::new(), 0.0);
     }
-    // At least as long as the time between two looks at a client: shorter parts would show the looks.
-    let parts = (most as f64 * 0.7).clamp(PARTS.0, PARTS.1).floor();
-    let width = end / parts;
+    // There are fewer intervals than samples, because with shorter intervals the curve would show the times of the
+    // samples.
+    let intervals = (most_points as f64 * 0.7).clamp(INTERVALS.0, INTERVALS.1).floor();
+    let width = end / intervals;
     let total = |at| clients.iter().map(|client| value(client, at)).sum::<f64>();
     let (mut points, mut before) = (Vec::new(), total(0.0));
-    for number in 0..parts as u32 {
+    for number in 0..intervals as u32 {
         let (starts, ends) = (f64::from(number) * width, f64::from(number + 1) * width);
         let after = total(if ends < end { ends } else { f64::INFINITY });
         points.extend([(starts, (after - before) / width), (ends, (after - before) / width)]);
@@ -64,7 +70,8 @@ pub(super) fn throughput(outcome: &Outcome, size: u64) -> (Vec<Point>, f64) {
     (points, width)
 }
 
-/// A curve that never falls: bytes that a client lost, as by a restart, do not count, for it gets them again.
+/// Converts the curve of a client's verified bytes to the curve of all bytes that the client ever verified, which never
+/// decreases. If a client loses bytes, for example in a restart, and fetches them again, these bytes count twice.
 fn gained(points: &[Point]) -> Vec<Point> {
     let (mut sum, mut before) = (0.0, 0.0);
     let gained = points.iter().map(|(at, bytes)| {
@@ -75,7 +82,7 @@ fn gained(points: &[Point]) -> Vec<Point> {
     gained.collect()
 }
 
-/// The value of a curve at a time.
+/// Returns the value of a curve at a time, by linear interpolation.
 fn value(points: &[Point], time: f64) -> f64 {
     match points.split_at(points.partition_point(|(at, _)| *at <= time)) {
         ([], _) => 0.0,
@@ -84,7 +91,7 @@ fn value(points: &[Point], time: f64) -> f64 {
     }
 }
 
-/// Processor time per time, in percent of one core.
+/// Returns the curve of a container's processor load, in percent of one core. The curve has at most `most` points.
 pub(super) fn processor(node: &NodeRecord, most: usize) -> Vec<Point> {
     let samples = thinned(&node.samples, most);
     let used = samples.windows(2).filter_map(|pair| {
@@ -94,7 +101,8 @@ pub(super) fn processor(node: &NodeRecord, most: usize) -> Vec<Point> {
     used.filter(|(at, part)| at.is_finite() && part.is_finite()).collect()
 }
 
-/// Resident memory in bytes. Where several samples become one point, the highest is shown.
+/// Returns the curve of a container's resident memory, in bytes. The curve has at most `most` points. If there are more
+/// samples, several samples are merged into the one with the highest memory.
 pub(super) fn memory(node: &NodeRecord, most: usize) -> Vec<Point> {
     let together = node.samples.len().div_ceil(most.max(1)).max(1);
     let points = node.samples.chunks(together).filter_map(|samples| {
@@ -111,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_clients_that_are_to_finish_count_as_complete() {
+    fn completion_counts_only_clients_that_must_finish() {
         let client = |finished, must_finish| ClientRecord { finished, must_finish, ..ClientRecord::default() };
         let clients = vec![client(Some(4.0), true), client(Some(1.0), false), client(Some(2.0), true)];
         let outcome = Outcome { clients, nodes: Vec::new() };
@@ -119,11 +127,11 @@ mod tests {
     }
 
     #[test]
-    fn throughput_adds_up_to_what_was_fetched() {
-        for record in [example::crowd(), example::trouble()] {
+    fn throughput_adds_up_to_the_fetched_bytes() {
+        for record in [example::crowd(), example::failed()] {
             let run = &record.runs[0];
             let (points, width) = throughput(&run.phase, run.setup.size());
-            // Each part has two points, one at its start and one at its end.
+            // Each interval has two points with the same rate, at its start and at its end.
             let sum: f64 = points.chunks_exact(2).map(|part| part[0].1 * width).sum();
             let each = run.phase.clients.iter().map(|client| {
                 verified(client, run.setup.size()).windows(2).map(|pair| (pair[1].1 - pair[0].1).max(0.0)).sum::<f64>()
@@ -134,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_loses_is_no_throughput_below_zero() {
+    fn throughput_is_never_negative() {
         let progress = [(1.0, 60), (2.0, 0)].map(|(at, verified)| Progress { at, verified }).to_vec();
         let clients = vec![ClientRecord { finished: Some(3.0), progress, ..ClientRecord::default() }];
         let (points, _) = throughput(&Outcome { clients, nodes: Vec::new() }, 90);
@@ -142,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn processor_time_is_percent_of_one_core() {
+    fn processor_load_is_in_percent_of_one_core() {
         let usage = |at: f64, cpu: f64, memory| Usage { at, cpu, memory, ..Usage::default() };
         let samples = vec![usage(0.0, 1.0, 5), usage(0.5, 1.25, 9), usage(0.5, 1.25, 9), usage(1.5, 1.35, 7)];
         let node = NodeRecord { name: String::new(), samples };
         let points = processor(&node, 100);
         assert_eq!(points.len(), 2);
         assert!((points[0].1 - 50.0).abs() < 1e-9 && (points[1].1 - 10.0).abs() < 1e-9, "{points:?}");
-        // A peak is not lost where several samples become one point.
+        // If several samples are merged into one point, the point has the highest memory of these samples.
         assert!(memory(&node, 1).contains(&(0.5, 9.0)), "{:?}", memory(&node, 1));
     }
 }

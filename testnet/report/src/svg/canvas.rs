@@ -1,11 +1,12 @@
-//! SVG elements. Positions are in pixels from the upper left corner.
+//! Writes SVG elements. Positions are in pixels from the upper left corner.
 
 use std::fmt::{self, Write as _};
 
 use crate::chart::{Colour, Stroke};
 use crate::escape::html;
 
-/// Farther away than any picture is large: SVG readers store positions in single precision.
+/// The largest coordinate that is written, which is beyond every picture. Coordinates are limited, because SVG readers
+/// store them in single precision.
 const FAR: f64 = 1e5;
 
 /// A point in pixels.
@@ -20,7 +21,7 @@ pub(super) struct Area {
     pub(super) height: f64,
 }
 
-/// Which end of a text is at its position.
+/// The alignment of a text: its start, its middle or its end is drawn at the given position.
 #[derive(Clone, Copy)]
 pub(super) enum Anchor {
     Start,
@@ -28,17 +29,17 @@ pub(super) enum Anchor {
     End,
 }
 
-/// The elements so far.
+/// The SVG elements that were drawn so far.
 #[derive(Default)]
 pub(super) struct Canvas(String);
 
-/// A number of pixels with one digit after the point.
+/// A number of pixels, written with one decimal place.
 struct Px(f64);
 
 impl fmt::Display for Px {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = if self.0.is_nan() { 0.0 } else { self.0.clamp(-FAR, FAR) };
-        // Adding zero turns -0 into 0.
+        // Adding zero turns -0 into 0, so that `-0` is never written.
         write!(f, "{}", (value * 10.0).round() / 10.0 + 0.0)
     }
 }
@@ -54,7 +55,7 @@ impl Canvas {
         self.add(format_args!(r#"<circle cx="{x}" cy="{y}" r="5" {}/>"#, stroked(stroke)));
     }
 
-    /// A line through all points; nothing if there are fewer than two.
+    /// Draws a line through all points. Draws nothing if there are fewer than two points.
     pub(super) fn line(&mut self, points: impl IntoIterator<Item = Pixel>, stroke: Stroke) {
         let points: Vec<_> = points.into_iter().map(|(x, y)| format!("{},{}", Px(x), Px(y))).collect();
         if points.len() > 1 {
@@ -62,7 +63,7 @@ impl Canvas {
         }
     }
 
-    /// A text so many pixels high, centred upright at its position.
+    /// Draws a text that is `size` pixels high and vertically centred at its position.
     pub(super) fn text(&mut self, (x, y): Pixel, size: u32, anchor: Anchor, fill: Colour, text: &str) {
         let anchor = match anchor {
             Anchor::Start => "start",
@@ -75,14 +76,14 @@ impl Canvas {
         ));
     }
 
-    /// What is drawn turned to the left around a point.
+    /// Calls `draw`, and rotates its elements by 90 degrees anticlockwise around a point.
     pub(super) fn turned(&mut self, (x, y): Pixel, draw: impl FnOnce(&mut Self)) {
         self.add(format_args!(r#"<g transform="rotate(-90 {} {})">"#, Px(x), Px(y)));
         draw(self);
         self.add(format_args!("</g>"));
     }
 
-    /// What is drawn, as far as it lies in an area.
+    /// Calls `draw`, and hides the parts of its elements that are outside the area.
     pub(super) fn clipped(&mut self, Area { left, top, width, height }: Area, draw: impl FnOnce(&mut Self)) {
         let area = [left, top, width, height].map(Px);
         let [x, y, width, height] = &area;
@@ -93,7 +94,7 @@ impl Canvas {
         self.add(format_args!("</svg>"));
     }
 
-    /// The whole picture.
+    /// Returns the whole picture as SVG.
     pub(super) fn finish(self, width: f64, height: f64) -> String {
         let (width, height) = (Px(width), Px(height));
         format!(

@@ -1,31 +1,31 @@
-//! Where values lie in a chart, and which of them get a number at the axis.
+//! Converts values to pixels, and chooses the numbers at the axes.
 
 use std::ops::Range;
 
 use super::canvas::{Area, Pixel};
 
-/// The plane of a chart: an area, and which values its edges are.
+/// The area of a chart inside its axes: its position in pixels, and the values at its edges.
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
     pub(super) area: Area,
-    /// At the left and the right edge.
+    /// The values at the left and the right edge.
     pub(super) x: Range<f64>,
-    /// At the lower and the upper edge.
+    /// The values at the lower and the upper edge.
     pub(super) y: Range<f64>,
 }
 
 impl Frame {
-    /// The pixel of a value of the x axis.
+    /// Converts a value on the x axis to a horizontal position in pixels.
     pub(super) fn x(&self, value: f64) -> f64 {
         self.area.left + (value - self.x.start) / (self.x.end - self.x.start) * self.area.width
     }
 
-    /// The pixel of a value of the y axis.
+    /// Converts a value on the y axis to a vertical position in pixels.
     pub(super) fn y(&self, value: f64) -> f64 {
         self.bottom() - (value - self.y.start) / (self.y.end - self.y.start) * self.area.height
     }
 
-    /// Where a point lies. `None` if it is no number.
+    /// Converts a point to its position in pixels. Returns `None` if a coordinate is not finite.
     pub(super) fn pixel(&self, (x, y): (f64, f64)) -> Option<Pixel> {
         (x.is_finite() && y.is_finite()).then(|| (self.x(x), self.y(y)))
     }
@@ -39,7 +39,8 @@ impl Frame {
     }
 }
 
-/// At most about so many round values of an axis, each with its number. All numbers have as many digits as tell them apart.
+/// Returns the ticks of an axis: round values, with their texts. There are at most `most + 1` ticks. The texts have
+/// enough decimal places to be distinct.
 pub(super) fn ticks(range: &Range<f64>, most: u32) -> Vec<(f64, String)> {
     let least = (range.end - range.start) / f64::from(most);
     let power = 10f64.powf(least.log10().floor());
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_are_round_and_told_apart() {
+    fn ticks_are_round_and_distinct() {
         let numbers = |range, most| ticks(&range, most).into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(" ");
         assert_eq!(numbers(0.0..104.0, 6), "0 20 40 60 80 100");
         assert_eq!(numbers(0.0..13.5, 9), "0 2 4 6 8 10 12");

@@ -1,33 +1,37 @@
-//! Places for the words of marks above a chart, where no word lies on another.
+//! Finds positions for the texts of marks above a chart, so that texts do not overlap.
 
 use crate::chart::Mark;
 
-/// The width of a letter of 14 pixels: an upper estimate, for there may be no font to measure.
+/// An upper estimate of the width of a letter in a text that is 14 pixels high. It is an estimate, because the renderer
+/// has no font to measure.
 pub(super) const LETTER: f64 = 7.6;
-/// The most lanes. Words that find no place are left out of the picture; the summary has them.
+/// The maximum number of rows of texts. A text that does not fit is omitted from the picture, but the summary lists all
+/// events.
 const MAX_LANES: usize = 6;
 
-/// Where the words of a mark are.
+/// The position of a mark's text.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    /// Counted from above.
+    /// The row of the text, counted from 0 at the top.
     pub(super) lane: usize,
     pub(super) left: f64,
     pub(super) right: f64,
 }
 
-/// A mark with the pixel of its line. Its words have no place if there is no room for them.
+/// A mark with the horizontal position of its line, and the position of its text. The position of the text is `None` if
+/// the text does not fit and is omitted.
 pub(super) struct Placed<'a> {
     pub(super) mark: &'a Mark,
     pub(super) line: f64,
     pub(super) words: Option<Place>,
 }
 
-/// Marks from left to right, and how many lanes are used. Words stay to the left of `edge`.
+/// Finds positions for the texts of marks. Returns the marks from left to right, and the number of rows that are used.
+/// `edge` is the right edge: no text may end to the right of it.
 pub(super) fn placed(marks: &[Mark], pixel: impl Fn(f64) -> f64, edge: f64) -> (Vec<Placed<'_>>, usize) {
     let mut sorted: Vec<_> = marks.iter().map(|mark| (mark, pixel(mark.at))).collect();
     sorted.sort_by(|a, b| a.1.total_cmp(&b.1));
-    // Where the next words of each lane may begin.
+    // For each row, the horizontal position at which the next text may begin.
     let mut lanes: Vec<f64> = Vec::new();
     let placed = sorted.into_iter().map(|(mark, line)| {
         let length = mark.words.chars().count() as f64 * LETTER;
@@ -64,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn no_words_lie_on_others() {
+    fn texts_do_not_overlap() {
         let marks = marks(&[0.0, 0.1, 1.0, 1.2, 5.0, 5.0, 9.8, 9.9, 10.0]);
         let (placed, _) = placed(&marks, |at| 100.0 + at * 60.0, 760.0);
         let places: Vec<_> = placed.iter().filter_map(|placed| placed.words.clone()).collect();
@@ -79,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_never_more_than_a_few_lanes() {
+    fn texts_that_do_not_fit_are_left_out() {
         let marks = marks(&[5.0; 40]);
         let (placed, lanes) = placed(&marks, |at| at * 80.0, 800.0);
         assert_eq!((placed.len(), lanes), (40, MAX_LANES));

@@ -1,13 +1,14 @@
-//! Many runs as JSON. The same runs give the same bytes.
+//! The JSON form of many runs. The same runs give the same bytes.
 
 use serde::Serialize;
 
 use super::outcome::ScenarioOutcome;
 
-/// Grows when a reader of the last version would misunderstand the next. New keys do not count.
+/// The version of the JSON form of a report. Every incompatible change increases the version. A new key is a compatible
+/// change.
 const VERSION: u32 = 1;
 
-/// The text of a document of all runs: the form of reports for machines.
+/// Returns the text of `report.json`, which contains all runs of all scenarios.
 pub fn to_json(scenarios: &[ScenarioOutcome]) -> String {
     #[derive(Serialize)]
     struct Document<'a> {
@@ -17,7 +18,7 @@ pub fn to_json(scenarios: &[ScenarioOutcome]) -> String {
     }
 
     let document = Document { version: VERSION, held: scenarios.iter().all(ScenarioOutcome::held), scenarios };
-    serde_json::to_string_pretty(&document).expect("figures and text have a JSON form")
+    serde_json::to_string_pretty(&document).expect("numbers and texts always have a JSON form")
 }
 
 #[cfg(test)]
@@ -30,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_of_a_document_is_kept() {
+    fn the_json_form_of_a_report_is_stable() {
         let short = || Report { finish_times: vec![11.0, 15.0], samples: report().samples[..1].to_vec(), ..report() };
         let compared = vec![run(Variant::Honest, Ok(short()))];
         let held = Outcome::new(run(Variant::Whole, Ok(short())), compared, |_, _| Vec::new());

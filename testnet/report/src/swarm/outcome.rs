@@ -1,4 +1,4 @@
-//! Runs, and whether they did what was promised.
+//! The runs of scenarios, and the promises that they broke.
 
 use std::time::Duration;
 
@@ -11,48 +11,49 @@ use super::report::Report;
 /// The runs of one scenario file, or of a scenario from the command line.
 #[derive(Clone, Debug, Serialize)]
 pub struct ScenarioOutcome {
-    /// Its name.
+    /// The name of the scenario.
     pub name: String,
-    /// One line for people; may be empty.
+    /// A one-line description of the scenario, possibly empty.
     pub about: String,
-    /// The file, if it comes from one.
+    /// The path of the scenario file; `None` if options described the scenario.
     pub file: Option<String>,
-    /// What was promised.
+    /// The promises of the scenario, with which the figures of each run are compared.
     #[serde(rename = "promised")]
     pub hold: Hold,
-    /// Its runs, in order.
+    /// The outcomes of all runs, in the order of the runs in the scenario file.
     #[serde(rename = "runs")]
     pub outcomes: Vec<Outcome>,
 }
 
-/// A run, those that it is compared with, and what did not hold.
+/// A run, the runs with which it is compared, and its broken promises.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The run.
+    /// The run of the scenario as written.
     pub run: Run,
-    /// The same without members who do harm, or without what happens to nodes, as far as that was asked for.
+    /// The runs of other variants of the scenario, with which some promises compare `run`.
     pub compared: Vec<Run>,
-    /// What did not hold, one sentence each.
+    /// One message for each broken promise and each simulation that broke off.
     pub broken: Vec<String>,
 }
 
-/// One run. Label, RNG seed and variant name it.
+/// One run, identified by its label, RNG seed and variant.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Of which scenario, and with how many clients.
+    /// The name of the scenario, with the number of seeds or clients if the file lists several numbers.
     pub label: String,
-    /// The RNG seed.
+    /// The RNG seed of the run.
     pub seed: u64,
-    /// What of the scenario was run.
+    /// The variant of the scenario that was run.
     pub variant: Variant,
-    /// The outcome, or with which words the simulation broke off: a bug.
+    /// The report, or an error message if the simulation broke off. A simulation breaks off only because of a bug.
     pub result: Result<Report, String>,
-    /// How long it took in real time. No part of the report, which is the same each time.
+    /// The real time that the run took. It is not part of the report, because it differs each time.
     pub wall: Duration,
 }
 
 impl Outcome {
-    /// Compares a run with what was promised: `judge` says what did not hold, one sentence each.
+    /// Makes the outcome of a run. `compared` are the runs of other variants. `judge` returns one message for each
+    /// broken promise.
     pub fn new(run: Run, compared: Vec<Run>, judge: impl FnOnce(&Report, &Self) -> Vec<String>) -> Self {
         let outcome = Self { run, compared, broken: Vec::new() };
         let mut broken = outcome.run.result.as_ref().map_or(Vec::new(), |report| judge(report, &outcome));
@@ -62,18 +63,20 @@ impl Outcome {
         Self { broken, ..outcome }
     }
 
-    /// Whether all did hold.
+    /// Whether the run kept all promises and no simulation broke off.
     pub fn held(&self) -> bool {
         self.broken.is_empty()
     }
 
-    /// The report of a run that it is compared with.
+    /// Returns the report of the given variant. `None` if this variant was not run for comparison, or if its simulation
+    /// broke off.
     pub fn other(&self, variant: Variant) -> Option<&Report> {
         self.compared.iter().find(|run| run.variant == variant)?.result.as_ref().ok()
     }
 }
 
-/// The run, whether all did hold, and the reports that it is compared with, each under the name of its variant.
+/// Writes the run, its broken promises, and the reports of other variants. Each of these reports has the name of its
+/// variant as its key.
 impl Serialize for Outcome {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut entries = serializer.serialize_map(None)?;
@@ -92,7 +95,7 @@ impl Serialize for Outcome {
 }
 
 impl ScenarioOutcome {
-    /// Whether all did hold in all runs.
+    /// Whether all runs kept all promises and no simulation broke off.
     pub fn held(&self) -> bool {
         self.outcomes.iter().all(Outcome::held)
     }

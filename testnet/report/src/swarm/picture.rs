@@ -1,4 +1,4 @@
-//! When clients finished in the runs of one scenario, as a picture. All times are multiples of T_min.
+//! Draws when clients finished in the runs of one scenario. All times are multiples of T_min.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,28 +14,29 @@ use crate::svg;
 const HEIGHT: f64 = 500.0;
 const DEADLINE: Stroke = Stroke::solid(PROMISE, 1);
 const BOUND: Stroke = Stroke::dotted(INK);
-/// The least width of a chart, as a part of where it is: rounding errors would show as steps.
+/// The minimum margin of a time axis, as a share of its end. With a smaller margin, the axis could be so short that
+/// rounding errors would be visible as steps.
 const LEAST_WIDTH: f64 = 1e-4;
 
-/// One run.
+/// The curves of one run: their label, their style, and the report with their figures.
 struct Curve<'a> {
     label: String,
     stroke: Stroke,
     report: &'a Report,
 }
 
-/// Draws the runs of a scenario as SVG. To the left all of the time, with what clients had verified on average; to the right
-/// the time in which clients finished.
+/// Draws the runs of a scenario as SVG. The left chart shows the whole run, with the mean share that clients had
+/// verified. The right chart shows the time in which clients finished.
 pub fn plot(scenario: &ScenarioOutcome) -> String {
     let (curves, deadlines) = (curves(&scenario.outcomes), deadlines(&scenario.outcomes, &scenario.hold));
     let [all, finish] = times(&curves, &deadlines);
     let charts = vec![
-        (0.5, chart("all of the time", all, true, &curves, &deadlines)),
+        (0.5, chart("whole run", all, true, &curves, &deadlines)),
         (0.5, chart("while clients finished", finish, false, &curves, &deadlines)),
     ];
     let runs = scenario.outcomes.len();
     let verdict = match scenario.outcomes.iter().filter(|outcome| !outcome.held()).count() {
-        0 => format!("{runs} of {runs} runs as promised"),
+        0 => format!("{runs} of {runs} runs kept all promises"),
         broken => format!("{broken} of {runs} runs FAILED"),
     };
     svg::draw(&Sheet {
@@ -45,7 +46,7 @@ pub fn plot(scenario: &ScenarioOutcome) -> String {
     })
 }
 
-/// The curves of all runs that did not break off. Those of one label have the same colour.
+/// Returns the curves of all runs that did not break off. Runs with the same label have the same colour.
 fn curves<'a>(outcomes: &'a [Outcome]) -> Vec<Curve<'a>> {
     let mut colours = BTreeMap::new();
     let runs = outcomes.iter().flat_map(|outcome| std::iter::once(&outcome.run).chain(&outcome.compared));
@@ -61,7 +62,8 @@ fn curves<'a>(outcomes: &'a [Outcome]) -> Vec<Curve<'a>> {
     runs.filter_map(curve).collect()
 }
 
-/// What was promised in multiples of T_min; and against other runs, if there is one pair of runs to compare.
+/// Returns marks for the promises about finish times. Promises that compare with another variant are included only if
+/// the scenario has exactly one run, because the times of the other variant differ from run to run.
 fn deadlines(outcomes: &[Outcome], hold: &Hold) -> Vec<Mark> {
     let mark = |at, part: f64, words| Mark { at, words, stroke: DEADLINE, down_to: Some(part * 100.0) };
     let own = hold.deadlines().into_iter();
@@ -78,8 +80,8 @@ fn deadlines(outcomes: &[Outcome], hold: &Hold) -> Vec<Mark> {
     marks
 }
 
-/// From the start until all that there is has happened; and from the first client that finished to the last, with all
-/// that was promised.
+/// Returns the time ranges of the two charts: the whole run, and the time from the first finished client to the last.
+/// Both ranges include all deadlines.
 fn times(curves: &[Curve<'_>], deadlines: &[Mark]) -> [Range<f64>; 2] {
     let promised = || deadlines.iter().map(|mark| mark.at);
     let end = curves.iter().map(Curve::end).chain(promised()).fold(1.0, f64::max);
@@ -99,33 +101,33 @@ fn chart(caption: &str, x: Range<f64>, with_verified: bool, curves: &[Curve<'_>]
     }
     let bound = Mark { at: 1.0, words: "T_min".to_owned(), stroke: BOUND, down_to: None };
     let name = match same_bound(curves) {
-        Some(t_min) => format!("time, in multiples of the shortest possible: T_min = {}", seconds(t_min)),
-        None => "time, in multiples of T_min, the shortest possible".to_owned(),
+        Some(t_min) => format!("time in multiples of T_min ({})", seconds(t_min)),
+        None => "time in multiples of T_min".to_owned(),
     };
     Chart {
         caption: caption.to_owned(),
         x: Axis { name, range: x },
-        y: Rows::Values(Axis { name: "clients that have everything (%)".to_owned(), range: 0.0..104.0 }),
+        y: Rows::Values(Axis { name: "clients that have finished (%)".to_owned(), range: 0.0..104.0 }),
         items,
         marks: std::iter::once(bound).chain(deadlines.iter().cloned()).collect(),
     }
 }
 
 impl Curve<'_> {
-    /// The share of the clients that had finished, in percent.
+    /// Returns the curve of the share of the clients that had finished, in percent.
     fn finished(&self, end: f64) -> Vec<Point> {
         let Report { t_min, clients, finish_times, .. } = self.report;
         let times: Vec<_> = finish_times.iter().map(|time| time / t_min).collect();
         steps(&times, *clients as usize, end).into_iter().map(|(at, part)| (at, part * 100.0)).collect()
     }
 
-    /// What clients had verified on average, in percent.
+    /// Returns the curve of the mean share of the artifact that clients had verified, in percent.
     fn verified(&self) -> Vec<Point> {
         let points = self.report.samples.iter().map(|sample| (sample.at / self.report.t_min, sample.mean * 100.0));
         points.collect()
     }
 
-    /// When the last client finished, or when the run ended.
+    /// Returns the time at which the last client finished, or the end of the run if a client did not finish.
     fn end(&self) -> f64 {
         let sampled = self.report.samples.last().filter(|_| !self.report.is_complete()).map(|sample| sample.at);
         let last = self.report.finish_times.last().copied();
@@ -133,13 +135,13 @@ impl Curve<'_> {
     }
 }
 
-/// T_min in seconds, if it is the same for all.
+/// Returns T_min in seconds, or `None` if T_min differs between the runs.
 fn same_bound(curves: &[Curve<'_>]) -> Option<f64> {
     let first = curves.first()?.report.t_min;
     curves.iter().all(|curve| curve.report.t_min == first).then_some(first)
 }
 
-/// An entry for each label, with the number of its runs, and its T_min if that is not the same for all.
+/// Returns the legend: an entry for each label with the number of its runs, and with T_min if it differs between runs.
 fn legend(curves: &[Curve<'_>], has_promises: bool) -> Legend {
     let mut labels: Vec<(&Curve<'_>, Vec<f64>)> = Vec::new();
     for curve in curves {
@@ -156,16 +158,16 @@ fn legend(curves: &[Curve<'_>], has_promises: bool) -> Legend {
         (Key::Line(curve.stroke), format!("{}{notes}", curve.label))
     };
     let mut legend: Legend = labels.into_iter().map(entry).collect();
-    let thin = "thin: share of the artifact that clients have verified, on average";
+    let thin = "thin line: share of the artifact that clients have verified, mean";
     legend.push((Key::Line(Stroke::solid(INK, 1)), thin.to_owned()));
-    legend.push((Key::Line(BOUND), "T_min".to_owned()));
+    legend.push((Key::Line(BOUND), "T_min, the shortest possible time".to_owned()));
     if has_promises {
-        legend.push((Key::Tick(PROMISE), "promised: the curve is to pass to the left".to_owned()));
+        legend.push((Key::Tick(PROMISE), "promise: the curve must pass to the left of the tick".to_owned()));
     }
     legend
 }
 
-/// The least and the greatest T_min of some runs.
+/// Describes the smallest and the largest T_min of some runs.
 fn described(bounds: &[f64]) -> String {
     let least = bounds.iter().copied().fold(f64::INFINITY, f64::min);
     let greatest = bounds.iter().copied().fold(0.0, f64::max);
@@ -175,7 +177,7 @@ fn described(bounds: &[f64]) -> String {
     }
 }
 
-/// A time with digits enough to be compared with a report.
+/// Formats a time with enough digits to compare it with a report.
 fn seconds(time: f64) -> String {
     if time < 1.0 { format!("{:.3} ms", time * 1e3) } else { format!("{time:.3} s") }
 }
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_all_lengths_and_sizes_are_drawn() {
+    fn runs_of_every_length_and_size_are_drawn() {
         let short = Report { t_min: 1e-3, finish_times: vec![1.001e-3; 100], samples: Vec::new(), ..report() };
         let none = Report { finished: 0, finish_times: Vec::new(), p50: None, p99: None, last: None, ..report() };
         let crowd = Report {
@@ -218,31 +220,31 @@ mod tests {
         let one = outcomes(vec![Ok(report())]);
         let curves = curves(&one);
         let points = curves[0].finished(2.0);
-        // Half of the clients at 1.1 x T_min, nearly all at 1.3, the last at 1.5.
+        // Half of the clients finished at 1.1 x T_min, 99 % at 1.3 x T_min, and the last client at 1.5 x T_min.
         for point in [(0.0, 0.0), (1.1, 50.0), (1.3, 99.0), (1.5, 100.0), (2.0, 100.0)] {
             assert!(points.contains(&point), "{point:?} is not in {points:?}");
         }
         let [all, finish] = times(&curves, &[]);
         assert!(finish.start > 1.0 && finish.start < 1.1 && finish.end > 1.5 && finish.end < 1.6, "{finish:?}");
         assert!(all.start == 0.0);
-        // The promise of one run is that against the other too.
+        // With one run, the comparison with the variant without hostile nodes is a deadline too.
         let marks: Vec<_> = deadlines(&one, &hold()).into_iter().map(|mark| (mark.words, mark.at)).collect();
-        assert_eq!(marks, [("p50 ≤ 1.2".to_owned(), 1.2), ("last ≤ 2 x without hostile members".to_owned(), 3.0)]);
+        assert_eq!(marks, [("p50 ≤ 1.2".to_owned(), 1.2), ("last ≤ 2 x without hostile nodes".to_owned(), 3.0)]);
         assert_eq!(deadlines(&outcomes(vec![Ok(report()), Ok(report())]), &hold()).len(), 1);
     }
 
     #[test]
-    fn runs_of_one_label_share_an_entry() {
+    fn runs_with_the_same_label_share_a_legend_entry() {
         let texts = |runs| {
             let outcomes = outcomes(runs);
             let entries = legend(&curves(&outcomes), false);
             entries.into_iter().map(|(_, text)| text).take(2).collect::<Vec<_>>()
         };
-        assert_eq!(texts(vec![Ok(report())]), ["crowd-100", "crowd-100 without hostile members"]);
+        assert_eq!(texts(vec![Ok(report())]), ["crowd-100", "crowd-100 without hostile nodes"]);
         let slow = Report { t_min: 20.0, ..report() };
         let expected = [
             "crowd-100 (2 runs, T_min 10.000 s to 20.000 s)",
-            "crowd-100 without hostile members (2 runs, T_min 10.000 s)",
+            "crowd-100 without hostile nodes (2 runs, T_min 10.000 s)",
         ];
         assert_eq!(texts(vec![Ok(report()), Ok(slow)]), expected);
     }

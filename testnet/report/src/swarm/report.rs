@@ -1,70 +1,72 @@
-//! The figures of one run.
+//! The report of one simulated run.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// The outcome of one run. Times are in seconds of virtual time.
+/// The figures of one run. Times are in seconds of virtual time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Report {
-    /// The seed that replays it.
+    /// The RNG seed, which replays the run.
     pub seed: u64,
-    /// Clients that were to finish: those that did not get lost.
+    /// The number of clients that must finish. Clients that were killed before they finished do not count.
     pub clients: u32,
-    /// Clients that did.
+    /// The number of clients that finished.
     pub finished: u32,
     /// The size of the artifact in bytes.
     pub size: u64,
-    /// Its chunks.
+    /// The number of chunks of the artifact.
     pub chunks: u32,
-    /// The shortest time in which any scheme could finish.
+    /// T_min, which is the shortest time in which any scheme could finish.
     pub t_min: f64,
-    /// When half of the clients had finished.
+    /// The time at which half of the clients had finished, or `None` if fewer finished.
     pub p50: Option<f64>,
-    /// When 99 % had.
+    /// The time at which 99 % of the clients had finished, or `None` if fewer finished.
     pub p99: Option<f64>,
-    /// When all had.
+    /// The time at which all clients had finished, or `None` if fewer finished.
     pub last: Option<f64>,
-    /// Bytes that seeds sent, as copies of the artifact.
+    /// The bytes that seeds sent, divided by the size of the artifact.
     pub seed_copies: f64,
-    /// Chunks that came twice, as part of all that were needed.
+    /// The number of received chunks that the client had already verified, divided by the number of verified chunks.
     pub duplicates: f64,
-    /// Chunks that were taken from one peer and given to another.
+    /// The number of chunks that became missing again, because the request for them was given up.
     pub reassigned: u64,
-    /// Chunks of these that were taken from a slow peer by one with nothing to do.
+    /// The number of reassigned chunks that were recalled from a slow peer, so that a faster peer can be asked for
+    /// them.
     pub stolen: u64,
-    /// Times that a peer counted as stalled.
+    /// The number of stalls: a peer owed a client bytes, and sent none for longer than its timeout.
     pub stalls: u64,
-    /// Times that a client banned a peer.
+    /// The number of times that a client banned a peer.
     pub bans: u64,
-    /// Events that were simulated.
+    /// The number of simulated events.
     pub events: u64,
-    /// When each client that did had finished, sorted.
+    /// The sorted finish times of all clients that finished.
     pub finish_times: Vec<f64>,
-    /// What clients had in the course of time: about a hundred points.
+    /// How much of the artifact the clients had verified, at regular times. A run longer than T_min has 100 to 200
+    /// samples.
     pub samples: Vec<Sample>,
 }
 
-/// What clients had verified at a point of time, as parts of the artifact.
+/// How much of the artifact the live clients had verified at a given time, as shares from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Sample {
-    /// When.
+    /// The time of the sample, in seconds of virtual time.
     pub at: f64,
-    /// What the client with the least had.
+    /// The smallest share of the artifact that a client had verified.
     pub least: f64,
-    /// What they had on average.
+    /// The mean share of the artifact that the clients had verified.
     pub mean: f64,
-    /// What the client with the most had.
+    /// The largest share of the artifact that a client had verified.
     pub most: f64,
 }
 
 impl Report {
-    /// Whether every client has everything.
+    /// Whether every client that must finish has finished.
     pub fn is_complete(&self) -> bool {
         self.finished == self.clients
     }
 
-    /// When the last client had finished, as a multiple of the shortest possible time.
+    /// Returns the time at which all clients had finished, as a multiple of T_min. `None` if a client did not finish.
     pub fn ratio(&self) -> Option<f64> {
         self.last.map(|last| last / self.t_min)
     }
@@ -77,13 +79,18 @@ impl fmt::Display for Report {
             None => "       —".to_owned(),
         };
         let Self { seed, clients, finished, size, chunks, .. } = self;
-        writeln!(f, "seed {seed}: {finished} of {clients} clients have all {chunks} chunks of {size} bytes")?;
+        writeln!(
+            f,
+            "RNG seed {seed}: {finished} of {clients} clients finished; artifact: {size} bytes, {chunks} chunks"
+        )?;
         writeln!(f, "  T_min       {:8.3} s", self.t_min)?;
         writeln!(f, "  p50         {}", time(self.p50))?;
         writeln!(f, "  p99         {}", time(self.p99))?;
         writeln!(f, "  last        {}", time(self.last))?;
         writeln!(f, "  seeds sent  {:8.2} copies", self.seed_copies)?;
         writeln!(f, "  duplicates  {:8.2} %", self.duplicates * 100.0)?;
-        write!(f, "  reassigned  {:8} chunks, {} stalls, {} bans", self.reassigned, self.stalls, self.bans)
+        writeln!(f, "  reassigned  {:8} chunks", self.reassigned)?;
+        writeln!(f, "  stalls      {:8}", self.stalls)?;
+        write!(f, "  bans        {:8}", self.bans)
     }
 }

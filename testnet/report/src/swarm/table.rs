@@ -1,4 +1,4 @@
-//! Runs as a table in a terminal, line by line, so that each run can be shown as soon as it is over.
+//! The table of runs in a terminal. The table is made row by row, so that each run can be shown as soon as it ends.
 
 use phase_scenario::Variant;
 
@@ -6,44 +6,44 @@ use super::outcome::{Outcome, Run};
 use super::report::Report;
 use crate::table::{Column, Table};
 
-/// Before the name of a run that another is compared with.
+/// The indent of the row of a run that was made for comparison.
 const INDENT: &str = "  ";
 
-/// See the module's documentation.
+/// The table of runs in a terminal, made row by row.
 #[derive(Clone, Debug)]
 pub struct RunTable(Table);
 
 impl RunTable {
-    /// A table for runs with these labels.
+    /// Returns a table whose first column is wide enough for these labels.
     pub fn new<'a>(labels: impl Iterator<Item = &'a str>) -> Self {
         let named = [Variant::Honest, Variant::Undisturbed].map(|variant| variant.to_string().len() + INDENT.len());
         let widest = labels.map(|label| label.chars().count()).chain(named).max().unwrap_or(0);
         let figures = [
-            ("seed", 6),
+            ("RNG seed", 8),
             ("clients", 7),
             ("T_min s", 9),
             ("p50", 6),
             ("p99", 6),
             ("last", 6),
-            ("copies", 7),
-            ("dup %", 6),
+            ("seed copies", 11),
+            ("dup. %", 6),
             ("stalls", 6),
             ("bans", 5),
             ("events", 7),
             ("wall s", 7),
         ];
-        // Two spaces behind the label.
+        // Leave two spaces after the label: one here, and the space that the table puts between all columns.
         let mut columns = vec![Column::word("run").width(widest + 1)];
         columns.extend(figures.map(|(name, width)| Column::figure(name).width(width)));
         Self(Table::new(columns))
     }
 
-    /// What the columns are.
+    /// Returns the names of the columns as a line of text.
     pub fn header(&self) -> String {
         self.0.header()
     }
 
-    /// A run and those that it is compared with.
+    /// Returns the table row of a run, followed by the rows of the runs with which this run is compared.
     pub fn rows(&self, outcome: &Outcome) -> String {
         let verdict = if outcome.held() { "ok".to_owned() } else { format!("FAILED: {}", outcome.broken.join("; ")) };
         let first = format!("{}  {verdict}", self.row(&outcome.run.label, &outcome.run));
@@ -73,7 +73,7 @@ impl RunTable {
     }
 }
 
-/// A count in few digits: `951`, `51.2k`, `48.2M`.
+/// Formats a count with few digits: `951`, `51.2k`, `48.2M`.
 fn short(count: u64) -> String {
     match count {
         0..1000 => count.to_string(),
@@ -89,21 +89,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_under_their_names() {
+    fn cells_are_aligned_with_the_column_names() {
         let table = RunTable::new(["crowd-100", "a-longer-label-than-any-other"].into_iter());
         let compared = vec![run(Variant::Honest, Ok(report()))];
         let outcome = Outcome::new(run(Variant::Whole, Ok(report())), compared, |_, _| Vec::new());
-        let header = "run                              seed clients   T_min s    p50    p99   last  copies  dup % stalls  \
-                      bans  events  wall s";
-        let rows = "crowd-100                           7     100    10.000  1.100  1.300  1.500    1.80   2.00      2     \
-                    0   51.2k     1.2  ok\n\
-                    \u{20} without hostile members           7     100    10.000  1.100  1.300  1.500    1.80   2.00      \
-                    2     0   51.2k     1.2";
+        let header = "run                            RNG seed clients   T_min s    p50    p99   last seed copies dup. % \
+                      stalls  bans  events  wall s";
+        let rows = "crowd-100                             7     100    10.000  1.100  1.300  1.500        1.80   \
+                    2.00      2     0   51.2k     1.2  ok\n\
+                    \u{20} without hostile nodes               7     100    10.000  1.100  1.300  1.500        \
+                    1.80   2.00      2     0   51.2k     1.2";
         assert_eq!((table.header().as_str(), table.rows(&outcome).as_str()), (header, rows));
     }
 
     #[test]
-    fn a_run_that_failed_says_why() {
+    fn the_line_of_a_failed_run_has_the_reason() {
         let table = RunTable::new(["crowd-100"].into_iter());
         let judge = |_: &Report, _: &Outcome| vec!["p50 is late".to_owned()];
         let rows = table.rows(&Outcome::new(run(Variant::Whole, Ok(report())), Vec::new(), judge));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_short() {
+    fn counts_are_written_with_few_digits() {
         for (count, text) in [(0, "0"), (999, "999"), (51_234, "51.2k"), (48_160_000, "48.2M"), (3_000_000_000, "3.0G")]
         {
             assert_eq!(short(count), text);

@@ -1,4 +1,4 @@
-//! Announcing names, each with a signed pointer and a node that says it provides it.
+//! Announces names in the DHT. Each name has a signed pointer and one node that provides it.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use phase_core::codec::V1;
@@ -6,53 +6,54 @@ use phase_core::dht::DhtRecord as _;
 use phase_core::{Cid, Codec, DhtKey, Digest, HashAlgorithm, Name, Pointer, SigningKey};
 use phase_node::{NodeHandle, PeerId, QueryError};
 
-use super::network::{Network, NetworkError, Subject};
+use super::network::{AnnouncedName, Network, NetworkError};
 
-/// Announcements under way at a time, over all nodes.
-const ANNOUNCING: usize = 8;
+/// The number of DHT keys that are announced at a time, over all nodes.
+const MAX_ANNOUNCING: usize = 8;
 
-/// How often something is announced before it fails.
+/// The number of attempts to make one query.
 const TRIES: usize = 3;
 
 impl Network {
-    /// Has random servers announce so many names, under each of their keys: a pointer, and that they provide it.
+    /// Adds `names` new names and assigns each to a random server. The server announces its name: for each DHT key of
+    /// the name, it puts the pointer and provides the key.
     ///
     /// # Errors
-    /// If nobody keeps a pointer.
+    /// [`NetworkError::Announce`] if a key cannot be announced.
     pub async fn announce(&mut self, names: usize) -> Result<(), NetworkError> {
         let key = SigningKey::from_secret_bytes(&[1; 32]);
-        for number in self.subjects.len()..self.subjects.len() + names {
+        for number in self.announced_names.len()..self.announced_names.len() + names {
             let name: Name = format!("testnet/n{number}").parse().expect("letters and digits");
             let (pointer, announcer) = (pointer(&name, &key), self.any_server());
-            self.subjects.push(Subject { name, pointer, announcer });
+            self.announced_names.push(AnnouncedName { name, pointer, announcer });
         }
-        self.tell().await
+        self.announce_all().await
     }
 
-    /// Announces everything again. What was announced by a node that is gone falls to another one.
+    /// Announces all names again. Reassigns the names of killed servers to other servers.
     ///
     /// # Errors
-    /// If nobody keeps a pointer.
+    /// [`NetworkError::Announce`] if a key cannot be announced.
     pub async fn republish(&mut self) -> Result<(), NetworkError> {
-        for number in 0..self.subjects.len() {
-            if self.server(&self.subjects[number].announcer).is_none() {
-                self.subjects[number].announcer = self.any_server();
+        for number in 0..self.announced_names.len() {
+            if self.server(&self.announced_names[number].announcer).is_none() {
+                self.announced_names[number].announcer = self.any_server();
             }
         }
-        self.tell().await
+        self.announce_all().await
     }
 
-    async fn tell(&self) -> Result<(), NetworkError> {
-        let announcements = self.subjects.iter().filter_map(|subject| {
-            let node = self.server(&subject.announcer)?;
+    async fn announce_all(&self) -> Result<(), NetworkError> {
+        let announcements = self.announced_names.iter().filter_map(|announced| {
+            let node = self.server(&announced.announcer)?;
             Some(
-                DhtKey::Name(subject.name.clone())
+                DhtKey::Name(announced.name.clone())
                     .copies()
                     .into_iter()
-                    .map(move |key| announce(node, key, &subject.pointer)),
+                    .map(move |key| announce(node, key, &announced.pointer)),
             )
         });
-        let running = stream::iter(announcements.flatten()).buffer_unordered(ANNOUNCING);
+        let running = stream::iter(announcements.flatten()).buffer_unordered(MAX_ANNOUNCING);
         Ok(running.try_collect::<()>().await?)
     }
 
@@ -67,21 +68,21 @@ impl Network {
 }
 
 async fn announce(node: &NodeHandle, key: DhtKey, pointer: &[u8]) -> Result<(), QueryError> {
-    patiently(|| node.put(&key, pointer.to_vec())).await?;
-    patiently(|| node.provide(&key)).await?;
+    retry_timeouts(|| node.put(&key, pointer.to_vec())).await?;
+    retry_timeouts(|| node.provide(&key)).await?;
     node.wait_until_announced(&key).await;
     Ok(())
 }
 
-/// Says it again, as providers do, if the search before it ran out of time because too many on the way are silent.
-async fn patiently<T>(say: impl AsyncFn() -> Result<T, QueryError>) -> Result<T, QueryError> {
+/// Repeats a query that timed out, as a provider does. A query times out if too many nodes on its path are silent.
+async fn retry_timeouts<T>(attempt: impl AsyncFn() -> Result<T, QueryError>) -> Result<T, QueryError> {
     for _ in 1..TRIES {
-        match say().await {
+        match attempt().await {
             Err(QueryError::Timeout { .. }) => {}
-            said => return said,
+            result => return result,
         }
     }
-    say().await
+    attempt().await
 }
 
 fn pointer(name: &Name, key: &SigningKey) -> Vec<u8> {
@@ -94,5 +95,5 @@ fn pointer(name: &Name, key: &SigningKey) -> Vec<u8> {
         expires_at: u64::MAX,
         urls: Vec::new(),
     };
-    pointer.seal(key).expect("a small pointer that lives long")
+    pointer.seal(key).expect("a small pointer that does not expire")
 }

@@ -1,4 +1,4 @@
-//! The figures of a network of a given size, as the command line prints them.
+//! Measures a network of a given size, and formats the figures for the command line.
 
 use phase_report::table::{Column, Table};
 use serde::Serialize;
@@ -8,72 +8,76 @@ use super::lookup::Summary;
 use super::network::{Network, NetworkConfig, NetworkError};
 use crate::memory::resident_bytes;
 
-/// The share of the servers that goes.
-const GONE: f64 = 0.2;
+/// The fraction of the servers that a measurement kills.
+const KILLED_SHARE: f64 = 0.2;
 
-/// What to measure.
+/// The parameters of a measurement.
 #[derive(Clone)]
 pub struct Measurement {
-    /// The network.
+    /// The configuration of the network that is started.
     pub network: NetworkConfig,
-    /// Names announced.
+    /// The number of names that are announced.
     pub names: usize,
-    /// Lookups before, and again after nodes have gone.
+    /// The number of lookups in each of the three steps: before servers are killed, after that, and after all names
+    /// were announced again.
     pub lookups: usize,
-    /// What this process used before the first network, in bytes; see [`resident_bytes`].
+    /// The resident memory of this process before the first network started, in bytes; see [`resident_bytes`].
     pub resident_before: Option<u64>,
 }
 
-/// What a network of one size did.
+/// The figures that were measured in one network.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
-    /// DHT servers.
+    /// The number of DHT servers.
     pub nodes: usize,
-    /// Until all have joined, one wave after another, in seconds.
+    /// The time in seconds from the start of the first node until all nodes had joined.
     pub join_seconds: f64,
-    /// Peers in a routing table, on average.
+    /// The mean number of peers in the routing table of a server.
     pub routing_peers: f64,
-    /// Messages of a whole lookup, on average.
+    /// The mean number of requests that a lookup sent while all servers were running.
     pub messages_mean: f64,
-    /// Messages that 95 % of the lookups stay within.
+    /// The 95th percentile of the number of requests that a lookup sent while all servers were running.
     pub messages_p95: u32,
-    /// log2 of the number of nodes, to compare with.
+    /// The base-2 logarithm of the number of servers, for comparison with the number of requests of a lookup.
     pub log2_nodes: f64,
-    /// From the question to the answer, on average, in milliseconds.
+    /// The mean time until a lookup found its target while all servers were running, in milliseconds.
     pub latency_mean_ms: f64,
-    /// The same, of 95 %.
+    /// The 95th percentile of the time until a lookup found its target while all servers were running, in milliseconds.
     pub latency_p95_ms: f64,
-    /// The share of lookups that succeeded, 0 to 1.
+    /// The fraction of lookups that found their target while all servers were running, 0 to 1.
     pub found: f64,
-    /// The same, right after a fifth of the nodes has gone.
+    /// The fraction of lookups that found their target right after a fifth of the servers was killed, 0 to 1.
     pub found_after_loss: f64,
-    /// The same, after everything was announced again.
+    /// The fraction of lookups that found their target after a fifth of the servers was killed and all names were
+    /// announced again, 0 to 1.
     pub found_after_republish: f64,
-    /// Memory of this process for each node, in KiB; none where the system does not tell.
+    /// The growth of this process's resident memory divided by the number of nodes, in KiB; `None` if the operating
+    /// system does not report it.
     pub kib_per_node: Option<f64>,
 }
 
-/// Starts a network, looks things up, takes a fifth of it away, announces again and looks again. `tell` hears what is going
-/// on.
+/// Starts a network and measures it: announces names, looks names up, kills a fifth of the servers, looks names up,
+/// announces all names again and looks names up once more. Calls `report` with a progress text at each step.
 ///
 /// # Errors
-/// [`NetworkError`].
-pub async fn measure(measurement: Measurement, tell: &(dyn Fn(&str) + Sync)) -> Result<Figures, NetworkError> {
+/// [`NetworkError`] if a node does not join or a name cannot be announced.
+pub async fn measure(measurement: Measurement, report: &(dyn Fn(&str) + Sync)) -> Result<Figures, NetworkError> {
     let Measurement { network: config, names, lookups, resident_before } = measurement;
-    let (nodes, members) = (config.nodes, config.nodes + config.clients);
+    let (nodes, all_nodes) = (config.nodes, config.nodes + config.clients);
     let started = Instant::now();
-    let joined = |servers| tell(&format!("{servers} of {nodes} nodes have joined"));
-    let mut network = Network::start_and_tell(config, &joined).await?;
+    let joined = |servers| report(&format!("{servers} of {nodes} nodes have joined"));
+    let mut network = Network::start_with_progress(config, &joined).await?;
     let join_seconds = started.elapsed().as_secs_f64();
-    tell(&format!("{nodes} nodes: announcing"));
+    report(&format!("{nodes} nodes: announcing"));
     network.announce(names).await?;
-    tell(&format!("{nodes} nodes: looking up"));
-    // One at a time: it is about the way through the network, not about how busy this machine is.
+    report(&format!("{nodes} nodes: looking up"));
+    // Makes one lookup at a time, because the figures should describe the path through the network, not the speed of
+    // this machine.
     let before = Summary::of(&network.look_up(lookups, 1).await);
     let routing_peers = network.routing_peers().await;
     let resident = resident_before.and_then(|before| Some(resident_bytes()?.saturating_sub(before)));
-    network.kill(GONE);
-    tell(&format!("{nodes} nodes: a fifth has gone"));
+    network.kill(KILLED_SHARE);
+    report(&format!("{nodes} nodes: a fifth was killed"));
     let after_loss = Summary::of(&network.look_up(lookups, 1).await);
     network.republish().await?;
     let after_republish = Summary::of(&network.look_up(lookups, 1).await);
@@ -89,12 +93,12 @@ pub async fn measure(measurement: Measurement, tell: &(dyn Fn(&str) + Sync)) -> 
         found: before.found,
         found_after_loss: after_loss.found,
         found_after_republish: after_republish.found,
-        kib_per_node: resident.map(|bytes| bytes as f64 / 1024.0 / members as f64),
+        kib_per_node: resident.map(|bytes| bytes as f64 / 1024.0 / all_nodes as f64),
     })
 }
 
 impl Figures {
-    /// The columns of a table of networks.
+    /// Returns an empty table with the columns of the figures.
     pub fn table() -> Table {
         let columns = [
             ("nodes", 5),
@@ -113,7 +117,7 @@ impl Figures {
         Table::new(columns.map(|(name, width)| Column::figure(name).width(width)))
     }
 
-    /// A cell for each column.
+    /// Returns the cells of one table row.
     pub fn row(&self) -> [String; 12] {
         let percent = |share: f64| format!("{:.1} %", share * 100.0);
         [

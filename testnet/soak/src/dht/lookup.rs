@@ -1,4 +1,4 @@
-//! Looking for what was announced, and what that costs.
+//! Looks up announced names, and measures how many requests and how much time each lookup takes.
 
 use std::time::Duration;
 
@@ -7,63 +7,65 @@ use phase_core::DhtKey;
 use phase_node::{NodeHandle, QueryError, QueryReport, Search};
 use tokio::time::Instant;
 
-use super::network::{Network, Subject};
+use super::network::{AnnouncedName, Network};
 
-/// What is looked for.
+/// The kind of target that a lookup searches for in the DHT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The pointer.
+    /// The target is the pointer of a name.
     Value,
-    /// Who provides the name.
+    /// The target is the provider of a name.
     Provider,
 }
 
-/// One search of the DHT.
+/// The result of one lookup in the DHT.
 #[derive(Clone, Debug)]
 pub struct Lookup {
-    /// What for.
+    /// The kind of target that the lookup searched for.
     pub kind: Kind,
-    /// After how long what was announced was found.
+    /// The time until the lookup found its target; `None` if the lookup did not find the target.
     pub found_after: Option<Duration>,
-    /// Messages that the whole search took, which goes on until the 20 closest nodes have answered.
+    /// The number of requests that the lookup sent. A lookup that has found its target continues until the 20 closest
+    /// nodes have answered.
     pub requests: u32,
-    /// Those that were not answered.
+    /// The number of requests that failed.
     pub failed: u32,
-    /// Why it ended before its time.
+    /// The error that ended the lookup early; `None` if there was no error.
     pub error: Option<String>,
 }
 
 impl Network {
-    /// Looks for `count` names that were announced, pointers and providers in turn, each from a random node, half of the
-    /// time a client, under a random one of the name's keys; `at_once` at a time.
+    /// Makes `count` lookups of announced names, `at_once` at a time. Searches alternately for the pointer and the
+    /// provider of a name. Each lookup starts at a random node (a client with probability one half) and uses a random
+    /// DHT key of the name.
     pub async fn look_up(&mut self, count: usize, at_once: usize) -> Vec<Lookup> {
         let chosen: Vec<_> = (0..count).map(|number| self.choose(number)).collect();
-        let searches = chosen.into_iter().map(|(kind, node, key, subject)| look(kind, node, key, subject));
+        let searches = chosen.into_iter().map(|(kind, node, key, announced)| look(kind, node, key, announced));
         stream::iter(searches).buffer_unordered(at_once).collect().await
     }
 
-    fn choose(&mut self, number: usize) -> (Kind, NodeHandle, DhtKey, Subject) {
+    fn choose(&mut self, number: usize) -> (Kind, NodeHandle, DhtKey, AnnouncedName) {
         let kind = if number.is_multiple_of(2) { Kind::Value } else { Kind::Provider };
-        let subject = self.subjects[self.random.usize(..self.subjects.len())].clone();
+        let announced = self.announced_names[self.random.usize(..self.announced_names.len())].clone();
         let from = if self.random.bool() && !self.clients.is_empty() { &self.clients } else { &self.servers };
-        let others: Vec<_> = from.iter().filter(|member| member.handle().peer_id() != subject.announcer).collect();
-        let node = others[self.random.usize(..others.len())].handle().clone();
-        let keys = DhtKey::Name(subject.name.clone()).copies();
+        let candidates: Vec<_> = from.iter().filter(|node| node.handle().peer_id() != announced.announcer).collect();
+        let node = candidates[self.random.usize(..candidates.len())].handle().clone();
+        let keys = DhtKey::Name(announced.name.clone()).copies();
         let key = keys[self.random.usize(..keys.len())].clone();
-        (kind, node, key, subject)
+        (kind, node, key, announced)
     }
 }
 
-async fn look(kind: Kind, node: NodeHandle, key: DhtKey, subject: Subject) -> Lookup {
+async fn look(kind: Kind, node: NodeHandle, key: DhtKey, announced: AnnouncedName) -> Lookup {
     let started = Instant::now();
     let (found_after, outcome) = match kind {
         Kind::Value => {
             let search = node.find_values(&key).await;
-            watch(search, started, |found| found.value == subject.pointer).await
+            watch(search, started, |found| found.value == announced.pointer).await
         }
         Kind::Provider => {
             let search = node.find_providers(&key).await;
-            watch(search, started, |found| found.peer == subject.announcer).await
+            watch(search, started, |found| found.peer == announced.announcer).await
         }
     };
     let error = outcome.as_ref().err().map(ToString::to_string);
@@ -85,25 +87,25 @@ async fn watch<T>(
     (found_after, search.finish().await)
 }
 
-/// What many lookups amount to.
+/// The figures of many lookups.
 #[derive(Clone, Copy, Debug)]
 pub struct Summary {
-    /// The share that found what was announced, 0 to 1.
+    /// The fraction of lookups that found their target, 0 to 1.
     pub found: f64,
-    /// Messages of a whole search.
+    /// The mean number of requests that a lookup sent.
     pub messages_mean: f64,
-    /// Messages that 95 % of the searches stay within.
+    /// The 95th percentile of the number of requests that a lookup sent.
     pub messages_p95: u32,
-    /// The most messages.
+    /// The largest number of requests that one lookup sent.
     pub messages_max: u32,
-    /// The time until it was found, of those that did.
+    /// The mean time until a successful lookup found its target.
     pub latency_mean: Duration,
-    /// The time within which 95 % of those that found it did.
+    /// The 95th percentile of the time until a successful lookup found its target.
     pub latency_p95: Duration,
 }
 
 impl Summary {
-    /// Sums them up; there has to be one at least.
+    /// Computes the figures of these lookups.
     pub fn of(lookups: &[Lookup]) -> Self {
         let mut messages: Vec<_> = lookups.iter().map(|lookup| lookup.requests).collect();
         let mut times: Vec<_> = lookups.iter().filter_map(|lookup| lookup.found_after).collect();
@@ -122,7 +124,7 @@ impl Summary {
     }
 }
 
-/// Of sorted values, the one that 95 % are not above.
+/// Returns the 95th percentile of sorted values; the default value if there are no values.
 fn p95<T: Copy + Default>(sorted: &[T]) -> T {
     let rank = (sorted.len() * 95).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()

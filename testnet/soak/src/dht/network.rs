@@ -1,4 +1,4 @@
-//! The nodes of a DHT, and how they join it.
+//! A DHT of real nodes. Starts its nodes in waves, and can kill some of them.
 
 use std::time::Duration;
 
@@ -9,132 +9,143 @@ use phase_node::{
     DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, PeerId, Role, TransportConfig,
 };
 
-/// Nodes that join at the same time, once there are as many already.
+/// The largest number of servers that join at the same time.
 const MAX_JOINING: usize = 16;
-/// Earlier nodes that a node is told of.
-const FIRST_PEERS: usize = 3;
-/// How long a node may take to join, and the network to come to rest: whatever takes longer is stuck.
+/// The number of bootstrap peers of a new node. They are servers that already run.
+const BOOTSTRAP_PEERS: usize = 3;
+/// The time within which all nodes of a wave must join. If they do not, the start of the network fails.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(600);
-/// How long an answer may take, and setting up a connection. One machine computes for all nodes: how busy it is must not
-/// decide what is found.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a connection without a stream is kept: all nodes share one memory.
+/// The timeout of a query, and of setting up a connection. It is long, because all nodes share one machine, and the
+/// load of the machine must not decide which lookups succeed.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The time after which a connection without a stream is closed. It is short, because all nodes share the memory of one
+/// process.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often a routing table is refreshed. A thousand nodes that do it every five minutes keep two cores busy.
+/// The time between two refreshes of a routing table. It is long, because with five minutes the refreshes of a thousand
+/// nodes would keep two cores busy.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60 * 60);
-/// The time between two looks at a node that has queries under way.
+/// The time between two checks whether a joining node still runs queries.
 const POLL: Duration = Duration::from_millis(20);
 
-/// What a network is made of.
+/// The configuration of a DHT network.
 #[derive(Clone)]
 pub struct NetworkConfig {
-    /// DHT servers.
+    /// The number of DHT servers.
     pub nodes: usize,
-    /// Nodes beside them that only ask. Default: 4.
+    /// The number of additional nodes in client mode. Default: 4.
     pub clients: usize,
-    /// Determines everything random. Default: 0.
+    /// The RNG seed, which determines every random choice. Default: 0.
     pub seed: u64,
-    /// Where each server listens; the port has to be free for each. Default: within this process.
+    /// The address on which each server listens. All servers use the same address, so its port must be 0 (any free
+    /// port). Default: in memory.
     pub listen: Multiaddr,
-    /// What every node is configured with, but for its role. Default: what nodes do by default, with more patience.
+    /// The DHT configuration of every node, except its role. Default: the product's default with a longer query timeout
+    /// and less frequent refreshes.
     pub dht: DhtConfig,
-    /// How every node dials. Default: with more patience than nodes have by default, and idle connections are closed soon.
+    /// The transport configuration of every node. Default: the product's default with a longer setup timeout and a
+    /// shorter idle timeout.
     pub transport: TransportConfig,
 }
 
 impl NetworkConfig {
-    /// A network of so many servers within this process.
+    /// Returns the default configuration of an in-memory network with this number of servers.
     pub fn new(nodes: usize) -> Self {
         let listen = "/memory/0".parse().expect("an address");
-        let (query_timeout, refresh_interval) = (PATIENCE, REFRESH_INTERVAL);
+        let (query_timeout, refresh_interval) = (TIMEOUT, REFRESH_INTERVAL);
         let dht = DhtConfig { query_timeout, refresh_interval, ..DhtConfig::default() };
-        let (setup_timeout, idle_timeout) = (PATIENCE, IDLE_TIMEOUT);
+        let (setup_timeout, idle_timeout) = (TIMEOUT, IDLE_TIMEOUT);
         let transport = TransportConfig { setup_timeout, idle_timeout, ..TransportConfig::default() };
         Self { nodes, clients: 4, seed: 0, listen, dht, transport }
     }
 }
 
-/// A running network. Dropping it ends every node.
+/// A running DHT network. Dropping it stops every node.
 pub struct Network {
     pub(super) config: NetworkConfig,
     pub(super) random: fastrand::Rng,
-    pub(super) servers: Vec<Member>,
-    pub(super) clients: Vec<Member>,
-    pub(super) subjects: Vec<Subject>,
+    pub(super) servers: Vec<DhtNode>,
+    pub(super) clients: Vec<DhtNode>,
+    pub(super) announced_names: Vec<AnnouncedName>,
 }
 
-/// A name that somebody announces.
+/// A name that a node of the network announces.
 #[derive(Clone)]
-pub(super) struct Subject {
+pub(super) struct AnnouncedName {
     pub(super) name: Name,
-    /// The pointer as it stands in the DHT.
+    /// The encoded pointer, as DHT nodes store it.
     pub(super) pointer: Vec<u8>,
-    /// Who puts it there and provides the name.
+    /// The peer id of the server that puts the pointer and provides the name.
     pub(super) announcer: PeerId,
 }
 
 /// A node of the network.
-pub(super) struct Member {
+pub(super) struct DhtNode {
     node: Node,
-    /// Where it listens; nowhere for clients.
-    at: Option<BootstrapPeer>,
+    /// The listen address and peer id of a server; `None` for a client, which does not listen.
+    listen: Option<BootstrapPeer>,
 }
 
-impl Member {
+impl DhtNode {
     pub(super) fn handle(&self) -> &NodeHandle {
         self.node.handle()
     }
 }
 
 impl Network {
-    /// Starts the nodes one after another, a few at a time. Each is told of a few earlier ones, and has joined when its
-    /// routing table is filled.
+    /// Starts the nodes in waves and waits until all have joined. Each node gets a few running servers as bootstrap
+    /// peers, and has joined when its routing table is filled.
     ///
     /// # Errors
-    /// [`NetworkError`].
+    /// [`NetworkError`] if a node does not start or join.
     pub async fn start(config: NetworkConfig) -> Result<Self, NetworkError> {
-        Self::start_and_tell(config, &|_| ()).await
+        Self::start_with_progress(config, &|_| ()).await
     }
 
-    /// The same, saying after each step how many servers have joined.
+    /// Starts the nodes as [`start`](Self::start) does. Calls `report` after each wave with the number of servers that
+    /// have joined.
     ///
     /// # Errors
-    /// [`NetworkError`].
-    pub async fn start_and_tell(config: NetworkConfig, tell: &(dyn Fn(usize) + Sync)) -> Result<Self, NetworkError> {
+    /// [`NetworkError`] if a node does not start or join.
+    pub async fn start_with_progress(
+        config: NetworkConfig,
+        report: &(dyn Fn(usize) + Sync),
+    ) -> Result<Self, NetworkError> {
         let random = fastrand::Rng::with_seed(config.seed);
-        let mut network = Self { config, random, servers: Vec::new(), clients: Vec::new(), subjects: Vec::new() };
+        let mut network =
+            Self { config, random, servers: Vec::new(), clients: Vec::new(), announced_names: Vec::new() };
         while network.servers.len() < network.config.nodes {
             let missing = network.config.nodes - network.servers.len();
             let joining = network.servers.len().clamp(1, MAX_JOINING).min(missing);
-            let wave: Vec<_> = (0..joining).map(|_| network.member(Role::Server)).collect();
+            let wave: Vec<_> = (0..joining).map(|_| network.next_config(Role::Server)).collect();
             network.servers.extend(join_all(wave).await?);
-            tell(network.servers.len());
+            report(network.servers.len());
         }
-        let clients = (0..network.config.clients).map(|_| network.member(Role::Client)).collect();
+        let clients = (0..network.config.clients).map(|_| network.next_config(Role::Client)).collect();
         network.clients = join_all(clients).await?;
         Ok(network)
     }
 
-    /// The servers that are left.
+    /// Returns the servers that have not been killed.
     pub fn servers(&self) -> impl Iterator<Item = &NodeHandle> {
-        self.servers.iter().map(Member::handle)
+        self.servers.iter().map(DhtNode::handle)
     }
 
-    /// A few of the servers, as a node that joins is told of them.
-    pub fn first_peers(&mut self) -> Vec<BootstrapPeer> {
-        let known: Vec<_> = self.servers.iter().filter_map(|member| member.at.clone()).collect();
-        self.random.choose_multiple(known, FIRST_PEERS)
+    /// Returns three random servers as bootstrap peers for another node; fewer if the network is smaller.
+    pub fn bootstrap_peers(&mut self) -> Vec<BootstrapPeer> {
+        let known: Vec<_> = self.servers.iter().filter_map(|node| node.listen.clone()).collect();
+        self.random.choose_multiple(known, BOOTSTRAP_PEERS)
     }
 
-    /// Ends a random share of the servers, all at once and without a word; returns where they listened.
+    /// Stops a random fraction of the servers at once, without a message to their peers. Returns the listen addresses
+    /// of the stopped servers.
     pub fn kill(&mut self, share: f64) -> Vec<Multiaddr> {
         let left = self.servers.len() as f64 * (1.0 - share);
         self.random.shuffle(&mut self.servers);
         let gone = self.servers.split_off(left.round() as usize);
-        gone.into_iter().filter_map(|member| Some(member.at?.address)).collect()
+        gone.into_iter().filter_map(|node| Some(node.listen?.address)).collect()
     }
 
-    /// The mean number of peers in the routing tables of the servers.
+    /// Returns the mean number of peers in the routing tables of the servers.
     pub async fn routing_peers(&self) -> f64 {
         let mut sum = 0;
         for server in self.servers() {
@@ -143,8 +154,8 @@ impl Network {
         sum as f64 / self.servers.len().max(1) as f64
     }
 
-    /// How the next node is to be started.
-    fn member(&mut self, role: Role) -> NodeConfig {
+    /// Returns the configuration of the next node, with a random identity and random bootstrap peers.
+    fn next_config(&mut self, role: Role) -> NodeConfig {
         let mut secret = [0; 32];
         self.random.fill(&mut secret);
         let listen = match role {
@@ -154,43 +165,44 @@ impl Network {
         let dht = Some(DhtConfig { role, ..self.config.dht.clone() });
         let identity = Identity::from_key(&SigningKey::from_secret_bytes(&secret));
         let transport = self.config.transport.clone();
-        NodeConfig { identity, dht, transport, ..NodeConfig::in_dht(role, listen, self.first_peers()) }
+        NodeConfig { identity, dht, transport, ..NodeConfig::in_dht(role, listen, self.bootstrap_peers()) }
     }
 }
 
-/// Starts nodes at the same time and waits until all have joined.
-async fn join_all(nodes: Vec<NodeConfig>) -> Result<Vec<Member>, NetworkError> {
+/// Starts nodes concurrently and waits until all have joined.
+async fn join_all(nodes: Vec<NodeConfig>) -> Result<Vec<DhtNode>, NetworkError> {
     let joined = tokio::time::timeout(JOIN_TIMEOUT, try_join_all(nodes.into_iter().map(start))).await;
-    joined.map_err(|_| NetworkError::Alone)?
+    joined.map_err(|_| NetworkError::NotJoined)?
 }
 
-/// Starts a node and waits until it has joined: it has met a server and has no query under way that fills its routing table.
-async fn start(config: NodeConfig) -> Result<Member, NetworkError> {
+/// Starts a node and waits until it has joined, which means that it is connected to a server and has ended the queries
+/// that fill its routing table.
+async fn start(config: NodeConfig) -> Result<DhtNode, NetworkError> {
     let is_first = config.bootstrap.is_empty();
     let node = Node::start(config).await?;
     let peer = Some(node.handle().peer_id());
     let address = node.handle().listen_addresses().await.into_iter().next();
-    let at = address.map(|address| BootstrapPeer { peer, address });
+    let listen = address.map(|address| BootstrapPeer { peer, address });
     if !is_first {
-        // Fails only if the node has stopped: then it has no query under way either.
+        // The wait fails only if the node has stopped. A stopped node runs no queries, so that the loop below ends too.
         let _ = node.handle().routing_peers().wait_for(|peers| *peers > 0).await;
         while node.handle().dht_stats().await.is_some_and(|stats| stats.queries > 0) {
             tokio::time::sleep(POLL).await;
         }
     }
-    Ok(Member { node, at })
+    Ok(DhtNode { node, listen })
 }
 
-/// Why a network does not come to be, or does not do as it is told.
+/// An error from starting a network or announcing names in it.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     /// A node does not start.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// A node finds nobody.
+    /// A node does not join the DHT in time.
     #[error("a node has not joined the DHT within {} s", JOIN_TIMEOUT.as_secs())]
-    Alone,
-    /// Nobody keeps what is announced.
-    #[error("cannot announce")]
+    NotJoined,
+    /// A name cannot be announced, because one of its DHT keys cannot be put or provided.
+    #[error("cannot announce a name")]
     Announce(#[from] phase_node::QueryError),
 }

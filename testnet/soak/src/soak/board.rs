@@ -1,4 +1,5 @@
-//! Who does what, since when, and what has happened so far. Also says who hangs.
+//! The shared state of all actors: the current work of each actor, the counters of the soak, and its failures. Detects
+//! actors that hang.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,81 +12,84 @@ use tokio::time::Instant;
 
 use super::stage::Stage;
 
-/// If no client at all has got any further for so long, everything hangs.
+/// If no client has made progress for this time, the soak is considered to hang.
 const ALL_HANG_AFTER: Duration = Duration::from_secs(60);
-/// One that has got no further for so long hangs, whatever the others do. Three times what a fetch waits for a chunk before
-/// it gives up by itself.
+/// If an actor has made no progress for this time, the actor is considered to hang, even if other actors make progress.
+/// This is three times the timeout after which a fetch without chunks fails by itself.
 const ONE_HANGS_AFTER: Duration = Duration::from_secs(180);
-/// Things gone wrong that are kept word for word; further ones are counted.
+/// The number of failures whose text is kept. Further failures are only counted.
 const MAX_WRONGS: usize = 32;
 
-/// How often each thing has happened. All only grow.
+/// Counters of the events in a soak so far. They never decrease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Fetches that ended with the right bytes.
+    /// The number of fetches that completed with the right bytes.
     pub fetches: u64,
-    /// Verified bytes that came from peers to fetches.
+    /// The number of verified bytes that clients received from peers in fetches that completed.
     pub bytes: u64,
-    /// Fetches stopped in the middle and resumed.
+    /// The number of times that a fetch was cancelled before it completed, to be resumed.
     pub cancels: u64,
-    /// Clients that left in the middle of a fetch.
+    /// The number of times that a client left before its fetch completed.
     pub left: u64,
-    /// Fetches whose disk stood still for seconds, so that nothing was read from the streams.
+    /// The number of times that the simulated disk of a client stalled during a fetch.
     pub stalls: u64,
-    /// Connections cut.
+    /// The number of connections that were cut by a proxy.
     pub cuts: u64,
-    /// Lines that stood still for a while.
+    /// The number of times that a proxy was frozen for a while.
     pub freezes: u64,
-    /// Connections made again where one had been cut.
+    /// The number of times that a client connected again through a proxy that had been cut.
     pub reconnects: u64,
-    /// Providers stopped or killed, and started again.
+    /// The number of times that a provider was stopped or killed and then started again.
     pub restarts: u64,
-    /// The longest time that a provider was down, in milliseconds.
+    /// The longest time for which a provider was down, in milliseconds.
     pub longest_down: u64,
-    /// Raw streams that asked for much and did not read for a while.
+    /// The number of times that a raw peer requested whole artifacts and did not read the replies for a while.
     pub deaf: u64,
-    /// Raw streams that asked on and on and never read.
+    /// The number of times that a raw peer sent requests and never read the replies.
     pub mute: u64,
-    /// Raw streams that wrote half of a frame and waited.
+    /// The number of times that a raw peer wrote a part of a frame and then waited.
     pub halves: u64,
-    /// Requests for chunks that were cancelled on raw streams.
+    /// The number of times that a raw peer cancelled a request for chunks.
     pub cancelled: u64,
-    /// Subscriptions opened and cancelled on raw streams.
+    /// The number of times that a raw peer subscribed to have updates and then cancelled the subscription.
     pub subscriptions: u64,
-    /// Nodes that vanished while they were served.
+    /// The number of times that a raw peer dropped its node while a provider was serving that node.
     pub vanished: u64,
-    /// Artifacts that came whole over a raw stream.
+    /// The number of artifacts that a raw peer received completely.
     pub whole: u64,
-    /// Things that must not happen.
+    /// The number of failures, which are events that must not happen.
     pub wrong: u64,
 }
 
-/// What an actor is for: only clients must always get further.
+/// The kind of an actor. The board requires that some client makes progress all the time, whereas other actors may wait
+/// for longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// Fetches.
+    /// An actor that fetches releases.
     Client,
-    /// Everybody else.
+    /// Any other actor.
     Other,
 }
 
-/// The one owner of what has happened.
+/// The state of all actors of a soak, its counters and its failures. All actors share one board.
 pub(super) struct Board {
     actors: Mutex<BTreeMap<String, Entry>>,
     counts: Mutex<Counts>,
     wrongs: Mutex<Vec<String>>,
 }
 
+/// The state of one actor on the board.
 struct Entry {
     part: Part,
-    /// `None`: it waits for the next stage.
+    /// The current work of the actor; `None` if the actor waits for the next stage.
     work: Option<Work>,
 }
 
+/// The current work of an actor.
 struct Work {
     what: String,
     since: Instant,
-    /// When it last got any further.
+    /// The time at which the actor last made progress.
     moved: Instant,
 }
 
@@ -94,7 +98,7 @@ impl Board {
         Arc::new(Self { actors: Mutex::default(), counts: Mutex::default(), wrongs: Mutex::default() })
     }
 
-    /// A new actor, which counts as working until it is [ready](Actor::ready) for the first time.
+    /// Adds an actor to the board. The actor counts as working until its first call of [`Actor::ready`].
     pub(super) fn actor(self: &Arc<Self>, name: String, part: Part, stage: watch::Receiver<Stage>) -> Actor {
         let actor = Actor { board: self.clone(), name, part, stage };
         actor.begin("starts");
@@ -109,8 +113,8 @@ impl Board {
         *lock(&self.counts)
     }
 
-    /// Something has happened that must not.
-    pub(super) fn wrong(&self, what: String) {
+    /// Counts a failure and keeps its text.
+    pub(super) fn record_failure(&self, what: String) {
         self.count(|counts| counts.wrong += 1);
         let mut wrongs = lock(&self.wrongs);
         if wrongs.len() < MAX_WRONGS {
@@ -122,12 +126,13 @@ impl Board {
         lock(&self.wrongs).clone()
     }
 
-    /// Whether everybody but `actor` waits for the next stage.
-    pub(super) fn is_at_rest_but(&self, actor: &Actor) -> bool {
+    /// Whether all actors except `actor` wait for the next stage.
+    pub(super) fn all_wait_except(&self, actor: &Actor) -> bool {
         lock(&self.actors).iter().all(|(name, entry)| entry.work.is_none() || *name == actor.name)
     }
 
-    /// What everybody does, if somebody hangs.
+    /// If the soak hangs, returns one text for each actor that is working, with its current work. Otherwise returns
+    /// `None`.
     pub(super) fn hung(&self, now: Instant) -> Option<Vec<String>> {
         let actors = lock(&self.actors);
         let working = || actors.iter().filter_map(|(name, entry)| Some((name, entry.part, entry.work.as_ref()?)));
@@ -143,12 +148,13 @@ fn describe(name: &str, work: &Work, now: Instant) -> String {
     let (since, moved) = (seconds(work.since), seconds(work.moved));
     let mut text = format!("{name}: {} for {since} s", work.what);
     if moved > 1 {
-        let _ = write!(text, ", got no further for {moved} s");
+        let _ = write!(text, ", no progress for {moved} s");
     }
     text
 }
 
-/// Somebody who takes part. Dropped when he is gone.
+/// An actor: the handle with which a task of the soak reports its work to the board. Dropping the handle removes the
+/// actor from the board.
 pub(super) struct Actor {
     board: Arc<Board>,
     name: String,
@@ -161,17 +167,18 @@ impl Actor {
         &self.board
     }
 
-    /// Waits for the next load; false if there is none.
+    /// Waits until the next load begins. Returns false if the soak ends instead.
     pub(super) async fn ready(&self) -> bool {
         let mut stage = self.stage.clone();
         loop {
             {
-                // Noted while the stage cannot change: whoever changes it then sees who is at rest.
+                // The actor is marked as waiting while the stage is borrowed, because the stage cannot change during a
+                // borrow. Code that changes the stage afterwards therefore sees a waiting actor.
                 let now = stage.borrow_and_update();
                 self.set(None);
                 match *now {
                     Stage::Load => {
-                        self.begin("goes on");
+                        self.begin("starts its next task");
                         return true;
                     }
                     Stage::End => return false,
@@ -184,35 +191,35 @@ impl Actor {
         }
     }
 
-    /// Whether there is load, or a pause or the end.
+    /// Whether the actors should work, because the stage is [`Stage::Load`].
     pub(super) fn is_load(&self) -> bool {
         *self.stage.borrow() == Stage::Load
     }
 
-    /// Waits for so long, or until the load ends.
+    /// Waits for the time `wait`. Returns earlier if the load ends.
     pub(super) async fn pause(&self, wait: Duration) {
         let mut stage = self.stage.clone();
-        let lull = stage.wait_for(|stage| *stage != Stage::Load);
-        let _ = tokio::time::timeout(wait, lull).await;
+        let load_ends = stage.wait_for(|stage| *stage != Stage::Load);
+        let _ = tokio::time::timeout(wait, load_ends).await;
     }
 
-    /// Does something else from now on.
+    /// Notes the current work of the actor, which is a verb phrase such as `starts a node`.
     pub(super) fn begin(&self, what: impl Into<String>) {
         let now = Instant::now();
         self.set(Some(Work { what: what.into(), since: now, moved: now }));
     }
 
-    /// Has got a little further.
-    pub(super) fn moved(&self) {
+    /// Notes that the actor has made progress.
+    pub(super) fn note_progress(&self) {
         if let Some(Entry { work: Some(work), .. }) = lock(&self.board.actors).get_mut(&self.name) {
             work.moved = Instant::now();
         }
     }
 
-    /// Something has happened to it, in what it does, that must not.
-    pub(super) fn wrong(&self, what: &str) {
+    /// Counts a failure and keeps its text, together with the name and the current work of the actor.
+    pub(super) fn record_failure(&self, what: &str) {
         let doing = lock(&self.board.actors).get(&self.name).and_then(|entry| Some(entry.work.as_ref()?.what.clone()));
-        self.board.wrong(format!("{}, which {}: {what}", self.name, doing.unwrap_or_default()));
+        self.board.record_failure(format!("{}, while it {}: {what}", self.name, doing.unwrap_or_default()));
     }
 
     fn set(&self, work: Option<Work>) {
@@ -235,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_gets_no_further_is_named_and_whoever_rests_is_not() {
+    fn actors_without_progress_hang_and_waiting_actors_do_not() {
         let (board, (_stages, stage)) = (Board::new(), watch::channel(Stage::Quiet));
         let client = board.actor("client".to_owned(), Part::Client, stage.clone());
         let other = board.actor("other".to_owned(), Part::Other, stage);
@@ -244,13 +251,13 @@ mod tests {
         let now = Instant::now();
         assert_eq!(board.hung(now), None);
         let hung = board.hung(now + ALL_HANG_AFTER).unwrap();
-        assert_eq!(hung[0], "client: fetches x for 60 s, got no further for 60 s");
+        assert_eq!(hung[0], "client: fetches x for 60 s, no progress for 60 s");
         assert_eq!(hung.len(), 2);
-        // Others may wait for longer, but not for ever.
+        // The client waits now. The other actor may go without progress for longer than a client, but not for ever.
         client.set(None);
         assert_eq!(board.hung(now + ALL_HANG_AFTER), None);
         assert_eq!(board.hung(now + ONE_HANGS_AFTER).unwrap().len(), 1);
         other.set(None);
-        assert!(board.hung(now + ONE_HANGS_AFTER).is_none() && board.is_at_rest_but(&other));
+        assert!(board.hung(now + ONE_HANGS_AFTER).is_none() && board.all_wait_except(&other));
     }
 }

@@ -1,138 +1,144 @@
-//! Clients that fetch releases over and over, are interrupted, resume, stall, and come and go.
+//! Clients that fetch releases repeatedly. Their fetches are cancelled and resumed, their disks stall, and some of them
+//! leave in the middle of a fetch.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use phase_client::{Client, FetchError, FetchOptions, ResolveOptions, Resolved, Verdict};
-use phase_core::{FileStore, Store};
+use phase_core::{Fails, FileStore, Store};
 use phase_node::bootstrap::BootstrapPeer;
 use phase_node::{NodeConfig, NodeHandle};
 use phase_transfer::download::DownloadError;
 
 use super::board::Actor;
-use super::depot::Depot;
 use super::error::SoakError;
 use super::network::{loopback, tcp_address, transport};
+use super::provider::RestartableProvider;
 use super::releases::{Published, Releases};
 use super::store::FreshStore;
 use super::tcp_proxy::TcpProxy;
 
-/// How often a start or a question is tried: proxies are cut and frozen, and a provider is down, so one may fail.
+/// The number of retries after a node did not start or a name was not resolved. This happens while a proxy is cut or
+/// frozen, or a provider is down.
 const TRIES: usize = 10;
-/// The time between two tries.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// Providers that have to answer a client: only one at a time is down.
-const ENOUGH: usize = 2;
-/// How often one fetch is interrupted at most.
+/// The time until the next attempt to start a node or to resolve a name.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
+/// The number of providers that must answer a resolve, so that one of them may be down during the fetch.
+const MIN_PROVIDERS: usize = 2;
+/// The largest number of times that one fetch is cancelled.
 const MAX_INTERRUPTIONS: usize = 3;
-/// How likely a fetch is stopped in the middle, in which case it is resumed.
+/// The probability that one attempt of a fetch is cancelled. The next attempt resumes the fetch.
 const CANCEL: f64 = 0.3;
-/// How likely the disk of a client stands still.
+/// The probability that the disk of a long-lived client stalls during one attempt of a fetch.
 const STALL: f64 = 0.2;
-/// How likely a client leaves in the middle of a fetch.
+/// The probability that a short-lived client leaves during one attempt of a fetch.
 const LEAVE: f64 = 0.2;
-/// Of stalls, those that go on for longer than a server waits for a reader: 30 s.
+/// The fraction of the disk stalls that last [`LONG_STALL`], which is longer than the 30 s for which a server waits for
+/// a reader.
 const LONG_STALLS: f64 = 0.1;
 const LONG_STALL: Duration = Duration::from_secs(33);
-/// The longest of the others, in seconds.
+/// The longest duration of all other disk stalls, in seconds.
 const MAX_STALL: f64 = 4.0;
 
-/// What all clients share.
+/// The releases and providers of a soak, used by all clients and raw peers.
 #[derive(Clone)]
-pub(super) struct Market {
+pub(super) struct Setup {
     pub(super) releases: Arc<Releases>,
-    pub(super) depots: Vec<Arc<Depot>>,
+    pub(super) providers: Vec<Arc<RestartableProvider>>,
 }
 
-/// A client whose node lives for as long as the soak. Its store is emptied before every fetch.
-pub(super) struct Resident {
-    market: Market,
+/// A client that keeps one node for the whole soak. Its store is emptied before every fetch.
+pub(super) struct LongLivedClient {
+    setup: Setup,
     client: Client,
     store: FreshStore,
     actor: Actor,
     random: fastrand::Rng,
 }
 
-impl Resident {
-    /// Starts one that reaches each provider over a proxy of its own, and has it fetch everything once: what its catalog keeps
-    /// open, it keeps from then on.
+impl LongLivedClient {
+    /// Starts a client that reaches each provider through a separate proxy, and fetches every release once. From then
+    /// on, the number of files that the client's catalog has open no longer grows, so that the first quiet point is a
+    /// valid baseline.
     pub(super) async fn start(
-        market: Market,
+        setup: Setup,
         proxies: &[TcpProxy],
         actor: Actor,
         random: fastrand::Rng,
     ) -> Result<Self, SoakError> {
         let store = FreshStore::default();
-        let peers = market.over(proxies);
+        let peers = setup.addresses_through(proxies);
         let client = Client::start(Arc::new(store.clone()), config(peers)).await?;
-        let resident = Self { market, client, store, actor, random };
-        let releases = resident.market.releases.clone();
+        let started = Self { setup, client, store, actor, random };
+        let releases = started.setup.releases.clone();
         for release in &releases.all {
-            let resolved = resident.client.resolve(&release.name, &releases.trust, one_answer()).await?;
-            resident.client.fetch(&resolved, FetchOptions::default()).finish().await?;
+            let resolved = started.client.resolve(&release.name, &releases.trust, one_answer()).await?;
+            started.client.fetch(&resolved, FetchOptions::default()).finish().await?;
             for content in &release.artifacts {
-                resident.client.catalog().content(&content.cid)?;
+                started.client.catalog().content(&content.cid)?;
             }
         }
-        Ok(resident)
+        Ok(started)
     }
 
-    /// The node, for others to ask.
+    /// Returns the client's node, so that raw peers can open streams to it.
     pub(super) fn node(&self) -> NodeHandle {
         self.client.node().clone()
     }
 
-    /// Fetches until the end.
+    /// Fetches until the soak ends.
     pub(super) async fn run(mut self) {
         loop {
-            self.store.renew();
+            self.store.clear();
             if !self.actor.ready().await {
                 break;
             }
-            let release = self.random.usize(..self.market.releases.all.len());
-            let trade =
-                Trade { client: &self.client, market: &self.market, disk: Some(&self.store), actor: &self.actor };
-            if let Err(wrong) = trade.complete(release, &mut self.random).await {
-                self.actor.wrong(&wrong);
+            let release = self.random.usize(..self.setup.releases.all.len());
+            let fetch =
+                ReleaseFetch { client: &self.client, setup: &self.setup, disk: Some(&self.store), actor: &self.actor };
+            if let Err(failure) = fetch.complete(release, &mut self.random).await {
+                self.actor.record_failure(&failure);
             }
         }
         self.client.stop().await;
     }
 }
 
-/// A client that comes with an empty folder for every fetch, and leaves with or without a goodbye.
-pub(super) struct Newcomer {
-    pub(super) market: Market,
-    /// One to each provider.
+/// A client that starts a new node with an empty store for every fetch. After the fetch, the node is stopped or just
+/// dropped.
+pub(super) struct ShortLivedClient {
+    pub(super) setup: Setup,
+    /// One proxy to each provider.
     pub(super) proxies: Arc<Vec<TcpProxy>>,
     pub(super) folder: PathBuf,
     pub(super) actor: Actor,
     pub(super) random: fastrand::Rng,
 }
 
-impl Newcomer {
-    /// Fetches until the end.
+impl ShortLivedClient {
+    /// Fetches until the soak ends.
     pub(super) async fn run(mut self) {
         for number in 0.. {
             if !self.actor.ready().await {
                 break;
             }
             let folder = self.folder.join(number.to_string());
-            if let Err(wrong) = self.visit(folder.clone()).await {
-                self.actor.wrong(&wrong);
+            if let Err(failure) = self.fetch_once(folder.clone()).await {
+                self.actor.record_failure(&failure);
             }
-            // What is still being closed may keep it; then it goes with the whole.
+            // The removal may fail while a dropped node still writes files. The folder of the whole soak is removed at
+            // the end.
             let _ = tokio::fs::remove_dir_all(folder).await;
         }
     }
 
-    async fn visit(&mut self, folder: PathBuf) -> Result<(), String> {
+    async fn fetch_once(&mut self, folder: PathBuf) -> Result<(), String> {
         self.actor.begin("starts a node");
         let client = self.start(folder).await?;
-        let trade = Trade { client: &client, market: &self.market, disk: None, actor: &self.actor };
-        let release = self.random.usize(..self.market.releases.all.len());
-        let result = trade.complete(release, &mut self.random).await;
+        let fetch = ReleaseFetch { client: &client, setup: &self.setup, disk: None, actor: &self.actor };
+        let release = self.random.usize(..self.setup.releases.all.len());
+        let result = fetch.complete(release, &mut self.random).await;
         if result == Ok(Ended::Complete) && self.random.bool() {
             self.actor.begin("stops its node");
             client.stop().await;
@@ -145,40 +151,41 @@ impl Newcomer {
         let store = Arc::new(opened.expect("opening does not panic").map_err(|error| describe(&error))?);
         let mut tries = 0;
         loop {
-            let peers = self.ways();
+            let peers = self.provider_addresses();
             match Client::start(store.clone(), config(peers)).await {
                 Ok(client) => return Ok(client),
                 Err(error) if tries == TRIES => return Err(describe(&error)),
-                Err(_) => tokio::time::sleep(TRY_AGAIN).await,
+                Err(_) => tokio::time::sleep(RETRY_WAIT).await,
             }
-            self.actor.moved();
+            self.actor.note_progress();
             tries += 1;
         }
     }
 
-    /// To each provider either its proxy or QUIC.
-    fn ways(&mut self) -> Vec<BootstrapPeer> {
-        let mut ways = self.market.over(&self.proxies);
-        for (way, depot) in ways.iter_mut().zip(&self.market.depots) {
+    /// Returns each provider as a bootstrap peer. Its address is chosen at random: the address of its proxy, or its own
+    /// QUIC address.
+    fn provider_addresses(&mut self) -> Vec<BootstrapPeer> {
+        let mut peers = self.setup.addresses_through(&self.proxies);
+        for (peer, provider) in peers.iter_mut().zip(&self.setup.providers) {
             if self.random.bool() {
-                way.address = depot.quic().clone();
+                peer.address = provider.quic().clone();
             }
         }
-        ways
+        peers
     }
 }
 
-impl Market {
-    /// Providers of which one may be down.
-    fn enough(&self) -> usize {
-        self.depots.len().min(ENOUGH)
+impl Setup {
+    /// Returns the number of providers that must answer a resolve.
+    fn min_providers(&self) -> usize {
+        self.providers.len().min(MIN_PROVIDERS)
     }
 
-    /// The providers as they are reached over `proxies`.
-    fn over(&self, proxies: &[TcpProxy]) -> Vec<BootstrapPeer> {
-        let known = self.depots.iter().zip(proxies);
+    /// Returns each provider as a bootstrap peer with the address of its proxy.
+    fn addresses_through(&self, proxies: &[TcpProxy]) -> Vec<BootstrapPeer> {
+        let known = self.providers.iter().zip(proxies);
         known
-            .map(|(depot, proxy)| BootstrapPeer { peer: Some(depot.peer), address: tcp_address(proxy.address()) })
+            .map(|(provider, proxy)| BootstrapPeer { peer: Some(provider.peer), address: tcp_address(proxy.address()) })
             .collect()
     }
 }
@@ -191,19 +198,20 @@ fn one_answer() -> ResolveOptions {
     ResolveOptions { answers: 1, ..ResolveOptions::default() }
 }
 
-/// What is done to a fetch once so much of it is there, from 0 to 1.
+/// A fault that interrupts or slows one attempt of a fetch. The first number is the fraction of bytes after which the
+/// fault happens, 0 to 1.
 #[derive(Clone, Copy, Debug)]
-enum Trouble {
+enum Fault {
     None,
     Cancel(f64),
     Stall(f64, Duration),
     Leave(f64),
 }
 
-impl Trouble {
-    /// A client without a disk that can stand still may leave instead.
+impl Fault {
+    /// Chooses a random fault or none. If `can_stall`, the client's disk may stall; otherwise the client may leave.
     fn draw(random: &mut fastrand::Rng, can_stall: bool) -> Self {
-        // At the very end, it would often come too late.
+        // The fraction is at most 0.8, because nearer to the end the fetch would often complete before the fault.
         let (share, dice) = (random.f64() * 0.8, random.f64());
         if dice < CANCEL {
             return Self::Cancel(share);
@@ -224,32 +232,34 @@ impl Trouble {
     }
 }
 
-/// How a fetch ended.
+/// The way in which a fetch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     Complete,
     Left,
 }
 
-/// One client that fetches one release.
-struct Trade<'a> {
+/// A fetch of one release by one client.
+struct ReleaseFetch<'a> {
     client: &'a Client,
-    market: &'a Market,
+    setup: &'a Setup,
+    /// The client's store, if its disk can stall; otherwise `None`.
     disk: Option<&'a FreshStore>,
     actor: &'a Actor,
 }
 
-impl Trade<'_> {
-    /// Fetches a release, through all interruptions, and compares it with what was published. The error says what went wrong.
+impl ReleaseFetch<'_> {
+    /// Fetches a release, resumes the fetch after each cancellation, and compares the artifacts with the published
+    /// files. The error is a text that describes the failure.
     async fn complete(&self, release: usize, random: &mut fastrand::Rng) -> Result<Ended, String> {
-        let release = &self.market.releases.all[release];
+        let release = &self.setup.releases.all[release];
         self.actor.begin(format!("resolves {}", release.name));
         let resolved = self.resolve(release).await?;
         for interruptions in 0.. {
             let draws = interruptions < MAX_INTERRUPTIONS && self.actor.is_load();
-            let trouble = if draws { Trouble::draw(random, self.disk.is_some()) } else { Trouble::None };
-            self.actor.begin(format!("fetches {}, {trouble:?}", release.name));
-            match self.fetch(&resolved, trouble, random.u64(..)).await? {
+            let fault = if draws { Fault::draw(random, self.disk.is_some()) } else { Fault::None };
+            self.actor.begin(format!("fetches {}, fault: {fault:?}", release.name));
+            match self.fetch(&resolved, fault, random.u64(..)).await? {
                 Some(Ended::Complete) => break,
                 Some(Ended::Left) => return Ok(Ended::Left),
                 None => self.actor.board().count(|counts| counts.cancels += 1),
@@ -261,54 +271,59 @@ impl Trade<'_> {
         Ok(Ended::Complete)
     }
 
-    /// Until enough providers have answered that one may be down: a fetch asks those alone, and whoever they know.
+    /// Repeats the resolve of the release's name until [`MIN_PROVIDERS`] providers have answered, because a fetch uses
+    /// only the providers that answered and the peers that they know.
     async fn resolve(&self, release: &Published) -> Result<Resolved, String> {
-        let enough = self.market.enough();
+        let enough = self.setup.min_providers();
         let mut tries = 0;
         loop {
-            match self.client.resolve(&release.name, &self.market.releases.trust, one_answer()).await {
+            match self.client.resolve(&release.name, &self.setup.releases.trust, one_answer()).await {
                 Ok(resolved) if resolved.providers.len() >= enough => return Ok(resolved),
                 Ok(resolved) if tries == TRIES => {
-                    return Err(format!("fewer than {enough} providers answer{}", answers(&resolved)));
+                    return Err(format!(
+                        "{} of {enough} providers answered{}",
+                        resolved.providers.len(),
+                        answers(&resolved)
+                    ));
                 }
                 Err(error) if tries == TRIES => return Err(describe(&error)),
-                Ok(_) | Err(_) => tokio::time::sleep(TRY_AGAIN).await,
+                Ok(_) | Err(_) => tokio::time::sleep(RETRY_WAIT).await,
             }
             tries += 1;
-            self.actor.moved();
+            self.actor.note_progress();
         }
     }
 
-    /// One attempt; `None` if it was stopped.
-    async fn fetch(&self, resolved: &Resolved, trouble: Trouble, seed: u64) -> Result<Option<Ended>, String> {
+    /// Makes one attempt of a fetch. Returns `None` if the attempt was cancelled.
+    async fn fetch(&self, resolved: &Resolved, fault: Fault, rng_seed: u64) -> Result<Option<Ended>, String> {
         let mut options = FetchOptions::default();
-        options.download.seed = Some(seed);
+        options.download.seed = Some(rng_seed);
         let fetch = self.client.fetch(resolved, options);
         let (stopper, mut progress) = (fetch.stopper(), fetch.progress());
         let mut finishing = std::pin::pin!(fetch.finish());
-        let (mut verified, mut is_troubled, mut is_stopped) = (0, false, false);
+        let (mut verified, mut is_fault_done, mut is_cancelled) = (0, false, false);
         let result = loop {
             tokio::select! {
                 result = &mut finishing => break result,
                 Some(now) = progress.changed() => {
                     if std::mem::replace(&mut verified, now.verified) < now.verified {
-                        self.actor.moved();
+                        self.actor.note_progress();
                     }
-                    if is_troubled || now.total == 0 || (now.verified as f64) < now.total as f64 * trouble.share() {
+                    if is_fault_done || now.total == 0 || (now.verified as f64) < now.total as f64 * fault.share() {
                         continue;
                     }
-                    is_troubled = true;
-                    match trouble {
-                        Trouble::Cancel(_) => {
-                            is_stopped = true;
+                    is_fault_done = true;
+                    match fault {
+                        Fault::Cancel(_) => {
+                            is_cancelled = true;
                             stopper.cancel();
                         }
-                        Trouble::Stall(_, wait) => self.stall(wait).await,
-                        Trouble::Leave(_) => {
+                        Fault::Stall(_, wait) => self.stall(wait).await,
+                        Fault::Leave(_) => {
                             self.actor.board().count(|counts| counts.left += 1);
                             return Ok(Some(Ended::Left));
                         }
-                        Trouble::None => {}
+                        Fault::None => {}
                     }
                 }
             }
@@ -320,7 +335,7 @@ impl Trade<'_> {
                 self.actor.board().count(|counts| counts.bytes += bytes);
                 banned.map_or(Ok(Some(Ended::Complete)), |peer| Err(format!("an honest peer was banned: {peer:?}")))
             }
-            Err(FetchError::Download(DownloadError::Interrupted)) if is_stopped => Ok(None),
+            Err(FetchError::Download(DownloadError::Interrupted)) if is_cancelled => Ok(None),
             Err(error) => Err(format!("{}: {}{}", resolved.name, describe(&error), verdicts(&error))),
         }
     }
@@ -330,15 +345,15 @@ impl Trade<'_> {
         self.actor.board().count(|counts| counts.stalls += 1);
         let _stalled = disk.stall();
         self.actor.pause(wait).await;
-        self.actor.moved();
+        self.actor.note_progress();
     }
 
-    /// Compares what is in the store with what was published.
+    /// Compares the artifacts in the store with the published files.
     async fn compare(&self, name: String) -> Result<(), String> {
-        let (store, releases) = (self.client.catalog().store().clone(), self.market.releases.clone());
+        let (store, releases) = (self.client.catalog().store().clone(), self.setup.releases.clone());
         let compared = tokio::task::spawn_blocking(move || {
             let release = releases.all.iter().find(|release| release.name.to_string() == name);
-            compare(store.as_ref(), release.expect("it was fetched by its name"))
+            compare(store.as_ref(), release.expect("it was fetched under this name"))
         });
         compared.await.expect("comparing does not panic")
     }
@@ -347,30 +362,32 @@ impl Trade<'_> {
 fn compare(store: &dyn Store, release: &Published) -> Result<(), String> {
     for content in &release.artifacts {
         let artifact = store.artifact(&content.cid).map_err(|error| describe(&error))?;
-        let artifact = artifact.ok_or_else(|| format!("{}: {} is not there after all", release.name, content.cid))?;
+        let artifact =
+            artifact.ok_or_else(|| format!("{}: {} is missing after the fetch", release.name, content.cid))?;
         let mut bytes = vec![0; artifact.index().size() as usize];
         artifact.read_at(0, &mut bytes).map_err(|error| describe(&error))?;
         if !content.is(&bytes) {
-            return Err(format!("{}: {} has other bytes than were published", release.name, content.cid));
+            return Err(format!("{}: {} differs from what was published", release.name, content.cid));
         }
     }
     Ok(())
 }
 
-/// What each peer that was asked said.
+/// Returns a text with the answer of each peer that was asked during a resolve.
 fn answers(resolved: &Resolved) -> String {
     resolved.answers.iter().map(|answer| format!("; {}: {:?}", answer.peer, answer.result)).collect()
 }
 
-/// What became of the peers of a fetch that was given up.
+/// Returns a text with the verdict on each peer of a fetch that stalled.
 fn verdicts(error: &FetchError) -> String {
     let FetchError::Download(DownloadError::Stalled { report, .. }) = error else { return String::new() };
     let peers = report.peers.iter().map(|(peer, report)| format!("; {peer}: {:?}", report.verdict));
     peers.collect()
 }
 
-/// An error and its causes.
-fn describe(error: &dyn std::error::Error) -> String {
+/// Returns a text with an error, its causes, and the peers that were tried.
+fn describe(error: &dyn Fails) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    error.attempts().iter().fold(text, |text, attempt| format!("{text}; {attempt}"))
 }

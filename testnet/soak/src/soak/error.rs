@@ -1,4 +1,4 @@
-//! Why a soak does not begin.
+//! Errors of a soak.
 
 use std::io;
 
@@ -6,37 +6,37 @@ use phase_client::{FetchError, ResolveError, StartError};
 use phase_core::{PublishError, StoreError};
 use phase_provider::ProviderError;
 
-/// Why there is no soak.
+/// An error from setting up or running a soak.
 #[derive(Debug, thiserror::Error)]
 pub enum SoakError {
-    /// The folder for the stores.
-    #[error("cannot use a temporary folder")]
+    /// The temporary folder for the stores cannot be created or written.
+    #[error("cannot use the temporary folder")]
     Folder(#[source] io::Error),
-    /// The runtime, or a socket of a line.
+    /// The tokio runtime, or a socket of a proxy, cannot be created.
     #[error("cannot set up the network")]
     Network(#[source] io::Error),
-    /// A provider that listens nowhere.
+    /// A provider has no address for QUIC.
     #[error("a provider does not listen on QUIC")]
     Address,
-    /// A store.
-    #[error("cannot publish")]
+    /// The store of a provider cannot be opened or written.
+    #[error("cannot publish the releases")]
     Store(#[from] StoreError),
-    /// What is published.
-    #[error("cannot publish")]
+    /// A release cannot be published.
+    #[error("cannot publish the releases")]
     Publish(#[from] PublishError),
-    /// A provider.
+    /// A provider does not start.
     #[error("a provider does not start")]
     Provider(#[from] ProviderError),
-    /// A client.
+    /// A client does not start.
     #[error("a client does not start")]
     Client(#[from] StartError),
-    /// Before anything goes wrong on purpose.
-    #[error("a client finds nothing")]
+    /// A long-lived client cannot resolve a release during the start of the soak, before the first fault.
+    #[error("a client cannot resolve a release")]
     Resolve(#[from] ResolveError),
-    /// Before anything goes wrong on purpose.
-    #[error("a client fetches nothing")]
+    /// A long-lived client cannot fetch a release during the start of the soak, before the first fault.
+    #[error("a client cannot fetch a release")]
     Fetch(#[from] FetchError),
-    /// A task of the soak itself.
+    /// A task of the soak itself panicked.
     #[error("a task of the soak panicked")]
     Panic,
 }

@@ -1,4 +1,4 @@
-//! What the process uses, and what counts as a leak.
+//! Measures the resources that the process uses, and decides what counts as a leak.
 
 use std::fmt;
 
@@ -7,42 +7,47 @@ use serde::Serialize;
 use super::board::Counts;
 use crate::memory::resident_bytes;
 
-/// Tasks beyond those of the baseline that are no leak: a client that is alone may dial in the very moment of every look.
+/// This many tasks more than in the baseline are not reported as a leak. A client without connections may be dialling
+/// when a sample is taken.
 const TASK_SLACK: u64 = 2;
-/// The same of file descriptors: such a dial takes a socket, and a provider may be reading a ref.
+/// This many file descriptors more than in the baseline are not reported as a leak. A client that dials needs a socket,
+/// and a provider may be reading a ref.
 const DESCRIPTOR_SLACK: u64 = 4;
-/// The same of threads: providers look at their refs every second, on threads that are kept for two.
+/// This many threads more than in the baseline are not reported as a leak. Providers check their refs every second, on
+/// threads that exit after two idle seconds.
 const THREAD_SLACK: u64 = 4;
-/// Memory may vary by this share of what it was at first, and by [`MEMORY_SLACK`].
+/// Memory may grow by this fraction of its first value, plus [`MEMORY_SLACK`], without being reported as a leak.
 const MEMORY_SHARE: f64 = 0.1;
-/// See [`MEMORY_SHARE`]; in bytes.
+/// The number of bytes by which memory may grow in addition to [`MEMORY_SHARE`], without being reported as a leak.
 const MEMORY_SLACK: u64 = 8 << 20;
-/// Quiet points without which memory is not judged: two in each third.
+/// The least number of quiet points for a verdict on the growth of memory: two in each third of the soak.
 pub(super) const MIN_POINTS: usize = 6;
 
-/// What the process uses at one moment. `None`: this system does not tell.
+/// The resources that the process uses at one moment. A field is `None` if the operating system does not report its
+/// value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Sample {
-    /// Tasks of the runtime that have not ended.
+    /// The number of tasks of the tokio runtime that have not ended.
     pub tasks: u64,
-    /// Open file descriptors.
+    /// The number of open file descriptors.
     pub descriptors: Option<u64>,
-    /// Threads.
+    /// The number of threads of the process.
     pub threads: Option<u64>,
-    /// Resident memory, in bytes.
+    /// The resident memory of the process, in bytes.
     pub resident: Option<u64>,
 }
 
 impl Sample {
-    /// That of now. Must be called within the runtime.
+    /// Takes a sample. Must be called within the tokio runtime.
     pub(super) fn take() -> Self {
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks() as u64;
-        // Reading the folder opens one more.
+        // Subtracts 1, because reading the folder opens one more descriptor.
         let descriptors = count("/proc/self/fd").map(|open| open.saturating_sub(1));
         Self { tasks, descriptors, threads: count("/proc/self/task"), resident: resident_bytes() }
     }
 
-    /// The least of each of both, but the memory of `later`. A leak is in both, everything else passes.
+    /// Combines two samples: returns the lower value of each count, and the memory of `later`. A leak is in both
+    /// samples, but short-lived use is usually in only one.
     pub(super) fn least(&self, later: &Self) -> Self {
         let least = |one: Option<u64>, other: Option<u64>| one.zip(other).map(|(one, other)| one.min(other));
         Self {
@@ -53,20 +58,21 @@ impl Sample {
         }
     }
 
-    /// Whether there is no more of anything than in `base`; memory does not count.
+    /// Whether no count is higher than in `base`. Ignores memory.
     pub(super) fn is_at_most(&self, base: &Self) -> bool {
         self.compared(base).into_iter().all(|(_, now, base, _)| now <= base)
     }
 
-    /// What is more than in `base` by more than the slack, in words.
+    /// Returns one text for each count that exceeds the count in `base` by more than the slack.
     pub(super) fn beyond(&self, base: &Self) -> Vec<String> {
         let beyond = self.compared(base).into_iter().filter(|(_, now, base, slack)| *now > base + slack);
-        let words =
-            beyond.map(|(what, now, base, slack)| format!("{now} {what}, {base} at first, {slack} more are permitted"));
+        let words = beyond
+            .map(|(what, now, base, slack)| format!("{now} {what}, {base} at first, at most {slack} more permitted"));
         words.collect()
     }
 
-    /// What is compared: now, in `base`, and the slack. What this system does not tell is left out.
+    /// Returns for each count its name, its value now, its value in `base`, and the slack. Leaves out counts that the
+    /// operating system does not report.
     fn compared(&self, base: &Self) -> Vec<(&'static str, u64, u64, u64)> {
         let kinds = [
             ("tasks", Some(self.tasks), Some(base.tasks), TASK_SLACK),
@@ -77,29 +83,29 @@ impl Sample {
     }
 }
 
-/// Entries of a folder of `/proc`.
+/// Returns the number of entries in a folder of `/proc`.
 fn count(folder: &str) -> Option<u64> {
     Some(std::fs::read_dir(folder).ok()?.count() as u64)
 }
 
-/// A moment in which nobody does anything.
+/// A moment between two loads in which all actors pause, so that leaks can be measured.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct QuietPoint {
-    /// Since the start, in seconds.
+    /// The time from the start of the soak to this quiet point, in seconds.
     pub seconds: f64,
-    /// What has happened until then.
+    /// The counters of the soak at this quiet point.
     pub counts: Counts,
-    /// What is used.
+    /// The resources that are in use at this quiet point.
     pub sample: Sample,
 }
 
 impl QuietPoint {
-    /// What stands above the columns.
+    /// The header line of the table of quiet points.
     pub const HEADER: &'static str = "\
   time  fetches      MiB  cancels  stalls   cuts  reconnects  restarts  tasks   fds  threads  RSS MiB";
 }
 
-/// One line below [`QuietPoint::HEADER`].
+/// Formats the quiet point as a row of the table whose header is [`QuietPoint::HEADER`].
 impl fmt::Display for QuietPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counts { fetches, bytes, cancels, stalls, cuts, reconnects, restarts, .. } = self.counts;
@@ -112,29 +118,31 @@ impl fmt::Display for QuietPoint {
     }
 }
 
-/// Seconds as minutes and seconds.
+/// Formats seconds as minutes and seconds.
 pub(super) fn clock(seconds: f64) -> String {
     let seconds = seconds as u64;
     format!("{:3}:{:02}", seconds / 60, seconds % 60)
 }
 
-/// Whether memory grows.
+/// Whether memory grows over the quiet points of a soak.
 ///
-/// Resident memory is what the allocator holds, not what the program does: what was freed counts until it is given back, and
-/// which of several arenas grew is chance. But the same load comes again and again, so what the allocator holds levels off,
-/// which a leak does not. Hence the median of the last third of the quiet points is compared with that of the first.
+/// Resident memory is the memory that the allocator holds, not the memory that the program uses. Freed memory counts
+/// until the allocator returns it to the operating system, and it is chance which of several arenas grows. But the load
+/// repeats, so the memory that the allocator holds levels off, whereas a leak keeps growing. Therefore the median of
+/// the last third of the quiet points is compared with the median of the first third.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct MemoryTrend {
-    /// The median of the first third, in bytes.
+    /// The median memory at the first third of the quiet points, in bytes.
     pub first: u64,
-    /// The median of the last third, in bytes.
+    /// The median memory at the last third of the quiet points, in bytes.
     pub last: u64,
-    /// Whether that is growth.
+    /// Whether `last` exceeds `first` by more than the permitted growth.
     pub grows: bool,
 }
 
 impl MemoryTrend {
-    /// That of resident memory at quiet points, the baseline being the first; `None` if they are too few, see [`MIN_POINTS`].
+    /// Computes the trend from the resident memory at each quiet point, in the order of time. Returns `None` if there
+    /// are fewer than [`MIN_POINTS`] quiet points.
     pub(super) fn of(resident: &[u64]) -> Option<Self> {
         if resident.len() < MIN_POINTS {
             return None;
@@ -146,7 +154,7 @@ impl MemoryTrend {
     }
 }
 
-/// Of an even number, the mean of the two in the middle.
+/// Returns the median. For an even number of values, returns the mean of the two middle values.
 fn median(values: &[u64]) -> u64 {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
@@ -161,11 +169,11 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     #[test]
-    fn memory_that_grows_steadily_is_noticed_and_noise_is_not() {
+    fn steady_growth_of_memory_is_noticed_and_noise_is_not() {
         let trend = |mib: &[u64]| MemoryTrend::of(&mib.iter().map(|mib| mib * MIB).collect::<Vec<_>>());
         assert_eq!(trend(&[100; 5]), None);
         assert_eq!(trend(&[100; 6]).map(|trend| trend.grows), Some(false));
-        // One outlier of three does not count.
+        // One outlier among three values does not change the median.
         let noisy = trend(&[100, 140, 102, 120, 99, 101, 104, 190, 103]).unwrap();
         assert_eq!((noisy.first, noisy.last, noisy.grows), (102 * MIB, 104 * MIB, false));
         let limit = trend(&[100, 100, 100, 100, 100, 100, 118, 118, 118]).unwrap();
@@ -175,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_slack_is_named() {
+    fn counts_that_exceed_the_slack_are_reported() {
         let base = Sample { tasks: 10, descriptors: Some(20), threads: Some(4), resident: None };
         let more = |tasks, descriptors| Sample { tasks, descriptors: Some(descriptors), ..base };
         assert!(base.is_at_most(&base) && !more(11, 20).is_at_most(&base));
@@ -183,7 +191,10 @@ mod tests {
         let beyond = more(11 + TASK_SLACK, 21 + DESCRIPTOR_SLACK).beyond(&base);
         assert_eq!(
             beyond,
-            ["13 tasks, 10 at first, 2 more are permitted", "25 file descriptors, 20 at first, 4 more are permitted"]
+            [
+                "13 tasks, 10 at first, at most 2 more permitted",
+                "25 file descriptors, 20 at first, at most 4 more permitted"
+            ]
         );
         let unknown = Sample { descriptors: None, threads: None, ..more(10, 0) };
         assert!(unknown.beyond(&base).is_empty());

@@ -1,18 +1,19 @@
-//! How all nodes of a soak are connected.
+//! The network configuration of all nodes of a soak.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use phase_node::{Multiaddr, TransportConfig};
 
-/// How long a connection without a stream is kept: a quiet point waits for its end.
+/// The time after which a connection without a stream is closed. It is short, because at a quiet point the soak waits
+/// until such connections are closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) fn transport() -> TransportConfig {
     TransportConfig { idle_timeout: IDLE_TIMEOUT, ..TransportConfig::default() }
 }
 
-/// On TCP, on a port that the system chooses.
+/// Returns a TCP listen address with a port that the operating system chooses.
 pub(super) fn loopback() -> Multiaddr {
     "/ip4/127.0.0.1/tcp/0".parse().expect("an address")
 }

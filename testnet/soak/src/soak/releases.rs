@@ -1,4 +1,5 @@
-//! What is published: releases of files that look random, and what their bytes hash to.
+//! Publishes the releases of a soak. Their files contain random bytes, and the hashes of the files are kept for
+//! comparison.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,18 +12,20 @@ use phase_core::{
 
 use super::error::SoakError;
 
-/// When everything is signed and used, and when it expires: Unix seconds. Nothing here needs the clock.
+/// The times of signing and of expiry of all signatures, in Unix seconds. Signatures are verified at the time `NOW`, so
+/// that the clock is never read.
 const NOW: u64 = 1;
 const EXPIRES: u64 = 2;
-/// Small chunks, so that a release has many messages.
+/// The chunker parameters for one of the releases. Its chunks are small, so that a fetch of it takes many messages.
 const SMALL_CHUNKS: ChunkerParams = match ChunkerParams::new(2 << 10, 8 << 10, 32 << 10) {
     Ok(params) => params,
     Err(_) => unreachable!(),
 };
-/// The sizes of the files of each release, in KiB: many small ones, a few, and one that takes a while.
+/// The sizes of the files of each release, in KiB. One release has many small files, one has a few larger files, and
+/// one has a single file whose fetch takes a while.
 const FILES_KIB: [&[usize]; 3] = [&[0, 1, 3, 8, 17, 33, 64, 90, 128, 200], &[700, 1300, 2100], &[12 << 10]];
 
-/// All that is published, and who may sign it.
+/// All releases, and the trust root with which clients verify them.
 pub(super) struct Releases {
     pub(super) trust: Trust,
     pub(super) all: Vec<Published>,
@@ -30,13 +33,13 @@ pub(super) struct Releases {
     files: Vec<Vec<Vec<u8>>>,
 }
 
-/// A release.
+/// A published release.
 pub(super) struct Published {
     pub(super) name: Name,
     pub(super) artifacts: Vec<Content>,
 }
 
-/// An artifact and the hash of the bytes it was made of.
+/// A published artifact, with the hash of its original file.
 pub(super) struct Content {
     pub(super) cid: Cid,
     pub(super) index: Arc<ArtifactIndex>,
@@ -44,16 +47,16 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// Whether these are the bytes that were published.
+    /// Whether `bytes` equal the published file.
     pub(super) fn is(&self, bytes: &[u8]) -> bool {
         HashAlgorithm::Sha2_256.digest(bytes) == self.sha256
     }
 }
 
 impl Releases {
-    /// Makes up the files and publishes them into a first store.
-    pub(super) fn publish_first(seed: u64, store: &Path) -> Result<Self, SoakError> {
-        let mut random = fastrand::Rng::with_seed(seed);
+    /// Generates the files of all releases, and publishes them into the store of the first provider.
+    pub(super) fn publish_first(rng_seed: u64, store: &Path) -> Result<Self, SoakError> {
+        let mut random = fastrand::Rng::with_seed(rng_seed);
         let mut bytes = |kib: &usize| (0..kib << 10).map(|_| random.u8(..)).collect::<Vec<_>>();
         let files = FILES_KIB.iter().map(|sizes| sizes.iter().map(&mut bytes).collect()).collect();
         let key = SigningKey::from_secret_bytes(&[7; 32]);
@@ -71,7 +74,7 @@ impl Releases {
         Ok(releases)
     }
 
-    /// Publishes the same into a further store.
+    /// Publishes the same releases into the store of another provider.
     pub(super) fn publish(&self, store: &Path) -> Result<(), SoakError> {
         for (number, published) in self.all.iter().enumerate() {
             self.put(store, number, &published.name)?;
@@ -79,7 +82,7 @@ impl Releases {
         Ok(())
     }
 
-    /// The release that takes longest.
+    /// Returns the largest artifact of all releases.
     pub(super) fn largest(&self) -> &Content {
         let all = self.all.iter().flat_map(|release| &release.artifacts);
         all.max_by_key(|content| content.index.size()).expect("there are releases")
@@ -93,7 +96,8 @@ impl Releases {
             std::fs::write(&source, bytes).map_err(SoakError::Folder)?;
             let chunker = if number == 1 { SMALL_CHUNKS } else { ChunkerParams::default() };
             let artifact = store.import(&source, &ImportOptions::default().with_chunker(chunker), &mut |_| {})?;
-            let (role, name) = (Role::FILE.parse().expect("a role"), position.to_string().parse().expect("digits"));
+            let (role, name) =
+                (Role::FILE.parse().expect("a valid role"), position.to_string().parse().expect("digits"));
             entries.push(ArtifactEntry::new(role, name, artifact.cid(), artifact.index()));
             let sha256 = HashAlgorithm::Sha2_256.digest(bytes);
             contents.push(Content { cid: artifact.cid(), index: artifact.index().clone(), sha256 });

@@ -1,9 +1,12 @@
 //! The stages of a soak.
 
-/// What everybody is told to do.
+/// The stage of a soak. It decides whether the actors work, pause or stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
+    /// All actors work.
     Load,
+    /// All actors pause, so that a quiet point can be measured.
     Quiet,
+    /// All actors stop, because the soak ends.
     End,
 }

@@ -1,4 +1,4 @@
-//! A client's store that is emptied for every fetch, and whose disk can stand still.
+//! The store of a long-lived client. It can be emptied before a fetch, and its simulated disk can stall.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use phase_core::{
     Store, StoreError,
 };
 
-/// In memory. Clones share content and disk.
+/// A store in memory that can be emptied. Its clones share the content and the simulated disk.
 #[derive(Clone, Default)]
 pub(super) struct FreshStore {
     inner: Arc<Mutex<MemStore>>,
@@ -16,12 +16,12 @@ pub(super) struct FreshStore {
 }
 
 impl FreshStore {
-    /// Forgets everything. What is open goes on.
-    pub(super) fn renew(&self) {
+    /// Empties the store. Artifacts that are already open stay usable.
+    pub(super) fn clear(&self) {
         *lock(&self.inner) = MemStore::new();
     }
 
-    /// Nothing more is written until the result is dropped: whoever writes waits.
+    /// Stalls the simulated disk: every write of a chunk waits until the returned guard is dropped.
     pub(super) fn stall(&self) -> Stalled {
         *lock(&self.disk.is_stalled) = true;
         Stalled(self.disk.clone())
@@ -32,6 +32,7 @@ impl FreshStore {
     }
 }
 
+/// A simulated disk that can stall.
 #[derive(Default)]
 struct Disk {
     is_stalled: Mutex<bool>,
@@ -45,7 +46,7 @@ impl Disk {
     }
 }
 
-/// See [`FreshStore::stall`].
+/// A guard that keeps the disk stalled. Dropping it ends the stall. See [`FreshStore::stall`].
 pub(super) struct Stalled(Arc<Disk>);
 
 impl Drop for Stalled {
@@ -140,7 +141,8 @@ impl Partial for SlowPartial {
     }
 }
 
-/// Locks, whatever became of another thread that held the lock: the states here are right between any two steps.
+/// Locks a mutex, even if a thread panicked while it held the lock. This is safe here, because every change leaves the
+/// values consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy between two nodes: it forwards TCP connections, and can be cut, frozen and closed.
+//! A TCP proxy between a client and a provider. The soak can cut, freeze and close the proxy.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,79 +12,80 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::board::Board;
 
-/// Bytes forwarded at a time.
+/// The number of bytes that are forwarded at a time.
 const BUFFER: usize = 64 << 10;
 
-/// See the module's documentation. Dropping it cuts everything.
+/// A running TCP proxy. Dropping it ends all connections through the proxy.
 pub(super) struct TcpProxy {
     address: SocketAddr,
-    orders: watch::Sender<Orders>,
+    state: watch::Sender<ProxyState>,
     _accepting: AbortOnDropHandle<()>,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Orders {
+struct ProxyState {
     is_closed: bool,
     is_frozen: bool,
-    /// How often it has been cut.
+    /// The number of times that the proxy has been cut.
     cuts: u64,
 }
 
 impl TcpProxy {
-    /// Starts to forward to the address that `target` holds. While it holds none, connections are closed at once.
+    /// Starts a proxy that forwards connections to the address in `target`. While `target` is `None`, the proxy closes
+    /// new connections at once.
     pub(super) async fn start(target: watch::Receiver<Option<SocketAddr>>, board: Arc<Board>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (orders, taken) = watch::channel(Orders::default());
-        let accepting = tokio::spawn(accept(listener, target, taken, board));
-        Ok(Self { address, orders, _accepting: AbortOnDropHandle::new(accepting) })
+        let (state, receiver) = watch::channel(ProxyState::default());
+        let accepting = tokio::spawn(accept(listener, target, receiver, board));
+        Ok(Self { address, state, _accepting: AbortOnDropHandle::new(accepting) })
     }
 
-    /// Where it begins.
+    /// Returns the address on which the proxy accepts connections.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Whether there is a connection on it.
+    /// Whether the proxy is forwarding a connection.
     pub(super) fn is_used(&self) -> bool {
-        // Whoever accepts has one.
-        self.orders.receiver_count() > 1
+        // The accepting task holds one receiver, and each connection holds one more.
+        self.state.receiver_count() > 1
     }
 
-    /// Ends all connections on it. New ones can be made at once.
+    /// Ends all connections through the proxy. New connections are still accepted.
     pub(super) fn cut(&self) {
-        self.orders.send_modify(|orders| orders.cuts += 1);
+        self.state.send_modify(|state| state.cuts += 1);
     }
 
-    /// Nothing gets through until the result is dropped, and nobody is told.
+    /// Freezes the proxy: it forwards nothing until the returned guard is dropped. The connections stay open.
     pub(super) fn freeze(&self) -> Frozen<'_> {
-        self.orders.send_modify(|orders| orders.is_frozen = true);
+        self.state.send_modify(|state| state.is_frozen = true);
         Frozen(self)
     }
 
-    /// Ends all connections, and every new one at once, until it is opened again.
+    /// Ends all connections through the proxy, and closes new connections at once until [`open`](Self::open) is called.
     pub(super) fn close(&self) {
-        self.orders.send_modify(|orders| orders.is_closed = true);
+        self.state.send_modify(|state| state.is_closed = true);
     }
 
     pub(super) fn open(&self) {
-        self.orders.send_modify(|orders| orders.is_closed = false);
+        self.state.send_modify(|state| state.is_closed = false);
     }
 }
 
-/// See [`TcpProxy::freeze`].
+/// A guard that keeps the proxy frozen. Dropping it ends the freeze. See [`TcpProxy::freeze`].
 pub(super) struct Frozen<'a>(&'a TcpProxy);
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
-        self.0.orders.send_modify(|orders| orders.is_frozen = false);
+        self.0.state.send_modify(|state| state.is_frozen = false);
     }
 }
 
 async fn accept(
     listener: TcpListener,
     target: watch::Receiver<Option<SocketAddr>>,
-    orders: watch::Receiver<Orders>,
+    state: watch::Receiver<ProxyState>,
     board: Arc<Board>,
 ) {
     let mut forwarding = JoinSet::new();
@@ -92,22 +93,23 @@ async fn accept(
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                let now = *orders.borrow();
-                // A connection that ended before it was accepted is none.
+                let now = *state.borrow();
+                // Ignores an accept that failed. Closes the connection if the provider is down or the proxy is closed.
                 let (Ok((near, _)), Some(target), false) = (accepted, *target.borrow(), now.is_closed) else { continue };
                 if std::mem::replace(&mut cuts_seen, now.cuts) != now.cuts {
                     board.count(|counts| counts.reconnects += 1);
                 }
-                forwarding.spawn(forward(near, target, orders.clone(), board.clone()));
+                forwarding.spawn(forward(near, target, state.clone(), board.clone()));
             }
             Some(_) = forwarding.join_next() => {}
         }
     }
 }
 
-/// Forwards both ways until either end is gone or the proxy is cut. While it is frozen, nothing is read or written.
-async fn forward(mut near: TcpStream, target: SocketAddr, mut orders: watch::Receiver<Orders>, board: Arc<Board>) {
-    let cuts = orders.borrow().cuts;
+/// Forwards bytes in both directions until one end closes the connection or the proxy is cut or closed. While the proxy
+/// is frozen, reads and writes nothing.
+async fn forward(mut near: TcpStream, target: SocketAddr, mut state: watch::Receiver<ProxyState>, board: Arc<Board>) {
+    let cuts = state.borrow().cuts;
     let mut forwarding = std::pin::pin!(async {
         let mut far = TcpStream::connect(target).await?;
         let ((near_reader, mut near_writer), (far_reader, mut far_writer)) = (near.split(), far.split());
@@ -119,7 +121,7 @@ async fn forward(mut near: TcpStream, target: SocketAddr, mut orders: watch::Rec
         }
     });
     loop {
-        let now = *orders.borrow_and_update();
+        let now = *state.borrow_and_update();
         if now.is_closed {
             return;
         }
@@ -127,9 +129,10 @@ async fn forward(mut near: TcpStream, target: SocketAddr, mut orders: watch::Rec
             return board.count(|counts| counts.cuts += 1);
         }
         tokio::select! {
-            // Whether an end closed or failed makes no difference.
+            // The forwarding ends if one end closes its connection or a connection fails. Both are normal, so the
+            // result is ignored.
             _ = &mut forwarding, if !now.is_frozen => return,
-            changed = orders.changed() => if changed.is_err() { return },
+            changed = state.changed() => if changed.is_err() { return },
         }
     }
 }

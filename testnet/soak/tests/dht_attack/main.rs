@@ -1,5 +1,5 @@
-//! Fifty Sybils around a name flood a small DHT and lie to whoever asks them. The true release is still found, the honest
-//! nodes' memory stays bounded, and a new announcement gets through.
+//! Fifty Sybils close to a name flood a small DHT and give false answers. Clients still find the true release, the
+//! memory of honest nodes stays bounded, and a new announcement succeeds.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -22,23 +22,23 @@ use phase_soak::dht::{Network, NetworkConfig};
 use release::{NOW, Publisher, Release, bytes, import, manifest, name};
 use sybil::{Sybil, distance};
 
-/// Honest servers, one of which provides the release.
+/// The number of honest servers. One of them provides the release.
 const HONEST: usize = 20;
 const SYBILS: usize = 50;
-/// Small, so that the flood fills it.
+/// The limits of an honest node's record store. They are low, so that the flood fills it.
 const STORE: StoreLimits = StoreLimits { own: 64, values: 64, providers: 256, providers_per_key: 20 };
-/// A test that takes longer, once it is its turn, hangs.
-const LIMIT: Duration = Duration::from_secs(600);
-/// How long a query may take: seventy nodes share this machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout of one attack, not counting the wait for its turn.
+const TEST_LIMIT: Duration = Duration::from_secs(600);
+/// The timeout of a query. It is long, because seventy nodes share this machine.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn honest_dht(with_root: bool) -> DhtConfig {
     let (puts, provides) = (Rate { burst: 24, per_second: 0.1 }, Rate { burst: 20, per_second: 0.5 });
-    // What is permitted is little, so that the flood exceeds it soon.
+    // The limits are low, so that the flood soon exceeds them.
     let limits = Limits { puts, provides, ..Limits::default() };
     let clock = Some(Arc::new(|| NOW) as _);
     let roots = if with_root { vec![Publisher::new().trust.root] } else { Vec::new() };
-    let (role, query_timeout) = (Role::Server, PATIENCE);
+    let (role, query_timeout) = (Role::Server, QUERY_TIMEOUT);
     DhtConfig { role, query_timeout, limits, store: STORE, clock, roots, ..DhtConfig::default() }
 }
 
@@ -64,7 +64,8 @@ async fn provider(
     (publisher, release, provider)
 }
 
-/// Waits until the flood has made every honest node refuse something, and somebody is ignored.
+/// Waits until the flood has an effect: every honest node has refused a record or request, and at least one honest node
+/// ignores a peer.
 async fn flooded(honest: &[NodeHandle]) {
     loop {
         let (mut have_refused, mut ignored) = (0, 0);
@@ -80,7 +81,7 @@ async fn flooded(honest: &[NodeHandle]) {
     }
 }
 
-/// Has `node` announce another name of the same publisher.
+/// Announces from `node` another name of the same publisher. Returns the name and its encoded pointer.
 async fn announce_another(node: &NodeHandle, publisher: &Publisher, release: &Release) -> (Name, Vec<u8>) {
     let mut other = release.manifest.clone();
     other.arch = "aarch64".parse().unwrap();
@@ -93,7 +94,7 @@ async fn announce_another(node: &NodeHandle, publisher: &Publisher, release: &Re
     (other.name(), pointer)
 }
 
-/// Whether a provider and a valid pointer of a name are found under any of its keys.
+/// Returns whether the pointer of a name was found under any DHT key of the name, and whether its provider was found.
 async fn finds(node: &NodeHandle, name: &Name, pointer: &[u8], provider: &NodeHandle) -> (bool, bool) {
     let (mut has_value, mut has_provider) = (false, false);
     for key in DhtKey::Name(name.clone()).copies() {
@@ -105,23 +106,26 @@ async fn finds(node: &NodeHandle, name: &Name, pointer: &[u8], provider: &NodeHa
     (has_value, has_provider)
 }
 
-/// Runs one attack at a time: seventy nodes are enough for any machine.
+/// Runs the attacks of all tests one at a time, because each attack runs seventy nodes on this machine.
 async fn in_turn(attack: impl Future<Output = ()>) {
     static TURN: Mutex<()> = Mutex::const_new(());
     let _turn = TURN.lock().await;
-    tokio::time::timeout(LIMIT, attack).await.expect("the test hangs");
+    tokio::time::timeout(TEST_LIMIT, attack).await.expect("the attack ends in time");
 }
 
-/// `with_root`: the honest nodes know the publisher's trust root.
-async fn attack(seed: u64, with_root: bool) {
+/// Attacks a network and checks that a client still finds the release. With `with_root`, the honest nodes know the
+/// publisher's trust root.
+async fn attack(rng_seed: u64, with_root: bool) {
     let folder = tempfile::tempdir().unwrap();
-    let config = NetworkConfig { seed, clients: 0, dht: honest_dht(with_root), ..NetworkConfig::new(HONEST - 1) };
+    let config =
+        NetworkConfig { seed: rng_seed, clients: 0, dht: honest_dht(with_root), ..NetworkConfig::new(HONEST - 1) };
     let mut network = Network::start(config).await.unwrap();
-    let (publisher, release, provider) = provider(folder.path(), honest_dht(with_root), network.first_peers()).await;
+    let (publisher, release, provider) =
+        provider(folder.path(), honest_dht(with_root), network.bootstrap_peers()).await;
     let mut honest: Vec<_> = network.servers().cloned().collect();
     honest.push(provider.node().clone());
 
-    let identities = sybil::grind(seed, name().key().as_bytes(), SYBILS);
+    let identities = sybil::grind(rng_seed, name().key().as_bytes(), SYBILS);
     let nearest = honest.iter().map(|node| distance(&node.peer_id(), &name())).min().unwrap();
     let is_near = |key: &&libp2p::identity::Keypair| distance(&key.public().to_peer_id(), &name()) < nearest;
     let near = identities.iter().filter(is_near).count();
@@ -137,18 +141,19 @@ async fn attack(seed: u64, with_root: bool) {
     let announcer = network.servers().next().unwrap().clone();
     let (other, pointer) = announce_another(&announcer, &publisher, &release).await;
     let store = Arc::new(FileStore::open(folder.path().join("client")).unwrap());
-    let dht = Some(DhtConfig { query_timeout: PATIENCE, ..DhtConfig::default() });
-    let config = NodeConfig { dht, ..NodeConfig::in_dht(Role::Client, Vec::new(), network.first_peers()) };
+    let dht = Some(DhtConfig { query_timeout: QUERY_TIMEOUT, ..DhtConfig::default() });
+    let config = NodeConfig { dht, ..NodeConfig::in_dht(Role::Client, Vec::new(), network.bootstrap_peers()) };
     let client = Client::start(store, config).await.unwrap();
-    let options = ResolveOptions { answers: 1, timeout: 2 * PATIENCE };
+    let options = ResolveOptions { answers: 1, timeout: 2 * QUERY_TIMEOUT };
     let resolved = client.resolve(&name(), &publisher.trust, options).await.unwrap();
     assert_eq!((resolved.manifest, resolved.providers), (release.manifest.clone(), vec![provider.peer_id()]));
-    // Without a root a node cannot tell whose pointer is the true one; then it is the provider who tells.
-    assert!(resolved.pointer_in_dht || !with_root, "the true pointer is found among the false ones");
+    // An honest node without a trust root cannot know which pointer is true, so the true pointer may be missing from
+    // the DHT. The client then receives the true pointer from the provider.
+    assert!(resolved.pointer_in_dht || !with_root, "the true pointer is not in the DHT");
     let (has_value, has_provider) = finds(client.node(), &other, &pointer, &announcer).await;
     assert!(has_provider && (has_value || !with_root), "value {has_value}, provider {has_provider}");
 
-    assert!(sybil::sent(&sybils) > 100, "the flood went on");
+    assert!(sybil::sent(&sybils) > 100, "the Sybils sent too few records");
     for node in &honest {
         let stats = node.dht_stats().await.unwrap();
         assert!(stats.values <= STORE.values && stats.providers <= STORE.providers, "{stats:?}");
@@ -156,7 +161,7 @@ async fn attack(seed: u64, with_root: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_survives_a_flood_by_those_closest_to_it() {
+async fn a_name_survives_a_flood_by_the_nodes_closest_to_it() {
     in_turn(attack(1, false)).await;
 }
 

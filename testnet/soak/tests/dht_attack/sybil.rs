@@ -1,4 +1,5 @@
-//! A node of libp2p's own Kademlia without any guard, that lies and floods.
+//! A hostile DHT node that gives false answers and floods. It uses libp2p's own Kademlia, without Phase's checks and
+//! limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,19 +18,22 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::release::{EXPIRES, NOW, Release, name};
 
-/// Keys tried for each Sybil.
+/// The number of random key pairs that are generated for each Sybil. Only the key pairs whose peer ids are closest to
+/// the attacked name are used.
 const TRIES: usize = 96;
-/// The time between two lies of a Sybil, most of which go to all honest nodes: ten times what they permit, and so little
-/// that seventy nodes in one process have time for anything else.
+/// The time between two false records from the same Sybil. Most of the records are sent to all honest nodes. This rate
+/// is ten times the rate that honest nodes permit, but leaves CPU time for the seventy nodes in this process.
 const PACE: Duration = Duration::from_secs(1);
-/// Values that each Sybil is putting at a time.
+/// The largest number of puts that each Sybil runs at a time. While so many are running, the Sybil sends no further
+/// record.
 const AT_ONCE: u64 = 4;
-/// Searches for nodes to tell of providers that each Sybil has under way beside that.
+/// A Sybil starts no query for a provider record while it runs more than [`AT_ONCE`] plus this many queries. Such a
+/// query first searches for the nodes that should store the provider record.
 const MAX_PROVIDING: usize = 2;
-/// Providers that exist nowhere, of which each Sybil tells for every key.
+/// The number of invented providers that each Sybil returns for every DHT key of the attacked name.
 const FALSE_PROVIDERS: usize = 20;
 
-/// A running Sybil.
+/// A running Sybil, which floods the honest nodes until it is dropped.
 pub(crate) struct Sybil {
     sent: Arc<AtomicU64>,
     _task: AbortOnDropHandle<()>,
@@ -41,7 +45,7 @@ struct Behaviour {
     kad: kad::Behaviour<MemoryStore>,
 }
 
-/// How far a peer is from a name's first key.
+/// Returns the DHT distance between a peer and the first DHT key of a name.
 pub(crate) fn distance(peer: &PeerId, name: &Name) -> KBucketDistance {
     distance_to(peer, name.key().as_bytes())
 }
@@ -50,9 +54,9 @@ fn distance_to(peer: &PeerId, key: &[u8]) -> KBucketDistance {
     KBucketKey::new(key.to_vec()).distance(&KBucketKey::from(*peer))
 }
 
-/// The keys of those `count` peers that are closest to a key, of many.
-pub(crate) fn grind(seed: u64, key: &[u8], count: usize) -> Vec<Keypair> {
-    let mut random = fastrand::Rng::with_seed(seed);
+/// Generates many key pairs. Returns the `count` key pairs whose peer ids are closest to a DHT key.
+pub(crate) fn grind(rng_seed: u64, key: &[u8], count: usize) -> Vec<Keypair> {
+    let mut random = fastrand::Rng::with_seed(rng_seed);
     let tried = std::iter::repeat_with(|| {
         let mut secret = [0; 32];
         random.fill(&mut secret);
@@ -64,13 +68,13 @@ pub(crate) fn grind(seed: u64, key: &[u8], count: usize) -> Vec<Keypair> {
     all.into_iter().take(count).map(|(_, pair)| pair).collect()
 }
 
-/// What all of them have sent.
+/// Returns the number of completed queries of all Sybils. Most of these queries sent a false record.
 pub(crate) fn sent(sybils: &[Sybil]) -> u64 {
     sybils.iter().map(|sybil| sybil.sent.load(Ordering::Relaxed)).sum()
 }
 
 impl Sybil {
-    /// Starts to flood `targets`.
+    /// Starts a Sybil that floods `targets`.
     pub(crate) fn start(number: usize, key: Keypair, targets: Vec<(PeerId, Multiaddr)>, release: &Release) -> Self {
         let sent = Arc::<AtomicU64>::default();
         let forger = Forger::new(number, release);
@@ -139,13 +143,13 @@ async fn flood(
     }
 }
 
-/// Makes up what one Sybil says.
+/// Makes the false records of one Sybil.
 struct Forger {
     key: SigningKey,
     number: usize,
     count: usize,
     pointer: Pointer,
-    /// A pointer to nothing, newer than any true one.
+    /// A forged pointer whose version is higher than that of any true pointer.
     newest: Vec<u8>,
 }
 
@@ -158,20 +162,20 @@ impl Forger {
         Self { key, number, count: 0, pointer, newest }
     }
 
-    /// Sends the next lie; returns whether it is a value.
+    /// Sends the next false record. Returns true if the query is a put, which the caller then counts as running.
     fn send(&mut self, kad: &mut kad::Behaviour<MemoryStore>, targets: &[(PeerId, Multiaddr)]) -> bool {
         self.count += 1;
         let keys = name().keys();
         let key = keys[self.count % keys.len()].clone();
-        let unheard: Name = format!("junk/n{}-{}", self.number, self.count).parse().unwrap();
+        let unknown: Name = format!("junk/n{}-{}", self.number, self.count).parse().unwrap();
         match self.count % 8 {
             0 => self.put(kad, targets, key, self.newest.clone()),
             1 => self.put(kad, targets, key, self.sealed(|pointer| pointer.expires_at = NOW)),
-            2 => self.put(kad, targets, key, self.sealed(|pointer| pointer.name = unheard)),
+            2 => self.put(kad, targets, key, self.sealed(|pointer| pointer.name = unknown)),
             3 => self.put(kad, targets, format!("/junk/{}", self.count), vec![7; 1000]),
-            4 => self.put(kad, targets, unheard.key(), self.sealed(|pointer| pointer.name = unheard.clone())),
+            4 => self.put(kad, targets, unknown.key(), self.sealed(|pointer| pointer.name = unknown.clone())),
             5 => Self::provide(kad, &key),
-            6 => Self::provide(kad, &unheard.key()),
+            6 => Self::provide(kad, &unknown.key()),
             _ => Self::provide(kad, &format!("/junk/{}", self.count)),
         }
     }
@@ -194,7 +198,8 @@ impl Forger {
         true
     }
 
-    /// Goes on beside the puts, for it has to look for nodes first.
+    /// Starts a query that sends a provider record to the nodes closest to `key`. Always returns false, because the
+    /// query is not a put.
     fn provide(kad: &mut kad::Behaviour<MemoryStore>, key: &str) -> bool {
         if kad.iter_queries().count() > AT_ONCE as usize + MAX_PROVIDING {
             return false;

@@ -1,4 +1,4 @@
-//! `phase-testnet run`: scenarios on containers, and a report.
+//! `phase-testnet run`: runs scenarios in containers, and writes a report.
 
 use std::path::PathBuf;
 
@@ -14,39 +14,41 @@ use crate::cli::{BROKEN, Ended, Failure, HELD, INTERRUPTED, keep_label, print};
 const EXAMPLES: &str = "\
 Examples:
   phase-testnet run smoke
-          three providers and a client; smoke is testnet/scenarios/docker/smoke.toml
+          three seeds and a client; smoke is testnet/scenarios/docker/smoke.toml
   phase-testnet run testnet/scenarios/docker/*.toml --out report
-          all that ship; report/index.html shows what came of them
+          all scenarios of the repository; report/index.html shows the results
   phase-testnet run flash-crowd --no-http
           without the comparison with plain HTTP, which takes the longest";
 
-/// Run scenarios on containers with limited links, compare with the shortest possible time, with plain HTTP and with the
-/// simulator, and write a report.
+/// Run scenarios in containers with limited links, and write a report. Results are compared with the shortest possible
+/// time, with plain HTTP and with the simulator.
 ///
-/// Everything that is made has a label, and is removed in the end, after Ctrl-C, and after this process is killed. Docker is
-/// needed; for limited links also root, nsenter and tc, for partitions nft.
+/// All containers, networks and images of a run have a label. They are removed at the end, after Ctrl-C, and after this
+/// process is killed. Requires Docker; limited links also require root, nsenter and tc, and partitions require nft.
 #[derive(Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"), after_help = EXIT_CODES)]
 pub(crate) struct Run {
-    /// Scenario files, or names of those that ship.
+    /// Scenario files, or names of scenarios in testnet/scenarios/docker.
     #[arg(required = true, value_name = "SCENARIO")]
     scenarios: Vec<PathBuf>,
-    /// Run only what has this label: the name of a scenario, with the number of seeds or clients if the file has several.
+    /// Run only the run with this label: the name of a scenario, with the number of seeds or clients if the file lists
+    /// several numbers, such as throughput-4.
     #[arg(long, value_name = "LABEL")]
     only: Option<String>,
-    /// Write the report into this folder: a folder for each scenario, and index.html.
+    /// Folder for the report: index.html, and a folder for each scenario.
     #[arg(long, value_name = "DIR", default_value = "testnet-report")]
     out: PathBuf,
     /// Do not compare with plain HTTP.
     #[arg(long)]
     no_http: bool,
-    /// The programs that containers run, as testnet/docker/build-binaries leaves them. Default: built from the sources.
+    /// Folder with the programs for containers, as made by testnet/docker/build-binaries. Default: build them from
+    /// source.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
-    /// Where stores are kept while it runs. Default: in memory.
+    /// Folder for the stores during the run. Default: in RAM.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Print the records as JSON, one per line, and nothing else on standard output.
+    /// Print the records as JSON, one on each line, and nothing else on standard output.
     #[arg(long)]
     json: bool,
 }
@@ -57,7 +59,7 @@ impl Run {
         if let Some(only) = &self.only
             && !keep_label(&mut files, only)
         {
-            return Err(format!("no run of these scenarios is called {only:?}").into());
+            return Err(format!("no run of these scenarios has the label {only:?}").into());
         }
         let console = console()?;
         let binaries = programs(self.programs.as_deref())?;
@@ -76,12 +78,12 @@ impl Run {
         Ok(code)
     }
 
-    /// Whether all held; `None` if a signal ended it.
+    /// Runs one scenario. Returns whether all promises held, or `None` if a signal stopped the run.
     fn run_one(&self, file: &ScenarioFile, options: &Options, console: &Console) -> Result<Option<bool>, Failure> {
         let record = match run(file, options, now(), console) {
             Ok(record) => record,
             Err(LabError::Interrupted) => {
-                eprintln!("interrupted; everything has been removed");
+                eprintln!("interrupted; all containers, networks and files of the run have been removed");
                 return Ok(None);
             }
             Err(error @ LabError::Stage(_)) => {

@@ -1,53 +1,54 @@
-//! One swarm, described by options.
+//! The options that describe one swarm without a scenario file.
 
 use std::time::Duration;
 
 use clap::Args;
 use phase_scenario::{
-    Artifact, Change, Clients, Engine, Event, Harm, Hostile, Network, NodeName, Order, Problem, Rate, Scenario, Share,
-    Size, When,
+    Artifact, Change, Clients, Engine, Event, Hostile, HostileKind, Network, NodeName, Order, Problem, Rate, Scenario,
+    Share, Size, When,
 };
 use phase_units::parse_size;
 
-/// When clients that get lost do.
+/// The time after the start at which `--fault lost` kills clients.
 const LOST_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
 #[command(next_help_heading = "One swarm (instead of files)")]
 #[group(id = "swarm", multiple = true, conflicts_with = "files")]
 pub(super) struct SwarmOptions {
-    /// Clients, which all start at once.
+    /// Number of clients, which all start at once.
     #[arg(long, default_value_t = 16)]
     nodes: u32,
-    /// Nodes that have everything.
+    /// Number of seeds.
     #[arg(long, default_value_t = 1)]
     seeds: u32,
-    /// The size of the artifact: bytes, or for instance 64MiB.
+    /// Size of the artifact in bytes, or with a unit, for example 64MiB.
     #[arg(long, default_value = "64MiB", value_parser = parse_size)]
     size: Size,
-    /// What a seed sends: Mbit/s, or for instance 1Gbit/s or 12.5MB/s.
+    /// Upload rate of a seed in Mbit/s, or with a unit, for example 1Gbit/s or 12.5MB/s.
     #[arg(long, value_name = "RATE", default_value = "100", value_parser = parse_rate)]
     seed_up: Rate,
-    /// What a client sends.
+    /// Upload rate of a client.
     #[arg(long, value_name = "RATE", default_value = "100", value_parser = parse_rate)]
     up: Rate,
-    /// What a client receives.
+    /// Download rate of a client.
     #[arg(long, value_name = "RATE", default_value = "1000", value_parser = parse_rate)]
     down: Rate,
-    /// By which part the rates of clients differ, 0 to 0.9.
+    /// Share by which the rates of a client may differ from --up and --down, 0 to 0.9.
     #[arg(long, value_name = "PART", default_value_t = 0.2)]
     spread: f64,
-    /// The longest time from node to node: milliseconds, or for instance 1s.
+    /// Longest one-way latency between two nodes in milliseconds, or with a unit, for example 1s.
     #[arg(long, value_name = "TIME", default_value = "10", value_parser = parse_latency)]
     latency: Duration,
-    /// The part of the clients that nobody can dial, 0 to 1.
+    /// Share of the clients that no node can dial, 0 to 1.
     #[arg(long, value_name = "PART", default_value_t = 0.0)]
     nat: f64,
-    /// In which order clients ask for chunks: rarest, sequential or random.
+    /// Order in which clients request chunks: rarest, sequential or random.
     #[arg(long, default_value = "rarest")]
     order: Order,
-    /// What goes wrong, and how often: lost (a client goes away after a second), corrupt, stalled or liar (one more
-    /// member that says it has everything, and sends garbage, nothing, or refusals). May be given several times.
+    /// Kind of fault, optionally with the number of nodes: lost (a client is killed after one second), or corrupt,
+    /// stalled or liar (an additional hostile node that claims to have all chunks, and sends corrupt chunks, nothing,
+    /// or refusals). May be repeated.
     #[arg(long, value_name = "KIND[=N]", value_parser = parse_fault)]
     fault: Vec<Fault>,
 }
@@ -61,10 +62,10 @@ struct Fault {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Lost,
-    Does(Harm),
+    Hostile(HostileKind),
 }
 
-/// The options that keys of a scenario file stand for.
+/// The keys of scenario files and the options that set them, for error messages.
 const OPTIONS: [(&str, &str); 10] = [
     ("clients.count", "--nodes"),
     ("seeds.count", "--seeds"),
@@ -79,6 +80,8 @@ const OPTIONS: [(&str, &str); 10] = [
 ];
 
 impl SwarmOptions {
+    /// Returns the scenario that the options describe.
+    ///
     /// # Errors
     /// If a value is out of its range.
     pub(super) fn scenario(&self, seed: u64) -> Result<Scenario, String> {
@@ -87,10 +90,10 @@ impl SwarmOptions {
         for fault in &self.fault {
             match fault.kind {
                 Kind::Lost => lost += fault.count,
-                Kind::Does(harm) => *hostile.0.entry(harm).or_default() += fault.count,
+                Kind::Hostile(kind) => *hostile.0.entry(kind).or_default() += fault.count,
             }
         }
-        let lose =
+        let kill =
             |client| Event { nodes: vec![NodeName::Client(client)], when: When::At(LOST_AFTER), change: Change::Kill };
         let scenario = Scenario {
             rng_seed: seed,
@@ -107,11 +110,11 @@ impl SwarmOptions {
             },
             network: Network { latency: self.latency, neighbours: None },
             hostile,
-            events: (0..lost).map(lose).collect(),
+            events: (0..lost).map(kill).collect(),
             ..Scenario::default()
         };
         scenario.check(Engine::Simulator).map_err(|Problem { key, cause }| {
-            // What is left is about clients that get lost.
+            // Keys that `OPTIONS` lacks are keys of events, and only `--fault lost` makes events.
             let option = OPTIONS.iter().find(|(known, _)| *known == key).map_or("--fault", |(_, option)| option);
             format!("{option}: {cause}")
         })?;
@@ -134,12 +137,12 @@ fn parse_fault(text: &str) -> Result<Fault, String> {
     let (kind, count) = text.split_once('=').unwrap_or((text, "1"));
     let kind = match kind {
         "lost" => Kind::Lost,
-        "corrupt" => Kind::Does(Harm::Corrupt),
-        "stalled" => Kind::Does(Harm::Stall),
-        "liar" => Kind::Does(Harm::Lie),
+        "corrupt" => Kind::Hostile(HostileKind::Corrupt),
+        "stalled" => Kind::Hostile(HostileKind::Stall),
+        "liar" => Kind::Hostile(HostileKind::Lie),
         _ => return Err("expected lost, corrupt, stalled or liar".to_owned()),
     };
-    // Far more than can be simulated, and few enough to add up.
+    // This limit is far above the simulator's limit on nodes. It ensures that sums of counts do not overflow.
     match count.parse() {
         Ok(count) if count <= 100_000 => Ok(Fault { kind, count }),
         _ => Err(format!("{count:?} is not a number up to 100000")),

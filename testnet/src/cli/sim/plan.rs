@@ -1,4 +1,4 @@
-//! What is to be run, and in which order.
+//! Selects the runs, and plans the simulations of each run and of its variants for comparison.
 
 use std::path::PathBuf;
 
@@ -8,11 +8,11 @@ use phase_scenario::{Case, Hold, Scenario, ScenarioFile, Variant};
 use super::runner::Job;
 use crate::cli::keep_label;
 
-/// The name of what is described by options.
+/// The name of the scenario that options describe.
 const UNNAMED: &str = "swarm";
 
-/// What options describe, as a file that is nowhere.
-pub(super) fn of_options(scenario: Scenario) -> ScenarioFile {
+/// Converts the scenario that options describe to a [`ScenarioFile`] without a path.
+pub(super) fn from_options(scenario: Scenario) -> ScenarioFile {
     ScenarioFile {
         path: PathBuf::new(),
         name: UNNAMED.to_owned(),
@@ -23,7 +23,8 @@ pub(super) fn of_options(scenario: Scenario) -> ScenarioFile {
     }
 }
 
-/// Each case of a file, followed by what it is to be compared with.
+/// Returns the jobs for all cases of a file. The job of a case is followed by the jobs for the variants with which the
+/// case is compared.
 pub(super) fn jobs(file: &ScenarioFile) -> impl Iterator<Item = Job> + '_ {
     file.cases.iter().flat_map(|case| {
         let compared = file.hold.comparisons().into_iter().map(|(variant, _)| variant);
@@ -35,8 +36,9 @@ pub(super) fn jobs(file: &ScenarioFile) -> impl Iterator<Item = Job> + '_ {
     })
 }
 
-/// The command that does a run again: one of a file, or of what options describe.
-pub(super) fn replay(file: Option<&str>, run: &Run, check: bool) -> String {
+/// Returns the command that repeats a run. If `file` is `None`, options describe the scenario, and the command is the
+/// current command.
+pub(super) fn replay_command(file: Option<&str>, run: &Run, check: bool) -> String {
     let words: Vec<String> = match file {
         Some(file) => {
             let seed = run.seed.to_string();
@@ -49,10 +51,11 @@ pub(super) fn replay(file: Option<&str>, run: &Run, check: bool) -> String {
     std::iter::once("phase-testnet".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
-/// Keeps what was asked for: of all runs those with a label, each with one RNG seed.
+/// If `only` is given, removes all runs that do not have this label. If `seed` is given, keeps one run of each label,
+/// with this RNG seed.
 ///
 /// # Errors
-/// If two files have the same name, or nothing has the label.
+/// If two files have the same name, or if no run has the label `only`.
 pub(super) fn select(
     mut files: Vec<ScenarioFile>,
     only: Option<&str>,
@@ -60,7 +63,7 @@ pub(super) fn select(
 ) -> Result<Vec<ScenarioFile>, String> {
     for (number, file) in files.iter().enumerate() {
         if files[..number].iter().any(|other| other.name == file.name) {
-            return Err(format!("two scenario files are named {}: run one after the other", file.name));
+            return Err(format!("two scenario files have the name {}: run them one after the other", file.name));
         }
     }
     if let Some(seed) = seed {
@@ -74,11 +77,11 @@ pub(super) fn select(
     labels.dedup();
     match keep_label(&mut files, only) {
         true => Ok(files),
-        false => Err(format!("nothing has the label {only:?}; there is {}", labels.join(", "))),
+        false => Err(format!("no run has the label {only:?}; the labels are {}", labels.join(", "))),
     }
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a shell, if necessary.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -100,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_replaces_those_of_the_file() {
+    fn an_rng_seed_replaces_those_of_the_file() {
         let swept = "rng_seeds = [1, 2]\n[clients]\ncount = [4, 8]";
         let files = select(vec![file(swept)], None, Some(9)).unwrap();
         let runs: Vec<_> = files[0].cases.iter().map(|case| (case.label.as_str(), case.scenario.rng_seed)).collect();
@@ -108,22 +111,22 @@ mod tests {
     }
 
     #[test]
-    fn a_label_picks_the_runs_that_have_it() {
+    fn a_label_selects_the_runs_that_have_it() {
         let swept = || vec![file("rng_seeds = [1, 2]\n[clients]\ncount = [4, 8]")];
         let files = select(swept(), Some("crowd-8"), None).unwrap();
         assert!(files[0].cases.iter().all(|case| case.scenario.clients.count == 8));
         assert_eq!(files[0].cases.len(), 2);
         let error = select(swept(), Some("crowd"), None).err().unwrap();
-        assert_eq!(error, "nothing has the label \"crowd\"; there is crowd-4, crowd-8");
+        assert_eq!(error, "no run has the label \"crowd\"; the labels are crowd-4, crowd-8");
     }
 
     #[test]
-    fn files_of_one_name_are_not_told_apart() {
+    fn two_files_with_the_same_name_are_refused() {
         assert!(select(vec![file(""), file("")], None, None).is_err());
     }
 
     #[test]
-    fn words_survive_a_shell() {
+    fn words_are_quoted_for_a_shell() {
         for (word, text) in [("a/b-1.toml", "a/b-1.toml"), ("", "''"), ("a b", "'a b'"), ("it's", r"'it'\''s'")] {
             assert_eq!(quoted(word), text);
         }

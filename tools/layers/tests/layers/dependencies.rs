@@ -1,10 +1,11 @@
-//! Rules for dependencies.
+//! The rule that the code must name every declared dependency.
 
 use phase_layers::{Workspace, dependencies};
 
 use crate::fixture::folder;
 
-/// What is reported of a package `user` with this manifest below `[package]` and these files, which may use `helper`.
+/// Returns the messages of the check for a package `user` with these files, and with `manifest` in its `Cargo.toml`.
+/// The workspace also has a package `a-helper`, on which `user` may depend.
 fn unused(manifest: &str, files: &[(&str, &str)]) -> Vec<String> {
     let package = |name, rest| format!("[package]\nname = {name:?}\nversion = \"0.1.0\"\nedition = \"2024\"\n{rest}");
     let (user, helper) = (package("user", manifest), package("a-helper", ""));
@@ -27,8 +28,8 @@ fn a_dependency_that_no_code_names_is_reported() {
     let lib = ("user/src/lib.rs", "/// See a_helper::X.\npub fn a() -> &'static str { \"a_helper\" }");
     assert_eq!(
         unused(NORMAL, &[lib]),
-        ["user does not use a-helper, which is in [dependencies] of its Cargo.toml: take it out, or move it to the \
-          section of the code that does"]
+        ["user does not use a-helper, which is in [dependencies] of its Cargo.toml: remove it, or move it to the \
+          section of the code that uses it"]
     );
     assert_eq!(unused(DEV, &[lib]).len(), 1);
 }
@@ -48,7 +49,7 @@ fn every_way_to_name_a_dependency_counts() {
 }
 
 #[test]
-fn a_dependency_that_only_tests_name_belongs_to_them() {
+fn a_dependency_that_only_tests_name_must_be_a_dev_dependency() {
     let lib = ("user/src/lib.rs", "#[cfg(test)] mod tests { use a_helper::X; }");
     assert_eq!(unused(NORMAL, &[lib]).len(), 1);
     assert_eq!(unused(DEV, &[lib]), Vec::<String>::new());
@@ -58,7 +59,7 @@ fn a_dependency_that_only_tests_name_belongs_to_them() {
 }
 
 #[test]
-fn examples_in_documentation_are_tests() {
+fn examples_in_doc_comments_count_as_tests() {
     let lib = ("user/src/lib.rs", "//! Does what a_helper::x does.\n//!\n//! ```\n//! # use a_helper::X;\n//! ```");
     assert_eq!(unused(NORMAL, &[lib]).len(), 1);
     assert_eq!(unused(DEV, &[lib]), Vec::<String>::new());

@@ -1,16 +1,16 @@
-//! Rules for files of one crate.
+//! The rules for arrows and cycles between the files of one crate.
 
 use phase_layers::files::CrateArrows;
 
 use crate::fixture::folder;
 
-/// Arrows between the files of a library, whose files below `src` are given.
+/// Reads a library that consists of these files, each given as path and text. The root file is `lib.rs`.
 fn read(files: &[(&str, &str)]) -> CrateArrows {
     let folder = folder(files);
     CrateArrows::read(&folder.path().join("lib.rs"), folder.path()).unwrap()
 }
 
-/// Each arrow as "from -> to: names".
+/// Returns each arrow between files as "from -> to: names".
 fn lines(files: &[(&str, &str)]) -> Vec<String> {
     let line = |(from, to, names): (&str, &str, &std::collections::BTreeSet<String>)| {
         format!("{from} -> {to}: {}", names.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
@@ -19,29 +19,29 @@ fn lines(files: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn two_files_that_name_each_other_are_a_circle() {
+fn two_files_that_name_each_other_are_a_cycle() {
     let arrows = read(&[
         ("lib.rs", "mod a; mod b;"),
         ("a.rs", "use crate::b::B; pub struct A(B);"),
         ("b.rs", "pub struct B; impl B { fn a() -> super::a::A { todo!() } }"),
     ]);
-    let circles = arrows.circles();
-    assert_eq!(circles.len(), 1);
-    assert_eq!(circles[0].to_string(), "circle of 2: a.rs, b.rs\n  a.rs -> b.rs: B\n  b.rs -> a.rs: A");
+    let cycles = arrows.cycles();
+    assert_eq!(cycles.len(), 1);
+    assert_eq!(cycles[0].to_string(), "cycle of 2: a.rs, b.rs\n  a.rs -> b.rs: B\n  b.rs -> a.rs: A");
 }
 
 #[test]
-fn a_parent_and_its_child_are_a_circle_if_each_names_the_other() {
+fn a_parent_and_its_child_are_a_cycle_if_each_names_the_other() {
     let arrows = read(&[
         ("lib.rs", "mod a;"),
         ("a.rs", "mod child; pub struct A; fn f() { child::run() }"),
         ("a/child.rs", "use super::A; pub fn run() -> A { A }"),
     ]);
-    assert_eq!(arrows.circles().len(), 1);
+    assert_eq!(arrows.cycles().len(), 1);
 }
 
 #[test]
-fn modules_that_name_each_other_are_a_circle_though_no_two_files_do() {
+fn modules_that_name_each_other_are_a_cycle_even_if_no_two_files_do() {
     let mut files = vec![
         ("lib.rs", "mod import; mod store;"),
         ("import.rs", "use crate::store::StoreError; pub struct Options;"),
@@ -49,30 +49,30 @@ fn modules_that_name_each_other_are_a_circle_though_no_two_files_do() {
         ("store/error.rs", "pub struct StoreError;"),
         ("store/file.rs", "use crate::import::Options;"),
     ];
-    let circles = read(&files).circles();
-    assert_eq!(circles.len(), 1);
+    let cycles = read(&files).cycles();
+    assert_eq!(cycles.len(), 1);
     assert_eq!(
-        circles[0].to_string(),
-        "circle of 2: import.rs, store.rs\n  import.rs -> store.rs: StoreError\n  store.rs -> import.rs: Options"
+        cycles[0].to_string(),
+        "cycle of 2: import.rs, store.rs\n  import.rs -> store.rs: StoreError\n  store.rs -> import.rs: Options"
     );
     files[4].1 = "";
-    assert!(read(&files).circles().is_empty());
+    assert!(read(&files).cycles().is_empty());
 }
 
 #[test]
-fn a_circle_of_files_is_not_told_again_as_one_of_modules() {
-    let circles = read(&[
+fn a_cycle_of_files_is_not_reported_again_as_a_cycle_of_modules() {
+    let cycles = read(&[
         ("lib.rs", "mod a; mod b;"),
         ("a.rs", "use crate::b::B; pub struct A;"),
         ("b.rs", "mod deep; use crate::a::A; pub struct B;"),
         ("b/deep.rs", "use crate::a::A;"),
     ])
-    .circles();
-    assert_eq!(circles.len(), 1);
+    .cycles();
+    assert_eq!(cycles.len(), 1);
 }
 
 #[test]
-fn a_re_export_is_followed_to_the_definition_and_is_no_arrow() {
+fn a_re_export_is_followed_to_the_definition_and_adds_no_arrow() {
     let files = [
         ("lib.rs", "mod a; mod b; pub use a::A; pub const LIMIT: u8 = 1;"),
         ("a.rs", "mod deep; pub use deep::A; pub use deep::*; fn f() { crate::LIMIT; }"),
@@ -83,7 +83,7 @@ fn a_re_export_is_followed_to_the_definition_and_is_no_arrow() {
 }
 
 #[test]
-fn a_file_that_uses_what_it_re_exports_has_an_arrow() {
+fn a_file_that_uses_an_item_it_re_exports_has_an_arrow() {
     let files = [("lib.rs", "mod a; pub use a::A; fn f() -> A { A }"), ("a.rs", "pub struct A;")];
     assert_eq!(lines(&files), ["lib.rs -> a.rs: A"]);
 }
@@ -105,7 +105,7 @@ fn paths_are_followed_through_modules_aliases_and_globs() {
 }
 
 #[test]
-fn a_module_alone_and_a_foreign_item_are_no_arrows() {
+fn naming_only_a_module_or_an_item_of_another_crate_adds_no_arrow() {
     let files = [
         ("lib.rs", "mod a; mod io; pub(crate) use std::fmt;"),
         ("a.rs", "use crate::io; use crate::fmt::Debug; use std::io::Read; pub(in crate::io) fn f() {}"),
@@ -115,7 +115,7 @@ fn a_module_alone_and_a_foreign_item_are_no_arrows() {
 }
 
 #[test]
-fn what_a_macro_defines_is_taken_to_be_where_its_path_leads() {
+fn an_item_that_a_macro_defines_is_attributed_to_the_module_of_its_path() {
     let files = [
         ("lib.rs", "mod a; mod b;"),
         ("a.rs", "macro_rules! id { ($n:ident) => { pub struct $n; } } id!(Made);"),
@@ -125,7 +125,7 @@ fn what_a_macro_defines_is_taken_to_be_where_its_path_leads() {
 }
 
 #[test]
-fn tests_in_a_file_are_left_out() {
+fn code_for_tests_adds_no_arrows() {
     let files = [
         ("lib.rs", "mod a; mod b;"),
         ("a.rs", "#[cfg(test)] mod tests; #[cfg(test)] mod more { use crate::b::B; } pub struct A;"),
@@ -152,7 +152,7 @@ fn modules_are_found_in_folders_and_by_attribute() {
 }
 
 #[test]
-fn a_module_without_a_file_is_named_with_where_it_was_looked_for() {
+fn the_error_for_a_missing_module_file_names_the_paths_that_were_tried() {
     let folder = folder(&[("lib.rs", "mod gone;")]);
     let error = CrateArrows::read(&folder.path().join("lib.rs"), folder.path()).unwrap_err().to_string();
     assert!(error.starts_with("`mod gone;` in "), "{error}");

@@ -1,11 +1,11 @@
-//! Small workspaces, written to a folder of their own.
+//! Writes small workspaces to temporary folders.
 
 use std::path::Path;
 
 use phase_layers::Workspace;
 use tempfile::TempDir;
 
-/// Writes `files` (path and text) into a new folder.
+/// Writes files, each given as path and text, into a new temporary folder.
 pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (path, text) in files {
@@ -16,13 +16,14 @@ pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
     folder
 }
 
-/// A package of a workspace, with its `Cargo.toml` below `[package]`.
+/// A package of a workspace.
 pub(crate) struct Member<'a> {
     pub(crate) name: &'a str,
+    /// The lines of the package's `Cargo.toml` after the section `[package]`.
     pub(crate) manifest: &'a str,
 }
 
-/// A workspace with these packages, each an empty library.
+/// Makes a workspace with these packages, each an empty library.
 pub(crate) fn workspace(members: &[Member<'_>]) -> Workspace {
     let names: Vec<&str> = members.iter().map(|member| member.name).collect();
     let folder = folder(&[("Cargo.toml", &format!("[workspace]\nresolver = \"3\"\nmembers = {names:?}\n"))]);

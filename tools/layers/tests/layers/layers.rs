@@ -1,20 +1,21 @@
-//! Which package of this workspace may use which. ARCHITECTURE.md draws the same.
+//! The table of layers: which package of this workspace may use which. ARCHITECTURE.md has a drawing of it.
 
 use phase_layers::packages::Layer;
 
-/// What a library must not burden its users with.
+/// Packages that a library must not depend on, because only command lines need them.
 const FOR_COMMAND_LINES: &[&str] = &["clap", "indicatif", "tracing-subscriber"];
 
-/// What cannot be in a library of state machines, and would only slow down whoever simulates with it.
+/// Packages that `phase-protocol` must not depend on, because its state machines do no I/O and the simulator should
+/// build without these packages.
 const INPUT_AND_OUTPUT: &[&str] = &["clap", "indicatif", "tracing-subscriber", "tokio", "libp2p", "socket2"];
 
-/// What needs no network of its own is built without one.
+/// Packages for networking, which a program that opens no socket must not depend on.
 const NETWORK: &[&str] = &["tokio", "libp2p", "socket2"];
 
-/// What tests share. No library or binary uses it.
+/// The package with the helpers that tests share. No library or binary may use it.
 const SUPPORT: &[&str] = &["phase-test-support"];
 
-/// From the bottom up.
+/// The table of layers: each package of the workspace, and the packages that it may use.
 pub(crate) const LAYERS: &[Layer] = &[
     library("phase-core", &[]),
     Layer { never_pulls: INPUT_AND_OUTPUT, ..library("phase-protocol", &["phase-core"]) },
@@ -23,11 +24,12 @@ pub(crate) const LAYERS: &[Layer] = &[
     library("phase-client", &["phase-core", "phase-protocol", "phase-node", "phase-transfer"]),
     library("phase-provider", &["phase-core", "phase-protocol", "phase-node", "phase-transfer"]),
     program("phase-cli", &["phase-core", "phase-node", "phase-transfer", "phase-client", "phase-units"]),
-    // The three binaries.
+    // The three programs of Phase.
     program("phase-client-bin", &["phase-core", "phase-node", "phase-client", "phase-cli"]),
     program("phase-provider-bin", &["phase-core", "phase-node", "phase-provider", "phase-cli"]),
     program("phase", &["phase-core", "phase-node", "phase-transfer", "phase-client", "phase-provider", "phase-cli"]),
-    // The testnet: what reads and draws, then what runs. Only the binaries inside containers are command lines of Phase.
+    // The testnet. The packages that read scenarios and draw reports come before the packages that run scenarios. Of
+    // the testnet's packages, only phase-testnet-nodes, which has the programs for the containers, may use phase-cli.
     library("phase-units", &[]),
     Layer { never_pulls: NETWORK, ..program("phase-scenario", &["phase-units"]) },
     Layer { never_pulls: NETWORK, ..program("phase-report", &["phase-units", "phase-scenario"]) },
@@ -66,7 +68,7 @@ pub(crate) const LAYERS: &[Layer] = &[
         "phase-testnet",
         &["phase-units", "phase-scenario", "phase-report", "phase-sim", "phase-lab", "phase-soak"],
     ),
-    // What measures and checks.
+    // Benches, test support and checks.
     program(
         "phase-benches",
         &[

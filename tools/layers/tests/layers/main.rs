@@ -1,6 +1,7 @@
-//! The rules of the layers: each is seen to fail on a workspace made to break it, and this workspace keeps them.
+//! Tests of the rules. They check that each rule reports a workspace that violates it, and that Phase's own workspace
+//! follows every rule.
 
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 mod dependencies;
 mod files;

@@ -1,6 +1,6 @@
-//! Rules for packages.
+//! The rules for dependencies between packages.
 
-use phase_layers::packages::{Layer, circles, violations};
+use phase_layers::packages::{Layer, cycles, violations};
 
 use crate::fixture::{Member, workspace};
 
@@ -18,25 +18,25 @@ fn high(manifest: &str) -> Member<'_> {
 const ON_LOW: &str = "[dependencies]\nlow = { path = \"../low\" }\n";
 
 #[test]
-fn a_dependency_down_is_allowed() {
+fn a_dependency_on_a_lower_layer_is_permitted() {
     let workspace = workspace(&[low(""), high(ON_LOW)]);
-    assert!(circles(&workspace).is_empty());
+    assert!(cycles(&workspace).is_empty());
     assert_eq!(violations(&workspace, &[LOW, HIGH]), Vec::<String>::new());
 }
 
 #[test]
-fn a_circle_by_dev_dependencies_is_found() {
+fn a_cycle_through_dev_dependencies_is_found() {
     let workspace = workspace(&[low("[dev-dependencies]\nhigh = { path = \"../high\" }\n"), high(ON_LOW)]);
-    let circles = circles(&workspace);
-    assert_eq!(circles.len(), 1);
+    let cycles = cycles(&workspace);
+    assert_eq!(cycles.len(), 1);
     assert_eq!(
-        circles[0].to_string(),
-        "circle of 2: high, low\n  high -> low: dependencies\n  low -> high: dev-dependencies"
+        cycles[0].to_string(),
+        "cycle of 2: high, low\n  high -> low: dependencies\n  low -> high: dev-dependencies"
     );
 }
 
 #[test]
-fn a_dependency_up_is_refused_in_every_section() {
+fn a_dependency_on_a_higher_layer_is_reported_in_every_section() {
     for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
         let up = format!("[{section}]\nhigh = {{ path = \"../high\" }}\n");
         let workspace = workspace(&[low(&up), high("")]);
@@ -47,13 +47,13 @@ fn a_dependency_up_is_refused_in_every_section() {
 }
 
 #[test]
-fn an_optional_dependency_up_is_refused() {
+fn an_optional_dependency_on_a_higher_layer_is_reported() {
     let workspace = workspace(&[low("[dependencies]\nhigh = { path = \"../high\", optional = true }\n"), high("")]);
     assert_eq!(violations(&workspace, &[LOW, HIGH]).len(), 1);
 }
 
 #[test]
-fn what_tests_may_use_the_library_may_not() {
+fn a_package_that_only_tests_may_use_is_reported_if_the_library_uses_it() {
     let layer = Layer { uses: &[], tests_use: &["low"], ..HIGH };
     let by_tests = workspace(&[low(""), high("[dev-dependencies]\nlow = { path = \"../low\" }\n")]);
     assert_eq!(violations(&by_tests, &[LOW, layer]), Vec::<String>::new());
@@ -62,31 +62,34 @@ fn what_tests_may_use_the_library_may_not() {
 }
 
 #[test]
-fn a_banned_package_far_down_the_tree_is_named_with_the_way_to_it() {
+fn a_banned_package_deep_in_the_tree_is_reported_with_the_chain_to_it() {
     let members =
         [Member { name: "clap", manifest: "" }, low("[dependencies]\nclap = { path = \"../clap\" }\n"), high(ON_LOW)];
     let layers =
         [Layer { package: "clap", ..LOW }, Layer { uses: &["clap"], ..LOW }, Layer { never_pulls: &["clap"], ..HIGH }];
     let violations = violations(&workspace(&members), &layers);
     assert_eq!(violations.len(), 1, "{violations:?}");
-    assert!(violations[0].starts_with("high must not pull in clap, and does by high -> low -> clap"), "{violations:?}");
+    assert!(
+        violations[0].starts_with("high must not depend on clap, but does through high -> low -> clap"),
+        "{violations:?}"
+    );
 }
 
 #[test]
-fn a_banned_package_may_serve_tests() {
+fn tests_may_use_a_banned_package() {
     let members = [Member { name: "clap", manifest: "" }, low("[dev-dependencies]\nclap = { path = \"../clap\" }\n")];
     let layers = [Layer { package: "clap", ..LOW }, Layer { tests_use: &["clap"], never_pulls: &["clap"], ..LOW }];
     assert_eq!(violations(&workspace(&members), &layers), Vec::<String>::new());
 }
 
 #[test]
-fn every_package_is_in_the_table_and_the_table_names_no_other() {
+fn the_table_must_have_every_package_of_the_workspace_and_no_other() {
     let violations = violations(&workspace(&[low("")]), &[HIGH]);
     assert_eq!(
         violations,
         [
-            "low has no layer: add it to the table of layers, with what it may use",
-            "high is not in the workspace: take it out of the table",
+            "low has no layer: add it to the table of layers, with the packages that it may use",
+            "high is not in the workspace: remove it from the table of layers",
         ]
     );
 }

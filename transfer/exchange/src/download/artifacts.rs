@@ -1,4 +1,4 @@
-//! The artifacts of a download, and how far each of them is.
+//! The artifacts of a download, and the stage of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,17 +11,22 @@ use tokio::sync::watch;
 use crate::catalog::Catalog;
 use crate::download::inputs::Wanted;
 
-/// How far an artifact is.
+/// The stage of an artifact in a download.
 enum Stage {
+    /// The artifact is not opened yet.
     Waiting,
+    /// A job looks for the artifact in the store.
     Opening,
+    /// The chunks of the artifact are being fetched. `dirty` is true if chunks were written since the last checkpoint.
     Active { partial: Arc<dyn Partial>, changed: watch::Sender<u64>, dirty: bool },
+    /// The artifact has all chunks, and a job turns it into a complete artifact of the store.
     Finishing,
+    /// The artifact is complete in the store.
     Complete,
 }
 
 impl Stage {
-    /// How many of the artifact's `chunks` have not been verified.
+    /// Returns how many chunks are not verified yet. `chunks` is the number of all chunks of the artifact.
     fn missing(&self, chunks: u32) -> u64 {
         match self {
             Self::Waiting | Self::Opening => u64::from(chunks),
@@ -31,15 +36,16 @@ impl Stage {
     }
 }
 
-/// All artifacts of a download, by their slot: the position in the order in which they are opened.
+/// All artifacts of a download, in the order in which they are opened. The position of an artifact in this order is its
+/// artifact slot.
 pub(super) struct Artifacts {
     catalog: Arc<Catalog>,
     wanted: Vec<Wanted>,
     stages: Vec<Stage>,
     slots: BTreeMap<Cid, ArtifactSlot>,
-    /// The first artifact that may still be [`Stage::Waiting`].
+    /// The position of the next artifact to open. All artifacts from this position on are [`Stage::Waiting`].
     next: usize,
-    /// Artifacts between [`Stage::Opening`] and [`Stage::Complete`].
+    /// How many artifacts are opening, active or finishing.
     active: usize,
     complete: usize,
 }
@@ -55,7 +61,7 @@ impl Artifacts {
         self.complete == self.wanted.len()
     }
 
-    /// The digests of all chunks, each once.
+    /// Returns the digests of the chunks of all artifacts, without duplicates.
     pub(super) fn digests(&self) -> Vec<Digest> {
         let chunks = self.wanted.iter().flat_map(|wanted| wanted.index.chunks());
         chunks.map(|chunk| chunk.digest).collect::<BTreeSet<_>>().into_iter().collect()
@@ -65,31 +71,31 @@ impl Artifacts {
         &self.wanted[slot.0 as usize]
     }
 
-    /// The artifacts to open next: as many of those that wait as `together` says of the first of them, at most so many that
-    /// `max_active` are under way.
+    /// Marks waiting artifacts as opening and returns them. At most `max_active` artifacts are active at a time.
+    /// `batch_len` receives the artifacts that this limit permits, and returns how many of them to open.
     pub(super) fn open_next(
         &mut self,
         max_active: usize,
-        together: impl FnOnce(&[Wanted]) -> usize,
+        batch_len: impl FnOnce(&[Wanted]) -> usize,
     ) -> Vec<(ArtifactSlot, Wanted)> {
         let room = max_active.saturating_sub(self.active).min(self.wanted.len() - self.next);
         if room == 0 {
             return Vec::new();
         }
-        let positions = self.next..self.next + together(&self.wanted[self.next..][..room]);
+        let positions = self.next..self.next + batch_len(&self.wanted[self.next..][..room]);
         self.next = positions.end;
         self.active += positions.len();
         self.stages[positions.clone()].fill_with(|| Stage::Opening);
         positions.map(|at| (slot(at), self.wanted[at].clone())).collect()
     }
 
-    /// An artifact is fetched, and served meanwhile, from now on.
+    /// Marks an artifact as active and starts to serve its chunks to peers.
     pub(super) fn begin(&mut self, slot: ArtifactSlot, partial: Arc<dyn Partial>) {
         let changed = self.catalog.begin(partial.clone());
         self.stages[slot.0 as usize] = Stage::Active { partial, changed, dirty: false };
     }
 
-    /// Where the chunks of an artifact are written to; `None` unless it is being fetched.
+    /// Returns the partial artifact to write chunks to, or `None` if the artifact is not active.
     pub(super) fn partial(&self, slot: ArtifactSlot) -> Option<&Arc<dyn Partial>> {
         match &self.stages[slot.0 as usize] {
             Stage::Active { partial, .. } => Some(partial),
@@ -97,17 +103,17 @@ impl Artifacts {
         }
     }
 
-    /// The slot of an artifact that is being fetched.
+    /// Returns the artifact slot of an artifact, or `None` if the artifact is not active.
     pub(super) fn active_slot(&self, artifact: &Cid) -> Option<ArtifactSlot> {
         self.slots.get(artifact).copied().filter(|slot| self.partial(*slot).is_some())
     }
 
-    /// All artifacts that are being fetched.
+    /// Returns the artifact slots of all active artifacts.
     pub(super) fn active_slots(&self) -> Vec<ArtifactSlot> {
         (0..self.next).map(slot).filter(|slot| self.partial(*slot).is_some()).collect()
     }
 
-    /// A new chunk of an artifact has been written: peers that follow the artifact are told.
+    /// Notes that a chunk of an artifact was written, so that the subscribers of the artifact receive a have update.
     pub(super) fn note_written(&mut self, slot: ArtifactSlot) {
         if let Stage::Active { changed, dirty, .. } = &mut self.stages[slot.0 as usize] {
             *dirty = true;
@@ -115,7 +121,8 @@ impl Artifacts {
         }
     }
 
-    /// All chunks of an artifact are there: gives back what is to be put in its place.
+    /// Marks an artifact that has all chunks as finishing. Returns its partial artifact, which the caller has to
+    /// finish.
     pub(super) fn take_finished(&mut self, slot: ArtifactSlot) -> Option<Arc<dyn Partial>> {
         match std::mem::replace(&mut self.stages[slot.0 as usize], Stage::Finishing) {
             Stage::Active { partial, .. } => Some(partial),
@@ -123,7 +130,7 @@ impl Artifacts {
         }
     }
 
-    /// An artifact is in its place.
+    /// Marks an artifact as complete. From now on, peers are served from the complete artifact in the store.
     pub(super) fn complete(&mut self, slot: ArtifactSlot) {
         self.stages[slot.0 as usize] = Stage::Complete;
         self.catalog.end(&self.wanted(slot).cid);
@@ -131,7 +138,7 @@ impl Artifacts {
         self.complete += 1;
     }
 
-    /// What has been written to since this was last called.
+    /// Returns the active artifacts that were written to since the last call, for the next checkpoint.
     pub(super) fn take_dirty(&mut self) -> Vec<Arc<dyn Partial>> {
         let dirty = self.stages.iter_mut().filter_map(|stage| match stage {
             Stage::Active { partial, dirty, .. } => std::mem::take(dirty).then(|| partial.clone()),
@@ -140,17 +147,17 @@ impl Artifacts {
         dirty.collect()
     }
 
-    /// Chunks that have not been verified.
+    /// Returns the number of chunks that are not verified yet, over all artifacts.
     pub(super) fn missing_chunks(&self) -> u64 {
         self.wanted.iter().zip(&self.stages).map(|(wanted, stage)| stage.missing(wanted.index.len())).sum()
     }
 
-    /// Chunks in all.
+    /// Returns the number of chunks of all artifacts together.
     pub(super) fn total_chunks(&self) -> u64 {
         self.wanted.iter().map(|wanted| u64::from(wanted.index.len())).sum()
     }
 
-    /// Artifacts that are not complete and may be being served: [`Catalog::abandon`] ends that.
+    /// Returns the incomplete artifacts that the catalog may serve, so that [`Catalog::abandon`] can release them.
     pub(super) fn unfinished(&self) -> Vec<Cid> {
         let unfinished = |stage: &Stage| matches!(stage, Stage::Active { .. } | Stage::Finishing);
         self.wanted

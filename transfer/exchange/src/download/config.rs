@@ -1,29 +1,33 @@
-//! How a download behaves.
+//! The configuration of a download.
 
 use std::time::Duration;
 
 use phase_protocol::scheduler::{self, Order};
 
-/// How a download behaves.
+/// The configuration of a download.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Windows, limits and timeouts of the scheduler.
     pub scheduler: scheduler::Config,
-    /// Artifacts fetched at a time. Default 64; each takes a file descriptor, and its index is held in memory.
+    /// The limit on artifacts that are fetched at a time. Each of these artifacts occupies a file descriptor, and
+    /// memory for its index. Default 64.
     pub max_active: usize,
-    /// How long to go on without a single verified chunk. Default 60 s.
+    /// The download fails after this time without progress. Progress is a verified chunk, or the end of a job that
+    /// opens or finishes artifacts. Default 60 s.
     pub give_up_after: Duration,
-    /// The time between two checkpoints: what a power cut can lose. Default 500 ms.
+    /// The time between two checkpoints. A power cut loses only chunks written after the last checkpoint. Default 500
+    /// ms.
     pub checkpoint: Duration,
-    /// In which order chunks are asked for. Default: the rarest first.
+    /// The order in which chunks are requested. Default: rarest first.
     pub order: Order,
-    /// The seed of random choices. Default `None`: another one for each download, so that clients that start together do not
-    /// all ask for the same.
+    /// The RNG seed. Default `None`, which draws a new one for each download, so that clients that start together do
+    /// not all request the same chunks first.
     pub seed: Option<u64>,
 }
 
 impl Config {
-    /// For a machine with little memory: 8 MiB on their way at a time, few artifacts open at once.
+    /// Returns the configuration for a machine with little RAM: at most 8 MiB inflight, and at most 16 artifacts at a
+    /// time.
     pub fn small() -> Self {
         let scheduler = scheduler::Config {
             max_inflight: 8 << 20,
@@ -38,7 +42,8 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            // What is in flight may arrive faster than it can be written: then it waits in memory.
+            // This limit is lower than the default of the scheduler, because inflight bytes that arrive faster than the
+            // disk can write wait in memory.
             scheduler: scheduler::Config { max_inflight: 12 << 20, ..scheduler::Config::default() },
             max_active: 64,
             give_up_after: Duration::from_secs(60),

@@ -1,4 +1,5 @@
-//! The loop around the scheduler: actions, events, timer.
+//! The loop around the scheduler: carries out the scheduler's actions, passes events to it, and sleeps until its next
+//! timeout.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,27 +25,30 @@ use crate::download::peer_links::PeerLinks;
 use crate::download::report::{PeerReport, Progress, Report, Verdict};
 use crate::link::{LinkError, LinkEvent, PeerLink};
 
-/// Link events taken at once: their chunks are hashed by one job, which writes adjacent ones together.
+/// At most this many link events are taken from the queue at a time. One job hashes the chunks of these events and
+/// writes adjacent chunks together.
 const BATCH: usize = 8;
-/// Jobs that hash and write at a time: one hashes while the other writes. More would only wait for each other, as writes into
-/// one file take turns; meanwhile the next batch grows.
+/// The limit on jobs that hash and write at a time. With two jobs, one job can hash while the other one writes. More
+/// jobs would only wait for each other, because writes to one file are serialised. While both jobs are busy, the next
+/// batch grows.
 const MAX_WRITERS: usize = 2;
-/// Jobs that open or finish artifacts at a time.
+/// While this many jobs open or finish artifacts, no further artifacts are opened.
 const MAX_OPENERS: usize = 16;
 
-/// Fetches everything wanted into the store.
+/// Fetches the wanted artifacts into the store.
 ///
 /// # Errors
-/// [`DownloadError`]. Whatever was verified until then is on disk and will not be fetched again.
+/// Any [`DownloadError`]. Chunks that were verified before the error are on disk and will not be fetched again.
 pub async fn run(inputs: Inputs, config: Config) -> Result<Report, DownloadError> {
     Driver::new(inputs, config).run().await
 }
 
+/// The state of a running download.
 struct Driver {
     catalog: Arc<Catalog>,
     config: Config,
     artifacts: Artifacts,
-    /// Chunks that are in the store already.
+    /// The locations of wanted chunks in other artifacts of the store.
     known: Arc<Known>,
     scheduler: Scheduler,
     peers: PeerLinks,
@@ -56,7 +60,7 @@ struct Driver {
     writers: usize,
     openers: usize,
     checkpointing: bool,
-    /// The last time something was verified, or a job was under way that may take long.
+    /// The last time at which a chunk was verified, or a job that opens or finishes artifacts ended.
     last_progress: Instant,
     started: Instant,
     progress: watch::Sender<Progress>,
@@ -70,7 +74,8 @@ impl Driver {
         let seed = config.seed.unwrap_or_else(|| fastrand::u64(..));
         let policy = config.order.policy(seed);
         if !policy.is_ordered() {
-            // Only some artifacts are open at a time: clients that start together begin with different ones.
+            // Only some artifacts are open at a time. All artifacts are shuffled, so that clients that start together
+            // begin with different artifacts.
             fastrand::Rng::with_seed(seed).shuffle(&mut wanted);
         }
         wanted.sort_by_key(|wanted| wanted.priority);
@@ -104,7 +109,7 @@ impl Driver {
 
     async fn run(mut self) -> Result<Report, DownloadError> {
         let result = self.run_loop().await;
-        // Verified chunks survive an early end too.
+        // The download is closed even after an error, so that the verified chunks survive a power cut.
         let (catalog, dirty, unfinished) =
             (self.catalog.clone(), self.artifacts.take_dirty(), self.artifacts.unfinished());
         let closed = tokio::task::spawn_blocking(move || jobs::close(&catalog, &dirty, &unfinished)).await;
@@ -142,21 +147,21 @@ impl Driver {
                 _ = tokio::time::sleep_until(timer) => self.handle_timer()?,
                 _ = checkpoint.tick() => {
                     self.begin_checkpoint();
-                    self.ask_again();
+                    self.resubscribe();
                 }
                 () = stop.cancelled() => return Err(DownloadError::Interrupted),
             }
         }
     }
 
-    /// Carries out what the scheduler wants done.
+    /// Carries out the actions of the scheduler and handles its events.
     fn drain(&mut self) {
         while let Some(action) = self.scheduler.poll_action(Instant::now().into_std()) {
             match action {
                 Action::Request { id, peer, slot, ranges } => self.request(id, peer, slot, ranges),
                 Action::Cancel { id, peer } => self.cancel(peer, id),
                 Action::Drop { peer } => {
-                    self.drop_peer(peer, Verdict::Lost("not needed: others are better".to_owned()))
+                    self.drop_peer(peer, Verdict::Lost("not needed: enough better peers are connected".to_owned()))
                 }
                 Action::Ban { peer, reason } => self.drop_peer(peer, Verdict::Banned(reason.to_string())),
             }
@@ -166,7 +171,9 @@ impl Driver {
             match event {
                 Event::Verified { .. } => self.last_progress = Instant::now(),
                 Event::ArtifactComplete { slot } => finished.push(slot),
-                Event::Stalled { peer, chunks } => tracing::info!(%peer, chunks, "stalled: its chunks go to others"),
+                Event::Stalled { peer, chunks } => {
+                    tracing::info!(%peer, chunks, "peer stalled: its chunks go to other peers")
+                }
                 Event::Complete => {}
             }
         }
@@ -181,24 +188,25 @@ impl Driver {
         }
     }
 
-    /// Tells a peer that nothing further of a request is wanted. The request still ends.
+    /// Cancels a request. The peer still answers with `Done` or a refusal.
     fn cancel(&self, peer: PeerKey, id: RequestId) {
         if let Some(link) = self.peers.link(peer) {
-            // A link that cannot take it is dead and says so itself.
+            // Sending fails only if the peer does not read its requests or the link is closed. A closed link is also
+            // reported by the event `LinkEvent::Closed`.
             let _ = link.cancel(id);
         }
     }
 
-    /// Starts opening artifacts while there is room.
+    /// Starts jobs that open artifacts, up to the limits on jobs and on active artifacts.
     fn open_artifacts(&mut self) {
         while self.openers < MAX_OPENERS {
-            let together = self.artifacts.open_next(self.config.max_active, jobs::opened_together);
-            if together.is_empty() {
+            let batch = self.artifacts.open_next(self.config.max_active, jobs::open_batch_len);
+            if batch.is_empty() {
                 return;
             }
             let (catalog, known) = (self.catalog.clone(), self.known.clone());
             self.openers += 1;
-            self.jobs.spawn_blocking(move || jobs::open(&catalog, &together, &known));
+            self.jobs.spawn_blocking(move || jobs::open(&catalog, &batch, &known));
         }
     }
 
@@ -271,20 +279,21 @@ impl Driver {
         let fresh = PeerReport { bytes: 0, chunks: 0, active: Duration::ZERO, verdict: Verdict::Good };
         let report = self.report.peers.entry(id).or_insert(fresh);
         if let Verdict::Banned(reason) = &report.verdict {
-            link.close(&LinkError::CutOff(reason.clone()));
+            link.close(&LinkError::Banned(reason.clone()));
             return;
         }
         if let Some(error) = link.closed() {
             report.verdict = Verdict::of(&error);
             return;
         }
-        // The end of its last link may not have been told yet.
+        // The peer's previous link may be closed, with its `Closed` event still in the queue. So the state of the
+        // previous link is checked here.
         if let Some(key) = self.peers.key_of(&id) {
             self.drop_if_closed(key);
         }
         let Some(key) = self.peers.insert(link, now) else { return };
         if let Some(report) = self.report.peers.get_mut(&id) {
-            // One that came back is as good as before.
+            // A peer that was lost and came back counts as good again.
             report.verdict = Verdict::Good;
         }
         self.scheduler.handle_peer(now.into_std(), key);
@@ -294,12 +303,12 @@ impl Driver {
         self.progress.send_modify(|p| p.peers = self.peers.len() as u64);
     }
 
-    /// Asks a peer what it has of an artifact: later, if it has too many requests to read.
+    /// Subscribes to the have updates of a peer for an artifact. Retries later if the link has too many open requests.
     fn subscribe(&mut self, key: PeerKey, slot: ArtifactSlot) {
         let wanted = self.artifacts.wanted(slot);
         match self.peers.subscribe(key, slot, wanted.cid, wanted.index.len()) {
             Ok(()) => {}
-            Err(LinkError::Backlog) => self.peers.note_quiet(key, slot, Instant::now()),
+            Err(LinkError::Backlog) => self.peers.note_have_ended(key, slot, Instant::now()),
             Err(error) => self.drop_peer(key, Verdict::of(&error)),
         }
     }
@@ -316,14 +325,14 @@ impl Driver {
                 LinkEvent::Have { artifact, update } => {
                     if let Some(slot) = self.artifacts.active_slot(&artifact) {
                         if let HaveUpdate::Add(_) = update {
-                            self.peers.note_told(key, slot);
+                            self.peers.note_have_update(key, slot);
                         }
                         self.scheduler.handle_have(key, slot, update);
                     }
                 }
-                LinkEvent::HaveNoMore { artifact } => {
+                LinkEvent::HaveEnded { artifact } => {
                     if let Some(slot) = self.artifacts.active_slot(&artifact) {
-                        self.peers.note_quiet(key, slot, Instant::now());
+                        self.peers.note_have_ended(key, slot, Instant::now());
                     }
                 }
                 LinkEvent::Closed => self.drop_if_closed(key),
@@ -335,7 +344,8 @@ impl Driver {
         }
     }
 
-    /// A chunk has come: to be verified and written, unless it is of no use. A peer that did not owe it is cut off.
+    /// Handles a chunk that a peer sent. Returns the chunk if it has to be verified and written. Bans a peer that sent
+    /// a chunk that was never requested from it.
     fn handle_arrival(&mut self, peer: PeerKey, id: RequestId, index: ChunkIndex, bytes: Buffer) -> Option<Received> {
         let slot = match self.scheduler.handle_arrival(peer, id, index) {
             Arrival::Owed(slot) => slot,
@@ -362,7 +372,7 @@ impl Driver {
         let result = match verified {
             Ok(true) => ChunkResult::Verified,
             Ok(false) => ChunkResult::Corrupt,
-            // Its artifact was finished by another copy meanwhile.
+            // The artifact was completed with another copy of this chunk.
             Err(StoreError::Finished(_)) => ChunkResult::Unneeded,
             Err(error) => return Err(error.into()),
         };
@@ -390,7 +400,7 @@ impl Driver {
         });
     }
 
-    /// Puts artifacts in their places of which all is there.
+    /// Starts a job that turns artifacts with all chunks into complete artifacts of the store.
     fn finish(&mut self, slots: Vec<ArtifactSlot>) {
         let complete = slots.into_iter().filter_map(|slot| {
             self.peers.unsubscribe_all(slot);
@@ -408,21 +418,21 @@ impl Driver {
         self.progress.send_modify(|p| p.complete += 1);
     }
 
-    /// Drops a peer whose link is dead. One that has a new link already stays.
+    /// Drops a peer if its current link is closed.
     fn drop_if_closed(&mut self, key: PeerKey) {
         if let Some(error) = self.peers.closed(key) {
             self.drop_peer(key, Verdict::of(&error));
         }
     }
 
-    /// Ends the link of a peer and says why in the report. A peer may be banned after its link has gone: what it sent before is
-    /// looked at later.
+    /// Closes the link of a peer and stores the verdict on the peer. A peer may be banned even after its link has
+    /// closed, because its chunks are verified some time after they arrive.
     fn drop_peer(&mut self, key: PeerKey, verdict: Verdict) {
         let (id, link) = (self.peers.id(key), self.peers.remove(key));
         let error = match &verdict {
             Verdict::Banned(reason) => {
                 tracing::warn!(peer = %id, %reason, "peer banned");
-                LinkError::CutOff(reason.clone())
+                LinkError::Banned(reason.clone())
             }
             _ if link.is_none() => return,
             Verdict::Lost(reason) => {
@@ -441,7 +451,7 @@ impl Driver {
         self.scheduler.handle_peer_lost(key);
     }
 
-    /// When to wake up if nothing happens.
+    /// Returns the time at which the driver wakes up if no event arrives earlier.
     fn timer(&mut self) -> Instant {
         let give_up = self.last_progress + self.config.give_up_after;
         match self.scheduler.poll_timeout() {
@@ -469,8 +479,8 @@ impl Driver {
         })
     }
 
-    /// Asks peers again that told no more of an artifact some time ago.
-    fn ask_again(&mut self) {
+    /// Subscribes again, after a backoff, to the have updates of peers that ended them.
+    fn resubscribe(&mut self) {
         for (key, slot) in self.peers.take_due(Instant::now()) {
             self.subscribe(key, slot);
         }

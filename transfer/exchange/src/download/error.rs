@@ -1,4 +1,4 @@
-//! Why a download ended without everything.
+//! The errors of a download.
 
 use std::time::Duration;
 
@@ -8,29 +8,30 @@ use tokio::task::JoinError;
 
 use crate::download::report::Report;
 
-/// Why a download ended without everything.
+/// An error from a download. Chunks that were verified before the error stay in the store, and the next download
+/// resumes from them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DownloadError {
-    /// The disk: what was verified before stays.
-    #[error("cannot store what was fetched")]
+    /// The store failed.
+    #[error("cannot store the fetched content")]
     Store(#[from] StoreError),
-    /// Nobody delivers.
-    #[error("no verified chunk for {} s: {missing} of {total} chunks missing, {peers} peers connected", waited.as_secs())]
+    /// No progress was made within the configured time.
+    #[error("no verified chunk for {} s: {missing} of {total} chunks missing, connected peers: {peers}", waited.as_secs())]
     Stalled {
-        /// How long nothing came.
+        /// The time since the last progress.
         waited: Duration,
-        /// Chunks still missing.
+        /// The number of missing chunks.
         missing: u64,
-        /// Chunks in all.
+        /// The number of chunks of the download.
         total: u64,
-        /// Peers connected at the end.
+        /// The number of peers that were connected at the end.
         peers: usize,
-        /// What was fetched and from whom until then.
+        /// The report of the failed download, with the bytes and chunks received from each peer.
         report: Box<Report>,
     },
-    /// Stopped by the caller.
-    #[error("interrupted: what is verified stays, run again to resume")]
+    /// The caller cancelled the download.
+    #[error("interrupted: verified chunks are kept, run again to resume")]
     Interrupted,
     /// A worker thread panicked.
     #[error("a worker failed")]

@@ -1,4 +1,4 @@
-//! What a download needs from outside: the artifacts that it fetches, and links to peers.
+//! The inputs of a download: the artifacts to fetch, and links to peers.
 
 use std::sync::Arc;
 
@@ -13,25 +13,26 @@ use crate::catalog::Catalog;
 use crate::download::report::Progress;
 use crate::link::{LinkEvent, PeerLink};
 
-/// Link events that may wait for the driver. With what its jobs hold (two times eight) and one for each link, these are the
-/// chunks in our own buffers: 3 MiB at 128 KiB a chunk and one link. What else is in flight waits in the connections; all
-/// together is at most [`scheduler::Config::max_inflight`].
+/// The length of the queue of link events for the driver. A download buffers the chunks of these events, the chunks of
+/// its jobs (two jobs of eight chunks), and one chunk per link. With one link and chunks of 128 KiB, that is 3 MiB.
+/// Other inflight bytes wait in the buffers of the connections. All these bytes together are at most
+/// [`max_inflight`](phase_protocol::scheduler::Config::max_inflight).
 const EVENT_QUEUE: usize = 8;
-/// Bytes in buffers that are kept for the next chunks: as many as are in use.
+/// At most this many bytes of unused buffers are kept for later chunks. This is about the size of the buffers in use.
 const KEPT_BUFFERS: usize = 4 << 20;
 
-/// An artifact to fetch. Each is wanted once.
+/// An artifact to fetch. A download contains each artifact once.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Its CID: the root of `index`.
+    /// The artifact CID, which is the CID of the root block of `index`.
     pub cid: Cid,
-    /// How urgent it is: a lower number goes first.
+    /// The priority class. Artifacts with lower numbers are fetched first.
     pub priority: u8,
-    /// Its chunks. The index blocks are in the store already.
+    /// The index of the artifact. Its index blocks are in the store already.
     pub index: Arc<ArtifactIndex>,
 }
 
-/// Opens links that report to one download.
+/// Opens links that send their events to one download.
 #[derive(Clone)]
 pub struct LinkOpener {
     node: NodeHandle,
@@ -39,10 +40,10 @@ pub struct LinkOpener {
     buffers: Buffers,
 }
 
-/// Where the links of one [`LinkOpener`] report to.
+/// The receiver of the events of all links that one [`LinkOpener`] opened.
 pub struct LinkEvents(pub(super) mpsc::Receiver<(PeerId, LinkEvent)>);
 
-/// A channel between links and the download that will use them.
+/// Creates a [`LinkOpener`] for one download, and the receiver of the events of its links.
 pub fn links(node: &NodeHandle) -> (LinkOpener, LinkEvents) {
     let (events, receiver) = mpsc::channel(EVENT_QUEUE);
     (LinkOpener { node: node.clone(), events, buffers: Buffers::new(KEPT_BUFFERS) }, LinkEvents(receiver))
@@ -52,24 +53,26 @@ impl LinkOpener {
     /// Connects to `peer` and opens a link.
     ///
     /// # Errors
-    /// The peer cannot be reached, or opens no stream.
+    /// If the peer cannot be reached, or the stream cannot be opened.
     pub async fn open(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> Result<PeerLink, ConnectError> {
         PeerLink::open_with(&self.node, peer, addresses, Some(self.events.clone()), self.buffers.clone()).await
     }
 }
 
-/// What a download needs from outside.
+/// The inputs of a download.
 pub struct Inputs {
-    /// Where chunks are written to, and served from meanwhile.
+    /// The catalog of the store to write to. During the download, the catalog also serves the partial artifacts to
+    /// peers.
     pub catalog: Arc<Catalog>,
-    /// What to fetch.
+    /// The artifacts to fetch.
     pub wanted: Vec<Wanted>,
-    /// Links to peers as they are found.
+    /// New links to peers. Links may be added at any time during the download.
     pub links: mpsc::Receiver<Arc<PeerLink>>,
-    /// What these links report.
+    /// The receiver of the events of the links in the field `links`. The function [`links()`] returns the receiver.
     pub events: LinkEvents,
-    /// Told how far it is.
+    /// The sender of the progress of the download.
     pub progress: watch::Sender<Progress>,
-    /// Ends the download early; what is verified stays.
+    /// Cancelling this token ends the download with [`Interrupted`](crate::download::DownloadError::Interrupted).
+    /// Verified chunks are kept.
     pub stop: CancellationToken,
 }

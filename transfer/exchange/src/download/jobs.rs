@@ -1,4 +1,4 @@
-//! The part of a download that may block: opening, writing, checkpointing and finishing artifacts.
+//! The blocking jobs of a download: opening, writing, checkpointing and finishing artifacts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,19 +12,20 @@ use crate::buffers::Buffer;
 use crate::catalog::Catalog;
 use crate::download::inputs::Wanted;
 
-/// The most bytes of artifacts that one job opens together: small ones cost more to hand to a thread than to open. Those that
-/// are resumed are hashed first.
-const OPENED_TOGETHER: u64 = 1 << 20;
+/// The limit on the total size of the artifacts that one job opens, in bytes. A larger artifact has a job of its own.
+/// Small artifacts are opened together, because passing a small artifact to a thread costs more than opening it. The
+/// limit keeps a job short, because chunks from an earlier download are hashed when their artifact is opened.
+const MAX_OPEN_BATCH: u64 = 1 << 20;
 
-/// What opening an artifact found.
+/// The result of opening an artifact.
 pub(super) enum Opened {
-    /// It is complete already.
+    /// The artifact is complete in the store.
     Whole,
-    /// It has to be fetched; `Partial::have` tells what is there.
+    /// The artifact has to be fetched. `Partial::have` returns the chunks that the store already has.
     Part(Arc<dyn Partial>),
 }
 
-/// A chunk as it came from a peer.
+/// A chunk received from a peer, not yet verified.
 pub(super) struct Received {
     pub(super) peer: PeerKey,
     pub(super) request: RequestId,
@@ -34,18 +35,18 @@ pub(super) struct Received {
     pub(super) partial: Arc<dyn Partial>,
 }
 
-/// What became of a [`Received`] chunk.
+/// The result of verifying and writing a [`Received`] chunk.
 pub(super) struct Written {
     pub(super) peer: PeerKey,
     pub(super) request: RequestId,
     pub(super) slot: ArtifactSlot,
     pub(super) index: ChunkIndex,
     pub(super) len: u64,
-    /// `Ok(false)`: the bytes are not those of the chunk.
+    /// Whether the bytes match the digest of the chunk, or the error from writing the chunk.
     pub(super) verified: Result<bool, StoreError>,
 }
 
-/// What a job ends with.
+/// The result of a job.
 pub(super) enum Outcome {
     Opened(Vec<(ArtifactSlot, Result<Opened, StoreError>)>),
     Written(Vec<Written>),
@@ -53,30 +54,32 @@ pub(super) enum Outcome {
     Finished(Vec<(ArtifactSlot, Result<(), StoreError>)>),
 }
 
-/// Where chunks are that other artifacts of the store have.
+/// The locations of wanted chunks in other artifacts of the store. Maps a digest to an artifact and the chunk index in
+/// it.
 pub(super) type Known = BTreeMap<Digest, (Cid, ChunkIndex)>;
 
-/// Looks up the chunks of all artifacts at once: every look-up by itself would open the store's map of chunks anew. A
-/// failure costs nothing but the saving.
+/// Finds wanted chunks in other artifacts of the store. Looks up all digests at once, because every look-up opens the
+/// chunk map of the store again. If the look-up fails, the chunks are fetched from peers.
 pub(super) fn survey(catalog: &Catalog, digests: Vec<Digest>) -> Known {
     let found = catalog.store().find_chunks(&digests).unwrap_or_else(|error| {
-        tracing::info!(%error, "cannot look for chunks that are here already");
+        tracing::info!(%error, "cannot look up chunks in the store: they are fetched instead");
         Vec::new()
     });
-    digests.into_iter().zip(found).filter_map(|(digest, place)| Some((digest, place?))).collect()
+    digests.into_iter().zip(found).filter_map(|(digest, location)| Some((digest, location?))).collect()
 }
 
-/// How many of the first of `wanted`, of which there is one at least, one job opens.
-pub(super) fn opened_together(wanted: &[Wanted]) -> usize {
+/// Returns how many artifacts from the start of `wanted` one job opens, which is at least one.
+pub(super) fn open_batch_len(wanted: &[Wanted]) -> usize {
     let mut bytes = 0;
     let fits = wanted.iter().take_while(|wanted| {
         bytes += wanted.index.size();
-        bytes <= OPENED_TOGETHER
+        bytes <= MAX_OPEN_BATCH
     });
     fits.count().max(1)
 }
 
-/// Looks for artifacts in the store, or begins or resumes them there, with what other artifacts have in common with them.
+/// Opens artifacts. An artifact that is not complete in the store is begun or resumed, and chunks that other artifacts
+/// of the store have are copied into it.
 pub(super) fn open(catalog: &Catalog, wanted: &[(ArtifactSlot, Wanted)], known: &Known) -> Outcome {
     let store = catalog.store().as_ref();
     Outcome::Opened(wanted.iter().map(|(slot, wanted)| (*slot, open_one(store, wanted, known))).collect())
@@ -87,7 +90,7 @@ fn open_one(store: &dyn Store, wanted: &Wanted, known: &Known) -> Result<Opened,
         Ok(Some(_)) => Ok(Opened::Whole),
         Ok(None) => begin(store, wanted, known),
         Err(error) => {
-            tracing::warn!(artifact = %wanted.cid, %error, "the stored copy is not usable: fetched anew");
+            tracing::warn!(artifact = %wanted.cid, %error, "the stored copy cannot be used: fetching it again");
             begin(store, wanted, known)
         }
     }
@@ -101,13 +104,13 @@ fn begin(store: &dyn Store, wanted: &Wanted, known: &Known) -> Result<Opened, St
             }
             Ok(Opened::Part(partial))
         }
-        // Another process has finished it this moment.
+        // Another process has just completed the artifact.
         Err(StoreError::Complete(_)) => Ok(Opened::Whole),
         Err(error) => Err(error),
     }
 }
 
-/// Copies the missing chunks that other artifacts have; each is verified as if it came from a peer.
+/// Copies missing chunks from other artifacts of the store. Each copy is verified like a chunk from a peer.
 fn reuse(store: &dyn Store, partial: &dyn Partial, known: &Known) {
     let mut source: Option<Arc<dyn Artifact>> = None;
     let missing: Vec<_> = partial.have().iter_missing().collect();
@@ -122,12 +125,12 @@ fn reuse(store: &dyn Store, partial: &dyn Partial, known: &Known) {
         let mut bytes = vec![0; chunk.len as usize];
         let copied = open.read_at(at.offset, &mut bytes).and_then(|()| partial.write_chunk(index, &bytes));
         if let Err(error) = copied {
-            tracing::info!(%error, "a chunk that should be here already is not");
+            tracing::info!(%error, "cannot reuse a chunk of another artifact: it is fetched instead");
         }
     }
 }
 
-/// Verifies chunks and writes those that are good, adjacent ones together.
+/// Verifies chunks and writes those that verify. Adjacent chunks are written together.
 pub(super) fn write(mut chunks: Vec<Received>) -> Outcome {
     chunks.sort_by_key(|chunk| (chunk.slot, chunk.index));
     let mut written = Vec::with_capacity(chunks.len());
@@ -147,18 +150,18 @@ pub(super) fn write(mut chunks: Vec<Received>) -> Outcome {
     Outcome::Written(written)
 }
 
-/// Makes what has been written survive a power cut.
+/// Makes the written chunks durable, so that they survive a power cut.
 pub(super) fn checkpoint(partials: &[Arc<dyn Partial>]) -> Outcome {
     Outcome::Checkpointed(partials.iter().try_for_each(|partial| partial.checkpoint()))
 }
 
-/// Puts complete artifacts in their places.
+/// Turns partial artifacts that have all chunks into complete artifacts of the store.
 pub(super) fn finish(complete: Vec<(ArtifactSlot, Arc<dyn Partial>)>) -> Outcome {
     Outcome::Finished(complete.into_iter().map(|(slot, partial)| (slot, partial.finish().map(drop))).collect())
 }
 
-/// What a download leaves: verified chunks survive a power cut, and nothing holds an artifact that is not complete. Waits for
-/// peers that are being sent something of it.
+/// Ends a download: makes the written chunks durable and releases incomplete artifacts. Waits until reads of these
+/// artifacts have ended.
 pub(super) fn close(catalog: &Catalog, dirty: &[Arc<dyn Partial>], unfinished: &[Cid]) {
     if let Err(error) = dirty.iter().try_for_each(|partial| partial.checkpoint()) {
         tracing::warn!(%error, "last checkpoint failed");

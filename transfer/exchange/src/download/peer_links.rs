@@ -1,4 +1,4 @@
-//! The connected peers of a download: their links, and what is under way on each.
+//! The connected peers of a download, with their links and subscriptions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,16 +13,15 @@ use tokio::time::Instant;
 
 use crate::link::{LinkError, PeerLink};
 
-/// How long to wait before a peer that has nothing of an artifact, or has stopped fetching it, is asked again: it may be
-/// about to.
-/// Doubles each time, up to the maximum.
-const ASK_AGAIN_MIN: Duration = Duration::from_secs(1);
-/// The longest such wait.
-const ASK_AGAIN_MAX: Duration = Duration::from_secs(30);
+/// The initial backoff before subscribing again to a peer that has no chunk of an artifact or has stopped fetching it.
+/// The peer may start to fetch the artifact later. The backoff doubles each time, up to [`RESUBSCRIBE_MAX`].
+const RESUBSCRIBE_MIN: Duration = Duration::from_secs(1);
+/// The longest backoff before subscribing again.
+const RESUBSCRIBE_MAX: Duration = Duration::from_secs(30);
 
-/// A peer tells no more of an artifact.
-struct Quiet {
-    /// When to ask again; `None` while an answer is awaited.
+/// A subscription that the peer has ended although the peer may gain more chunks.
+struct EndedSubscription {
+    /// When to subscribe again, or `None` while a reply to the new subscription is awaited.
     again_at: Option<Instant>,
     backoff: Backoff,
 }
@@ -31,18 +30,18 @@ struct Quiet {
 struct Connected {
     link: Arc<PeerLink>,
     since: Instant,
-    /// Subscriptions to what it has.
+    /// The request id of the latest subscription to each artifact.
     subscriptions: BTreeMap<ArtifactSlot, RequestId>,
-    /// Artifacts that it has not all of, and of which it tells no more.
-    quiet: BTreeMap<ArtifactSlot, Quiet>,
+    /// Subscriptions that the peer has ended although the peer may gain more chunks.
+    ended: BTreeMap<ArtifactSlot, EndedSubscription>,
 }
 
-/// Peers by the key under which the scheduler knows them. A peer that comes back has the same key.
+/// The connected peers, by scheduler key. A peer that reconnects keeps its key.
 #[derive(Default)]
 pub(super) struct PeerLinks {
     connected: BTreeMap<PeerKey, Connected>,
     keys: BTreeMap<PeerId, PeerKey>,
-    /// Peer ids by the number of their key.
+    /// The peer id of each [`PeerKey`]. The number of a key is the position of its peer id in this list.
     ids: Vec<PeerId>,
 }
 
@@ -51,22 +50,25 @@ impl PeerLinks {
         self.connected.len()
     }
 
-    /// The key of a connected peer.
+    /// Returns the key of a connected peer.
     pub(super) fn key_of(&self, id: &PeerId) -> Option<PeerKey> {
         self.keys.get(id).copied().filter(|key| self.connected.contains_key(key))
     }
 
-    /// Who is behind a key that this type has given out.
+    /// Returns the peer id that belongs to a scheduler key.
+    ///
+    /// # Panics
+    /// If [`insert`](Self::insert) has never returned this key.
     pub(super) fn id(&self, key: PeerKey) -> PeerId {
         self.ids[key.0 as usize]
     }
 
-    /// Since when a peer has been connected.
+    /// Returns the time at which the link of a connected peer was added.
     pub(super) fn since(&self, key: PeerKey) -> Option<Instant> {
         self.connected.get(&key).map(|connected| connected.since)
     }
 
-    /// Adds a link; `None` if its peer has one already.
+    /// Adds a link and returns the key of its peer, or `None` if the peer has a link already.
     pub(super) fn insert(&mut self, link: Arc<PeerLink>, now: Instant) -> Option<PeerKey> {
         let id = link.peer();
         if self.key_of(&id).is_some() {
@@ -76,32 +78,32 @@ impl PeerLinks {
             self.ids.push(id);
             PeerKey(self.ids.len() as u64 - 1)
         });
-        let connected = Connected { link, since: now, subscriptions: BTreeMap::new(), quiet: BTreeMap::new() };
+        let connected = Connected { link, since: now, subscriptions: BTreeMap::new(), ended: BTreeMap::new() };
         self.connected.insert(key, connected);
         Some(key)
     }
 
-    /// How many bytes of its replies have come from each connected peer.
+    /// Returns how many bytes of replies each connected peer has sent.
     pub(super) fn received(&self) -> impl Iterator<Item = (PeerKey, u64)> + '_ {
         self.connected.iter().map(|(key, connected)| (*key, connected.link.received()))
     }
 
-    /// Why the link of a connected peer is dead, if it is.
+    /// Returns the error with which the link of a connected peer was closed, or `None` if the link is open.
     pub(super) fn closed(&self, key: PeerKey) -> Option<LinkError> {
         self.connected.get(&key)?.link.closed()
     }
 
-    /// Forgets a peer and all that is under way with it; gives back its link, if it had one.
+    /// Removes a peer with its subscriptions. Returns the link of the peer, if it had one.
     pub(super) fn remove(&mut self, key: PeerKey) -> Option<Arc<PeerLink>> {
         self.connected.remove(&key).map(|connected| connected.link)
     }
 
-    /// The link of a connected peer.
+    /// Returns the link of a connected peer.
     pub(super) fn link(&self, key: PeerKey) -> Option<&PeerLink> {
         self.connected.get(&key).map(|connected| connected.link.as_ref())
     }
 
-    /// Asks a peer what it has of an artifact.
+    /// Subscribes to the have updates of a peer for an artifact.
     pub(super) fn subscribe(
         &mut self,
         key: PeerKey,
@@ -115,32 +117,34 @@ impl PeerLinks {
         Ok(())
     }
 
-    /// All connected peers.
+    /// Returns the keys of all connected peers.
     pub(super) fn keys(&self) -> Vec<PeerKey> {
         self.connected.keys().copied().collect()
     }
 
-    /// The peer tells no more of an artifact: it will be asked again.
-    pub(super) fn note_quiet(&mut self, key: PeerKey, slot: ArtifactSlot, now: Instant) {
+    /// Schedules a new subscription to an artifact after a backoff, because the peer ended its have updates for the
+    /// artifact.
+    pub(super) fn note_have_ended(&mut self, key: PeerKey, slot: ArtifactSlot, now: Instant) {
         let Some(connected) = self.connected.get_mut(&key) else { return };
-        let new = || Quiet { again_at: None, backoff: Backoff::new(ASK_AGAIN_MIN, ASK_AGAIN_MAX) };
-        let quiet = connected.quiet.entry(slot).or_insert_with(new);
-        quiet.again_at = Some(now + quiet.backoff.next_wait());
+        let new = || EndedSubscription { again_at: None, backoff: Backoff::new(RESUBSCRIBE_MIN, RESUBSCRIBE_MAX) };
+        let ended = connected.ended.entry(slot).or_insert_with(new);
+        ended.again_at = Some(now + ended.backoff.next_wait());
     }
 
-    /// The peer tells what it has of an artifact: should it fall quiet again, that is a new beginning.
-    pub(super) fn note_told(&mut self, key: PeerKey, slot: ArtifactSlot) {
+    /// Resets the backoff of new subscriptions to an artifact, because the peer announced new chunks of it.
+    pub(super) fn note_have_update(&mut self, key: PeerKey, slot: ArtifactSlot) {
         if let Some(connected) = self.connected.get_mut(&key) {
-            connected.quiet.remove(&slot);
+            connected.ended.remove(&slot);
         }
     }
 
-    /// The peers to be asked again now, and about what. Each is named once until it is quiet again.
+    /// Returns the peers and artifacts for which a new subscription is due. An ended subscription is returned only
+    /// once.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<(PeerKey, ArtifactSlot)> {
         let mut due = Vec::new();
         for (key, connected) in &mut self.connected {
-            for (slot, quiet) in &mut connected.quiet {
-                if quiet.again_at.take_if(|at| *at <= now).is_some() {
+            for (slot, ended) in &mut connected.ended {
+                if ended.again_at.take_if(|at| *at <= now).is_some() {
                     due.push((*key, *slot));
                 }
             }
@@ -148,10 +152,10 @@ impl PeerLinks {
         due
     }
 
-    /// Nobody need say any more what it has of an artifact.
+    /// Cancels all subscriptions to an artifact.
     pub(super) fn unsubscribe_all(&mut self, slot: ArtifactSlot) {
         for connected in self.connected.values_mut() {
-            connected.quiet.remove(&slot);
+            connected.ended.remove(&slot);
             if let Some(id) = connected.subscriptions.remove(&slot) {
                 let _ = connected.link.cancel(id);
             }

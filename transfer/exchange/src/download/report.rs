@@ -1,4 +1,4 @@
-//! What a download tells while it runs and when it ends.
+//! The progress of a running download, and the report of an ended one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,78 +7,84 @@ use libp2p::PeerId;
 
 use crate::link::LinkError;
 
-/// How far a download is. All figures only grow.
+/// The progress of a download. All figures except `peers` only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes wanted.
+    /// The size of all wanted artifacts, in bytes.
     pub total: u64,
-    /// Bytes verified and written, those of earlier runs included.
+    /// Bytes verified and written, including bytes from earlier runs and bytes copied from other artifacts.
     pub verified: u64,
-    /// Bytes that were on disk when it began.
+    /// Bytes that did not have to be fetched, because an earlier run had fetched them or other artifacts of the store
+    /// have them.
     pub resumed: u64,
-    /// Artifacts wanted.
+    /// The number of wanted artifacts.
     pub artifacts: u64,
-    /// Artifacts complete.
+    /// The number of wanted artifacts that are complete.
     pub complete: u64,
-    /// Peers connected now.
+    /// The number of connected peers.
     pub peers: u64,
-    /// Verified bytes by peer.
+    /// Verified bytes received from each peer.
     pub by_peer: BTreeMap<PeerId, u64>,
 }
 
-/// Why a peer is no longer used.
+/// Whether a peer was used until the end of a download, and the reason if not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Used to the end.
+    /// The peer was used until the end of the download.
     Good,
-    /// Went away.
+    /// The peer disconnected or was dropped. Contains the reason.
     Lost(String),
-    /// Sent something that did not verify, or broke the protocol: not used again in this run.
+    /// The peer sent bytes that did not verify, or broke the protocol. Contains the reason. The peer is not used again
+    /// in this run.
     Banned(String),
 }
 
 impl Verdict {
-    /// That about a peer whose link has ended.
+    /// Returns the verdict on a peer whose link was closed with `error`.
     pub(super) fn of(error: &LinkError) -> Self {
         let verdict = if error.is_misbehaviour() { Self::Banned } else { Self::Lost };
         verdict(error.to_string())
     }
 }
 
-/// What one peer contributed.
+/// The contribution of one peer to a download.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerReport {
-    /// Verified bytes.
+    /// Verified bytes received from the peer.
     pub bytes: u64,
-    /// Verified chunks.
+    /// Verified chunks received from the peer.
     pub chunks: u64,
-    /// From its first request to its last chunk.
+    /// The time from the connection of the peer to its last verified chunk. If the peer connected several times, the
+    /// longest of these times.
     pub active: Duration,
-    /// How it ended.
+    /// Whether the peer was used until the end, and the reason if not.
     pub verdict: Verdict,
 }
 
 impl PeerReport {
-    /// Bytes per second while it was active; 0 if it delivered nothing.
+    /// Returns the mean rate over `active` in bytes per second, or 0 if the peer sent no verified chunk.
     pub fn rate(&self) -> f64 {
         let seconds = self.active.as_secs_f64();
         if seconds > 0.0 { self.bytes as f64 / seconds } else { 0.0 }
     }
 }
 
-/// What a download did.
+/// The report of a download.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Bytes wanted.
+    /// The size of all wanted artifacts, in bytes.
     pub total: u64,
-    /// Bytes that were on disk already.
+    /// Bytes that did not have to be fetched, because an earlier run had fetched them or other artifacts of the store
+    /// have them.
     pub resumed: u64,
-    /// From the start to the last artifact in place.
+    /// The time from the start to the end of the download.
     pub elapsed: Duration,
-    /// Chunks that were asked of one peer and then of another, because the first was lost or too slow.
+    /// The number of requested chunks that were taken back from a peer, because it was lost or banned, stalled or
+    /// refused the request.
     pub reassigned: u64,
-    /// Bytes that arrived twice.
+    /// Bytes of chunks that arrived and were not needed, because the chunk was already verified or no longer expected
+    /// from that peer.
     pub duplicate_bytes: u64,
-    /// Every peer that was used.
+    /// The contribution of each peer that had a link.
     pub peers: BTreeMap<PeerId, PeerReport>,
 }

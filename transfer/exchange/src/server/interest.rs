@@ -1,6 +1,6 @@
-//! Which peers have asked about which artifact: the answer to a request for peers.
+//! Notes which peers fetch which artifact, in order to answer `Peers` requests.
 //!
-//! Whoever subscribes to an artifact is fetching it, and a Phase node that fetches also serves.
+//! A `Have` request for an artifact shows that the peer fetches the artifact. A Phase node also serves what it fetches.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -8,18 +8,21 @@ use std::sync::{Mutex, MutexGuard};
 use libp2p::PeerId;
 use phase_core::Cid;
 
-/// Artifacts for which peers are remembered.
+/// The limit on artifacts in [`Interest`].
 const MAX_ARTIFACTS: usize = 4096;
-/// Peers remembered for one artifact.
+/// The limit on peers of one artifact in [`Interest`].
 const MAX_PEERS: usize = 256;
 
-/// Peers by artifact, each with the number of its subscriptions.
+/// For each artifact, the peers that fetch it, and for each of these peers the number of its open `Have` requests for
+/// the artifact.
 #[derive(Default)]
 pub(super) struct Interest {
     artifacts: Mutex<BTreeMap<Cid, BTreeMap<PeerId, usize>>>,
 }
 
 impl Interest {
+    /// Counts one more `Have` request of `peer` for `artifact`, until [`remove`](Self::remove) is called. Does nothing
+    /// if a limit is reached.
     pub(super) fn add(&self, artifact: Cid, peer: PeerId) {
         let mut artifacts = self.lock();
         if artifacts.len() >= MAX_ARTIFACTS && !artifacts.contains_key(&artifact) {
@@ -31,6 +34,7 @@ impl Interest {
         }
     }
 
+    /// Reverts one call of [`add`](Self::add).
     pub(super) fn remove(&self, artifact: &Cid, peer: &PeerId) {
         let mut artifacts = self.lock();
         let Some(peers) = artifacts.get_mut(artifact) else { return };
@@ -45,7 +49,8 @@ impl Interest {
         }
     }
 
-    /// Up to `most` peers other than `asking`, a different selection for each asking peer: those whose id follows it.
+    /// Returns up to `most` peers that fetch `artifact`, without the peer `asking`. The peers are sorted by id. The
+    /// list begins after the id of `asking` and wraps around, so that each asking peer gets a different selection.
     pub(super) fn peers(&self, artifact: &Cid, asking: &PeerId, most: usize) -> Vec<PeerId> {
         use std::ops::Bound::{Excluded, Unbounded};
         let artifacts = self.lock();
@@ -56,7 +61,7 @@ impl Interest {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Cid, BTreeMap<PeerId, usize>>> {
-        self.artifacts.lock().expect("no code panics while it holds the table")
+        self.artifacts.lock().expect("no code panics while it holds the lock on the peers")
     }
 }
 
@@ -65,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peer_stays_until_its_last_subscription_ends_and_is_not_told_of_itself() {
+    fn a_peer_is_listed_until_its_last_request_ends_but_never_to_itself() {
         let interest = Interest::default();
         let artifact = Cid::of_block(b"artifact");
         let (ours, other) = (PeerId::random(), PeerId::random());
@@ -81,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_bounded() {
+    fn the_number_of_peers_of_one_artifact_is_bounded() {
         let interest = Interest::default();
         let artifact = Cid::of_block(b"artifact");
         for _ in 0..2 * MAX_PEERS {

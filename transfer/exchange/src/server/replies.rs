@@ -1,4 +1,4 @@
-//! The replies of one stream, on their way to the task that writes them.
+//! The queue of replies of one stream. The session and the uploader add replies, and a task writes them.
 
 use std::any::Any;
 
@@ -10,13 +10,15 @@ use tokio::time::Instant;
 use crate::framing::OutFrame;
 use crate::server::sessions::Activity;
 
-/// Frames that may wait for the writer: two runs of chunks and the replies between them.
+/// The limit on frames that wait for the writing task. It is enough for two jobs of chunks and the replies between
+/// them.
 const FRAME_QUEUE: usize = 32;
 
-/// A reply as it waits for the writer.
+/// A reply that waits for the writing task.
 pub(super) type Frame = OutFrame<Written>;
 
-/// Notes that the peer has taken in a frame, and gives back what it held.
+/// A guard that is dropped when its frame has left this process or the stream has ended. Dropping it notes an activity
+/// on the stream, and drops the guard that the sender passed.
 pub(super) struct Written {
     activity: Activity,
     _held: Option<Guard>,
@@ -28,13 +30,13 @@ impl Drop for Written {
     }
 }
 
-/// What a frame holds until it has been written, or never will be: its drop gives it back.
+/// A value that is dropped when the frame that holds it has left this process, or its stream has ended.
 pub(super) type Guard = Box<dyn Any + Send>;
 
-/// The stream is gone: nothing can be answered any more.
+/// The error from sending a reply on a closed stream.
 pub(super) struct Closed;
 
-/// Where a stream's replies go. Whoever sends one waits while the peer does not read.
+/// The sending end of the queue of replies. If the peer does not read, the queue fills up and sending waits.
 #[derive(Clone)]
 pub(super) struct Replies {
     frames: mpsc::Sender<Frame>,
@@ -42,7 +44,7 @@ pub(super) struct Replies {
 }
 
 impl Replies {
-    /// Also returns what the writer takes the frames from.
+    /// Creates a queue and returns both ends of it. The receiving end is for the task that writes the replies.
     pub(super) fn new(activity: Activity) -> (Self, mpsc::Receiver<Frame>) {
         let (frames, queue) = mpsc::channel(FRAME_QUEUE);
         (Self { frames, activity }, queue)
@@ -53,10 +55,12 @@ impl Replies {
         self.send(id, body, Bytes::new(), None).await
     }
 
+    /// Refuses a request.
     pub(super) async fn refuse(&self, id: RequestId, refusal: Refusal) -> Result<(), Closed> {
         self.reply(id, Reply::Refused(refusal)).await
     }
 
+    /// Sends a reply. `guard` is dropped when the reply has left this process or the stream has ended.
     pub(super) async fn send(
         &self,
         id: RequestId,

@@ -1,4 +1,4 @@
-//! One stream of one peer: reads its requests and answers them.
+//! A session, the serving end of one link: reads the requests of a peer and answers them.
 
 use std::sync::Arc;
 
@@ -21,12 +21,13 @@ use crate::server::shared::Shared;
 use crate::server::subscriptions::Subscriptions;
 use crate::server::uploader::{StreamKey, Transfer};
 
-/// Blocks, releases and bitmaps that may wait for the writer, at up to 1 MiB each: with a thousand streams they add up.
+/// The limit on large replies of one stream that wait for the writing task. Large replies are blocks, releases and
+/// bitmaps. The limit is small, because each reply may be 1 MiB long and there may be a thousand streams.
 const MAX_BLOCKS: usize = 2;
-/// Artifacts for which one stream's peer is remembered as interested.
+/// The limit on the artifacts for which one stream adds its peer to [`Interest`](crate::server::interest::Interest).
 const MAX_INTERESTS: usize = 1024;
 
-/// One stream of one peer.
+/// The serving end of one link.
 pub(super) struct Session {
     peer: PeerId,
     shared: Shared,
@@ -34,19 +35,22 @@ pub(super) struct Session {
     stop: CancellationToken,
     activity: Activity,
     subscriptions: Subscriptions,
+    /// The artifacts for which this stream has added its peer to the shared `interest`. When the stream ends, the peer
+    /// is removed from `interest` again.
     interests: Vec<Cid>,
+    /// One permit for each large reply that may wait for the writing task, see [`MAX_BLOCKS`].
     blocks: Arc<Semaphore>,
 }
 
 impl Session {
     pub(super) fn new(peer: PeerId, shared: Shared, stop: CancellationToken, activity: Activity) -> Self {
         let key = shared.uploader.stream_key();
-        let subscriptions = Subscriptions::new(shared.followers.clone());
+        let subscriptions = Subscriptions::new(shared.subscribers.clone());
         let blocks = Arc::new(Semaphore::new(MAX_BLOCKS));
         Self { peer, shared, key, stop, activity, subscriptions, interests: Vec::new(), blocks }
     }
 
-    /// Serves until the peer ends the stream, breaks the protocol, or stops reading.
+    /// Answers requests until the peer ends the stream, breaks the protocol or stops reading.
     pub(super) async fn run(mut self, stream: Stream) {
         let (mut reader, writer) = stream.split();
         let (replies, queue) = Replies::new(self.activity.clone());
@@ -125,23 +129,24 @@ impl Session {
             Ok(content) => content,
             Err(refusal) => return replies.refuse(id, refusal).await,
         };
-        // Whoever asks about what is not here would only take the place of others.
+        // This line is reached only for a known artifact. Requests for unknown artifacts could fill the bounded table
+        // of interests.
         self.note_interest(artifact);
         let chunks = content.index().len();
         let Some(have) = content.have() else {
             replies.reply(id, Reply::Have { chunks, full: true }).await?;
             return replies.reply(id, Reply::Done).await;
         };
-        let follower = match self.subscriptions.admit(id, artifact) {
-            Ok(follower) => follower,
+        let subscriber = match self.subscriptions.admit(id, artifact) {
+            Ok(subscriber) => subscriber,
             Err(refusal) => return replies.refuse(id, refusal).await,
         };
         self.send_block(id, Reply::Have { chunks, full: false }, have.to_bytes(), replies).await?;
-        let Some(follower) = follower else {
-            // Told once. Whoever wants to know more asks again.
+        let Some(subscriber) = subscriber else {
+            // There are too many subscribers, so the peer gets only one bitmap. The peer has to subscribe again later.
             return replies.reply(id, Reply::Done).await;
         };
-        self.subscriptions.follow(id, follower, content, have, replies, &self.stop);
+        self.subscriptions.start(id, subscriber, content, have, replies, &self.stop);
         Ok(())
     }
 
@@ -196,12 +201,13 @@ impl Session {
         replies.reply(id, Reply::Peers { peers: peers.collect() }).await
     }
 
-    /// Sends a block once there is room for it.
+    /// Sends a reply with a large payload. Waits while [`MAX_BLOCKS`] such replies are queued.
     async fn send_block(&self, id: RequestId, body: Reply, bytes: Vec<u8>, replies: &Replies) -> Result<(), Closed> {
-        let room = self.blocks.clone().acquire_owned().await.expect("the semaphore is never closed");
-        replies.send(id, body, bytes.into(), Some(Box::new(room))).await
+        let permit = self.blocks.clone().acquire_owned().await.expect("the semaphore is never closed");
+        replies.send(id, body, bytes.into(), Some(Box::new(permit))).await
     }
 
+    /// Notes that the peer fetches `artifact`.
     fn note_interest(&mut self, artifact: Cid) {
         if self.interests.len() < MAX_INTERESTS {
             self.shared.interest.add(artifact, self.peer);
@@ -209,7 +215,7 @@ impl Session {
         }
     }
 
-    /// What can be served of an artifact.
+    /// Returns the content of an artifact, or the refusal to send to the peer.
     async fn content(&self, artifact: Cid) -> Result<Content, Refusal> {
         if let Some(content) = self.shared.catalog.open_content(&artifact) {
             return Ok(content);
@@ -217,13 +223,14 @@ impl Session {
         self.look_up(move |catalog| catalog.content(&artifact)).await?.ok_or(Refusal::NotFound)
     }
 
-    /// Asks the catalog on a thread that may block. A store that fails is a store that lacks it.
+    /// Queries the catalog on a blocking thread. If the store fails, the peer gets the same refusal as for missing
+    /// chunks.
     async fn look_up<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Catalog) -> Result<T, StoreError> + Send + 'static,
+        query: impl FnOnce(&Catalog) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Refusal> {
         let catalog = self.shared.catalog.clone();
-        match tokio::task::spawn_blocking(move || question(&catalog)).await {
+        match tokio::task::spawn_blocking(move || query(&catalog)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) | Err(_) => Err(Refusal::Missing),
         }

@@ -1,5 +1,5 @@
-//! How many streams are served, and of whom. A stream on which nothing happens keeps its place until somebody else
-//! needs it.
+//! Limits the number of sessions, in total and per peer. At a limit, a new stream replaces an idle session. Otherwise
+//! idle sessions are kept.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,23 +9,28 @@ use libp2p::PeerId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Streams served at a time: one for each of a thousand machines that boot at once.
+/// The limit on the sessions of a server. It is enough for a thousand machines that boot at once, with one session
+/// each.
 const MAX_SESSIONS: usize = 1024;
-/// Streams served of one peer: one to resolve, one to fetch, and the same again after a reconnect.
+/// The limit on the sessions of one peer: one to resolve, one to fetch, and two more after a reconnect.
 const MAX_SESSIONS_PER_PEER: usize = 4;
-/// A stream on which nothing has happened for so long gives way when there is no place left. As long as a peer may
-/// take for 64 KiB of a frame: who takes longer for a whole one keeps its place only while nobody else needs it.
+/// The time without activity after which a session is idle and may be replaced by a new one. It equals the timeout for
+/// writing 64 KiB. So a peer that needs longer than this for a whole frame keeps its session only until another peer
+/// needs a session.
 const IDLE_AFTER: Duration = Duration::from_secs(30);
 
-/// As above, for a stream that waits for its turn to get chunks.
+/// The time without activity after which a session with an open request for chunks is idle. It is longer than
+/// [`IDLE_AFTER`], because the request may wait long in the upload queue.
 const IDLE_AFTER_WAITING: Duration = Duration::from_secs(300);
 
-/// When something last happened on a stream: a request came, or a reply went out.
+/// The time of the last activity on a stream. Activity is a received request, a written reply, or the end of a
+/// transfer. Clones share the time.
 #[derive(Clone)]
 pub(super) struct Activity(Arc<Mutex<State>>);
 
 struct State {
     last: Instant,
+    /// The number of open requests for chunks.
     waiting: usize,
 }
 
@@ -34,28 +39,29 @@ impl Activity {
         Self(Arc::new(Mutex::new(State { last: now, waiting: 0 })))
     }
 
+    /// Notes an activity at `now`.
     pub(super) fn note(&self, now: Instant) {
         self.lock().last = now;
     }
 
-    /// The stream waits for chunks until the result is dropped.
+    /// Counts one open request for chunks of the session until the returned value is dropped.
     pub(super) fn wait(&self) -> Waiting {
         self.lock().waiting += 1;
         Waiting(self.clone())
     }
 
-    /// Since when the stream may be ended for the sake of others.
+    /// Returns the time from which the session is idle and may be replaced by a new one.
     fn idle_from(&self) -> Instant {
         let state = self.lock();
         state.last + if state.waiting == 0 { IDLE_AFTER } else { IDLE_AFTER_WAITING }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("no code panics while it holds the state")
+        self.0.lock().expect("no code panics while it holds the activity lock")
     }
 }
 
-/// See [`Activity::wait`].
+/// A guard of one open request for chunks, which [`Activity::wait`] counts until the guard is dropped.
 pub(super) struct Waiting(Activity);
 
 impl Drop for Waiting {
@@ -78,21 +84,23 @@ struct Table {
     next: u64,
 }
 
-/// The streams that are served.
+/// All sessions of a server. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Sessions(Arc<Mutex<Table>>);
 
-/// Room for one session, given back when dropped.
-pub(super) struct Place {
+/// The admission of one session. Dropping it removes the session from [`Sessions`].
+pub(super) struct Admission {
     sessions: Sessions,
     id: u64,
     pub(super) activity: Activity,
 }
 
 impl Sessions {
-    /// A place for a stream of `peer` that `stop` ends; `None` if there is none. The stream that has been idle for the
-    /// longest is ended if that makes room.
-    pub(super) fn admit(&self, now: Instant, peer: PeerId, stop: CancellationToken) -> Option<Place> {
+    /// Admits a session of `peer` that ends when `stop` is cancelled. If the peer has reached its limit of sessions,
+    /// ends the session of the peer that has been idle for the longest time. If the server has reached its limit, ends
+    /// the session of any peer that has been idle for the longest time. Returns `None` if the limit is reached and no
+    /// such session is idle.
+    pub(super) fn admit(&self, now: Instant, peer: PeerId, stop: CancellationToken) -> Option<Admission> {
         let mut table = self.lock();
         let of_peer = table.sessions.values().filter(|session| session.peer == peer).count();
         if of_peer >= MAX_SESSIONS_PER_PEER {
@@ -104,31 +112,32 @@ impl Sessions {
         let (id, activity) = (table.next, Activity::new(now));
         table.next += 1;
         table.sessions.insert(id, Session { peer, activity: activity.clone(), stop });
-        Some(Place { sessions: self.clone(), id, activity })
+        Some(Admission { sessions: self.clone(), id, activity })
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().expect("no code panics while it holds the table")
+        self.0.lock().expect("no code panics while it holds the lock on the sessions")
     }
 }
 
 impl Table {
-    /// Ends the one of `candidates` on which nothing has happened for the longest; `None` if something has on each.
-    fn end_idle(&mut self, now: Instant, candidates: impl Fn(&Session) -> bool) -> Option<()> {
-        let asked = self.sessions.iter().filter(|(_, session)| candidates(session));
+    /// Among the sessions for which `is_candidate` is true, ends the one that has been idle for the longest time.
+    /// Returns `None` if none of them is idle.
+    fn end_idle(&mut self, now: Instant, is_candidate: impl Fn(&Session) -> bool) -> Option<()> {
+        let candidates = self.sessions.iter().filter(|(_, session)| is_candidate(session));
         let (id, idle_from) =
-            asked.map(|(id, session)| (*id, session.activity.idle_from())).min_by_key(|idle| idle.1)?;
+            candidates.map(|(id, session)| (*id, session.activity.idle_from())).min_by_key(|idle| idle.1)?;
         if now < idle_from {
             return None;
         }
         let session = self.sessions.remove(&id)?;
-        tracing::debug!(peer = %session.peer, "idle stream ended: others need its place");
+        tracing::debug!(peer = %session.peer, "idle stream ended: another peer needs a session");
         session.stop.cancel();
         Some(())
     }
 }
 
-impl Drop for Place {
+impl Drop for Admission {
     fn drop(&mut self) {
         self.sessions.lock().sessions.remove(&self.id);
     }
@@ -138,46 +147,48 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn admit(sessions: &Sessions, now: Instant, peer: PeerId) -> Option<(Place, CancellationToken)> {
+    fn admit(sessions: &Sessions, now: Instant, peer: PeerId) -> Option<(Admission, CancellationToken)> {
         let stop = CancellationToken::new();
         Some((sessions.admit(now, peer, stop.clone())?, stop))
     }
 
     #[test]
-    fn idle_streams_of_many_peers_give_way_and_busy_ones_do_not() {
+    fn a_new_stream_replaces_an_idle_one_and_never_a_busy_one() {
         let (sessions, start) = (Sessions::default(), Instant::now());
         let mut held: Vec<_> = (0..MAX_SESSIONS).map(|_| admit(&sessions, start, PeerId::random()).unwrap()).collect();
         assert!(admit(&sessions, start, PeerId::random()).is_none());
         let later = start + IDLE_AFTER;
         let idle = held.pop().unwrap();
         let waiting = held[0].0.activity.wait();
-        held[1..].iter().for_each(|(place, _)| place.activity.note(later));
+        held[1..].iter().for_each(|(admission, _)| admission.activity.note(later));
         let late = admit(&sessions, later, PeerId::random()).unwrap();
         assert!(idle.1.is_cancelled());
         assert!(held.iter().all(|(_, stop)| !stop.is_cancelled()));
-        // Its place has been given away already.
+        // The idle session was already removed when the new session replaced it. So dropping its admission does not
+        // permit another session.
         drop(idle);
         assert!(admit(&sessions, later, PeerId::random()).is_none());
         drop(late);
         assert!(admit(&sessions, later, PeerId::random()).is_some());
-        // Not even waiting keeps a place for ever.
+        // An open request for chunks protects the session `held[0]` only for a limited time. The second of the two new
+        // sessions replaces `held[0]`, because all other sessions are active.
         let much_later = start + IDLE_AFTER_WAITING;
-        held[1..].iter().for_each(|(place, _)| place.activity.note(much_later));
+        held[1..].iter().for_each(|(admission, _)| admission.activity.note(much_later));
         let last: Vec<_> = (0..2).filter_map(|_| admit(&sessions, much_later, PeerId::random())).collect();
         assert!(last.len() == 2 && held[0].1.is_cancelled());
         drop(waiting);
     }
 
     #[test]
-    fn a_peer_with_all_its_places_idle_gets_one_of_them_and_none_of_others() {
+    fn a_peer_at_its_limit_replaces_its_own_idle_stream_and_no_other() {
         let (sessions, start) = (Sessions::default(), Instant::now());
         let (ours, other) = (PeerId::random(), PeerId::random());
-        let others = admit(&sessions, start, other).unwrap();
+        let of_other = admit(&sessions, start, other).unwrap();
         let held: Vec<_> = (0..MAX_SESSIONS_PER_PEER).map(|_| admit(&sessions, start, ours).unwrap()).collect();
         let later = start + IDLE_AFTER;
         assert!(admit(&sessions, later - Duration::from_millis(1), ours).is_none());
         assert!(admit(&sessions, later, ours).is_some());
         assert_eq!(held.iter().filter(|(_, stop)| stop.is_cancelled()).count(), 1);
-        assert!(!others.1.is_cancelled());
+        assert!(!of_other.1.is_cancelled());
     }
 }

@@ -1,7 +1,7 @@
-//! Tells a peer what is added to artifacts that are still being fetched here.
+//! Sends have updates to subscribers. A have update lists the chunks that a partial artifact of this node has gained.
 //!
-//! Each subscription has a task of its own, and that task alone speaks for it: so it ends once, and nothing follows
-//! its end.
+//! Each subscription has its own task, and only this task sends have updates and the end of the subscription. So a
+//! subscription ends exactly once, and no reply follows its end.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -18,18 +18,19 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::Content;
 use crate::server::replies::{Closed, Replies};
 
-/// Partial artifacts one stream may follow.
+/// The limit on the subscriptions of one stream.
 const MAX_SUBSCRIPTIONS: usize = 256;
-/// Subscriptions of all streams together: each holds a bitmap of what has been told, 10 KiB for an artifact of 10 GiB.
-const MAX_FOLLOWERS: usize = 4096;
-/// When to try again if there is no room.
+/// The limit on the subscriptions of all streams together. Each subscription keeps a bitmap of the announced chunks in
+/// memory, which takes 10 KiB for an artifact of 10 GiB.
+const MAX_SUBSCRIBERS: usize = 4096;
+/// The time after which a refused peer may subscribe again, in milliseconds.
 const RETRY_AFTER_MS: u32 = 1000;
-/// Ranges in one report of what has been added; what is left over goes into the next.
+/// The limit on chunk ranges in one have update. Further ranges go into the next update.
 const MAX_DELTA_RANGES: usize = wire::MAX_RANGES;
 
-/// Counts the subscriptions of all streams.
+/// Counts the subscribers of each artifact, over all streams. Clones share the counts.
 #[derive(Clone, Default)]
-pub(super) struct Followers(Arc<Mutex<Counts>>);
+pub(super) struct Subscribers(Arc<Mutex<Counts>>);
 
 #[derive(Default)]
 struct Counts {
@@ -37,39 +38,40 @@ struct Counts {
     total: usize,
 }
 
-impl Followers {
-    fn join(&self, artifact: Cid) -> Option<Follower> {
+impl Subscribers {
+    /// Adds a subscriber of an artifact. Returns `None` if there are [`MAX_SUBSCRIBERS`] already.
+    fn join(&self, artifact: Cid) -> Option<Subscriber> {
         let mut counts = self.lock();
-        if counts.total >= MAX_FOLLOWERS {
+        if counts.total >= MAX_SUBSCRIBERS {
             return None;
         }
         counts.total += 1;
         *counts.by_artifact.entry(artifact).or_default() += 1;
-        Some(Follower { followers: self.clone(), artifact })
+        Some(Subscriber { subscribers: self.clone(), artifact })
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().expect("no code panics while it counts")
+        self.0.lock().expect("no code panics while it holds the lock on the counts")
     }
 }
 
-/// One of the [`Followers`], until it is dropped.
-pub(super) struct Follower {
-    followers: Followers,
+/// A subscriber, which is counted in [`Subscribers`] until it is dropped.
+pub(super) struct Subscriber {
+    subscribers: Subscribers,
     artifact: Cid,
 }
 
-impl Follower {
-    /// The time between two reports, at a node that has `have`.
+impl Subscriber {
+    /// Returns the time between two have updates while this node has the chunks `have`.
     fn interval(&self, have: &ChunkSet) -> Duration {
-        let followers = self.followers.lock().by_artifact.get(&self.artifact).copied().unwrap_or_default();
-        have_interval(followers, have.count(), have.len())
+        let subscribers = self.subscribers.lock().by_artifact.get(&self.artifact).copied().unwrap_or_default();
+        have_interval(subscribers, have.count(), have.len())
     }
 }
 
-impl Drop for Follower {
+impl Drop for Subscriber {
     fn drop(&mut self) {
-        let mut counts = self.followers.lock();
+        let mut counts = self.subscribers.lock();
         counts.total -= 1;
         if let Entry::Occupied(mut count) = counts.by_artifact.entry(self.artifact) {
             *count.get_mut() -= 1;
@@ -80,11 +82,12 @@ impl Drop for Follower {
     }
 }
 
+/// One subscription of a stream, with its task.
 struct Subscription {
     artifact: Cid,
     task: JoinHandle<Option<()>>,
     cancelled: CancellationToken,
-    /// Its end has been or is being said.
+    /// Set just before the task sends `Done`.
     has_ended: Arc<AtomicBool>,
 }
 
@@ -97,55 +100,62 @@ impl Subscription {
 /// The subscriptions of one stream.
 pub(super) struct Subscriptions {
     by_id: BTreeMap<RequestId, Subscription>,
-    followers: Followers,
+    subscribers: Subscribers,
 }
 
 impl Subscriptions {
-    pub(super) fn new(followers: Followers) -> Self {
-        Self { by_id: BTreeMap::new(), followers }
+    pub(super) fn new(subscribers: Subscribers) -> Self {
+        Self { by_id: BTreeMap::new(), subscribers }
     }
 
-    /// Room for one under `id`; `None` if too many follow already, who all get reports.
-    pub(super) fn admit(&mut self, id: RequestId, artifact: Cid) -> Result<Option<Follower>, Refusal> {
+    /// Admits a subscription under the request id `id`. Returns `None` if all streams together have too many
+    /// subscriptions. The peer then gets one bitmap and no updates.
+    ///
+    /// # Errors
+    /// If `id` is in use, the stream has subscribed to the artifact already, or the stream has too many subscriptions.
+    pub(super) fn admit(&mut self, id: RequestId, artifact: Cid) -> Result<Option<Subscriber>, Refusal> {
         self.by_id.retain(|_, subscription| !subscription.is_over());
         if self.by_id.contains_key(&id) {
-            // Its first subscription would go on uncounted.
+            // If the new subscription replaced the open one, the task of the open one would run on without being
+            // counted.
             return Err(Refusal::Malformed);
         }
-        let is_followed = self.by_id.values().any(|subscription| subscription.artifact == artifact);
-        if is_followed || self.by_id.len() >= MAX_SUBSCRIPTIONS {
+        let is_subscribed = self.by_id.values().any(|subscription| subscription.artifact == artifact);
+        if is_subscribed || self.by_id.len() >= MAX_SUBSCRIPTIONS {
             return Err(Refusal::Busy { retry_after_ms: RETRY_AFTER_MS });
         }
-        Ok(self.followers.join(artifact))
+        Ok(self.subscribers.join(artifact))
     }
 
-    /// Reports from now on what `content` has beyond `told`. Ends with `Done`: when all of it is here, when nothing
-    /// more will come, or when it is cancelled.
-    pub(super) fn follow(
+    /// Starts to send have updates to `subscriber`. The updates list the chunks that `content` has or gains later,
+    /// except those in `announced`. The subscription ends with `Done` when the artifact is complete, when its fetch has
+    /// ended, or when the subscription is cancelled.
+    pub(super) fn start(
         &mut self,
         id: RequestId,
-        follower: Follower,
+        subscriber: Subscriber,
         content: Content,
-        told: ChunkSet,
+        announced: ChunkSet,
         replies: &Replies,
         stop: &CancellationToken,
     ) {
-        let (artifact, cancelled) = (follower.artifact, CancellationToken::new());
+        let (artifact, cancelled) = (subscriber.artifact, CancellationToken::new());
         let has_ended = Arc::<AtomicBool>::default();
         let (replies, until, ends) = (replies.clone(), cancelled.clone(), has_ended.clone());
-        let following = async move {
-            // A closed stream ends the subscription too.
-            if follow(id, content, told, &replies, &until, &follower).await.is_ok() {
-                // As soon as the peer hears of the end it may use the id again.
+        let updates = async move {
+            // An error means that the stream is closed, which ends the subscription too.
+            if send_updates(id, content, announced, &replies, &until, &subscriber).await.is_ok() {
+                // The flag is set before `Done` is sent, because the peer may reuse the request id as soon as it
+                // receives `Done`.
                 ends.store(true, Ordering::Release);
                 let _ = replies.reply(id, Reply::Done).await;
             }
         };
-        let task = tokio::spawn(stop.clone().run_until_cancelled_owned(following));
+        let task = tokio::spawn(stop.clone().run_until_cancelled_owned(updates));
         self.by_id.insert(id, Subscription { artifact, task, cancelled, has_ended });
     }
 
-    /// Ends a subscription; false if there has been none under `id`.
+    /// Ends a subscription. Returns false if no subscription is open under `id`.
     pub(super) fn cancel(&mut self, id: RequestId) -> bool {
         let Some(subscription) = self.by_id.get(&id).filter(|subscription| !subscription.is_over()) else {
             return false;
@@ -155,37 +165,43 @@ impl Subscriptions {
     }
 }
 
-/// Reports until nothing more will come, or it is cancelled.
-async fn follow(
+/// Sends have updates until the artifact is complete, its fetch has ended, or the subscription is cancelled.
+async fn send_updates(
     id: RequestId,
     content: Content,
-    mut told: ChunkSet,
+    mut announced: ChunkSet,
     replies: &Replies,
     cancelled: &CancellationToken,
-    follower: &Follower,
+    subscriber: &Subscriber,
 ) -> Result<(), Closed> {
     if let Some(mut changes) = content.changes() {
-        // An ended fetch has either completed, which the last look tells, or will never add anything.
+        // `changed` returns an error after the fetch has ended. If the artifact is complete, this last update announces
+        // its remaining chunks. Otherwise no chunk will be added any more.
         while let Some(changed) = cancelled.run_until_cancelled(changes.changed()).await {
-            report(id, &content, &mut told, replies).await?;
-            if changed.is_err() || told.is_full() {
+            send_update(id, &content, &mut announced, replies).await?;
+            if changed.is_err() || announced.is_full() {
                 break;
             }
-            cancelled.run_until_cancelled(tokio::time::sleep(follower.interval(&told))).await;
+            cancelled.run_until_cancelled(tokio::time::sleep(subscriber.interval(&announced))).await;
         }
     }
     Ok(())
 }
 
-/// Tells what has been added until now.
-async fn report(id: RequestId, content: &Content, told: &mut ChunkSet, replies: &Replies) -> Result<(), Closed> {
+/// Sends have updates with the chunks that were added since the last update.
+async fn send_update(
+    id: RequestId,
+    content: &Content,
+    announced: &mut ChunkSet,
+    replies: &Replies,
+) -> Result<(), Closed> {
     let Some(have) = content.have() else { return Ok(()) };
     loop {
-        let ranges: Vec<_> = have.difference_ranges(told).take(MAX_DELTA_RANGES).collect();
+        let ranges: Vec<_> = have.difference_ranges(announced).take(MAX_DELTA_RANGES).collect();
         if ranges.is_empty() {
             return Ok(());
         }
-        ranges.iter().for_each(|range| told.insert_range(*range));
+        ranges.iter().for_each(|range| announced.insert_range(*range));
         let is_all = ranges.len() < MAX_DELTA_RANGES;
         replies.reply(id, Reply::HaveDelta { ranges }).await?;
         if is_all {
@@ -199,27 +215,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn those_who_follow_an_artifact_make_its_reports_rarer_and_no_others() {
-        let followers = Followers::default();
+    fn more_subscribers_make_updates_rarer_for_their_artifact_only() {
+        let subscribers = Subscribers::default();
         let (artifact, other) = (Cid::of_block(b"artifact"), Cid::of_block(b"other"));
         let half = ChunkSet::from_bytes(1000, &[0x55; 125]).unwrap();
-        let first = followers.join(artifact).unwrap();
-        let alone = followers.join(other).unwrap();
+        let first = subscribers.join(artifact).unwrap();
+        let alone = subscribers.join(other).unwrap();
         let before = first.interval(&half);
-        let many: Vec<_> = (0..99).map(|_| followers.join(artifact).unwrap()).collect();
+        let many: Vec<_> = (0..99).map(|_| subscribers.join(artifact).unwrap()).collect();
         assert_eq!(first.interval(&half), have_interval(100, 500, 1000));
         assert!(first.interval(&half) > before && alone.interval(&half) == before);
         drop((first, alone, many));
-        assert!(followers.lock().by_artifact.is_empty() && followers.lock().total == 0);
+        assert!(subscribers.lock().by_artifact.is_empty() && subscribers.lock().total == 0);
     }
 
     #[test]
-    fn followers_are_bounded_over_all_artifacts() {
-        let followers = Followers::default();
+    fn subscribers_are_bounded_over_all_artifacts() {
+        let subscribers = Subscribers::default();
         let cid = |n: usize| Cid::of_block(&n.to_be_bytes());
-        let mut held: Vec<_> = (0..MAX_FOLLOWERS).map(|n| followers.join(cid(n)).unwrap()).collect();
-        assert!(followers.join(cid(0)).is_none());
+        let mut held: Vec<_> = (0..MAX_SUBSCRIBERS).map(|n| subscribers.join(cid(n)).unwrap()).collect();
+        assert!(subscribers.join(cid(0)).is_none());
         held.pop();
-        assert!(followers.join(cid(0)).is_some());
+        assert!(subscribers.join(cid(0)).is_some());
     }
 }

@@ -1,5 +1,5 @@
-//! The driver of the [`UploadQueue`]: reads chunks from the disk and hands them to the streams, in the order in which
-//! the queue says whose turn it is.
+//! The driver of the [`UploadQueue`]: reads chunks from the disk and passes them to the streams, in the order that the
+//! queue decides.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,17 +23,17 @@ use crate::server::Catalog;
 use crate::server::replies::{Closed, Guard, Replies};
 use crate::server::sessions::Waiting;
 
-/// Commands that may wait for the uploader.
+/// The length of the queue of commands to the uploader.
 const COMMAND_QUEUE: usize = 1024;
-/// Transfers of one peer that have not been answered to the end: those that may wait in the queue, and as many whose
-/// end the peer has yet to take in.
+/// The limit on the open transfers of one peer. A transfer is open until its last reply has been sent. 512 transfers
+/// may wait in the upload queue, and the last replies of as many more may wait until the peer reads.
 const MAX_OPEN_PER_PEER: usize = 1024;
 
-/// One stream.
+/// Identifies a stream within one uploader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct StreamKey(u64);
 
-/// A request for chunks, checked against what is there.
+/// A request for chunks. The chunks of all `ranges` are in `content`.
 pub(super) struct Transfer {
     pub(super) peer: PeerId,
     pub(super) stream: StreamKey,
@@ -42,9 +42,10 @@ pub(super) struct Transfer {
     pub(super) content: Content,
     pub(super) ranges: Vec<ChunkRange>,
     pub(super) replies: Replies,
-    /// Ends the stream.
+    /// Cancelling this token ends the stream.
     pub(super) stop: CancellationToken,
-    /// Until it is dropped the stream is not idle.
+    /// While this guard exists, the session has an open request for chunks, so the session becomes idle only after a
+    /// longer time.
     #[expect(dead_code, reason = "held for its drop")]
     pub(super) waiting: Waiting,
 }
@@ -55,7 +56,8 @@ enum Command {
     Closed(StreamKey),
 }
 
-/// Tells the uploader, when the last of its owners drops it, that a job's last frame has been written or never will be.
+/// Reports the end of a job to the uploader when it is dropped. All frames of the job share it, so it is dropped when
+/// the last frame has left this process or its stream has ended.
 struct Completion {
     job: JobId,
     done: mpsc::Sender<JobId>,
@@ -63,12 +65,12 @@ struct Completion {
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        // There is room for every job in flight, so this fails only when the uploader is gone.
+        // The channel has a place for each open job, so sending fails only if the uploader has stopped.
         let _ = self.done.try_send(self.job);
     }
 }
 
-/// Gives commands to the task that owns the queue.
+/// A handle that sends commands to the task that owns the upload queue.
 #[derive(Clone)]
 pub(super) struct Uploader {
     commands: mpsc::Sender<Command>,
@@ -76,6 +78,7 @@ pub(super) struct Uploader {
 }
 
 impl Uploader {
+    /// Starts the task that owns the upload queue. The task ends when `stop` is cancelled or all handles are dropped.
     pub(super) fn start(config: upload::Config, catalog: Arc<Catalog>, stop: &CancellationToken) -> Self {
         let (commands, receiver) = mpsc::channel(COMMAND_QUEUE);
         let (done, finished) = mpsc::channel(config.max_jobs);
@@ -88,31 +91,36 @@ impl Uploader {
             peers: BTreeMap::new(),
             next_peer: 0,
             deliveries: JoinSet::new(),
-            answers: JoinSet::new(),
+            last_replies: JoinSet::new(),
             done,
         };
         tokio::spawn(stop.clone().run_until_cancelled_owned(work.run(receiver, finished)));
         Self { commands, next_stream: Arc::default() }
     }
 
-    /// A key for a new stream.
+    /// Returns a key for a new stream.
     pub(super) fn stream_key(&self) -> StreamKey {
         StreamKey(self.next_stream.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Takes in a request, or says why not. Its own session then tells the peer, and waits while it does.
+    /// Queues a transfer.
+    ///
+    /// # Errors
+    /// The refusal that the session has to send to the peer.
     pub(super) async fn push(&self, transfer: Transfer) -> Result<(), Refusal> {
         let (reply, answer) = oneshot::channel();
         let _ = self.commands.send(Command::Push(Box::new(transfer), reply)).await;
-        // Without an uploader the server is gone and so is every session.
+        // No answer means that the uploader has stopped. The server and all its sessions end too, so no refusal is
+        // needed.
         answer.await.unwrap_or(Ok(()))
     }
 
+    /// Ends a transfer with `Done`, which follows the chunks of jobs that have already started.
     pub(super) async fn cancel(&self, stream: StreamKey, request: RequestId) {
         let _ = self.commands.send(Command::Cancel(stream, request)).await;
     }
 
-    /// Forgets all requests of a stream. Called when it is dropped, so it must not wait.
+    /// Removes all transfers of a closed stream. Does not wait, because it is called from `drop`.
     pub(super) fn stream_closed(&self, stream: StreamKey) {
         let commands = self.commands.clone();
         if let Err(mpsc::error::TrySendError::Full(command)) = commands.try_send(Command::Closed(stream)) {
@@ -127,30 +135,31 @@ struct Peer {
     transfers: usize,
 }
 
-/// A transfer until its last reply has been sent.
+/// A transfer whose last reply has not been sent.
 struct Open {
     transfer: Transfer,
-    /// Runs of it that are being read and sent.
-    under_way: usize,
-    /// How it ends, once nothing more of it will be started. Said only after everything that is under way, so that a
-    /// peer never gets a chunk of a request that has ended.
+    /// Jobs of this transfer that are being read or sent.
+    open_jobs: usize,
+    /// The last reply of the transfer, which is set when no more jobs of the transfer will start. It is sent after all
+    /// open jobs, so that a peer never receives a chunk of a request that has ended.
     end: Option<Reply>,
-    /// The end is being said.
+    /// Whether the last reply is being sent.
     is_ending: bool,
 }
 
+/// The task that owns the upload queue.
 struct Work {
     catalog: Arc<Catalog>,
     queue: UploadQueue,
     transfers: BTreeMap<TransferKey, Open>,
-    /// The keys of the transfers whose end is not being said.
+    /// The key of each open transfer. An entry is removed before the last reply of its transfer is sent.
     keys: BTreeMap<(StreamKey, RequestId), TransferKey>,
     next_transfer: u64,
     peers: BTreeMap<PeerId, Peer>,
     next_peer: u64,
     deliveries: JoinSet<(TransferKey, Result<(), Undelivered>)>,
-    /// Last replies that are being sent.
-    answers: JoinSet<TransferKey>,
+    /// Tasks that send the last replies of transfers.
+    last_replies: JoinSet<TransferKey>,
     done: mpsc::Sender<JobId>,
 }
 
@@ -165,7 +174,7 @@ impl Work {
                 },
                 Some(job) = finished.recv() => self.queue.complete(now(), job),
                 Some(Ok((key, result))) = self.deliveries.join_next() => self.handle_delivered(key, result),
-                Some(Ok(key)) = self.answers.join_next() => { self.remove(key); }
+                Some(Ok(key)) = self.last_replies.join_next() => { self.remove(key); }
                 () = sleep_until(timeout), if timeout.is_some() => {}
             }
             while let Some(job) = self.queue.pop(now()) {
@@ -180,7 +189,7 @@ impl Work {
     fn handle(&mut self, command: Command) {
         match command {
             Command::Push(transfer, reply) => {
-                // A session that has ended tells its peer nothing.
+                // Sending fails only if the session has ended. No answer is needed then.
                 let _ = reply.send(self.push(*transfer));
             }
             Command::Cancel(stream, request) => {
@@ -201,7 +210,7 @@ impl Work {
     fn push(&mut self, transfer: Transfer) -> Result<(), Refusal> {
         let (key, id) = (TransferKey(self.next_transfer), (transfer.stream, transfer.request));
         if self.keys.contains_key(&id) {
-            // An id is used once at a time.
+            // A request id may not be used again before its request has ended.
             return Err(Refusal::Malformed);
         }
         let known = self.peers.get(&transfer.peer);
@@ -214,16 +223,16 @@ impl Work {
         self.next_peer += 1;
         self.peers.entry(transfer.peer).or_insert(Peer { key: peer, transfers: 0 }).transfers += 1;
         self.keys.insert(id, key);
-        self.transfers.insert(key, Open { transfer, under_way: 0, end: None, is_ending: false });
+        self.transfers.insert(key, Open { transfer, open_jobs: 0, end: None, is_ending: false });
         Ok(())
     }
 
-    /// Reads a run of chunks and passes it to its stream.
+    /// Starts a job: reads its run of chunks and passes them to the stream.
     fn start(&mut self, job: Job) {
-        // Dropped at the latest when the delivery ends, so that the queue hears of every job.
+        // This guard reports the end of the job to the queue when it is dropped, even if this function returns early.
         let guard = Arc::new(Completion { job: job.id, done: self.done.clone() });
         let Some(open) = self.transfers.get_mut(&job.transfer) else { return };
-        open.under_way += 1;
+        open.open_jobs += 1;
         if job.last {
             open.end.get_or_insert(Reply::Done);
         }
@@ -237,18 +246,18 @@ impl Work {
         });
     }
 
-    /// Ends the stream of a peer that does not take in what others wait for. That ends the job.
+    /// Ends the stream of a peer that receives a job too slowly while other peers wait. The job ends with the stream.
     fn evict(&mut self, eviction: Eviction) {
-        // A stream that is gone has ended already.
+        // If the transfer is unknown, its stream has already ended.
         if let Some(Open { transfer, .. }) = self.transfers.get(&eviction.transfer) {
-            tracing::debug!(peer = %transfer.peer, "slow stream ended: others wait for its place");
+            tracing::debug!(peer = %transfer.peer, "slow stream ended: other peers are waiting");
             transfer.stop.cancel();
         }
     }
 
     fn handle_delivered(&mut self, key: TransferKey, result: Result<(), Undelivered>) {
         let Some(open) = self.transfers.get_mut(&key) else { return };
-        open.under_way -= 1;
+        open.open_jobs -= 1;
         match result {
             Ok(()) => self.end_if_over(key),
             Err(Undelivered::Unreadable(error)) => {
@@ -258,12 +267,12 @@ impl Work {
                 open.end = None;
                 self.end(key, Reply::Refused(Refusal::Missing));
             }
-            // Its session says so too, which forgets its transfers.
+            // The session sends `Command::Closed`, which removes all transfers of the stream.
             Err(Undelivered::Closed) => {}
         }
     }
 
-    /// Starts nothing more of a transfer, and says `end` when what is under way has been sent.
+    /// Starts no further jobs of a transfer, and sends `end` as its last reply after its open jobs.
     fn end(&mut self, key: TransferKey, end: Reply) {
         self.queue.cancel(key);
         if let Some(open) = self.transfers.get_mut(&key) {
@@ -272,20 +281,22 @@ impl Work {
         self.end_if_over(key);
     }
 
-    /// Says how a transfer ends, without holding up the queue. The transfer counts until that has been said.
+    /// Sends the last reply of a transfer if the transfer has no open jobs. A separate task sends the reply, so that
+    /// the queue does not wait for the peer. The transfer counts towards the limit of its peer until the reply has been
+    /// sent.
     fn end_if_over(&mut self, key: TransferKey) {
         let Some(open) = self.transfers.get_mut(&key) else { return };
-        if open.under_way > 0 || open.is_ending {
+        if open.open_jobs > 0 || open.is_ending {
             return;
         }
         let Some(end) = open.end.take() else { return };
         open.is_ending = true;
         let Transfer { stream, request, replies, stop, .. } = &open.transfer;
-        // As soon as the peer hears of the end it may use the id again.
+        // The key is removed now, because the peer may reuse the request id as soon as it receives the last reply.
         self.keys.remove(&(*stream, *request));
         let (request, replies, stop) = (*request, replies.clone(), stop.clone());
-        self.answers.spawn(async move {
-            // A stream that has ended needs no answer.
+        self.last_replies.spawn(async move {
+            // An error means that the stream has ended, so that no reply is needed.
             let _ = stop.run_until_cancelled(replies.reply(request, end)).await;
             key
         });
@@ -316,15 +327,15 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// Why a run was not handed to its stream.
+/// An error from passing a job to its stream.
 enum Undelivered {
-    /// The stream is gone.
+    /// The stream is closed.
     Closed,
-    /// The disk does not have what it should; without an error, the reader panicked.
+    /// The chunks could not be read. The error is `None` if the reading thread panicked.
     Unreadable(Option<StoreError>),
 }
 
-/// One run of adjacent chunks on its way to a stream.
+/// A job that is being read and sent: one run of adjacent chunks.
 struct Delivery {
     content: Content,
     buffers: Buffers,

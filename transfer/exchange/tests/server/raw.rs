@@ -1,4 +1,4 @@
-//! A transfer stream on which anything can be written.
+//! A transfer stream on which a test can write arbitrary bytes.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,14 @@ use phase_protocol::wire::{self, Reply, ReplyHeader, Request, RequestHeader, Req
 
 use crate::served::{Served, content, start};
 
+/// A transfer stream on which a test can write arbitrary bytes.
 pub(crate) struct Raw {
     reader: ReadHalf<Stream>,
     writer: WriteHalf<Stream>,
 }
 
-/// A node that can dial, and is connected with `served`.
-pub(crate) async fn stranger(served: &Served) -> Node {
+/// Starts a node and connects it to `served`.
+pub(crate) async fn connected_node(served: &Served) -> Node {
     let node = start().await;
     let address = served.handle().listen_addresses().await[0].clone();
     node.handle().connect(served.handle().peer_id(), vec![address]).await.unwrap();
@@ -29,18 +30,19 @@ impl Raw {
         Self { reader, writer }
     }
 
-    /// Writes bytes. A stream that has ended takes them or not.
+    /// Writes bytes. Ignores errors, because the server may have ended the stream.
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         if self.writer.write_all(bytes).await.is_ok() {
             let _ = self.writer.flush().await;
         }
     }
 
+    /// Sends a request.
     pub(crate) async fn ask(&mut self, id: u32, body: Request) {
         self.write(&request(id, body)).await;
     }
 
-    /// The next reply; `None` when the stream has ended, in whatever way.
+    /// Reads the next reply. Returns `None` if the stream has ended or failed.
     pub(crate) async fn reply(&mut self) -> Option<(ReplyHeader, Vec<u8>)> {
         let mut prefix = [0; 4];
         self.reader.read_exact(&mut prefix).await.ok()?;
@@ -52,14 +54,14 @@ impl Raw {
         Some((header, payload))
     }
 
-    /// The body of the next reply, which must be for `id`.
+    /// Reads the next reply, asserts that it answers the request `id`, and returns its body.
     pub(crate) async fn reply_to(&mut self, id: u32) -> Reply {
         let (header, _) = self.reply().await.expect("the stream has ended");
         assert_eq!(header.id, RequestId(id));
         header.body
     }
 
-    /// Asserts that the whole artifact can be had on this stream.
+    /// Asserts that this stream delivers the whole artifact.
     pub(crate) async fn assert_served(&mut self, served: &Served, id: u32) {
         let ranges = vec![ChunkRange::new(0, served.artifact.index().len()).unwrap()];
         self.ask(id, Request::Chunks { artifact: served.cid(), ranges }).await;
@@ -67,7 +69,7 @@ impl Raw {
         while let Some((header, payload)) = self.reply().await {
             assert_eq!(header.id, RequestId(id));
             match header.body {
-                // In any order.
+                // Chunks may arrive in any order.
                 Reply::Chunk { index, .. } => assert!(chunks.insert(index, payload).is_none(), "sent twice"),
                 body => {
                     assert_eq!(body, Reply::Done);
@@ -80,7 +82,7 @@ impl Raw {
     }
 }
 
-/// A request as a frame.
+/// Encodes a request as a frame.
 pub(crate) fn request(id: u32, body: Request) -> Vec<u8> {
     wire::encode_request(&RequestHeader { id: RequestId(id), body }).to_vec()
 }

@@ -1,4 +1,4 @@
-//! A served artifact, and nodes that reach it, on loopback.
+//! A node that serves an artifact, and nodes that can reach it, on loopback.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use phase_node::{Node, NodeConfig, NodeHandle, Role};
 use phase_transfer::catalog::Catalog;
 use phase_transfer::server::{self, Server};
 
-/// A node that listens on a port of its own and looks for no other node.
+/// Starts a node that listens on its own port and has no bootstrap peers.
 pub(crate) async fn start() -> Node {
     let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
     Node::start(NodeConfig::in_dht(Role::Client, listen, Vec::new())).await.unwrap()
 }
 
-/// A node that serves one artifact of 1 MiB in about 64 chunks.
+/// A node that serves one artifact of 1 MiB, in about 64 chunks.
 pub(crate) struct Served {
     pub(crate) node: Node,
     pub(crate) catalog: Arc<Catalog>,
@@ -27,12 +27,12 @@ impl Served {
         Self::start_with(|store| store).await
     }
 
-    /// Serves what `wrap` makes of the store.
+    /// Starts a server of one artifact. `wrap` receives the actual store and returns the store to serve.
     pub(crate) async fn start_with(wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Self {
         Self::start_configured(wrap, server::Config::default()).await
     }
 
-    /// The same, with settings of its own.
+    /// Like [`start_with`](Self::start_with), with the server configuration `config`.
     pub(crate) async fn start_configured(
         wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
         config: server::Config,
@@ -59,7 +59,7 @@ impl Served {
     }
 }
 
-/// The bytes of the served artifact.
+/// Returns the bytes of the served artifact.
 pub(crate) fn content() -> Vec<u8> {
     phase_test_support::bytes(1, 1 << 20)
 }

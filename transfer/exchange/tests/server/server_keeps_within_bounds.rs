@@ -1,4 +1,5 @@
-//! However much a peer asks for, a server holds a bounded part of it and says so, and others are served meanwhile.
+//! A server accepts a limited number of requests and streams from each peer and refuses more. Meanwhile it serves other
+//! peers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,14 +16,14 @@ use tokio::sync::watch;
 use phase_test_support::gate::{Gate, GatedStore};
 use phase_test_support::in_time;
 
-use crate::raw::{Raw, request, stranger};
+use crate::raw::{Raw, connected_node, request};
 use crate::served::Served;
 
 fn chunk(position: u32) -> Vec<ChunkRange> {
     vec![ChunkRange::new(position, position + 1).unwrap()]
 }
 
-/// A server that sends no chunk until `gate` is opened.
+/// Starts a server that sends no chunk until `gate` is opened.
 async fn gated(gate: &Arc<Gate>) -> Served {
     Served::start_with(|inner| Arc::new(GatedStore { inner, gate: gate.clone(), block: None })).await
 }
@@ -33,7 +34,7 @@ async fn requests_beyond_the_bound_are_refused_as_busy_and_each_ends_once() {
         const REQUESTS: usize = 1500;
         let gate = Gate::new(0);
         let served = gated(&gate).await;
-        let node = stranger(&served).await;
+        let node = connected_node(&served).await;
         let mut stream = Raw::open(&node, &served).await;
         let ids = 0..u32::try_from(REQUESTS).unwrap();
         let asked: Vec<u8> =
@@ -47,7 +48,8 @@ async fn requests_beyond_the_bound_are_refused_as_busy_and_each_ends_once() {
                 Reply::Chunk { .. } => assert!(is_open && !ends.contains_key(&header.id)),
                 end => assert_eq!(ends.insert(header.id, end), None, "ended twice"),
             }
-            // Nothing is sent yet, so all these ends are refusals.
+            // The gate of the store is still closed, so the server has sent no chunk, and all requests that have ended
+            // were refused.
             if !is_open && ends.len() >= REQUESTS - 1024 {
                 assert!(ends.values().all(|end| matches!(end, Reply::Refused(Refusal::Busy { .. }))), "{ends:?}");
                 gate.open();
@@ -61,11 +63,11 @@ async fn requests_beyond_the_bound_are_refused_as_busy_and_each_ends_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_is_not_used_for_a_second_request_while_the_first_goes_on() {
+async fn a_request_with_the_id_of_an_open_request_is_refused() {
     in_time(async {
         let gate = Gate::new(0);
         let served = gated(&gate).await;
-        let node = stranger(&served).await;
+        let node = connected_node(&served).await;
         let mut stream = Raw::open(&node, &served).await;
         let chunks = Request::Chunks { artifact: served.cid(), ranges: chunk(0) };
         stream.ask(1, chunks.clone()).await;
@@ -81,14 +83,15 @@ async fn an_id_is_not_used_for_a_second_request_while_the_first_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_cancelled_ends_at_once_and_ids_that_come_and_go_do_not_pile_up() {
+async fn a_cancelled_request_ends_at_once_and_its_id_is_freed() {
     in_time(async {
         const REQUESTS: u32 = 3000;
         let gate = Gate::new(0);
         let served = gated(&gate).await;
-        let node = stranger(&served).await;
+        let node = connected_node(&served).await;
         let mut stream = Raw::open(&node, &served).await;
-        // Two that are being read keep the others waiting.
+        // The gate of the store blocks the server's reads for these two requests, so that all later requests wait in
+        // the upload queue.
         for id in [1, 2] {
             stream.ask(id, Request::Chunks { artifact: served.cid(), ranges: chunk(id) }).await;
         }
@@ -113,18 +116,18 @@ async fn what_is_cancelled_ends_at_once_and_ids_that_come_and_go_do_not_pile_up(
     .await;
 }
 
-/// The moment a network is switched on.
+/// Machines that are switched on together open their streams at the same time.
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_loses_a_stream_because_others_open_theirs_in_the_same_instant() {
+async fn streams_that_many_peers_open_at_once_all_stay_open() {
     in_time(async {
         const PEERS: usize = 32;
         let served = Served::start().await;
         let mut nodes = Vec::new();
         for _ in 0..PEERS {
-            nodes.push(stranger(&served).await);
+            nodes.push(connected_node(&served).await);
         }
         let mut streams = Vec::new();
-        // As many for each as one peer may have.
+        // Each node opens four streams, which is the limit for one peer.
         for turn in 0..4 {
             let opened = nodes.iter().map(async |node| {
                 let mut stream = Raw::open(node, &served).await;
@@ -139,10 +142,10 @@ async fn nobody_loses_a_stream_because_others_open_theirs_in_the_same_instant() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_peer_has_four_streams_and_gets_the_place_of_a_closed_one_back() {
+async fn a_peer_has_at_most_four_streams_and_may_replace_a_closed_one() {
     in_time(async {
         let served = Served::start().await;
-        let (greedy, other) = (stranger(&served).await, stranger(&served).await);
+        let (greedy, other) = (connected_node(&served).await, connected_node(&served).await);
         let mut streams = Vec::new();
         for turn in 0..12 {
             let mut stream = Raw::open(&greedy, &served).await;
@@ -152,7 +155,7 @@ async fn one_peer_has_four_streams_and_gets_the_place_of_a_closed_one_back() {
         }
         Raw::open(&other, &served).await.assert_served(&served, 1).await;
         drop(streams);
-        // The server learns of it a moment later.
+        // The server notices the closed streams only after a moment, so the test retries.
         loop {
             let mut stream = Raw::open(&greedy, &served).await;
             stream.ask(1, Request::Block { cid: served.cid() }).await;
@@ -164,7 +167,7 @@ async fn one_peer_has_four_streams_and_gets_the_place_of_a_closed_one_back() {
     .await;
 }
 
-/// The index of an artifact of one chunk.
+/// Returns the index of an artifact that consists of the single chunk `bytes`.
 fn index_of(bytes: &[u8]) -> Arc<ArtifactIndex> {
     let hash = HashAlgorithm::Blake3;
     let entry = ChunkEntry { digest: hash.digest(bytes), len: u32::try_from(bytes.len()).unwrap() };
@@ -172,10 +175,10 @@ fn index_of(bytes: &[u8]) -> Arc<ArtifactIndex> {
     Arc::new(ArtifactIndex::new(ChunkerParams::default(), hash, sha256, vec![entry]).unwrap())
 }
 
-/// A fetch that the server takes part in.
+/// A fetch whose partial artifact the server serves, with the channel that announces new chunks.
 type Fetch = (Arc<dyn Partial>, watch::Sender<u64>);
 
-/// Many fetches, each of an artifact of one chunk: its number.
+/// Begins `count` fetches. Each artifact has one chunk, whose bytes are the number of the fetch.
 fn begin_many(served: &Served, count: u32) -> Vec<Fetch> {
     let store = MemStore::default();
     let begin = |n: u32| {
@@ -187,16 +190,17 @@ fn begin_many(served: &Served, count: u32) -> Vec<Fetch> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_too_many_follow_others_are_told_once() {
+async fn beyond_the_subscription_limit_a_peer_gets_a_bitmap_but_no_updates() {
     in_time(async {
         const PER_STREAM: u32 = 256;
         let served = Served::start().await;
         let fetches = begin_many(&served, PER_STREAM);
         let have = |n: u32| Request::Have { artifact: fetches[n as usize].0.cid() };
         let (mut nodes, mut streams) = (Vec::new(), Vec::new());
-        // 4096 subscriptions.
+        // Four nodes with four streams each, and 256 subscriptions on each stream, reach the limit of 4096
+        // subscriptions.
         for _ in 0..4 {
-            let node = stranger(&served).await;
+            let node = connected_node(&served).await;
             for _ in 0..4 {
                 let mut stream = Raw::open(&node, &served).await;
                 for id in 0..PER_STREAM {
@@ -207,7 +211,7 @@ async fn when_too_many_follow_others_are_told_once() {
             }
             nodes.push(node);
         }
-        let late = stranger(&served).await;
+        let late = connected_node(&served).await;
         let mut stream = Raw::open(&late, &served).await;
         stream.ask(1, have(1)).await;
         assert_eq!(stream.reply_to(1).await, Reply::Have { chunks: 1, full: false });
@@ -217,24 +221,24 @@ async fn when_too_many_follow_others_are_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_follows_each_artifact_once_and_a_bounded_number_of_them() {
+async fn a_stream_subscribes_to_each_artifact_once_and_to_a_bounded_number() {
     in_time(async {
         const MAX: u32 = 256;
         let served = Served::start().await;
         let fetches = begin_many(&served, MAX + 1);
-        let node = stranger(&served).await;
+        let node = connected_node(&served).await;
         let mut stream = Raw::open(&node, &served).await;
         let have = |n: u32| Request::Have { artifact: fetches[n as usize].0.cid() };
         for id in 0..MAX {
             stream.ask(id, have(id)).await;
             assert_eq!(stream.reply_to(id).await, Reply::Have { chunks: 1, full: false });
             if id == 7 {
-                // Another id, the same artifact.
+                // A second subscription to the same artifact is refused, even under another request id.
                 stream.ask(1000, have(7)).await;
                 assert!(matches!(stream.reply_to(1000).await, Reply::Refused(Refusal::Busy { .. })));
             }
         }
-        // The same id, another artifact.
+        // The request id of an open subscription cannot be used for another artifact.
         stream.ask(7, have(MAX)).await;
         assert_eq!(stream.reply_to(7).await, Reply::Refused(Refusal::Malformed));
         stream.ask(MAX, have(MAX)).await;
@@ -244,15 +248,15 @@ async fn a_stream_follows_each_artifact_once_and_a_bounded_number_of_them() {
             fetching.write_chunk(ChunkIndex(0), &n.to_be_bytes()).unwrap();
             changed.send_modify(|count| *count += 1);
         }
-        let (mut told, mut ended) = (BTreeSet::new(), BTreeSet::new());
+        let (mut updated, mut ended) = (BTreeSet::new(), BTreeSet::new());
         while ended.len() < MAX as usize {
             let (header, _) = stream.reply().await.unwrap();
             match header.body {
-                Reply::Done => assert!(told.contains(&header.id) && ended.insert(header.id)),
-                delta => assert!(delta == Reply::HaveDelta { ranges: chunk(0) } && told.insert(header.id)),
+                Reply::Done => assert!(updated.contains(&header.id) && ended.insert(header.id)),
+                delta => assert!(delta == Reply::HaveDelta { ranges: chunk(0) } && updated.insert(header.id)),
             }
         }
-        // There is room again.
+        // Subscriptions that have ended do not count towards the limit, so a new subscription is accepted.
         stream.ask(MAX + 1, have(MAX)).await;
         assert_eq!(stream.reply_to(MAX + 1).await, Reply::Have { chunks: 1, full: false });
     })
@@ -260,24 +264,25 @@ async fn a_stream_follows_each_artifact_once_and_a_bounded_number_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subscription_ends_once_however_it_ends() {
+async fn a_subscription_ends_once_when_cancelled_and_when_its_fetch_ends() {
     in_time(async {
         let served = Served::start().await;
         let index = served.artifact.index().clone();
         let fetching = MemStore::default().partial(&served.cid(), index.clone()).unwrap();
         let changed = served.catalog.begin(fetching);
-        let node = stranger(&served).await;
+        let node = connected_node(&served).await;
         let mut stream = Raw::open(&node, &served).await;
         let have = Request::Have { artifact: served.cid() };
         let cancel = |id| Request::Cancel { request: RequestId(id) };
         let part = Reply::Have { chunks: index.len(), full: false };
-        // Cancelled, twice.
+        // Subscription 1 is cancelled twice and must end only once.
         stream.ask(1, have.clone()).await;
         assert_eq!(stream.reply_to(1).await, part);
         stream.ask(10, cancel(1)).await;
         assert_eq!(stream.reply_to(1).await, Reply::Done);
         stream.ask(11, cancel(1)).await;
-        // Ended by the server, then cancelled: the two may well cross.
+        // The server ends subscription 2 before the client's `Cancel` request arrives, as happens when the two messages
+        // cross.
         stream.ask(2, have).await;
         assert_eq!(stream.reply_to(2).await, part);
         served.catalog.end(&served.cid());
@@ -289,9 +294,9 @@ async fn a_subscription_ends_once_however_it_ends() {
     .await;
 }
 
-/// Somebody who does not read must not keep the fetch from being resumed.
+/// A peer that does not read must not prevent the fetch from being resumed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fetch_that_ends_early_is_let_go_however_much_of_it_is_being_sent() {
+async fn a_fetch_that_ends_early_is_released_while_it_is_being_sent() {
     in_time(async {
         const REQUESTS: u32 = 8;
         let served = Served::start().await;
@@ -304,13 +309,14 @@ async fn a_fetch_that_ends_early_is_let_go_however_much_of_it_is_being_sent() {
             fetching.write_chunk(ChunkIndex(position), &bytes).unwrap();
         }
         let (changed, damaged) = (served.catalog.begin(fetching), served.catalog.damaged());
-        let node = stranger(&served).await;
+        let node = connected_node(&served).await;
         let mut stream = Raw::open(&node, &served).await;
         let ranges = vec![ChunkRange::new(0, index.len() - 1).unwrap()];
         for id in 0..REQUESTS {
             stream.ask(id, Request::Chunks { artifact: served.cid(), ranges: ranges.clone() }).await;
         }
-        // 8 MiB have begun to come, of which a fraction fits into the buffers on the way.
+        // The server has begun to send 8 MiB. Only a part of them fits into the buffers of the connection, so sending
+        // is blocked.
         let first = stream.reply().await.unwrap();
         assert!(matches!(first.0.body, Reply::Chunk { .. }));
         assert!(matches!(store.partial(&served.cid(), index.clone()), Err(StoreError::Busy { .. })));
@@ -325,7 +331,7 @@ async fn a_fetch_that_ends_early_is_let_go_however_much_of_it_is_being_sent() {
             }
         }
         assert!(ends.values().any(|end| matches!(end, Reply::Refused(Refusal::Missing))), "{ends:?}");
-        // What the server has of it itself is there, and not taken for damaged.
+        // The complete artifact in the server's own store is still served, and does not count as damaged.
         stream.assert_served(&served, REQUESTS).await;
         assert!(!damaged.has_changed().unwrap());
     })
@@ -333,10 +339,10 @@ async fn a_fetch_that_ends_early_is_let_go_however_much_of_it_is_being_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn questions_about_what_is_not_there_do_not_crowd_out_the_peers_that_fetch() {
+async fn requests_for_unknown_artifacts_do_not_displace_fetching_peers() {
     in_time(async {
         let served = Served::start().await;
-        let hostile = stranger(&served).await;
+        let hostile = connected_node(&served).await;
         let mut streams = Vec::new();
         for turn in 0..4u32 {
             let mut stream = Raw::open(&hostile, &served).await;
@@ -347,14 +353,14 @@ async fn questions_about_what_is_not_there_do_not_crowd_out_the_peers_that_fetch
             }
             streams.push(stream);
         }
-        // One fetches, another one asks who does.
-        let (fetching, asking) = (stranger(&served).await, stranger(&served).await);
+        // One peer fetches the artifact, and another peer asks which peers fetch it.
+        let (fetching, asking) = (connected_node(&served).await, connected_node(&served).await);
         let mut subscribed = Raw::open(&fetching, &served).await;
         subscribed.ask(1, Request::Have { artifact: served.cid() }).await;
         assert!(matches!(subscribed.reply_to(1).await, Reply::Have { full: true, .. }));
         let mut stream = Raw::open(&asking, &served).await;
         let known = fetching.handle().peer_id().to_bytes();
-        // Its address becomes known a moment after it has connected.
+        // The server learns the address of the fetching peer only a moment after the connection, so the test retries.
         for id in 0.. {
             stream.ask(id, Request::Peers { artifact: served.cid() }).await;
             let Reply::Peers { peers } = stream.reply_to(id).await else { panic!("no answer") };

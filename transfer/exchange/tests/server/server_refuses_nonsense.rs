@@ -1,4 +1,4 @@
-//! Whatever a peer writes, a server refuses it or ends the stream, and goes on serving everybody else.
+//! A server refuses malformed requests or ends their stream, and continues to serve other peers.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,25 +8,26 @@ use phase_protocol::wire::{self, MAX_HEADER_LEN, MAX_RANGES, Refusal, Reply, Rep
 
 use phase_test_support::in_time;
 
-use crate::raw::{Raw, request, stranger};
+use crate::raw::{Raw, connected_node, request};
 use crate::served::Served;
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts the panics outside the tests themselves from now on: a task of the server that panics ends silently.
+/// Starts to count the panics of server tasks. Without the count, a test would not notice such a panic. Panics of the
+/// tests themselves are not counted.
 fn count_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let default = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let is_ours = info.location().is_none_or(|at| at.file().contains("tests/net"));
+            let is_ours = info.location().is_none_or(|at| at.file().contains("tests/server"));
             PANICS.fetch_add(usize::from(!is_ours), Ordering::Relaxed);
             default(info);
         }));
     });
 }
 
-fn assert_nobody_panicked() {
+fn assert_no_server_panic() {
     assert_eq!(PANICS.load(Ordering::Relaxed), 0, "a task of the server panicked");
 }
 
@@ -43,7 +44,7 @@ async fn a_frame_that_cannot_be_decoded_ends_its_stream_and_no_other() {
     count_panics();
     in_time(async {
         let served = Served::start().await;
-        let (hostile, honest) = (stranger(&served).await, stranger(&served).await);
+        let (hostile, honest) = (connected_node(&served).await, connected_node(&served).await);
         let mut bystander = Raw::open(&honest, &served).await;
         let mut neighbour = Raw::open(&hostile, &served).await;
         let cid = served.cid();
@@ -54,11 +55,11 @@ async fn a_frame_that_cannot_be_decoded_ends_its_stream_and_no_other() {
         let mut deep = vec![0x81; 4096];
         deep.push(0xf6);
         let nonsense = [
-            ("no header", frame(0, b"")),
-            ("a header over the cap", frame(u32::try_from(MAX_HEADER_LEN).unwrap() + 1, &[0; 64])),
+            ("an empty header", frame(0, b"")),
+            ("a header longer than the limit", frame(u32::try_from(MAX_HEADER_LEN).unwrap() + 1, &[0; 64])),
             ("a header of 4 GiB", frame(u32::MAX, &[0; 64])),
-            ("no CBOR", frame(5, b"hello")),
-            ("another type", frame(1, &[0xf6])),
+            ("bytes that are not CBOR", frame(5, b"hello")),
+            ("CBOR of another type", frame(1, &[0xf6])),
             ("lists in lists", frame(4097, &deep)),
             ("a list that claims 2^64 entries", frame(9, &[0x9b, 255, 255, 255, 255, 255, 255, 255, 255])),
             ("a text that claims 4 GiB", frame(5, &[0x7a, 255, 255, 255, 255])),
@@ -72,21 +73,21 @@ async fn a_frame_that_cannot_be_decoded_ends_its_stream_and_no_other() {
             let mut stream = Raw::open(&hostile, &served).await;
             stream.write(bytes).await;
             stream.write(&valid).await;
-            assert!(stream.reply().await.is_none(), "{what} was answered");
+            assert!(stream.reply().await.is_none(), "the server answered {what}");
             neighbour.assert_served(&served, u32::try_from(turn).unwrap()).await;
         }
         bystander.assert_served(&served, 1).await;
-        assert_nobody_panicked();
+        assert_no_server_panic();
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_served_is_refused_with_the_reason_and_the_stream_goes_on() {
+async fn a_refusal_names_its_reason_and_the_stream_stays_open() {
     count_panics();
     in_time(async {
         let served = Served::start().await;
-        let node = stranger(&served).await;
+        let node = connected_node(&served).await;
         let mut stream = Raw::open(&node, &served).await;
         let (artifact, unknown) = (served.cid(), Cid::of_block(b"unknown"));
         let past = ChunkRange::new(0, served.artifact.index().len() + 1).unwrap();
@@ -105,31 +106,31 @@ async fn what_cannot_be_served_is_refused_with_the_reason_and_the_stream_goes_on
         }
         stream.ask(50, Request::Peers { artifact: unknown }).await;
         assert_eq!(stream.reply_to(50).await, Reply::Peers { peers: Vec::new() });
-        // Of what was never asked, and of what has ended: not answered.
+        // Cancelling an unused id, or the id of a request that has ended, gets no reply.
         for id in [0, 1, 50, u32::MAX] {
             stream.ask(60, Request::Cancel { request: RequestId(id) }).await;
         }
         stream.assert_served(&served, 100).await;
-        assert_nobody_panicked();
+        assert_no_server_panic();
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_frame_and_then_silence_holds_nobody_up() {
+async fn an_incomplete_frame_does_not_block_other_streams() {
     count_panics();
     in_time(async {
         let served = Served::start().await;
-        let (hostile, honest) = (stranger(&served).await, stranger(&served).await);
+        let (hostile, honest) = (connected_node(&served).await, connected_node(&served).await);
         let whole = request(1, Request::Block { cid: served.cid() });
         let mut silent = Raw::open(&hostile, &served).await;
         silent.write(&whole[..whole.len() / 2]).await;
         Raw::open(&hostile, &served).await.assert_served(&served, 1).await;
         Raw::open(&honest, &served).await.assert_served(&served, 1).await;
-        // It was only slow.
+        // The rest of the frame arrives later, and the server still answers it.
         silent.write(&whole[whole.len() / 2..]).await;
         assert_eq!(silent.reply_to(1).await, Reply::Block);
-        assert_nobody_panicked();
+        assert_no_server_panic();
     })
     .await;
 }

@@ -1,4 +1,5 @@
-//! The DHT. What it can be asked and what it answers is in every build; Kademlia itself only with feature `dht`.
+//! The DHT. Every build contains its commands, results and configuration. Only builds with the feature `dht` contain
+//! Kademlia itself.
 
 pub(crate) mod command;
 pub(crate) mod config;

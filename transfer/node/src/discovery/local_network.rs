@@ -1,7 +1,7 @@
-//! The local network: what others there say they serve, and what we say.
+//! The local network: announces the releases that this node serves, and finds the releases that peers announce.
 //!
-//! libp2p's mDNS finds peers; DNS-SD says what they serve, for browsers too. Without feature `mdns`, or with it
-//! switched off, nobody is found.
+//! libp2p's mDNS finds peers. DNS-SD finds the releases that these peers serve, and lets generic DNS-SD browsers list
+//! them. Both need the feature `mdns` and the setting `mdns` of [`NodeConfig`](crate::NodeConfig).
 
 #[cfg(feature = "mdns")]
 pub mod dns_sd;

@@ -1,4 +1,4 @@
-//! What a node asks of the DHT.
+//! The DHT methods of a node handle.
 
 use phase_core::DhtKey;
 use tokio::sync::OwnedSemaphorePermit;
@@ -11,53 +11,54 @@ use crate::handle::NodeHandle;
 use crate::metrics::DhtStats;
 
 impl NodeHandle {
-    /// Providers of `key` as the DHT names them. Each of the first ones is being dialled when it is returned here.
+    /// Searches the DHT for providers of `key`. The node starts to dial the first providers when it finds them.
     pub async fn find_providers(&self, key: &DhtKey) -> Search<FoundProvider> {
         self.search(|search| DhtQuery::FindProviders { key: key.clone(), search }).await
     }
 
-    /// Values that DHT nodes hold under `key`, unverified.
+    /// Searches the DHT for values under `key`. The values are not verified.
     pub async fn find_values(&self, key: &DhtKey) -> Search<FoundValue> {
         self.search(|search| DhtQuery::FindValues { key: key.clone(), search }).await
     }
 
-    /// The DHT servers closest to `target`, at most 20, the closest first by the XOR metric. They come all at once, when the
-    /// search has ended.
+    /// Searches for the DHT servers closest to `target` by the XOR metric. At most 20 servers are found, and all of
+    /// them arrive at the end of the search, the closest first.
     pub async fn find_closest(&self, target: impl Into<DhtTarget>) -> Search<FoundProvider> {
         self.search(|search| DhtQuery::FindClosest { target: target.into(), search }).await
     }
 
-    /// Stores a value at the nodes closest to `key`. An acknowledgement does not mean that they keep it: each judges for
-    /// itself.
+    /// Stores a value at the nodes closest to `key`. Each node verifies the value itself, so a node may acknowledge the
+    /// value and then not keep it.
     ///
     /// # Errors
-    /// If none of them acknowledged it.
+    /// If no node acknowledged the value.
     pub async fn put(&self, key: &DhtKey, value: Vec<u8>) -> Result<QueryReport, QueryError> {
         self.ask_dht(|reply| DhtQuery::Put { key: key.clone(), value, reply }).await
     }
 
-    /// Tells the nodes closest to `key` that we provide it. They do not acknowledge it, see
-    /// [`wait_until_announced`](Self::wait_until_announced).
+    /// Provides `key` by sending a provider record to the nodes closest to `key`. The nodes do not acknowledge the
+    /// record, see [`wait_until_announced`](Self::wait_until_announced).
     ///
     /// # Errors
-    /// If they could not be found in time.
+    /// If the closest nodes could not be found in time.
     pub async fn provide(&self, key: &DhtKey) -> Result<QueryReport, QueryError> {
         self.ask_dht(|reply| DhtQuery::Provide { key: key.clone(), reply }).await
     }
 
-    /// Stops providing `key`, tells the nodes closest to it, and forgets our own value there; others keep the value until
-    /// its time is over. They do not acknowledge it, see [`wait_until_announced`](Self::wait_until_announced).
+    /// Stops providing `key`, sends a withdrawal to the nodes closest to `key`, and removes this node's own value under
+    /// `key`. Other nodes keep the value until it expires. The nodes do not acknowledge the withdrawal, see
+    /// [`wait_until_announced`](Self::wait_until_announced).
     ///
     /// # Errors
-    /// If they could not be found in time.
+    /// If the closest nodes could not be found in time.
     pub async fn withdraw(&self, key: &DhtKey) -> Result<QueryReport, QueryError> {
         self.stop_providing(key, false).await
     }
 
-    /// The same, but about what is not provided nothing is said.
+    /// Like [`withdraw`](Self::withdraw), but sends no withdrawal if this node does not provide `key`.
     ///
     /// # Errors
-    /// As of [`withdraw`](Self::withdraw).
+    /// The errors of [`withdraw`](Self::withdraw).
     pub async fn withdraw_provided(&self, key: &DhtKey) -> Result<QueryReport, QueryError> {
         self.stop_providing(key, true).await
     }
@@ -66,24 +67,25 @@ impl NodeHandle {
         self.ask_dht(|reply| DhtQuery::Withdraw { key: key.clone(), only_provided, reply }).await
     }
 
-    /// Waits until what was announced for `key` has arrived: asks the nodes closest to it for something else and awaits
-    /// their answers. Whoever announces and then leaves without this may not be heard.
+    /// Waits until the announcements for `key` have arrived, by sending another query to the nodes closest to `key` and
+    /// waiting for the answers. Without this wait, an announcement may be lost if the node stops immediately.
     pub async fn wait_until_announced(&self, key: &DhtKey) {
-        // It is about the answers alone.
+        // Only the end of the query matters, so its result is ignored.
         let _ = self.find_values(key).await.finish().await;
     }
 
-    /// The peers in our routing table; none without a DHT.
+    /// Returns the peers in the routing table of this node. The list is empty without a DHT.
     pub async fn routing_table(&self) -> Vec<RoutingPeer> {
         self.ask(|reply| Command::Dht(DhtCommand::Routing { reply })).await.unwrap_or_default()
     }
 
-    /// Figures about our part of the DHT; `None` without one.
+    /// Returns the DHT figures of this node, or `None` without a DHT.
     pub async fn dht_stats(&self) -> Option<DhtStats> {
         self.ask(|reply| Command::Dht(DhtCommand::Stats { reply })).await
     }
 
-    /// A query whose results come one by one. A stopped node drops the sender, which ends the search.
+    /// Starts a query whose results arrive one by one. If the node has been stopped, the sender is dropped, which ends
+    /// the search.
     async fn search<T>(&self, query: impl FnOnce(SearchSender<T>) -> DhtQuery) -> Search<T> {
         let (sender, found) = search();
         let permit = self.query_permit().await;
@@ -91,13 +93,14 @@ impl NodeHandle {
         found
     }
 
-    /// A query with one answer.
+    /// Runs a query whose only result is a report.
     async fn ask_dht(&self, query: impl FnOnce(QueryReply) -> DhtQuery) -> Result<QueryReport, QueryError> {
         let permit = self.query_permit().await;
         let asked = self.ask(|reply| Command::Dht(DhtCommand::Query(query(reply), permit)));
         asked.await.unwrap_or(Err(QueryError::Stopped))
     }
 
+    /// Waits until fewer than [`MAX_QUERIES`](crate::handle::MAX_QUERIES) queries run.
     async fn query_permit(&self) -> OwnedSemaphorePermit {
         self.queries.clone().acquire_owned().await.expect("the semaphore is never closed")
     }

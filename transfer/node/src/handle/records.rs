@@ -1,8 +1,8 @@
-//! Signed records in the DHT beyond names: where a node is, what a publisher signs for, values of other applications.
+//! Signed DHT records other than pointer records: contact records, authority records, and records of other
+//! applications.
 //!
-//! Each is verified when it is found; of several the one with the highest version counts.
+//! Every record that a search finds is verified. If several records verify, the newest one is returned.
 
-use std::fmt;
 use std::time::Duration;
 
 use libp2p::PeerId;
@@ -10,49 +10,51 @@ use phase_core::dht::MAX_ADDRESSES;
 use phase_core::keys::{KeyId, SigningKey};
 use phase_core::time::TrustedTime;
 use phase_core::{
-    Authority, Contact, DhtKey, DhtRecord, Fails, Failure, Label, PeerText, RecordError, SignedRecord, V1,
+    Attempt, Authority, Cause, Contact, DhtKey, DhtRecord, Fails, Failure, Label, PeerText, RecordError, SignedRecord,
+    V1,
 };
 
 use crate::address::{Scope, believable};
+use crate::discovery::bootstrap::BootstrapPeer;
 use crate::discovery::dht::query::{QueryError, QueryReport};
-use crate::discovery::first_peers::BootstrapPeer;
 use crate::error::ConnectError;
 use crate::handle::NodeHandle;
 use crate::identity::public_key_of;
 
-/// How long a contact record is valid, in seconds: twice the time until it is renewed.
+/// How long a contact record is valid, in seconds. This is twice [`CONTACT_INTERVAL`].
 const CONTACT_LIFETIME: u64 = 2 * 60 * 60;
-/// How often a node renews its contact record.
+/// The time between two renewals of a node's contact record.
 pub const CONTACT_INTERVAL: Duration = Duration::from_secs(60 * 60);
-/// Wrong answers that an error names.
+/// An error lists at most this many refused records.
 const MAX_REFUSED: usize = 8;
 
-/// A record that verified.
+/// The result of a search for a record.
 #[derive(Clone, Debug)]
 pub struct FoundRecord<R> {
-    /// The newest one.
+    /// The newest verified record.
     pub record: R,
-    /// How many nodes hold it or an older one.
+    /// The number of nodes that hold a valid record. Some of these records may be older than `record`.
     pub holders: usize,
-    /// What the search did.
+    /// The report of the search.
     pub report: QueryReport,
 }
 
 impl NodeHandle {
-    /// Puts a signed record where others look for it.
+    /// Signs a record with `key` and puts it into the DHT.
     ///
     /// # Errors
-    /// If `key` cannot sign it, or no node takes it.
+    /// If `key` cannot sign the record, or no node accepts it.
     pub async fn put_record<R: DhtRecord>(&self, record: &R, key: &SigningKey) -> Result<QueryReport, RecordsError> {
         let value = record.seal(key)?;
         Ok(self.put(&record.dht_key(), value).await?)
     }
 
-    /// Says where we are, signed by our identity, valid for two hours. `now`: Unix time in seconds, which also is the
-    /// record's version.
+    /// Puts the contact record of this node into the DHT. The record contains the external addresses, is signed by the
+    /// identity of the node, and is valid for two hours. `now` is the Unix time in seconds and becomes the version of
+    /// the record.
     ///
     /// # Errors
-    /// If we have no address that others could dial, or no node takes the record.
+    /// If this node has no external address, or no node accepts the record.
     pub async fn advertise_contact(&self, now: u64) -> Result<QueryReport, RecordsError> {
         let mut addresses: Vec<_> = self.external_addresses().await.iter().map(ToString::to_string).collect();
         addresses.truncate(MAX_ADDRESSES);
@@ -70,10 +72,11 @@ impl NodeHandle {
         self.put_record(&contact, &self.identity().signing_key()).await
     }
 
-    /// Where a peer says it is.
+    /// Finds the contact record of a peer.
     ///
     /// # Errors
-    /// [`RecordsError::NotFound`] or [`RecordsError::NoneValid`], which say who was asked.
+    /// [`RecordsError::NoKey`] if the peer id does not contain an Ed25519 key; [`RecordsError::NotFound`] if no node
+    /// has a record; [`RecordsError::NoneValid`] if no record verifies; [`RecordsError::Query`] if the search fails.
     pub async fn find_contact(&self, peer: PeerId, at: TrustedTime) -> Result<FoundRecord<Contact>, RecordsError> {
         let signer = public_key_of(&peer).ok_or(RecordsError::NoKey(peer))?;
         let text = peer_text(&peer);
@@ -81,30 +84,35 @@ impl NodeHandle {
         self.find_record(&key, |value| Contact::open(value, &text, &signer, at)).await
     }
 
-    /// Connects to where a contact record says that its peer is: only that peer can answer there.
+    /// Connects to the peer that a contact record names, unless the peer is already connected. Dials the addresses in
+    /// the record and the addresses of the peer in the peer table. Only this peer can complete the handshake.
     ///
     /// # Errors
-    /// If it does not.
+    /// If the peer cannot be reached.
     pub async fn verify_contact(&self, contact: &Contact) -> Result<(), ConnectError> {
         let peer = contact.peer.as_str().parse().map_err(|_| ConnectError::NoAddress)?;
         let parsed = contact.addresses.iter().filter_map(|text| text.parse::<BootstrapPeer>().ok());
-        // Only that peer can have signed it; what is only dialled from this machine is as much as we can check.
+        // Loopback addresses are accepted too, because the peer itself has signed these addresses and may be on this
+        // machine.
         let addresses = believable(parsed.map(|parsed| parsed.address), Scope::Loopback);
         self.connect(peer, addresses).await
     }
 
-    /// What a publisher's key says it signs for, and where that is served.
+    /// Finds the authority record of a publisher's key. The record lists the names that the key signs, and where they
+    /// are served.
     ///
     /// # Errors
-    /// [`RecordsError::NotFound`] or [`RecordsError::NoneValid`], which say who was asked.
+    /// [`RecordsError::NotFound`] if no node has a record; [`RecordsError::NoneValid`] if no record verifies;
+    /// [`RecordsError::Query`] if the search fails.
     pub async fn find_authority(&self, key: KeyId, at: TrustedTime) -> Result<FoundRecord<Authority>, RecordsError> {
         self.find_record(&DhtKey::Authority(key), |value| Authority::open(value, &key, at)).await
     }
 
-    /// A value of another application.
+    /// Finds a signed record of another application.
     ///
     /// # Errors
-    /// [`RecordsError::NotFound`] or [`RecordsError::NoneValid`], which say who was asked.
+    /// [`RecordsError::NotFound`] if no node has a record; [`RecordsError::NoneValid`] if no record verifies;
+    /// [`RecordsError::Query`] if the search fails.
     pub async fn find_signed(
         &self,
         owner: KeyId,
@@ -137,7 +145,8 @@ impl NodeHandle {
             }
         }
         match (best, outcome) {
-            // What verifies counts, even if not everybody answered in time.
+            // A verified record is returned even if the search failed, for instance because some nodes did not answer
+            // in time.
             (Some(record), outcome) => Ok(FoundRecord { record, holders, report: outcome.unwrap_or_default() }),
             (None, Err(error)) => Err(error.into()),
             (None, Ok(report)) if refused.is_empty() => {
@@ -152,59 +161,53 @@ fn peer_text(peer: &PeerId) -> PeerText {
     peer.to_string().parse().expect("a peer id of an Ed25519 key is written in base58, shorter than 64 characters")
 }
 
-/// A record that does not verify, and who holds it.
+/// A record that does not verify.
 #[derive(Debug)]
 pub struct RefusedRecord {
-    /// Who holds it; `None` is ourselves.
+    /// The peer that holds the record, or `None` if this node holds it.
     pub holder: Option<PeerId>,
-    /// What is wrong with it.
+    /// The error from verifying the record.
     pub error: RecordError,
 }
 
-impl fmt::Display for RefusedRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.holder {
-            Some(peer) => write!(f, "{peer}: {}", self.error),
-            None => write!(f, "this node: {}", self.error),
-        }
+impl RefusedRecord {
+    fn attempt(&self) -> Attempt {
+        let holder = self.holder.map_or_else(|| "this node".to_owned(), |peer| peer.to_string());
+        Attempt::new(holder, vec![Cause::new(&self.error)])
     }
 }
 
-fn joined(refused: &[RefusedRecord]) -> String {
-    refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// Why a record was not put or found.
+/// An error from putting or finding a record.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordsError {
-    /// It cannot be made.
+    /// The record could not be signed.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The DHT did not answer as it should.
+    /// The DHT query failed.
     #[error(transparent)]
     Query(#[from] QueryError),
-    /// Nobody has it.
+    /// No DHT node has a record under the DHT key.
     #[error("the DHT holds nothing under {key} ({report})")]
     NotFound {
-        /// What was looked for.
+        /// The DHT key that was searched for.
         key: Box<DhtKey>,
-        /// Who was asked.
+        /// The report of the search.
         report: Box<QueryReport>,
     },
-    /// What is there does not verify.
-    #[error("what the DHT holds under {key} does not verify: {}", joined(refused))]
+    /// Records were found, but none verifies.
+    #[error("no record in the DHT under {key} verifies")]
     NoneValid {
-        /// What was looked for.
+        /// The DHT key that was searched for.
         key: Box<DhtKey>,
-        /// Who answered what.
+        /// At most 8 of the records that do not verify, with the peers that hold them.
         refused: Vec<RefusedRecord>,
     },
-    /// Nothing to tell.
-    #[error("this node has no address that others could dial: listen on one")]
+    /// This node has no external address.
+    #[error("this node has no address that peers can dial: start it with a listen address")]
     NoAddress,
-    /// A peer id that is only the hash of a key.
-    #[error("{0} is not the peer id of an Ed25519 key, so that nothing it signs can be verified")]
+    /// The peer id does not contain an Ed25519 key, for instance because it is the hash of a key of another type.
+    #[error("{0} is not the peer id of an Ed25519 key, so its records cannot be verified")]
     NoKey(PeerId),
 }
 
@@ -217,6 +220,15 @@ impl Fails for RecordsError {
             Self::NoneValid { .. } => Failure::Untrusted,
             Self::NoAddress => Failure::Usage,
             Self::NoKey(_) => Failure::Input,
+        }
+    }
+
+    fn attempts(&self) -> Vec<Attempt> {
+        match self {
+            Self::Query(error) => error.attempts(),
+            Self::NotFound { report, .. } => report.attempts(),
+            Self::NoneValid { refused, .. } => Attempt::merged(refused.iter().map(RefusedRecord::attempt)),
+            _ => Vec::new(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a node dials, and what it dials with.
+//! The configuration of the transports, and the type of their connections.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use libp2p::PeerId;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
 
-/// How a node dials, and how long it keeps a connection.
+/// The configuration of the transports.
 #[derive(Clone, Debug)]
 pub struct TransportConfig {
-    /// Whether TCP connections may use TLS. Default: true. Without it they use Noise alone.
+    /// Whether TCP connections may use TLS. Default: true. If false, they use only Noise.
     pub tls: bool,
-    /// How long setting up a connection may take, from the first packet to the agreed protocols. Default: 4 s. A DHT query,
-    /// which has 10 s, may have to wait twice for machines that were switched off.
+    /// How long setting up a connection may take, from the first packet until its protocols are negotiated. Default: 4
+    /// s, so that a DHT query with its limit of 10 s can wait for two machines that are switched off.
     pub setup_timeout: Duration,
-    /// How long a connection without a stream is kept. Default: 60 s.
+    /// How long a connection without streams stays open. Default: 60 s.
     pub idle_timeout: Duration,
-    /// The DNS server that looks up names in addresses; `None`, the default: those that the system names. Without feature
-    /// `dns` it does nothing.
+    /// The DNS server that resolves host names in addresses. Default: `None`, which uses the DNS servers of the system.
+    /// Has no effect without feature `dns`.
     pub nameserver: Option<SocketAddr>,
 }
 
@@ -29,5 +29,5 @@ impl Default for TransportConfig {
     }
 }
 
-/// Connections to peers that have proved who they are.
+/// A transport whose connections are authenticated and carry many streams.
 pub type Connections = Boxed<(PeerId, StreamMuxerBox)>;

@@ -1,8 +1,9 @@
-//! A transport that lets others go first.
+//! A transport that delays its dials, so that another transport can connect first.
 //!
-//! A Swarm dials the addresses of a peer at once and keeps the connection that is ready first. QUIC needs fewer round
-//! trips than TCP with TLS and so would nearly always win, but for bulk it is slower (see `ARCHITECTURE.md`), and
-//! nobody notices when a process at the other end is gone until a timeout tells.
+//! A Swarm dials all addresses of a peer at once and keeps the connection that is ready first. QUIC needs fewer round
+//! trips than TCP with TLS, so without the delay the QUIC connection would nearly always be kept. But QUIC is slower
+//! for bulk transfers (see `ARCHITECTURE.md`). In addition, a QUIC connection notices the end of the remote process
+//! only after a timeout.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,7 +13,7 @@ use futures::future::BoxFuture;
 use libp2p::Multiaddr;
 use libp2p::core::transport::{DialOpts, ListenerId, Transport, TransportError, TransportEvent};
 
-/// Dials a moment later than it is asked to.
+/// A transport that waits for `delay` before each dial.
 pub(crate) struct LateDial<T> {
     inner: T,
     delay: Duration,

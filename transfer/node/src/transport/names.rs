@@ -1,4 +1,4 @@
-//! Names in addresses: `/dns`, `/dns4`, `/dns6`, and `/dnsaddr`, whose TXT records name addresses.
+//! Host names in addresses: `/dns`, `/dns4`, `/dns6`, and `/dnsaddr`, whose TXT records contain addresses.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,14 +12,15 @@ use libp2p::{Transport as _, dns};
 use crate::error::root_cause;
 use crate::transport::config::Connections;
 
-/// How long dialling a name may take. The addresses behind it are dialled one after the other, so this is room for two
-/// dead ones before one that answers, and for looking them up.
+/// How long dialling a host name may take. The addresses of a name are dialled one after the other. This time is enough
+/// to look up the name and to try two addresses that do not answer before an address that does.
 const NAME_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What libp2p looks names up with.
+/// The configuration of libp2p's resolver.
 type Configuration = (ResolverConfig, ResolverOpts);
 
-/// `transport` for addresses with names too, which `nameserver` looks up or those that the system names.
+/// Lets `transport` dial host names. The names are resolved by `nameserver`, or by the DNS servers of the system if
+/// `nameserver` is `None`.
 pub(crate) fn resolving(transport: Connections, nameserver: Option<SocketAddr>) -> Connections {
     let configuration = match nameserver {
         Some(address) => (only(address), ResolverOpts::default()),
@@ -33,37 +34,40 @@ fn resolving_with(transport: Connections, (servers, options): Configuration) -> 
     TransportTimeout::with_outgoing_timeout(named, NAME_TIMEOUT).boxed()
 }
 
+/// Returns the configuration that uses only the DNS server at `address`.
 fn only(address: SocketAddr) -> ResolverConfig {
     let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
     connections.iter_mut().for_each(|connection| connection.port = address.port());
     ResolverConfig::from_name_servers(vec![NameServerConfig::new(address.ip(), true, connections)])
 }
 
-/// A machine that has no DNS server, or none that can be understood, starts all the same: addresses without names need
-/// none, and those with one cannot be dialled.
+/// Returns the DNS configuration of the system. If the system has no readable configuration, returns one without DNS
+/// servers, so that all addresses without host names can still be dialled.
 fn or_none(system: Result<Configuration, NetError>) -> Configuration {
     system.unwrap_or_else(|error| {
-        tracing::debug!(%error, "no DNS server is known: names in addresses cannot be looked up");
+        tracing::debug!(%error, "no DNS server is known: host names in addresses cannot be resolved");
         (ResolverConfig::from_name_servers(Vec::new()), ResolverOpts::default())
     })
 }
 
-/// Why none of the addresses behind a name can be reached, in one line.
+/// An error from dialling a host name, with the causes for all addresses on one line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct DialError(String);
 
 fn cause(error: &dns::Error<std::io::Error>) -> String {
     match error {
-        dns::Error::Dial(errors) => errors.iter().map(cause).collect::<Vec<_>>().join("; "),
-        dns::Error::Transport(error) => root_cause(error),
-        dns::Error::MultiaddrNotSupported(address) => format!("{address} is of a kind that cannot be dialled"),
-        dns::Error::ResolveError(NetError::NoConnections) => {
-            "no DNS server is known that could look the name up".into()
+        dns::Error::Dial(errors) => {
+            let mut causes: Vec<_> = errors.iter().map(cause).collect();
+            causes.dedup();
+            causes.join("; ")
         }
-        dns::Error::ResolveError(error) if error.is_no_records_found() => "the name has no such DNS record".into(),
-        dns::Error::ResolveError(error) => format!("cannot look the name up: {error}"),
-        dns::Error::TooManyLookups => "the name leads to too many other names".into(),
+        dns::Error::Transport(error) => root_cause(error),
+        dns::Error::MultiaddrNotSupported(address) => format!("no transport can dial {address}"),
+        dns::Error::ResolveError(NetError::NoConnections) => "no DNS server is known to resolve the host name".into(),
+        dns::Error::ResolveError(error) if error.is_no_records_found() => "the host name has no such DNS record".into(),
+        dns::Error::ResolveError(error) => format!("cannot resolve the host name: {error}"),
+        dns::Error::TooManyLookups => "the host name leads to too many other names".into(),
     }
 }
 
@@ -78,7 +82,7 @@ mod tests {
     use crate::transport::stack::sockets;
 
     #[tokio::test]
-    async fn without_a_server_numbers_are_dialled_and_names_fail_with_a_cause() {
+    async fn without_a_dns_server_only_addresses_with_host_names_fail() {
         let sockets = sockets(&Keypair::generate_ed25519(), &TransportConfig::default()).unwrap();
         let mut transport = resolving_with(sockets, or_none(Err(NetError::from("no such file"))));
         let how = DialOpts { role: Endpoint::Dialer, port_use: PortUse::New };
@@ -86,7 +90,7 @@ mod tests {
         for (address, cause) in [
             ("/dns4/host.test/tcp/1", "no DNS server is known"),
             ("/dnsaddr/host.test", "no DNS server is known"),
-            // Nobody listens there.
+            // No program listens on this port.
             ("/ip4/127.0.0.1/tcp/1", "refused"),
             ("/ip4/127.0.0.1/sctp/1", "/ip4/127.0.0.1/sctp/1"),
         ] {

@@ -1,16 +1,20 @@
-//! Knows what of a connection's streams has left this process.
+//! Streams whose flush ends when their bytes have left this process.
 //!
-//! A stream's own flush says nothing: what it writes waits in yamux, in front of TLS and in TLS, for as long as the line is
-//! slower. Here a flush ends when everything that the stream has written before has been handed to the socket. Who sends to
-//! many peers over one slow line can so send to few at a time, instead of a little to each.
+//! The flush of a yamux stream may end earlier, because on a slow uplink the bytes then wait in yamux, in
+//! [`WriteBehind`] and in TLS. A flush of a stream in this module ends when all bytes that the stream has written
+//! before the flush have been passed to the socket. So a node that uploads to many peers over a slow uplink can send to
+//! few peers at a time, instead of a little to each.
 //!
-//! What others write afterwards does not hold a flush up for long: what the connection has accepted keeps its order, and what is
-//! held between there and the socket is limited. So of all that was passed on everything but the last so many bytes has left.
-//! Before that, yamux takes frames from its streams in turn: what a stream has waiting there (176 KiB at most) others may overtake,
-//! and then a flush ends that much early.
+//! Later writes of other streams do not delay a flush for long. The connection keeps the order of the bytes that it has
+//! accepted, and at most a known number of bytes is buffered between the connection and the socket. So all accepted
+//! bytes have left, except the last bytes up to this number. Frames that the connection has not accepted yet wait in
+//! yamux, which takes frames from its streams in turn. There, up to 176 KiB of frames of other streams may overtake the
+//! frames of a stream. A flush then ends early by at most that many bytes.
 //!
-//! Invariant: what streams have promised is never more than what the connection accepts in the end, since each write of a stream
-//! becomes one frame of it.
+//! Invariant: the bytes promised to streams never exceed the bytes that the connection will accept, because each write
+//! of a stream becomes one frame.
+//!
+//! [`WriteBehind`]: crate::transport::batched::WriteBehind
 
 use std::io;
 use std::pin::Pin;
@@ -21,67 +25,71 @@ use futures::{AsyncRead, AsyncWrite};
 use libp2p::core::StreamMuxer;
 use libp2p::core::muxing::StreamMuxerEvent;
 
-/// What yamux puts before what a stream writes, in bytes.
+/// The length of the header that yamux puts before each write of a stream, in bytes.
 const FRAME_HEADER: u64 = 12;
 
-/// The bytes of one connection, counted where they leave.
+/// The byte counts of one connection. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outflow(Arc<Mutex<Counts>>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// What the connection has taken from the streams, headers of its own included.
+    /// The number of bytes that the connection has accepted from yamux, headers included.
     accepted: u64,
-    /// Up to where of `accepted` everything has been handed to the socket.
+    /// The number of accepted bytes that have been passed to the socket. Bytes are passed in the order in which they
+    /// were accepted.
     flushed: u64,
-    /// Where `accepted` will stand at least when it has everything that streams have written.
+    /// When the connection has accepted all bytes that its streams have written so far, `accepted` is at least this
+    /// value.
     promised: u64,
-    /// The connection is gone.
+    /// Whether the connection is closed.
     is_closed: bool,
-    /// Tasks that wait until `flushed` stands somewhere, with the first place for which each of them does.
+    /// Tasks that wait for `flushed` to grow, each with the lowest value of `flushed` that it waits for.
     waiting: Vec<(u64, Waker)>,
 }
 
 impl Counts {
-    /// Everything up to here has been handed to the socket.
+    /// Raises `flushed` to `until` and wakes the tasks that wait for this value.
     fn flush(&mut self, until: u64) {
         if until > self.flushed {
             self.flushed = until;
-            // Nobody else: a stream that looks again has the connection look again, which flushes, and so on.
+            // Other tasks are not woken, because polling their streams makes the connection flush again. To wake all
+            // tasks would cause an endless loop.
             self.waiting.extract_if(.., |(at, _)| *at <= until).for_each(|(_, waker)| waker.wake());
         }
     }
 }
 
 impl Outflow {
-    /// The connection has taken so many bytes.
+    /// Notes that the connection has accepted `bytes` bytes.
     pub(crate) fn accept(&self, bytes: usize) {
         self.lock().accepted += bytes as u64;
     }
 
-    /// All that was taken has been handed to the socket.
+    /// Notes that all accepted bytes have been passed to the socket.
     pub(crate) fn flushed(&self) {
         let mut counts = self.lock();
         let all = counts.accepted;
         counts.flush(all);
     }
 
-    /// All that was taken but the last `left` bytes has been handed to the socket: at least that.
+    /// Notes that all accepted bytes have been passed to the socket, except at most the last `left` bytes.
     pub(crate) fn passed(&self, left: usize) {
         let mut counts = self.lock();
         let gone = counts.accepted.saturating_sub(left as u64);
         counts.flush(gone);
     }
 
-    /// Nothing more will be handed to the socket.
+    /// Notes that the connection is closed, which ends the wait of every task.
     pub(crate) fn close(&self) {
         let mut counts = self.lock();
         counts.is_closed = true;
         counts.waiting.drain(..).for_each(|(_, waker)| waker.wake());
     }
 
-    /// A stream writes. Also returns where `flushed` is when that has left. Meanwhile the connection takes nothing: what it took
-    /// of this write before it is promised would be promised once more, and waited for in vain.
+    /// Runs `write`, which writes to a stream. Returns the number of written bytes, and the value that `flushed` has
+    /// when these bytes have left. Holds the lock during the write. Without the lock, the connection could accept the
+    /// bytes before they are added to `promised`. They would then be counted twice, and the flush would never end.
     fn promise(&self, write: impl FnOnce() -> Poll<io::Result<usize>>) -> Poll<io::Result<(usize, u64)>> {
         let mut counts = self.lock();
         let written = ready!(write())?;
@@ -89,6 +97,7 @@ impl Outflow {
         Poll::Ready(Ok((written, counts.promised)))
     }
 
+    /// Waits until `flushed` has reached `until`. Fails if the connection is closed earlier.
     fn poll_flushed(&self, until: u64, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut counts = self.lock();
         if counts.flushed >= until {
@@ -104,11 +113,11 @@ impl Outflow {
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().expect("no code panics while it counts")
+        self.0.lock().expect("no code panics while it holds the lock on the counts")
     }
 }
 
-/// A muxer whose streams say when what they have written has left.
+/// A muxer whose streams are [`Substream`]s.
 pub(crate) struct Muxer<M> {
     inner: M,
     outflow: Outflow,
@@ -150,21 +159,22 @@ where
     }
 }
 
-/// A stream whose flush ends when what was written before it was first asked for has been handed to the socket. So who asks,
-/// writes on and asks again learns what has left without ever letting the line run dry. A flush that nobody waited for counts as
-/// asked for, the reading half's of a stream that is being agreed upon too: the next one may then end early.
+/// A stream whose flush ends when the bytes written before the first poll of the flush have been passed to the socket.
+/// So a writer can poll a flush, continue to write in order that the connection does not become idle, and poll the
+/// flush again to learn that the earlier bytes have left. A flush that was polled and never completed, for instance
+/// during protocol negotiation, is still in progress. The next flush continues it, and may therefore end early.
 pub(crate) struct Substream<S> {
     inner: S,
     outflow: Outflow,
-    /// Where the connection's count is when what was written has left.
+    /// The value that `flushed` has when all bytes that this stream has written so far have left.
     written: u64,
-    /// Where it is when the flush ends that has been asked for.
-    asked: Option<u64>,
+    /// The value of `flushed` at which the flush in progress ends, or `None` if no flush is in progress.
+    flush_until: Option<u64>,
 }
 
 impl<S> Substream<S> {
     fn new(inner: S, outflow: Outflow) -> Self {
-        Self { inner, outflow, written: 0, asked: None }
+        Self { inner, outflow, written: 0, flush_until: None }
     }
 }
 
@@ -184,10 +194,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Substream<S> {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let until = *this.asked.get_or_insert(this.written);
+        let until = *this.flush_until.get_or_insert(this.written);
         ready!(Pin::new(&mut this.inner).poll_flush(context))?;
         ready!(this.outflow.poll_flushed(until, context))?;
-        this.asked = None;
+        this.flush_until = None;
         Poll::Ready(Ok(()))
     }
 
@@ -205,7 +215,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts how often it is woken.
+    /// A waker that counts how often it is woken.
     #[derive(Default)]
     struct Woken(AtomicUsize);
 
@@ -215,7 +225,8 @@ mod tests {
         }
     }
 
-    /// A stream that takes everything, on a connection that takes nothing by itself.
+    /// Returns a stream that accepts all writes, and the counts of its connection. There is no real connection, so the
+    /// test itself must report to the counts which bytes the connection accepts.
     fn stream() -> (Substream<futures::io::Sink>, Outflow) {
         let outflow = Outflow::default();
         (Substream::new(sink(), outflow.clone()), outflow)
@@ -231,27 +242,27 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_ends_when_the_connection_has_flushed_all_that_was_written() {
+    fn a_flush_ends_when_the_connection_has_flushed_all_bytes_of_the_stream() {
         let (mut stream, outflow) = stream();
         let woken = Arc::<Woken>::default();
         let waker = Waker::from(woken.clone());
         assert!(flush(&mut stream, &waker).is_ready(), "nothing was written");
         write(&mut stream, 100);
         assert!(flush(&mut stream, &waker).is_pending());
-        // All but the last byte.
+        // The frame has 112 bytes. The connection accepts all but the last byte.
         outflow.accept(111);
         outflow.flushed();
         assert!(flush(&mut stream, &waker).is_pending());
-        assert_eq!(woken.0.load(Ordering::Relaxed), 0, "who has to wait on is not woken");
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0, "a task that still has to wait is not woken");
         outflow.accept(1);
-        assert!(flush(&mut stream, &waker).is_pending(), "the connection holds it still");
+        assert!(flush(&mut stream, &waker).is_pending(), "the connection has not flushed the last byte");
         outflow.flushed();
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
         assert!(flush(&mut stream, &waker).is_ready());
     }
 
     #[test]
-    fn what_is_written_after_a_flush_was_asked_for_is_the_next_one_s() {
+    fn bytes_written_during_a_flush_belong_to_the_next_flush() {
         let (mut stream, outflow) = stream();
         write(&mut stream, 100);
         assert!(flush(&mut stream, Waker::noop()).is_pending());
@@ -266,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_before_has_to_leave_first() {
+    fn a_flush_waits_for_earlier_writes_of_other_streams() {
         let (mut one, outflow) = stream();
         let mut other = Substream::new(sink(), outflow.clone());
         write(&mut one, 1000);
@@ -281,25 +292,25 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_ends_though_others_go_on_writing() {
+    fn a_flush_ends_although_other_streams_go_on_writing() {
         let (mut stream, outflow) = stream();
         let woken = Arc::<Woken>::default();
         write(&mut stream, 1000);
         outflow.accept(1012);
         assert!(flush(&mut stream, &Waker::from(woken.clone())).is_pending());
-        // Others' frames come after it, and the connection always has some of them left.
+        // Other streams go on writing, so the connection never flushes all accepted bytes.
         outflow.accept(500);
         outflow.passed(501);
-        assert!(flush(&mut stream, &Waker::from(woken.clone())).is_pending(), "a byte of it may be left");
+        assert!(flush(&mut stream, &Waker::from(woken.clone())).is_pending(), "a byte of the stream may be left");
         assert_eq!(woken.0.load(Ordering::Relaxed), 0);
         outflow.passed(500);
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
         outflow.passed(600);
-        assert!(flush(&mut stream, Waker::noop()).is_ready(), "what has left stays so");
+        assert!(flush(&mut stream, Waker::noop()).is_ready(), "bytes that have left stay counted");
     }
 
     #[test]
-    fn a_task_with_two_streams_is_woken_for_the_first_of_them() {
+    fn a_task_that_waits_for_two_streams_is_woken_for_the_first() {
         let (mut one, outflow) = stream();
         let mut other = Substream::new(sink(), outflow.clone());
         let woken = Arc::<Woken>::default();
@@ -313,9 +324,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_promised_does_not_fall_behind_while_a_stream_always_has_something_waiting() {
+    fn promised_bytes_stay_exact_while_a_stream_always_has_frames_waiting() {
         let (mut stream, outflow) = stream();
-        // Eleven frames wait in yamux; from then on one leaves for each that is written.
+        // Eleven frames wait in yamux. From then on, one frame leaves for each frame that is written, so that always
+        // eleven frames wait.
         (0..11).for_each(|_| write(&mut stream, 16 << 10));
         for _ in 0..100_000 {
             outflow.accept((16 << 10) + 12);
@@ -326,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_connection_that_is_gone() {
+    fn a_closed_connection_ends_every_wait_for_it() {
         let (mut stream, outflow) = stream();
         let woken = Arc::<Woken>::default();
         write(&mut stream, 1);

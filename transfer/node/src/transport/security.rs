@@ -1,4 +1,4 @@
-//! TLS or Noise, as the peer can.
+//! The security upgrade of TCP connections: TLS or Noise, whichever the peer supports.
 
 use futures::future::{BoxFuture, Either};
 use futures::{FutureExt as _, TryFutureExt as _};
@@ -10,24 +10,28 @@ use crate::error::{NodeError, SecurityError};
 use crate::transport::batched::WriteBehind;
 use crate::transport::tls::Tls;
 
-/// The most bytes that rustls holds back until the socket takes them: 64 KiB, and a record.
+/// The limit on the bytes that rustls buffers before the socket accepts them: 64 KiB and one TLS record.
 const HELD_BY_TLS: usize = 80 << 10;
-/// The same of libp2p-noise: a message of 64 KiB that is being filled, 128 KiB of encrypted ones, and the one that goes beyond.
+/// The limit on the bytes that libp2p-noise buffers before the socket accepts them: a message of 64 KiB that is being
+/// filled, 128 KiB of encrypted messages, and the message that exceeds them.
 const HELD_BY_NOISE: usize = 256 << 10;
 
-/// Both, negotiated by name; without `tls` Noise alone. TLS is faster for bulk and comes first; whoever speaks only Noise
-/// is served as well.
+/// Returns an upgrade that negotiates TLS or Noise, or only Noise if `tls` is false. TLS is offered first because it is
+/// faster for bulk transfers. Peers that support only Noise are accepted too.
+///
+/// # Errors
+/// [`NodeError::Transport`] if the key cannot be used.
 pub(crate) fn tls_or_noise(key: &Keypair, tls: bool) -> Result<Security<SelectUpgrade<Tls, noise::Config>>, NodeError> {
     let noise = noise::Config::new(key).map_err(|error| NodeError::Transport(SecurityError::Noise(error)))?;
     let without = if tls { None } else { Some(Tls::NAME) };
     Ok(Security { upgrades: SelectUpgrade::new(Tls::new(key)?, noise), without })
 }
 
-/// A choice between two upgrades which says who the peer is, not who it is by which of them.
+/// A choice between two upgrades. The output is the same for both: the peer id and the connection.
 #[derive(Clone)]
 pub(crate) struct Security<U> {
     upgrades: U,
-    /// The name of the one that may not be chosen.
+    /// The protocol name of the upgrade that is not offered, or `None` if both upgrades are offered.
     without: Option<&'static str>,
 }
 
@@ -69,7 +73,7 @@ where
     }
 }
 
-/// TLS is on the left.
+/// Converts the output of the TLS or Noise upgrade to a common type. `Left` is the output of TLS.
 fn secured<A, B>(either: Either<(PeerId, A), (PeerId, B)>) -> (PeerId, WriteBehind<Either<A, B>>) {
     let held = if matches!(either, Either::Left(_)) { HELD_BY_TLS } else { HELD_BY_NOISE };
     let (peer, socket) = either.factor_first();

@@ -1,7 +1,7 @@
-//! From a socket to a connection with streams: security, then yamux, each agreed upon by name.
+//! Turns a socket into a connection with streams: negotiates the security protocol, then yamux.
 //!
-//! libp2p's own builder does the same, but hides what it makes: here the streams of a connection know when what they write has
-//! left it.
+//! libp2p's own builder does the same, but gives no access to the steps in between. This module needs these steps, so
+//! that a stream can learn when its bytes have left the process.
 
 use std::io;
 
@@ -15,7 +15,10 @@ use multistream_select::{Version, dialer_select_proto, listener_select_proto};
 use crate::transport::batched::WriteBehind;
 use crate::transport::outflow::Muxer;
 
-/// Sets up a connection on a socket. What goes wrong is told as the innermost cause does.
+/// Sets up a connection on a socket.
+///
+/// # Errors
+/// If an upgrade fails. The returned error wraps the error of the upgrade.
 pub(crate) async fn set_up<C, U, X, E>(
     socket: C,
     endpoint: ConnectedPoint,
@@ -35,7 +38,7 @@ where
     Ok((peer, StreamMuxerBox::new(Muxer::new(muxer, outflow))))
 }
 
-/// Agrees upon one of the names of an upgrade, and applies it.
+/// Negotiates one of the protocol names of an upgrade, and applies it.
 async fn apply<C, U, T, E>(socket: C, upgrade: U, dials: bool) -> io::Result<T>
 where
     C: AsyncRead + AsyncWrite + Send + Unpin + 'static,

@@ -1,4 +1,4 @@
-//! The transports of a node, one on top of the other.
+//! The transport stack of a node.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use crate::transport::config::{Connections, TransportConfig};
 use crate::transport::late_dial::LateDial;
 #[cfg(feature = "dns")]
 use crate::transport::names;
-use crate::transport::unsent::LittleUnsent;
+use crate::transport::unsent::UnsentLimited;
 use crate::transport::{security, set_up};
 
-/// How much later than TCP addresses the QUIC addresses of a peer are dialled: a few round trips over a long line, which
-/// TCP with TLS and yamux needs more of.
+/// The delay of QUIC dials, so that a TCP dial to the same peer is ready first. TCP with TLS and yamux needs a few more
+/// round trips than QUIC, and the delay is enough for these round trips on a slow network link.
 const TCP_HEAD_START: Duration = Duration::from_millis(500);
 
-/// What a node dials and listens with, for programs that need nothing else of it.
+/// Returns the transport that nodes use, for programs that need no other part of a node.
 ///
 /// # Errors
-/// [`NodeError::Transport`], if the key cannot be used for TLS or Noise.
+/// [`NodeError::Transport`] if the key cannot be used for TLS or Noise.
 pub fn connections(key: &Keypair, config: &TransportConfig) -> Result<Connections, NodeError> {
     let transport = sockets(key, config)?;
     #[cfg(feature = "memory")]
@@ -34,18 +34,19 @@ pub fn connections(key: &Keypair, config: &TransportConfig) -> Result<Connection
     Ok(transport)
 }
 
+/// Returns the transports that use sockets: TCP and QUIC.
 pub(crate) fn sockets(key: &Keypair, config: &TransportConfig) -> Result<Connections, NodeError> {
     let security = security::tls_or_noise(key, config.tls)?;
     let tcp = tcp::tokio::Transport::new(tcp::Config::default()).and_then(move |socket, endpoint| {
-        set_up::set_up(ReadAhead::new(LittleUnsent::new(socket)), endpoint, security)
+        set_up::set_up(ReadAhead::new(UnsentLimited::new(socket)), endpoint, security)
     });
     let quic = LateDial::new(quic::tokio::Transport::new(quic::Config::new(key)), TCP_HEAD_START)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     Ok(tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed())
 }
 
-/// Connections without sockets, at `/memory/<number>`. Nobody listens in, and what several hundred nodes would encrypt takes
-/// most of the time of a test.
+/// Returns the transport of connections within the process, at `/memory/<number>`. They are not encrypted, because
+/// encryption would take most of the time of a test with several hundred nodes.
 #[cfg(feature = "memory")]
 fn within_process(key: &Keypair) -> Connections {
     let transport = libp2p::core::transport::MemoryTransport::default()

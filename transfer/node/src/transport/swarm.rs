@@ -1,4 +1,4 @@
-//! A Swarm on the transports of a node.
+//! Builds a Swarm on the transports of a node.
 
 use std::num::NonZeroU8;
 
@@ -10,14 +10,14 @@ use crate::error::NodeError;
 use crate::transport::config::TransportConfig;
 use crate::transport::stack::connections;
 
-/// Addresses of one peer that are dialled at a time: all that are usually known, so that the dead ones among them do not
-/// hold up the others.
+/// The limit on addresses of one peer that are dialled at a time. It is high enough to dial all known addresses at once
+/// in most cases, so that addresses that do not answer do not delay the others.
 const DIALS_PER_PEER: NonZeroU8 = NonZeroU8::new(24).expect("24 is not zero");
 
-/// A Swarm that listens on nothing yet.
+/// Builds a Swarm without listeners.
 ///
 /// # Errors
-/// [`NodeError::Transport`], if the key cannot be used for TLS or Noise.
+/// [`NodeError::Transport`] if the key cannot be used for TLS or Noise.
 pub(crate) fn build_swarm<B: NetworkBehaviour>(
     keypair: &Keypair,
     config: &TransportConfig,

@@ -1,4 +1,4 @@
-//! Swarms that reach each other.
+//! Tests in which two Swarms connect to each other.
 
 use futures::StreamExt as _;
 use libp2p::core::upgrade::UpgradeInfo as _;
@@ -15,7 +15,7 @@ fn swarm(config: &TransportConfig) -> Swarm<dummy::Behaviour> {
     build_swarm(&Keypair::generate_ed25519(), config, dummy::Behaviour).unwrap()
 }
 
-/// A node that listens at `address`, and where.
+/// Starts a Swarm that listens at `address`. Returns its peer id and the address that it has bound.
 async fn listening(address: &str) -> (PeerId, Multiaddr) {
     let mut swarm = swarm(&TransportConfig::default());
     let peer = *swarm.local_peer_id();
@@ -33,7 +33,7 @@ async fn listening(address: &str) -> (PeerId, Multiaddr) {
     (peer, bound)
 }
 
-/// Who answers at `address`, or why nobody does.
+/// Dials `address`. Returns the peer that answers, or the error.
 async fn reach(swarm: &mut Swarm<dummy::Behaviour>, address: &Multiaddr) -> Result<PeerId, DialError> {
     swarm.dial(address.clone())?;
     loop {

@@ -1,7 +1,8 @@
-//! libp2p's TLS, with the fastest cipher of this machine offered first.
+//! The TLS upgrade of libp2p, changed so that it offers the fastest cipher of this machine first.
 //!
-//! libp2p-tls offers ChaCha20 before AES and takes no other order; a server follows its client. So the side that dials is set up
-//! here, out of the parts that libp2p-tls makes public. Certificates are made, parsed and checked by libp2p-tls.
+//! libp2p-tls always offers ChaCha20 before AES, and the accepting side follows the order of the dialling side. So this
+//! module sets up the dialling side itself. It uses the public parts of libp2p-tls to make, parse and check
+//! certificates.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -23,28 +24,31 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedCiph
 
 use crate::error::{NodeError, SecurityError};
 
-/// With instructions for AES: here, where it has those on vectors, four times as fast as ChaCha20.
+/// The order of ciphers for processors with AES instructions. With vector AES instructions, AES had four times the
+/// speed of ChaCha20 in a measurement.
 const AES_FIRST: [SupportedCipherSuite; 3] =
     [TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
-/// Without, AES is several times as slow.
+/// The order of ciphers for processors without AES instructions, on which AES is several times slower than ChaCha20.
 const AES_LAST: [SupportedCipherSuite; 3] =
     [TLS13_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384];
 
 /// The upgrade `/tls/1.0.0`.
 #[derive(Clone)]
 pub(crate) struct Tls {
-    /// For connections of others.
+    /// The TLS configuration for accepted connections.
     accept: tls::Config,
-    /// For our own.
+    /// The TLS configuration for dialled connections.
     dial: Arc<ClientConfig>,
 }
 
 impl Tls {
-    /// As it is negotiated.
+    /// The protocol name for the negotiation.
     pub(crate) const NAME: &str = "/tls/1.0.0";
 
+    /// Creates the upgrade, with a certificate for `key`.
+    ///
     /// # Errors
-    /// [`NodeError::Transport`], if no certificate can be made.
+    /// [`NodeError::Transport`] if no certificate can be made.
     pub(crate) fn new(key: &Keypair) -> Result<Self, NodeError> {
         let failed = |error| NodeError::Transport(SecurityError::Tls(error));
         let accept = tls::Config::new(key).map_err(failed)?;
@@ -53,7 +57,7 @@ impl Tls {
         let provider = CryptoProvider { cipher_suites, ..aws_lc_rs::default_provider() };
         let mut dial = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("all of these suites are of TLS 1.3")
+            .expect("all of these cipher suites belong to TLS 1.3")
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Verifier))
             .with_client_cert_resolver(libp2p.client_auth_cert_resolver.clone());
@@ -62,7 +66,7 @@ impl Tls {
     }
 }
 
-/// Whether this processor has instructions for AES and for the multiplication of GCM.
+/// Returns whether this processor has instructions for AES and for the multiplication that GCM uses.
 fn has_aes() -> bool {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
@@ -98,12 +102,12 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
 
     fn upgrade_outbound(self, socket: C, _: Self::Info) -> Self::Future {
         async move {
-            // An address is not named in the handshake, and libp2p names nothing there.
-            let nobody = ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into());
+            // libp2p uses no server name. An IP address is passed here because it is not sent in the handshake.
+            let no_name = ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into());
             let stream =
-                TlsConnector::from(self.dial).connect(nobody, socket).await.map_err(UpgradeError::ClientUpgrade)?;
+                TlsConnector::from(self.dial).connect(no_name, socket).await.map_err(UpgradeError::ClientUpgrade)?;
             let [certificate] = stream.get_ref().1.peer_certificates().unwrap_or_default() else {
-                let error = std::io::Error::other("the peer has not shown exactly one certificate");
+                let error = std::io::Error::other("the peer did not present exactly one certificate");
                 return Err(UpgradeError::ClientUpgrade(error));
             };
             let peer = certificate::parse(certificate)?.peer_id();
@@ -113,8 +117,9 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
     }
 }
 
-/// Checks what libp2p demands of a server: one certificate, signed by itself, in which the peer's key vouches for that of the
-/// certificate. That it is the peer we want is checked by the Swarm, which gets the peer's id from the certificate.
+/// Verifies the certificate of a peer by the rules of libp2p. A peer must send exactly one self-signed certificate. It
+/// contains the public key of the peer, and a signature by this key over the public key of the certificate. The Swarm
+/// checks whether the peer id of the peer's key is the one that was dialled.
 #[derive(Debug)]
 struct Verifier;
 
@@ -140,7 +145,7 @@ impl ServerCertVerifier for Verifier {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("libp2p permits no TLS before 1.3".to_owned()))
+        Err(rustls::Error::General("libp2p requires TLS 1.3".to_owned()))
     }
 
     fn verify_tls13_signature(
@@ -153,7 +158,7 @@ impl ServerCertVerifier for Verifier {
         Ok(HandshakeSignatureValid::assertion())
     }
 
-    /// As libp2p-tls has them, the most wanted first.
+    /// Returns the signature schemes of libp2p-tls, in order of preference.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         vec![
             SignatureScheme::ECDSA_NISTP384_SHA384,
@@ -176,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// The two ends of a connection.
+    /// Returns the dialling end and the accepting end of a TCP connection.
     async fn sockets() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let dialling = TcpStream::connect(listener.local_addr().unwrap());
@@ -184,7 +189,8 @@ mod tests {
         (dialled.unwrap(), accepted.unwrap().0)
     }
 
-    /// Connects two upgrades; who each of them sees, and the cipher.
+    /// Runs the two upgrades on the two ends of a connection. Returns the peer id that the dialler sees, the peer id
+    /// that the accepter sees, and the cipher.
     async fn meet<D, A>(dialler: D, accepter: A) -> (PeerId, PeerId, rustls::CipherSuite)
     where
         D: OutboundConnectionUpgrade<Socket, Output = (PeerId, TlsStream<Socket>), Info = &'static str>,
@@ -202,7 +208,7 @@ mod tests {
     type Socket = tokio_util::compat::Compat<TcpStream>;
 
     #[tokio::test]
-    async fn both_know_each_other_and_the_fastest_cipher_is_used_also_with_plain_libp2p() {
+    async fn both_ends_know_the_peer_id_and_the_fastest_cipher_is_used() {
         let (ours, theirs) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
         let (us, them) = (ours.public().to_peer_id(), theirs.public().to_peer_id());
         let fastest = if has_aes() { AES_FIRST } else { AES_LAST }[0].suite();
@@ -217,12 +223,13 @@ mod tests {
     fn a_certificate_that_libp2p_would_refuse_is_refused() {
         let (good, _) = certificate::generate(&Keypair::generate_ed25519()).unwrap();
         let verify = |certificate: &CertificateDer<'_>, others: &[CertificateDer<'_>]| {
-            let nobody = ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into());
-            Verifier.verify_server_cert(certificate, others, &nobody, &[], UnixTime::now()).is_ok()
+            let no_name = ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into());
+            Verifier.verify_server_cert(certificate, others, &no_name, &[], UnixTime::now()).is_ok()
         };
         assert!(verify(&good, &[]));
-        assert!(!verify(&good, std::slice::from_ref(&good)), "a chain");
-        // In the signature over the certificate, at its end; and in the peer's key, within.
+        assert!(!verify(&good, std::slice::from_ref(&good)), "a chain of certificates");
+        // Each step changes one byte: the last byte, in the signature of the certificate, or a byte in the middle, in
+        // the peer's key.
         for position in [good.len() - 1, good.len() / 2] {
             let mut bytes = good.to_vec();
             bytes[position] ^= 1;

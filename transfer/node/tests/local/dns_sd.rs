@@ -1,4 +1,4 @@
-//! Nodes find by DNS-SD what others serve, and what is hostile harms nobody.
+//! Nodes find the releases of their peers by DNS-SD. Hostile service instances and packets have no effect.
 
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
@@ -10,9 +10,10 @@ use phase_node::{Advert, Multiaddr, PeerId};
 use phase_test_support::netns;
 use tokio::sync::mpsc::Receiver;
 
-/// Whoever waits longer waits for nothing.
+/// The timeout of each wait. A test fails if a wait takes longer.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Starts DNS-SD for a random peer id.
 async fn start() -> (PeerId, DnsSd) {
     let peer = PeerId::random();
     (peer, DnsSd::start(peer, Interfaces::default()).await.unwrap())
@@ -22,7 +23,7 @@ fn advert(name: &str, version: u64) -> Advert {
     Advert { name: name.parse().unwrap(), version, http_port: None }
 }
 
-/// What a listener must hear of `advert`.
+/// Returns the release that a browser must receive when `peer` announces `advert`.
 fn release(peer: PeerId, tcp_port: u16, advert: &Advert) -> LocalRelease {
     let address: Multiaddr = format!("/ip4/{}/tcp/{tcp_port}", netns::ADDRESS).parse().unwrap();
     let Advert { name, version, http_port } = advert.clone();
@@ -30,19 +31,19 @@ fn release(peer: PeerId, tcp_port: u16, advert: &Advert) -> LocalRelease {
 }
 
 async fn next(found: &mut Receiver<LocalRelease>) -> LocalRelease {
-    tokio::time::timeout(LIMIT, found.recv()).await.expect("nothing was heard").expect("DNS-SD has ended")
+    tokio::time::timeout(LIMIT, found.recv()).await.expect("a release is received in time").expect("DNS-SD is running")
 }
 
-/// Listens until `last` was heard; gives everything up to it.
-async fn hear_until(found: &mut Receiver<LocalRelease>, last: &LocalRelease) -> Vec<LocalRelease> {
-    let mut heard = vec![next(found).await];
-    while heard.last() != Some(last) {
-        heard.push(next(found).await);
+/// Receives releases until `last`. Returns all of them, including `last`.
+async fn receive_until(found: &mut Receiver<LocalRelease>, last: &LocalRelease) -> Vec<LocalRelease> {
+    let mut received = vec![next(found).await];
+    while received.last() != Some(last) {
+        received.push(next(found).await);
     }
-    heard
+    received
 }
 
-/// A host of the neighbourhood that runs mdns-sd without us.
+/// Starts mdns-sd without Phase, like another host on the local network.
 fn neighbour() -> ServiceDaemon {
     let daemon = ServiceDaemon::new().unwrap();
     daemon.disable_interface(mdns_sd::IfKind::LoopbackV4).unwrap();
@@ -56,19 +57,20 @@ fn register(daemon: &ServiceDaemon, instance: &str, properties: Vec<TxtProperty>
 }
 
 #[test]
-fn two_nodes_find_each_other_with_all_they_say() {
-    netns::run("dns_sd::two_nodes_find_each_other_with_all_they_say", async {
+fn two_nodes_find_all_releases_of_each_other() {
+    netns::run("dns_sd::two_nodes_find_all_releases_of_each_other", async {
         let ((alice, mut of_alice), (bob, mut of_bob)) = (start().await, start().await);
         let [plain, with_http] =
             [advert("stable/x86_64", 7), Advert { http_port: Some(8080), ..advert("v1.2/a_b", 0) }];
         let mut found_by_alice = of_alice.browse().await.unwrap();
         of_alice.advertise(4001, &[plain.clone(), with_http.clone()]).await.unwrap();
         let mut found_by_bob = of_bob.browse().await.unwrap();
-        let mut heard = [next(&mut found_by_bob).await, next(&mut found_by_bob).await];
-        heard.sort_by_key(|release| release.version);
-        assert_eq!(heard, [release(alice, 4001, &with_http), release(alice, 4001, &plain)]);
+        let mut received = [next(&mut found_by_bob).await, next(&mut found_by_bob).await];
+        received.sort_by_key(|release| release.version);
+        assert_eq!(received, [release(alice, 4001, &with_http), release(alice, 4001, &plain)]);
 
-        // The first that Alice hears comes from Bob: nobody hears himself.
+        // Alice's node announced first, but the first release that it finds is Bob's, because a node ignores its own
+        // announcements.
         of_bob.advertise(4002, std::slice::from_ref(&plain)).await.unwrap();
         assert_eq!(next(&mut found_by_alice).await, release(bob, 4002, &plain));
         of_alice.stop().await;
@@ -77,27 +79,28 @@ fn two_nodes_find_each_other_with_all_they_say() {
 }
 
 #[test]
-fn an_update_is_heard_and_what_is_withdrawn_is_unknown_to_newcomers() {
-    netns::run("dns_sd::an_update_is_heard_and_what_is_withdrawn_is_unknown_to_newcomers", async {
+fn an_update_is_received_and_a_withdrawn_release_is_not() {
+    netns::run("dns_sd::an_update_is_received_and_a_withdrawn_release_is_not", async {
         let ((alice, mut of_alice), (_, mut of_bob)) = (start().await, start().await);
         let mut found = of_bob.browse().await.unwrap();
         let [kept, withdrawn] = [advert("stable/x86_64", 7), advert("beta/x86_64", 8)];
         of_alice.advertise(4001, &[kept, withdrawn.clone()]).await.unwrap();
-        hear_until(&mut found, &release(alice, 4001, &withdrawn)).await;
+        receive_until(&mut found, &release(alice, 4001, &withdrawn)).await;
 
         let updated = advert("stable/x86_64", 9);
         of_alice.advertise(4001, std::slice::from_ref(&updated)).await.unwrap();
-        hear_until(&mut found, &release(alice, 4001, &updated)).await;
+        receive_until(&mut found, &release(alice, 4001, &updated)).await;
 
-        // An answer names all instances at once, so the marker, heard last, comes after all that Alice still says.
+        // An mDNS answer contains all instances of a host, and the node `marker` announces its release last. So a
+        // newcomer that has received this release has also received every release that Alice's node still announces.
         let (marker, mut of_marker) = start().await;
         let (_, mut of_newcomer) = start().await;
         let mut found = of_newcomer.browse().await.unwrap();
-        let mut heard = hear_until(&mut found, &release(alice, 4001, &updated)).await;
+        let mut received = receive_until(&mut found, &release(alice, 4001, &updated)).await;
         let mark = advert("marker/any", 1);
         of_marker.advertise(1, std::slice::from_ref(&mark)).await.unwrap();
-        heard.extend(hear_until(&mut found, &release(marker, 1, &mark)).await);
-        assert_eq!(heard, [release(alice, 4001, &updated), release(marker, 1, &mark)]);
+        received.extend(receive_until(&mut found, &release(marker, 1, &mark)).await);
+        assert_eq!(received, [release(alice, 4001, &updated), release(marker, 1, &mark)]);
 
         of_alice.stop().await;
         let (_, mut of_latecomer) = start().await;
@@ -107,14 +110,15 @@ fn an_update_is_heard_and_what_is_withdrawn_is_unknown_to_newcomers() {
 }
 
 #[test]
-fn what_is_withdrawn_and_comes_back_is_heard_again() {
-    netns::run("dns_sd::what_is_withdrawn_and_comes_back_is_heard_again", async {
+fn a_release_that_is_withdrawn_and_announced_again_is_received_again() {
+    netns::run("dns_sd::a_release_that_is_withdrawn_and_announced_again_is_received_again", async {
         let ((alice, mut of_alice), (_, mut of_bob)) = (start().await, start().await);
         let mut found = of_bob.browse().await.unwrap();
         let again = advert("stable/any", 1);
         of_alice.advertise(4001, std::slice::from_ref(&again)).await.unwrap();
         assert_eq!(next(&mut found).await, release(alice, 4001, &again));
-        // What comes back within a second, or before the announcement may be repeated, has not been away for others.
+        // The waits are longer than a second, so that the browser notices the withdrawal, and mDNS does not suppress
+        // the new announcement as a repetition.
         let returns = async {
             loop {
                 of_alice.advertise(4001, &[]).await.unwrap();
@@ -124,15 +128,15 @@ fn what_is_withdrawn_and_comes_back_is_heard_again() {
             }
         };
         tokio::select! {
-            heard = next(&mut found) => assert_eq!(heard, release(alice, 4001, &again)),
+            received = next(&mut found) => assert_eq!(received, release(alice, 4001, &again)),
             () = returns => {}
         }
     });
 }
 
 #[test]
-fn hostile_instances_and_packets_are_ignored() {
-    netns::run("dns_sd::hostile_instances_and_packets_are_ignored", async {
+fn malformed_instances_and_packets_are_ignored() {
+    netns::run("dns_sd::malformed_instances_and_packets_are_ignored", async {
         let (honest, mut of_honest) = start().await;
         let (_, mut of_victim) = start().await;
         let mut found = of_victim.browse().await.unwrap();
@@ -164,14 +168,16 @@ fn hostile_instances_and_packets_are_ignored() {
         let mut noise = fastrand::Rng::with_seed(7);
         for len in 0..1400 {
             let mut packet: Vec<u8> = std::iter::repeat_with(|| noise.u8(..)).take(len).collect();
-            // A response with up to three records in every section.
+            // Replace the first bytes with the header of a response that contains one question, and three records in
+            // every other section.
             for (index, byte) in packet.iter_mut().take(12).enumerate() {
                 *byte = [0, 0, 0x84, 0, 0, 1, 0, 3, 0, 3, 0, 3][index];
             }
             socket.send_to(&packet, "224.0.0.251:5353").unwrap();
         }
 
-        // What stands in good form is believed, whoever says it; so everything before it was looked at.
+        // A well-formed instance is accepted from any host. Packets are handled in order, so once this instance is
+        // received, all packets before it have been handled.
         register(&hostile, "good", good.into_iter().map(TxtProperty::from).collect());
         assert_eq!(next(&mut found).await, release(peer.parse().unwrap(), 4001, &advert("stable/x86_64", 1)));
         let last = advert("stable/x86_64", 2);
@@ -182,8 +188,8 @@ fn hostile_instances_and_packets_are_ignored() {
 }
 
 #[test]
-fn a_flood_of_records_ends_dns_sd_instead_of_filling_memory() {
-    netns::run("dns_sd::a_flood_of_records_ends_dns_sd_instead_of_filling_memory", async {
+fn dns_sd_ends_before_a_flood_of_records_fills_the_memory() {
+    netns::run("dns_sd::dns_sd_ends_before_a_flood_of_records_fills_the_memory", async {
         let (_, mut of_victim) = start().await;
         let _found = of_victim.browse().await.unwrap();
         let socket = UdpSocket::bind((netns::ADDRESS, 0)).unwrap();
@@ -201,12 +207,13 @@ fn a_flood_of_records_ends_dns_sd_instead_of_filling_memory() {
         tokio::select! {
             () = ended => {}
             () = flood => {}
-            () = tokio::time::sleep(LIMIT) => panic!("mdns-sd holds everything that is sent to it"),
+            () = tokio::time::sleep(LIMIT) => panic!("DNS-SD still runs during a flood of records"),
         }
     });
 }
 
-/// An mDNS response with the addresses of a hundred hosts that nobody asked for, of which no packet has the same.
+/// Returns an unsolicited mDNS response with the addresses of a hundred hosts. Each value of `packet` gives a hundred
+/// other hosts.
 fn addresses_of_many_hosts(packet: u64) -> Vec<u8> {
     let mut bytes = vec![0, 0, 0x84, 0, 0, 0, 0, 100, 0, 0, 0, 0];
     for host in 0..100 {
@@ -214,15 +221,15 @@ fn addresses_of_many_hosts(packet: u64) -> Vec<u8> {
         bytes.push(u8::try_from(label.len()).unwrap());
         bytes.extend(label.as_bytes());
         bytes.extend(b"\x05local\0");
-        // Type A, class IN, 4500 s, 10.77.0.9.
+        // An address record: type A, class IN, TTL 4500 s, 4 bytes, 10.77.0.9.
         bytes.extend([0, 1, 0, 1, 0, 0, 0x11, 0x94, 0, 4, 10, 77, 0, 9]);
     }
     bytes
 }
 
 #[test]
-fn its_thread_ends_when_it_is_stopped_and_when_it_is_dropped() {
-    netns::run("dns_sd::its_thread_ends_when_it_is_stopped_and_when_it_is_dropped", async {
+fn the_mdns_thread_ends_on_stop_and_on_drop() {
+    netns::run("dns_sd::the_mdns_thread_ends_on_stop_and_on_drop", async {
         let (_, stopped) = start().await;
         let (_, dropped) = start().await;
         let (_, mut full) = start().await;
@@ -237,10 +244,11 @@ fn its_thread_ends_when_it_is_stopped_and_when_it_is_dropped() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(LIMIT, gone).await.expect("threads of mdns-sd are left");
+        tokio::time::timeout(LIMIT, gone).await.expect("all threads of mdns-sd end in time");
     });
 }
 
+/// Returns how many threads of mdns-sd this process has.
 fn mdns_threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
@@ -248,8 +256,8 @@ fn mdns_threads() -> usize {
 }
 
 #[test]
-fn a_port_that_is_not_shared_and_too_much_to_advertise_are_told() {
-    netns::run("dns_sd::a_port_that_is_not_shared_and_too_much_to_advertise_are_told", async {
+fn an_unshared_port_prevents_the_start_and_too_many_adverts_are_refused() {
+    netns::run("dns_sd::an_unshared_port_prevents_the_start_and_too_many_adverts_are_refused", async {
         let taken = (UdpSocket::bind("0.0.0.0:5353").unwrap(), UdpSocket::bind("[::]:5353"));
         let refused = DnsSd::start(PeerId::random(), Interfaces::default()).await;
         assert!(matches!(refused, Err(DnsSdError::Socket)));
@@ -272,7 +280,7 @@ fn only_the_named_interfaces_are_used() {
         let mut of_present = DnsSd::start(peer, Interfaces::Named(vec!["lo".to_owned()])).await.unwrap();
         let here = advert("stable/any", 2);
         of_present.advertise(1, std::slice::from_ref(&here)).await.unwrap();
-        // Bob believes nobody's loopback addresses, though this one announces 127.0.0.1 as well.
+        // This peer also announces 127.0.0.1, but Bob's node ignores loopback addresses of peers.
         assert_eq!(next(&mut found).await, release(peer, 1, &here));
     });
 }

@@ -1,14 +1,14 @@
-//! What the DHT promises.
+//! Tests of the DHT. Each file is named after the promise that it tests.
 
-mod members_find_each_other;
-mod nobody_gets_more_than_a_share;
-mod nodes_find_a_way_in;
+mod announced_content_is_found;
+mod each_peer_is_limited;
+mod nodes_join_through_bootstrap_peers;
 mod only_valid_records_are_kept;
-mod peers_have_a_life;
-mod private_nodes_say_little;
-mod queries_end;
-mod records_have_an_end;
-mod what_is_announced_is_found;
+mod peer_states_are_reported;
+mod private_nodes_do_not_advertise;
+mod queries_end_in_time;
+mod records_expire;
+mod routing_follows_kademlia;
 
 use std::sync::LazyLock;
 
@@ -19,12 +19,14 @@ use phase_node::{Node, NodeHandle, PeerId, Role};
 
 use crate::nodes::{address, start};
 
+/// A DHT key under which tests put values.
 pub(crate) static KEY: LazyLock<DhtKey> = LazyLock::new(|| name("stable/x86_64"));
-/// Keys under which there can be providers.
+/// A DHT key that nodes provide.
 pub(crate) static CONTENT: LazyLock<DhtKey> = LazyLock::new(|| name("a/b"));
+/// Another DHT key that nodes provide.
 static OTHER: LazyLock<DhtKey> = LazyLock::new(|| name("a/c"));
 
-/// The key of a name.
+/// Returns the DHT key of a release name.
 fn name(name: &str) -> DhtKey {
     DhtKey::Name(name.parse().unwrap())
 }
@@ -44,7 +46,7 @@ fn pointer(name: &str, version: u64) -> Vec<u8> {
     envelope.encode()
 }
 
-/// The first node of a network, and how to reach it.
+/// Starts the first node of a network. Returns the node, and a list of bootstrap peers that contains only this node.
 pub(crate) async fn network() -> (Node, Vec<BootstrapPeer>) {
     let first = start(Role::Server, &[]).await;
     let bootstrap = vec![address(first.handle()).await];

@@ -1,10 +1,10 @@
-//! What the network promises, over real loopback sockets: every node runs in this process, on a port of its own.
+//! Tests of the network over real loopback sockets. Every node runs in this process and listens on its own port.
 
 #![cfg(feature = "dht")]
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-mod connections_fail_with_reasons;
 mod dht;
+mod failures_name_their_cause;
 mod nodes;
-mod silence;
-mod stranger;
+mod raw_peer;
+mod silent_protocol;

@@ -1,9 +1,13 @@
-//! What each peer is asked for next: what is missing, and when it has nothing of that, what others are too slow for.
+//! Decides which chunks are requested from each peer next. These are missing chunks, or, if the peer has none of the
+//! missing chunks, chunks that are inflight to slower peers.
 //!
-//! Stealing takes two steps. The slow peer's request is recalled: cancelled, but still counted as under way. When the slow peer
-//! says that it has ended, what it did not bring is missing again, and others are asked. So nothing comes twice. A peer that
-//! does not say so in time loses the request all the same, to the one that wanted it. Two copies of a chunk are on their way
-//! on purpose only in the endgame, when nothing is missing any more.
+//! Stealing takes two steps. First the victim peer's request is recalled, which means that it is cancelled but its
+//! chunks still count as inflight. When the victim peer ends the request, the chunks that it has not sent are missing
+//! again, and other peers are asked for these chunks. So no chunk is received twice. If the victim peer does not end
+//! the request within its [recall timeout](Peer::recall_timeout), the request is given up, and the faster peer is asked
+//! for the chunks.
+//!
+//! A chunk is duplicated, that is requested from two peers on purpose, only in the endgame.
 
 use std::time::{Duration, Instant};
 
@@ -14,36 +18,40 @@ use crate::scheduler::peer::Peer;
 use crate::scheduler::requests::Request;
 use crate::scheduler::{Action, ArtifactSlot, RequestId, Scheduler};
 
-/// A peer with nothing else to do takes over what another one would take so many times as long for.
+/// An idle peer steals a request if the victim peer would need at least this many times as long to deliver the chunks.
 const STEAL_FACTOR: u32 = 2;
-/// The same for a peer that could do something less urgent.
+/// Like [`STEAL_FACTOR`], for a peer that may find missing chunks in less urgent artifacts instead. The factor is
+/// higher because such a peer need not be idle.
 const URGENT_STEAL_FACTOR: u32 = 10;
-/// What will be here within this time is left where it is.
-const MIN_LATE: Duration = Duration::from_millis(200);
-/// Chunks that are on their way twice at a time: the endgame brings the last ones early, and must not cost much.
-const MAX_SECONDED: u32 = 2;
-/// The time between two looks at what idle peers could take over.
-const RELIEF_INTERVAL: Duration = Duration::from_millis(25);
+/// A request that is expected to end within this time is neither stolen nor duplicated.
+const MIN_STEAL_TIME: Duration = Duration::from_millis(200);
+/// The maximum number of chunks that are duplicated (requested from two peers) at a time. It is low so that the endgame
+/// wastes few bytes.
+const MAX_DUPLICATED: u32 = 2;
+/// The minimum time between two searches for requests that idle peers could steal.
+const STEAL_PASS_INTERVAL: Duration = Duration::from_millis(25);
 
-/// What became of an attempt to ask a peer.
+/// The result of an attempt to send a request to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
-    /// It was asked; perhaps there is more.
+    /// A request was sent to the peer, or a request to a slower peer was recalled for this peer. Another attempt may
+    /// succeed too.
     Yes,
-    /// It has enough to do, or has to rest.
+    /// No request was sent, because the window of the peer is full, or because the peer is paused or not connected.
     Full,
-    /// Too much is in flight in all.
+    /// No request was sent, because the bytes inflight to all peers together have reached their limit.
     Capped,
-    /// It has nothing that is missing.
+    /// No request was sent, because the peer has none of the missing chunks.
     Idle,
 }
 
 impl Scheduler {
-    /// Asks every peer that has room for something, in random order, until nothing more can be asked for.
+    /// Sends requests to the peers in `to_ask`, in rounds. In each round, every peer gets at most one request, in
+    /// random order. The rounds end when no peer can be sent another request.
     pub(super) fn make_requests(&mut self, now: Instant) {
-        let mut keys: Vec<_> = std::mem::take(&mut self.hungry).into_iter().collect();
+        let mut keys: Vec<_> = std::mem::take(&mut self.to_ask).into_iter().collect();
         self.rng.shuffle(&mut keys);
-        // What was taken back from a slow peer goes to others first.
+        // Peers that stalled or lost a request come last, so that other peers get the chunks of the lost requests.
         keys.sort_by_key(|key| self.peers.get(key).is_some_and(|peer| !peer.may_steal()));
         while !keys.is_empty() {
             keys.retain(|key| {
@@ -51,36 +59,36 @@ impl Scheduler {
                 let asked = self.ask(now, *key);
                 match asked {
                     Asked::Idle => self.idle.insert(*key),
-                    Asked::Capped => self.hungry.insert(*key),
+                    Asked::Capped => self.to_ask.insert(*key),
                     Asked::Yes | Asked::Full => false,
                 };
                 asked == Asked::Yes
             });
         }
-        self.relieve(now);
+        self.steal_for_idle_peers(now);
     }
 
-    /// When idle peers should be looked at again.
-    pub(super) fn relief_at(&self) -> Option<Instant> {
+    /// Returns when to search again for requests that idle peers could steal; `None` if no search is needed.
+    pub(super) fn next_steal_pass(&self) -> Option<Instant> {
         let is_due = !self.idle.is_empty() && self.requests.inflight() > 0;
-        self.relieved.filter(|_| is_due).map(|at| at + RELIEF_INTERVAL)
+        self.last_steal_pass.filter(|_| is_due).map(|at| at + STEAL_PASS_INTERVAL)
     }
 
-    /// Makes one request to a peer, if it can.
+    /// Sends one request to a peer, if possible.
     fn ask(&mut self, now: Instant, key: PeerKey) -> Asked {
         let Some(peer) = self.peers.get(&key) else { return Asked::Full };
-        let room = peer.room(now, &self.config);
-        if room == 0 {
+        let budget = peer.request_budget(now, &self.config);
+        if budget == 0 {
             return Asked::Full;
         }
-        // Every peer may have one request, so that a low limit does not leave one without anything.
-        if self.requests.inflight() + room > self.config.max_inflight && peer.inflight > 0 {
+        // Every peer may have one request even if the limit is reached, so that a low limit leaves no peer unused.
+        if self.requests.inflight() + budget > self.config.max_inflight && peer.inflight > 0 {
             return Asked::Capped;
         }
         let start = self.rng.u32(..);
         let last = self.classes.last_key_value().map(|(priority, _)| *priority);
         for priority in self.classes.keys().copied().collect::<Vec<_>>() {
-            if let Some((slot, range)) = self.pick_missing(priority, key, room, start) {
+            if let Some((slot, range)) = self.pick_missing(priority, key, budget, start) {
                 self.send(now, key, slot, range);
                 return Asked::Yes;
             }
@@ -91,9 +99,10 @@ impl Scheduler {
         Asked::Idle
     }
 
-    /// Missing chunks of one class that a peer has. Of several artifacts the first one from a random one on is chosen that
-    /// has any, so that clients do not all fetch the same ones first.
-    fn pick_missing(&self, priority: u8, key: PeerKey, room: u64, start: u32) -> Option<(ArtifactSlot, ChunkRange)> {
+    /// Returns a run of missing chunks that a peer has, from an artifact of one priority class. The search begins at a
+    /// random artifact (`start`), so that clients do not all fetch the same artifact first. If the policy is ordered,
+    /// the search begins at the first artifact.
+    fn pick_missing(&self, priority: u8, key: PeerKey, budget: u64, start: u32) -> Option<(ArtifactSlot, ChunkRange)> {
         let class = self.classes.get(&priority)?;
         let from = match (self.policy.is_ordered(), class.last()) {
             (false, Some(last)) => ArtifactSlot(start.checked_rem(last.0 + 1).unwrap_or(0)),
@@ -101,11 +110,11 @@ impl Scheduler {
         };
         class.range(from..).chain(class.range(..from)).find_map(|slot| {
             let (_, chunks) = self.slots.get(slot).filter(|(_, chunks)| chunks.has_missing())?;
-            Some((*slot, chunks.pick(key, room, self.policy.as_ref(), start)?))
+            Some((*slot, chunks.pick(key, budget, self.policy.as_ref(), start)?))
         })
     }
 
-    /// Asks a peer for chunks.
+    /// Sends a request for `range` to a peer.
     fn send(&mut self, now: Instant, key: PeerKey, slot: ArtifactSlot, range: ChunkRange) {
         let (Some((_, chunks)), Some(peer)) = (self.slots.get_mut(&slot), self.peers.get_mut(&key)) else { return };
         let id = self.requests.next_id();
@@ -118,87 +127,102 @@ impl Scheduler {
         self.actions.push_back(Action::Request { id, peer: key, slot, ranges: vec![range] });
     }
 
-    /// Gives peers that have nothing to do what others are too slow for.
-    fn relieve(&mut self, now: Instant) {
-        let is_early = self.relieved.is_some_and(|last| now < last + RELIEF_INTERVAL);
+    /// Lets each idle peer steal requests from slower peers. In the endgame, a chunk that is inflight to a slower peer
+    /// is also requested from an idle peer.
+    fn steal_for_idle_peers(&mut self, now: Instant) {
+        let is_early = self.last_steal_pass.is_some_and(|last| now < last + STEAL_PASS_INTERVAL);
         if is_early || self.idle.is_empty() || self.requests.inflight() == 0 {
             return;
         }
-        self.relieved = Some(now);
-        let late = self.late(now, |_| true);
+        self.last_steal_pass = Some(now);
+        let slowest = self.by_expected_end(now, |_| true);
         let mut idle: Vec<_> = self.idle.iter().copied().collect();
         self.rng.shuffle(&mut idle);
         for key in idle {
-            // Each step either takes a request from a peer or gives it to this one.
-            while self.has_room(now, key)
-                && let Some(id) = self.find_late(now, key, &late, STEAL_FACTOR)
+            // Each iteration recalls a request, or requests the chunks of a recalled request from this peer.
+            while self.can_take_request(now, key)
+                && let Some(id) = self.find_stealable(now, key, &slowest, STEAL_FACTOR)
             {
                 self.steal(now, key, id);
             }
             if self.slots.values().all(|(_, chunks)| !chunks.has_missing()) {
-                self.duplicate(now, key, &late);
+                self.duplicate(now, key, &slowest);
             }
         }
     }
 
-    /// Takes over something of a class from a peer that is much slower.
+    /// Lets a peer steal a request of one priority class from a much slower peer. Returns whether a request was
+    /// recalled or stolen.
     fn steal_urgent(&mut self, now: Instant, key: PeerKey, priority: u8) -> bool {
         let Some(class) = self.classes.get(&priority) else { return false };
-        let late = self.late(now, |request| class.contains(&request.slot));
-        let found = self.find_late(now, key, &late, URGENT_STEAL_FACTOR);
+        let slowest = self.by_expected_end(now, |request| class.contains(&request.slot));
+        let found = self.find_stealable(now, key, &slowest, URGENT_STEAL_FACTOR);
         found.is_some_and(|id| self.steal(now, key, id))
     }
 
-    fn has_room(&self, now: Instant, key: PeerKey) -> bool {
+    /// Returns whether a request may be sent to a peer now.
+    fn can_take_request(&self, now: Instant, key: PeerKey) -> bool {
         let Some(peer) = self.peers.get(&key) else { return false };
-        let room = peer.room(now, &self.config);
-        room > 0 && (peer.inflight == 0 || self.requests.inflight() + room <= self.config.max_inflight)
+        let budget = peer.request_budget(now, &self.config);
+        budget > 0 && (peer.inflight == 0 || self.requests.inflight() + budget <= self.config.max_inflight)
     }
 
-    /// Requests and the times until they will have been answered, the last one first.
-    fn late(&self, now: Instant, which: impl Fn(&Request) -> bool) -> Vec<(Duration, RequestId)> {
-        let mut late = Vec::new();
+    /// Returns the open requests that `which` selects, each with the expected time until it is answered. The longest
+    /// time comes first.
+    fn by_expected_end(&self, now: Instant, which: impl Fn(&Request) -> bool) -> Vec<(Duration, RequestId)> {
+        let mut slowest = Vec::new();
         for peer in self.peers.values() {
             let mut ahead = 0;
             for id in &peer.requests {
                 let Some(request) = self.requests.get(*id) else { continue };
                 ahead += request.bytes();
                 if which(request) {
-                    late.push((peer.expect(now, ahead), *id));
+                    slowest.push((peer.expected_time(now, ahead), *id));
                 }
             }
         }
-        late.sort_unstable_by(|one, other| other.cmp(one));
-        late
+        slowest.sort_unstable_by(|one, other| other.cmp(one));
+        slowest
     }
 
-    /// The request furthest from its end of which a peer has something, if the peer would be `factor` times as fast.
-    fn find_late(&self, now: Instant, key: PeerKey, late: &[(Duration, RequestId)], factor: u32) -> Option<RequestId> {
+    /// Returns the request with the longest expected time that the peer `key` can steal. The peer must have a chunk of
+    /// the request, and must be expected to deliver the chunk at least `factor` times faster. A recalled request can be
+    /// stolen only after its recall timeout. `slowest` holds the requests to choose from, with the longest expected
+    /// time first.
+    fn find_stealable(
+        &self,
+        now: Instant,
+        key: PeerKey,
+        slowest: &[(Duration, RequestId)],
+        factor: u32,
+    ) -> Option<RequestId> {
         let thief = self.peers.get(&key).filter(|peer| peer.may_steal())?;
-        let least = (thief.expect(now, thief.inflight) * factor).max(MIN_LATE);
-        late.iter().take_while(|(expected, _)| *expected >= least).find_map(|(expected, id)| {
+        let least = (thief.expected_time(now, thief.inflight) * factor).max(MIN_STEAL_TIME);
+        slowest.iter().take_while(|(expected, _)| *expected >= least).find_map(|(expected, id)| {
             let request = self.requests.get(*id).filter(|request| request.peer != key)?;
-            let patience = self.peers.get(&request.peer).map_or(Duration::ZERO, Peer::recall_patience);
-            if request.recalled().is_some_and(|at| now < at + patience) {
+            let timeout = self.peers.get(&request.peer).map_or(Duration::ZERO, Peer::recall_timeout);
+            if request.recalled().is_some_and(|at| now < at + timeout) {
                 return None;
             }
-            let (_, bytes) = self.first_seconded(request, key)?;
-            let own = thief.expect(now, thief.inflight + bytes);
-            (*expected >= own * factor).then_some(*id)
+            let (_, bytes) = self.first_available(request, key)?;
+            let time = thief.expected_time(now, thief.inflight + bytes);
+            (*expected >= time * factor).then_some(*id)
         })
     }
 
-    /// The first chunk of a request that a peer could bring as well.
-    fn first_seconded(&self, request: &Request, key: PeerKey) -> Option<(ChunkIndex, u64)> {
+    /// Returns the first pending chunk of a request that may also be requested from the peer `key`, and its length in
+    /// bytes.
+    fn first_available(&self, request: &Request, key: PeerKey) -> Option<(ChunkIndex, u64)> {
         let (_, chunks) = self.slots.get(&request.slot)?;
-        request.pending.iter().copied().find(|(chunk, _)| chunks.can_second(key, *chunk))
+        request.pending.iter().copied().find(|(chunk, _)| chunks.can_duplicate(key, *chunk))
     }
 
-    /// Takes a request back from its peer, or, if it was and has not ended since, gives it to `key`.
+    /// Recalls a request from its peer. If the request was recalled before, gives it up and requests its chunks from
+    /// the peer `key`. Returns whether the request was recalled or its chunks were requested.
     fn steal(&mut self, now: Instant, key: PeerKey, id: RequestId) -> bool {
         let Some(request) = self.requests.get(id) else { return false };
         let (victim, slot) = (request.peer, request.slot);
-        let Some((first, _)) = self.first_seconded(request, key) else { return false };
+        let Some((first, _)) = self.first_available(request, key) else { return false };
         if request.recalled().is_none() {
             self.requests.recall(now, id);
             self.actions.push_back(Action::Cancel { id, peer: victim });
@@ -210,27 +234,30 @@ impl Scheduler {
         if let Some(peer) = self.peers.get_mut(&victim) {
             peer.requests.remove(&id);
         }
-        self.stats.stolen += u64::from(self.take_back(id));
-        let room = self.peers.get(&key).map_or(0, |peer| peer.room(now, &self.config));
-        let range = self.slots.get(&slot).and_then(|(_, chunks)| chunks.run_from(key, first, room));
+        self.stats.stolen += u64::from(self.give_up(id));
+        let budget = self.peers.get(&key).map_or(0, |peer| peer.request_budget(now, &self.config));
+        let range = self.slots.get(&slot).and_then(|(_, chunks)| chunks.run_from(key, first, budget));
         range.inspect(|range| self.send(now, key, slot, *range)).is_some()
     }
 
-    /// Endgame: a peer with nothing at all to do gets a second copy of what will arrive last, if it would be faster.
-    fn duplicate(&mut self, now: Instant, key: PeerKey, late: &[(Duration, RequestId)]) {
-        if self.slots.values().map(|(_, chunks)| chunks.seconded()).sum::<u32>() >= MAX_SECONDED {
+    /// In the endgame, requests an inflight chunk a second time, from the peer `key`. The chunk is taken from the
+    /// request with the longest expected time. Nothing is sent unless the peer `key` is idle and is expected to deliver
+    /// the chunk first.
+    fn duplicate(&mut self, now: Instant, key: PeerKey, slowest: &[(Duration, RequestId)]) {
+        if self.slots.values().map(|(_, chunks)| chunks.duplicated()).sum::<u32>() >= MAX_DUPLICATED {
             return;
         }
         let Some(peer) = self.peers.get(&key).filter(|peer| peer.inflight == 0 && peer.may_steal()) else { return };
-        if peer.room(now, &self.config) == 0 {
+        if peer.request_budget(now, &self.config) == 0 {
             return;
         }
-        let found = late.iter().take_while(|(expected, _)| *expected >= MIN_LATE).find_map(|(expected, id)| {
-            let request = self.requests.get(*id).filter(|request| request.peer != key)?;
-            let (ChunkIndex(chunk), bytes) = self.first_seconded(request, key)?;
-            let range = ChunkRange { start: chunk, end: chunk + 1 };
-            (*expected > peer.expect(now, bytes)).then_some((request.slot, range))
-        });
+        let found =
+            slowest.iter().take_while(|(expected, _)| *expected >= MIN_STEAL_TIME).find_map(|(expected, id)| {
+                let request = self.requests.get(*id).filter(|request| request.peer != key)?;
+                let (ChunkIndex(chunk), bytes) = self.first_available(request, key)?;
+                let range = ChunkRange { start: chunk, end: chunk + 1 };
+                (*expected > peer.expected_time(now, bytes)).then_some((request.slot, range))
+            });
         if let Some((slot, range)) = found {
             self.send(now, key, slot, range);
         }

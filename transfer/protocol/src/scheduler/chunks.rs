@@ -1,7 +1,7 @@
-//! The chunks of one artifact and the one state each of them is in.
+//! The state of each chunk of one artifact.
 //!
-//! Invariant: a chunk is missing, in flight in one or two requests, or verified. Only this type changes that; `missing`
-//! holds exactly the missing ones.
+//! Invariant: a chunk is missing, inflight in one or two requests, or verified. Only [`Chunks`] changes the state of a
+//! chunk; its field `missing` holds exactly the missing chunks.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::scheduler::haves::Haves;
 use crate::scheduler::policy::{self, Policy};
 use crate::scheduler::{ArtifactSlot, HaveUpdate, RequestId};
 
-/// Where a chunk is.
+/// The state of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Missing,
@@ -20,16 +20,17 @@ enum State {
     Verified,
 }
 
-/// What became of the other request for a chunk that was verified.
+/// The result of [`Chunks::verify`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verified {
-    /// It was verified before.
+    /// The chunk was verified before.
     Again,
-    /// It is new; these requests had it in flight.
+    /// The chunk is verified for the first time. The field `inflight` holds the requests in which it was inflight until
+    /// now.
     New { inflight: [Option<RequestId>; 2] },
 }
 
-/// The chunks of one artifact.
+/// The state of each chunk of one artifact, and the chunks that each peer has announced.
 pub(super) struct Chunks {
     slot: ArtifactSlot,
     index: Arc<ArtifactIndex>,
@@ -37,8 +38,8 @@ pub(super) struct Chunks {
     missing: ChunkSet,
     haves: Haves,
     verified: u32,
-    /// Chunks in flight in two requests.
-    seconded: u32,
+    /// The number of chunks that are inflight in two requests.
+    duplicated: u32,
 }
 
 impl Chunks {
@@ -51,7 +52,7 @@ impl Chunks {
             missing.insert(chunk);
         }
         let verified = len - missing.count();
-        Self { slot, index, states, missing, haves: Haves::new(len), verified, seconded: 0 }
+        Self { slot, index, states, missing, haves: Haves::new(len), verified, duplicated: 0 }
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -66,33 +67,35 @@ impl Chunks {
         !self.missing.is_empty()
     }
 
-    /// How many chunks are in flight in two requests.
-    pub(super) fn seconded(&self) -> u32 {
-        self.seconded
+    /// Returns how many chunks are inflight in two requests.
+    pub(super) fn duplicated(&self) -> u32 {
+        self.duplicated
     }
 
-    /// The length of a chunk in bytes; 0 for one that does not exist.
+    /// Returns the length of a chunk in bytes; 0 if the artifact has no such chunk.
     pub(super) fn chunk_len(&self, chunk: ChunkIndex) -> u64 {
         self.index.chunk(chunk).map_or(0, |chunk| u64::from(chunk.len))
     }
 
-    /// A peer has said what it has.
+    /// Handles an announcement of the chunks that a peer has.
     pub(super) fn handle_have(&mut self, peer: PeerKey, update: HaveUpdate) {
         self.haves.update(peer, update, &self.missing);
     }
 
-    /// A peer has said that it has a chunk, and does not deliver it. Not asked for it again until it says so again.
+    /// Notes that a peer lacks a chunk that it announced. The chunk is not requested from the peer until the peer
+    /// announces it again.
     pub(super) fn handle_lack(&mut self, peer: PeerKey, chunk: ChunkIndex) {
-        self.haves.withdraw(peer, chunk);
+        self.haves.remove_chunk(peer, chunk);
     }
 
-    /// A peer has gone.
+    /// Forgets which chunks a peer has, because the peer has disconnected.
     pub(super) fn handle_peer_lost(&mut self, peer: PeerKey) {
         self.haves.forget(peer);
     }
 
-    /// The run of missing chunks to ask a peer for: the one to ask for first of those that it has, as far as a sample
-    /// from `start` on tells, and those after it, up to `bytes`.
+    /// Returns the run of adjacent missing chunks to request from a peer. The run has up to `bytes` bytes, but at least
+    /// one chunk. It begins with the chunk of the lowest rank among the missing chunks that the peer has. If these are
+    /// many, only a [sample](policy::sample) of them is ranked, which is taken from chunk index `start` on.
     pub(super) fn pick(&self, peer: PeerKey, bytes: u64, policy: &dyn Policy, start: u32) -> Option<ChunkRange> {
         let useful = self.haves.useful(peer)?;
         let rank = |chunk: &ChunkIndex| (policy.rank(self.slot, *chunk, self.haves.count(*chunk)), *chunk);
@@ -100,28 +103,30 @@ impl Chunks {
         self.run_from(peer, first, bytes)
     }
 
-    /// A chunk that is missing and that a peer has, and those after it for which that holds too, up to `bytes`.
+    /// Returns the run of missing chunks that begins with `first` and that a peer has. The run has up to `bytes` bytes,
+    /// but at least one chunk. Returns `None` if `first` is not missing or the peer does not have it.
     pub(super) fn run_from(&self, peer: PeerKey, first: ChunkIndex, bytes: u64) -> Option<ChunkRange> {
         let useful = self.haves.useful(peer).filter(|useful| useful.contains(first))?;
-        let mut room = bytes.saturating_sub(self.chunk_len(first));
+        let mut budget = bytes.saturating_sub(self.chunk_len(first));
         let more = (first.0 + 1..self.len()).map(ChunkIndex).take_while(|chunk| {
             let len = self.chunk_len(*chunk);
-            let fits = useful.contains(*chunk) && len <= room;
-            room = room.saturating_sub(len);
+            let fits = useful.contains(*chunk) && len <= budget;
+            budget = budget.saturating_sub(len);
             fits
         });
-        let end = first.0 + 1 + u32::try_from(more.count()).expect("no more than the artifact has");
+        let end = first.0 + 1 + u32::try_from(more.count()).expect("a run has no more chunks than the artifact");
         Some(ChunkRange { start: first.0, end })
     }
 
-    /// Whether `peer` may be asked for a chunk that is on its way from somebody else: it has it, and nobody else was asked as
-    /// well.
-    pub(super) fn can_second(&self, peer: PeerKey, chunk: ChunkIndex) -> bool {
+    /// Returns whether a chunk may be requested from `peer` although it is inflight to another peer. The chunk must be
+    /// inflight in only one request, and `peer` must have it.
+    pub(super) fn can_duplicate(&self, peer: PeerKey, chunk: ChunkIndex) -> bool {
         let state = self.states.get(chunk.0 as usize);
         matches!(state, Some(State::Inflight { second: None, .. })) && self.haves.has(peer, chunk)
     }
 
-    /// The first missing chunks go in flight, others get a second request. Not for verified ones, nor for a third.
+    /// Marks `chunk` as requested. A missing chunk becomes inflight, and an inflight chunk becomes duplicated. The
+    /// chunk must not be verified or duplicated already.
     pub(super) fn send(&mut self, chunk: ChunkIndex, request: RequestId) {
         let position = chunk.0 as usize;
         match self.states[position] {
@@ -131,20 +136,20 @@ impl Chunks {
             }
             State::Inflight { first, second: None } => {
                 self.states[position] = State::Inflight { first, second: Some(request) };
-                self.seconded += 1;
+                self.duplicated += 1;
             }
-            state => debug_assert!(false, "{chunk} was sent while {state:?}"),
+            state => debug_assert!(false, "chunk {chunk} was requested in state {state:?}"),
         }
     }
 
-    /// A request will not bring `chunk` any more. Returns whether it is missing because of that.
+    /// Removes `chunk` from `request`, which will not deliver it. Returns whether the chunk is missing again.
     pub(super) fn give_up(&mut self, chunk: ChunkIndex, request: RequestId) -> bool {
         let position = chunk.0 as usize;
         match self.states.get(position) {
             Some(&State::Inflight { first, second: Some(second) }) if first == request || second == request => {
-                let rest = if first == request { second } else { first };
-                self.states[position] = State::Inflight { first: rest, second: None };
-                self.seconded -= 1;
+                let other = if first == request { second } else { first };
+                self.states[position] = State::Inflight { first: other, second: None };
+                self.duplicated -= 1;
                 false
             }
             Some(&State::Inflight { first, second: None }) if first == request => {
@@ -156,19 +161,19 @@ impl Chunks {
         }
     }
 
-    /// `chunk` is verified and stored, whoever brought it.
+    /// Marks `chunk` as verified. The chunk need not be inflight.
     pub(super) fn verify(&mut self, chunk: ChunkIndex) -> Verified {
         let position = chunk.0 as usize;
         let Some(state) = self.states.get_mut(position) else { return Verified::Again };
         let inflight = match std::mem::replace(state, State::Verified) {
             State::Verified => return Verified::Again,
             State::Missing => {
-                // From a request that had been given up.
+                // The chunk was delivered by a request that had been given up.
                 self.set_missing(chunk, false);
                 [None, None]
             }
             State::Inflight { first, second } => {
-                self.seconded -= u32::from(second.is_some());
+                self.duplicated -= u32::from(second.is_some());
                 [Some(first), second]
             }
         };
@@ -185,26 +190,29 @@ impl Chunks {
         self.haves.set_missing(chunk, missing);
     }
 
-    /// Checks the invariants against what the requests say; for tests.
+    /// Asserts the invariants. `pending` returns whether a chunk is pending in a request.
     pub(super) fn check(&self, pending: impl Fn(RequestId, ChunkIndex) -> bool) {
-        let (mut verified, mut missing, mut seconded) = (0, 0, 0);
+        let (mut verified, mut missing, mut duplicated) = (0, 0, 0);
         for (position, state) in self.states.iter().enumerate() {
-            let chunk = ChunkIndex(u32::try_from(position).expect("checked when built"));
+            let chunk = ChunkIndex(u32::try_from(position).expect("an index has fewer than 2^32 chunks"));
             match *state {
                 State::Missing => {
-                    assert!(self.missing.contains(chunk), "{chunk} is missing and not listed");
+                    assert!(
+                        self.missing.contains(chunk),
+                        "chunk {chunk} is missing and not in the set of missing chunks"
+                    );
                     missing += 1;
                 }
                 State::Verified => verified += 1,
                 State::Inflight { first, second } => {
-                    assert!(pending(first, chunk), "{chunk} is in flight in a request that does not have it");
+                    assert!(pending(first, chunk), "chunk {chunk} is inflight in a request that does not have it");
                     assert!(second.is_none_or(|second| second != first && pending(second, chunk)));
-                    seconded += u32::from(second.is_some());
+                    duplicated += u32::from(second.is_some());
                 }
             }
         }
-        assert_eq!((verified, seconded), (self.verified, self.seconded));
-        assert_eq!(missing, self.missing.count(), "exactly the missing chunks are listed");
+        assert_eq!((verified, duplicated), (self.verified, self.duplicated));
+        assert_eq!(missing, self.missing.count(), "the number of missing chunks");
         self.haves.check(&self.missing);
     }
 }

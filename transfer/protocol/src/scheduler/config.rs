@@ -1,31 +1,37 @@
-//! Limits and times of a scheduler.
+//! The limits and times of a scheduler.
 
 use std::time::Duration;
 
-/// Limits of a scheduler. `ARCHITECTURE.md` says where the defaults come from.
+/// The limits and times of a scheduler.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Bytes in flight in all. Default 64 MiB; 8 MiB suits a machine with little memory.
+    /// The limit on the bytes that are inflight (requested and not yet delivered) to all peers together. Default 64
+    /// MiB. The `small` RAM profile uses 8 MiB.
     pub max_inflight: u64,
-    /// Bytes in flight of one peer before anything is known of it. Default 128 KiB: one chunk.
+    /// The initial window of a peer, in bytes. The window is the limit on the bytes inflight to the peer. Default 128
+    /// KiB, which is one chunk of average length.
     pub first_window: u64,
-    /// The least window of a peer, in bytes. Default 128 KiB: one chunk.
+    /// The minimum of a peer's window, in bytes. Default 128 KiB, which is one chunk of average length.
     pub min_window: u64,
-    /// The largest window of a peer, in bytes. Default 16 MiB.
+    /// The maximum of a peer's window, in bytes. Default 16 MiB.
     pub max_window: u64,
-    /// The most bytes of one request. Default 1 MiB.
+    /// The limit on the bytes that one request asks for. A request for a single chunk may ask for more. Default 1 MiB.
     pub max_request: u64,
-    /// The shortest time that a window is to cover. Default 250 ms.
+    /// The minimum of a peer's horizon. The horizon is twice the shortest response time of the peer, clamped to this
+    /// value and `max_horizon`. The window of the peer is at most twice the bytes that it delivers within its horizon.
+    /// Default 250 ms.
     pub horizon: Duration,
-    /// The longest time that a window is to cover. Default 2 s.
+    /// The maximum of a peer's horizon (see `horizon`). Default 2 s.
     pub max_horizon: Duration,
-    /// How long a peer that has never delivered may take. Default 5 s.
+    /// The timeout of a peer that has not delivered a chunk yet. A peer that sends no bytes for its timeout has
+    /// stalled. Default 5 s.
     pub first_timeout: Duration,
-    /// The shortest time after which a silent peer counts as stalled. Default 2 s.
+    /// The minimum of a peer's timeout, which depends on the response times of the peer. Default 2 s.
     pub min_timeout: Duration,
-    /// The longest such time. Default 15 s.
+    /// The maximum of a peer's timeout, which depends on the response times of the peer. Default 15 s.
     pub max_timeout: Duration,
-    /// Peers that are used at a time. Default 128. One more takes the place of one that disappointed, or is not used.
+    /// The maximum number of peers that are used at a time. Default 128. Beyond this limit, a new peer replaces the
+    /// peer with the most penalty points, or is dropped if no peer has more points than the new peer.
     pub max_peers: usize,
 }
 

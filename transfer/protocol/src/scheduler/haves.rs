@@ -1,7 +1,9 @@
-//! Who has which chunks of one artifact.
+//! The chunks of one artifact that each peer has.
 //!
-//! Invariants: `useful` is what a peer has of that which is missing here, so that finding something to ask it for takes
-//! no search; `counts` says how many peers have each chunk, those left out that have all.
+//! Invariants:
+//! - the `useful` chunks of a peer are the missing chunks that the peer has, so that a chunk to request from the peer
+//!   is found without a search;
+//! - `counts` holds the number of peers that have each chunk. Peers that announced the whole artifact are not counted.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +12,21 @@ use phase_core::{ChunkIndex, ChunkRange, ChunkSet};
 use crate::peer::PeerKey;
 use crate::scheduler::HaveUpdate;
 
-/// What one peer has.
+/// The chunks of one artifact that one peer has.
 struct Have {
+    /// All chunks that the peer has.
     set: ChunkSet,
+    /// The missing chunks that the peer has.
     useful: ChunkSet,
-    /// Whether it counts: it had not said that it has all.
-    counts: bool,
+    /// Whether the peer is included in [`Haves::counts`]. A peer that announced the whole artifact at once is not
+    /// included.
+    is_counted: bool,
 }
 
-/// What all peers have of one artifact.
+/// The chunks of one artifact that each peer has.
 pub(super) struct Haves {
     peers: BTreeMap<PeerKey, Have>,
+    /// For each chunk, by chunk index, the number of counted peers that have the chunk.
     counts: Vec<u32>,
 }
 
@@ -33,17 +39,18 @@ impl Haves {
         self.peers.get(&peer).is_some_and(|have| have.set.contains(chunk))
     }
 
-    /// What a peer can be asked for, if anything.
+    /// Returns the missing chunks that a peer has; `None` if there are none.
     pub(super) fn useful(&self, peer: PeerKey) -> Option<&ChunkSet> {
         self.peers.get(&peer).map(|have| &have.useful).filter(|useful| !useful.is_empty())
     }
 
-    /// How many peers with a part of the artifact have a chunk.
+    /// Returns how many peers have a chunk. Peers that announced the whole artifact are not counted.
     pub(super) fn count(&self, chunk: ChunkIndex) -> u32 {
         self.counts[chunk.0 as usize]
     }
 
-    /// A peer has said what it has. What is beyond the end, or of another artifact, is passed over.
+    /// Handles an announcement of the chunks that a peer has. Chunks beyond the end of the artifact are ignored. A
+    /// chunk set whose length is not the number of chunks of the artifact is ignored too.
     pub(super) fn update(&mut self, peer: PeerKey, update: HaveUpdate, missing: &ChunkSet) {
         let len = missing.len();
         match update {
@@ -51,11 +58,11 @@ impl Haves {
             HaveUpdate::Set(set) if set.len() == len => self.replace(peer, set, missing),
             HaveUpdate::Set(_) => {}
             HaveUpdate::Add(ranges) => {
-                let nothing = || Have { set: ChunkSet::new(len), useful: ChunkSet::new(len), counts: true };
+                let nothing = || Have { set: ChunkSet::new(len), useful: ChunkSet::new(len), is_counted: true };
                 let have = self.peers.entry(peer).or_insert_with(nothing);
                 let within = ranges.into_iter().map(|range| ChunkRange { end: range.end.min(len), ..range });
                 for chunk in within.flat_map(|range| range.iter()).filter(|chunk| have.set.insert(*chunk)) {
-                    self.counts[chunk.0 as usize] += u32::from(have.counts);
+                    self.counts[chunk.0 as usize] += u32::from(have.is_counted);
                     if missing.contains(chunk) {
                         have.useful.insert(chunk);
                     }
@@ -64,11 +71,12 @@ impl Haves {
         }
     }
 
-    /// A peer does not have a chunk after all.
-    pub(super) fn withdraw(&mut self, peer: PeerKey, chunk: ChunkIndex) {
+    /// Notes that a peer lacks a chunk that it announced. If the peer announced the whole artifact, the peer is counted
+    /// from now on.
+    pub(super) fn remove_chunk(&mut self, peer: PeerKey, chunk: ChunkIndex) {
         let Some(have) = self.peers.get_mut(&peer) else { return };
-        if !have.counts {
-            have.counts = true;
+        if !have.is_counted {
+            have.is_counted = true;
             have.set.iter().for_each(|chunk| self.counts[chunk.0 as usize] += 1);
         }
         have.useful.remove(chunk);
@@ -77,13 +85,14 @@ impl Haves {
         }
     }
 
+    /// Removes a peer, and subtracts its chunks from the counts.
     pub(super) fn forget(&mut self, peer: PeerKey) {
-        if let Some(have) = self.peers.remove(&peer).filter(|have| have.counts) {
+        if let Some(have) = self.peers.remove(&peer).filter(|have| have.is_counted) {
             have.set.iter().for_each(|chunk| self.counts[chunk.0 as usize] -= 1);
         }
     }
 
-    /// A chunk has become missing here, or is not any more.
+    /// Updates the `useful` chunks of all peers after a chunk has become missing or has ceased to be missing.
     pub(super) fn set_missing(&mut self, chunk: ChunkIndex, missing: bool) {
         for have in self.peers.values_mut() {
             if !missing {
@@ -96,26 +105,26 @@ impl Haves {
 
     fn replace(&mut self, peer: PeerKey, set: ChunkSet, missing: &ChunkSet) {
         self.forget(peer);
-        let counts = !set.is_full();
-        if counts {
+        let is_counted = !set.is_full();
+        if is_counted {
             set.iter().for_each(|chunk| self.counts[chunk.0 as usize] += 1);
         }
         let mut useful = ChunkSet::new(set.len());
         missing.iter().filter(|chunk| set.contains(*chunk)).for_each(|chunk| {
             useful.insert(chunk);
         });
-        self.peers.insert(peer, Have { set, useful, counts });
+        self.peers.insert(peer, Have { set, useful, is_counted });
     }
 
-    /// Checks the invariants; for tests.
+    /// Asserts the invariants. `missing` holds the missing chunks of the artifact.
     pub(super) fn check(&self, missing: &ChunkSet) {
         for (peer, have) in &self.peers {
             let expected = missing.iter().filter(|chunk| have.set.contains(*chunk));
-            assert!(have.useful.iter().eq(expected), "what is useful of {peer}");
+            assert!(have.useful.iter().eq(expected), "missing chunks that {peer} has");
         }
         for chunk in (0..missing.len()).map(ChunkIndex) {
-            let count = self.peers.values().filter(|have| have.counts && have.set.contains(chunk)).count();
-            assert_eq!(self.count(chunk) as usize, count, "peers that have {chunk}");
+            let count = self.peers.values().filter(|have| have.is_counted && have.set.contains(chunk)).count();
+            assert_eq!(self.count(chunk) as usize, count, "number of peers that have chunk {chunk}");
         }
     }
 }

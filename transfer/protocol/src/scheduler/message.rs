@@ -1,4 +1,4 @@
-//! What a scheduler is told, and what it says.
+//! The inputs of a scheduler, and its actions, events and counters.
 
 use std::fmt;
 
@@ -8,85 +8,86 @@ use crate::peer::PeerKey;
 use crate::request_id::RequestId;
 use crate::wire::Refusal;
 
-/// An artifact among those that are fetched together; the driver numbers them.
+/// An artifact slot: the number of an artifact within a download. The caller of the scheduler chooses the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArtifactSlot(pub u32);
 
-/// Whether a chunk that arrived was asked for.
+/// Whether a peer owed a chunk that arrived from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// The peer owed this chunk of this artifact: it is to be verified, and the result reported with
-    /// [`handle_chunk`](crate::scheduler::Scheduler::handle_chunk).
+    /// The peer owed the chunk, which belongs to this artifact. The driver verifies the chunk and reports the result
+    /// with [`handle_chunk`](crate::scheduler::Scheduler::handle_chunk).
     Owed(ArtifactSlot),
-    /// The request is over, for instance because the peer was lost and came back: the chunk is of no use.
+    /// The chunk arrived after its request had ended, for example because the peer disconnected and connected again.
+    /// The driver drops the chunk.
     Late,
-    /// Never asked for, or delivered before: no honest peer sends it.
+    /// The chunk was not requested from this peer, or has arrived from this peer before. The peer breaks the protocol.
     NotOwed,
 }
 
-/// What became of a chunk that arrived.
+/// The result of processing a chunk that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkResult {
-    /// It is what the index says, and stored.
+    /// The chunk has the digest that the index states, and is stored.
     Verified,
-    /// It is something else, and thrown away.
+    /// The digest of the chunk is not the one that the index states. The chunk is dropped.
     Corrupt,
-    /// It was not looked at: its artifact is complete already.
+    /// The chunk was not verified, because its artifact is complete already.
     Unneeded,
 }
 
-/// How a peer ended a request.
+/// How a peer ends a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The peer has nothing further to send.
+    /// The peer sends no further chunk for the request.
     Done,
-    /// The peer will not serve the request, or not all of it.
+    /// The peer does not serve the request, or does not serve all of it.
     Refused(Refusal),
 }
 
-/// Something to do.
+/// An action that the driver (the caller of the scheduler) must carry out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Ask a peer for chunks.
+    /// Request chunks from a peer.
     Request {
-        /// Names the request from now on.
+        /// The id of the new request.
         id: RequestId,
-        /// Whom.
+        /// The peer to send the request to.
         peer: PeerKey,
-        /// Of which artifact.
+        /// The artifact that the chunks belong to.
         slot: ArtifactSlot,
-        /// For what.
+        /// The chunks to request.
         ranges: Vec<ChunkRange>,
     },
-    /// Tell a peer that nothing further is wanted of a request.
+    /// Cancel a request.
     Cancel {
-        /// The request.
+        /// The id of the request to cancel.
         id: RequestId,
-        /// Whom.
+        /// The peer that the request was sent to.
         peer: PeerKey,
     },
-    /// Let go of a peer: there are enough others. It may come back.
+    /// Disconnect a peer, because the scheduler has enough other peers. The peer may connect again.
     Drop {
-        /// Whom.
+        /// The peer to disconnect.
         peer: PeerKey,
     },
-    /// Have nothing more to do with a peer in this run.
+    /// Ban a peer for the rest of this run.
     Ban {
-        /// Whom.
+        /// The peer to ban.
         peer: PeerKey,
-        /// Why.
+        /// The reason for the ban.
         reason: BanReason,
     },
 }
 
-/// Why a peer is banned.
+/// The reason why a peer is banned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BanReason {
-    /// It sent a chunk that did not verify.
+    /// The peer sent a chunk that did not verify.
     Corrupt {
-        /// The artifact.
+        /// The artifact that the chunk belongs to.
         slot: ArtifactSlot,
-        /// The chunk.
+        /// The index of the corrupt chunk.
         chunk: ChunkIndex,
     },
 }
@@ -94,48 +95,50 @@ pub enum BanReason {
 impl fmt::Display for BanReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Corrupt { chunk, .. } => write!(f, "sent chunk {chunk} with bytes that do not verify"),
+            Self::Corrupt { chunk, .. } => write!(f, "sent chunk {chunk} with bytes that do not match its digest"),
         }
     }
 }
 
-/// Something worth knowing.
+/// An event that the application may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A chunk is verified.
+    /// A chunk has been verified for the first time.
     Verified {
-        /// The artifact.
+        /// The artifact that the chunk belongs to.
         slot: ArtifactSlot,
-        /// The chunk.
+        /// The index of the verified chunk.
         index: ChunkIndex,
-        /// The peer that sent it.
+        /// The peer that sent the chunk.
         peer: PeerKey,
     },
-    /// All chunks of an artifact are.
+    /// All chunks of an artifact are verified.
     ArtifactComplete {
-        /// The artifact.
+        /// The complete artifact.
         slot: ArtifactSlot,
     },
-    /// All artifacts so far are complete.
+    /// All artifacts that were added so far are complete.
     Complete,
-    /// A peer delivered nothing for its timeout; what it was asked for goes to others.
+    /// A peer stalled, which means that it sent no bytes for longer than its timeout. Its requests are given up.
     Stalled {
-        /// Who.
+        /// The peer that stalled.
         peer: PeerKey,
-        /// Chunks that go to others.
+        /// The number of chunks that are missing again and may be requested from other peers.
         chunks: u32,
     },
 }
 
-/// Counters since the start.
+/// Counters since the scheduler was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Chunks taken back from a peer that was lost, stalled, refused or banned.
+    /// The number of chunks that became missing again because their request was given up, or ended without delivering
+    /// them. Requests are given up when the peer disconnects, stalls, is banned, or loses the request to a faster peer.
     pub reassigned: u64,
-    /// Chunks that came although they had been verified before.
+    /// The number of received chunks that had been verified already.
     pub duplicates: u64,
-    /// Times that a peer stalled.
+    /// The number of times that a peer stalled.
     pub stalls: u64,
-    /// Chunks that were asked of a slow peer and went to a faster one.
+    /// The number of chunks that became missing again because their request was recalled from a slow peer. These chunks
+    /// count in `reassigned` too.
     pub stolen: u64,
 }

@@ -1,52 +1,62 @@
-//! One peer: how fast it is, how much is asked of it at a time, and when it counts as stalled.
+//! The state of one peer: its rate, its window, its timeouts and its pauses.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::scheduler::{Config, RequestId};
 
-/// The shortest time over which a rate is measured: shorter ones measure the arrival of single chunks.
+/// The minimum time over which the rate of a peer is measured. Over a shorter time, the result would depend on single
+/// chunks.
 const RATE_INTERVAL: Duration = Duration::from_millis(100);
-/// The weight of a new measurement against all before.
+/// The weight of a new measurement in the moving average of the rate.
 const RATE_WEIGHT: f64 = 0.4;
-/// How far beyond its target a window may grow while the rate still rises.
+/// The window of a peer is limited to this many times the bytes that the peer delivers within its horizon (see
+/// [`Config::horizon`]). The factor is greater than 1 so that the window can grow while the rate still rises.
 const GROWTH: f64 = 2.0;
-/// Requests that a window is divided into: the largest, of 16 MiB, into the longest requests, of 1 MiB.
+/// The number of requests that fill the window of a peer. With the default limits, the maximum window (16 MiB) is
+/// filled by 16 requests of the maximum length (1 MiB).
 const PORTIONS: u64 = 16;
-/// The first wait of a peer that stalled, or lacks what it said it had; doubles with each point against it.
+/// The pause of a peer with one penalty point. The pause doubles with each further point.
 const PENALTY_MIN: Duration = Duration::from_secs(1);
-/// The longest such wait.
+/// The maximum pause for penalty points.
 const PENALTY_MAX: Duration = Duration::from_secs(30);
-/// Bytes that a peer has to deliver for its silence to end: whoever sends a byte now and then is silent.
+/// The number of bytes that a peer must send to count as active again, so that a peer stalls if it only sends a few
+/// bytes from time to time.
 const MIN_PROGRESS: u64 = 16 << 10;
-/// How long a peer of which nothing is known yet is thought to take for a chunk.
+/// The expected delivery time of a request to a peer whose rate is not known yet.
 const FIRST_GUESS: Duration = Duration::from_millis(500);
 
-/// The least time in which a peer has to say that a request has ended which was taken back.
-const MIN_RECALL_PATIENCE: Duration = Duration::from_millis(100);
-/// The most: it may be busy with others, or gone.
-const MAX_RECALL_PATIENCE: Duration = Duration::from_secs(2);
-/// What is expected to take longer than this, in seconds, is expected to take so long.
+/// The minimum time that a peer gets to end a recalled request, which is a request that was cancelled for a faster
+/// peer.
+const MIN_RECALL_TIMEOUT: Duration = Duration::from_millis(100);
+/// The maximum time that a peer gets to end a recalled request. A peer that needs longer is busy with other peers, or
+/// is gone.
+const MAX_RECALL_TIMEOUT: Duration = Duration::from_secs(2);
+/// The maximum expected delivery time, in seconds. It limits the result of a division by a very low rate.
 const MAX_EXPECTED: f64 = 3600.0;
 
 /// A connected peer.
 pub(super) struct Peer {
+    /// The open requests to this peer.
     pub(super) requests: BTreeSet<RequestId>,
-    /// Bytes asked for and not yet verified.
+    /// The bytes that are requested from the peer and not yet delivered.
     pub(super) inflight: u64,
-    /// The most bytes to have in flight.
+    /// The limit on the bytes inflight to the peer.
     window: u64,
     rate: Rate,
     response: Response,
-    /// When it last delivered something, or was first asked after it had nothing to do.
+    /// The time from which a stall is measured. At this time the peer last sent or delivered bytes, or was sent a
+    /// request while nothing was inflight.
     active: Instant,
-    /// The same, but for a suspect: since when it has delivered nothing, however often it was asked.
+    /// The time from which the peer's silence is measured. It is the same as `active`, except that a new request does
+    /// not change it while the peer is a suspect.
     silent_since: Instant,
-    /// Bytes of its replies, verified or not, when it was last seen to deliver.
+    /// The number of bytes that had arrived from the peer, verified or not, when [`Peer::handle_received`] last counted
+    /// the peer as active.
     received: u64,
-    /// Nothing is asked of it before this.
-    resting_until: Option<Instant>,
-    /// Something was taken from it because it was slow, and it has delivered nothing since.
+    /// The end of the peer's pause. No request is sent to the peer before this time.
+    paused_until: Option<Instant>,
+    /// Whether the peer has stalled or lost a request to a faster peer, and has delivered no chunk since.
     is_suspect: bool,
 }
 
@@ -61,22 +71,24 @@ impl Peer {
             active: now,
             silent_since: now,
             received: 0,
-            resting_until: None,
+            paused_until: None,
             is_suspect: false,
         }
     }
 
-    /// How many bytes may be asked for now; 0: none. Asks in portions of the window: long requests where it is large, single
-    /// chunks where it is small and a swarm is better off with what is rare than with what is adjacent.
-    pub(super) fn room(&self, now: Instant, config: &Config) -> u64 {
-        if self.rests_until(now).is_some() {
+    /// Returns the maximum length of the next request, in bytes; 0 if no request may be sent now. The length is a fixed
+    /// portion of the window, so a peer with a large window gets long requests. A peer with a small window gets
+    /// requests for one chunk, because the rarest chunks help the other clients more than adjacent chunks do.
+    pub(super) fn request_budget(&self, now: Instant, config: &Config) -> u64 {
+        if self.pause_end(now).is_some() {
             return 0;
         }
         let portion = (self.window / PORTIONS).clamp(1, config.max_request);
-        let room = self.window.saturating_sub(self.inflight);
-        if self.inflight == 0 || room >= portion { portion } else { 0 }
+        let free = self.window.saturating_sub(self.inflight);
+        if self.inflight == 0 || free >= portion { portion } else { 0 }
     }
 
+    /// Counts a request for `bytes` that is sent to the peer.
     pub(super) fn handle_sent(&mut self, now: Instant, request: RequestId, bytes: u64) {
         if self.inflight == 0 {
             self.active = now;
@@ -89,8 +101,9 @@ impl Peer {
         self.inflight += bytes;
     }
 
-    /// A chunk has arrived; `first_after`, if it is its request's first: the time from the request, and the bytes that had to
-    /// come before.
+    /// Counts a chunk of `bytes` that the peer has delivered. `first_after` is given for the first delivered chunk of a
+    /// request. It holds the time since the request was sent, and the bytes that were inflight to the peer before the
+    /// request was sent.
     pub(super) fn handle_bytes(
         &mut self,
         now: Instant,
@@ -103,8 +116,8 @@ impl Peer {
         self.silent_since = now;
         self.is_suspect = false;
         if let Some((sample, ahead)) = first_after {
-            let own = self.rate.per_second.map_or(0.0, |rate| ahead as f64 / rate.max(1.0));
-            self.response.add(sample, Duration::from_secs_f64(own.min(MAX_EXPECTED)));
+            let earlier = self.rate.per_second.map_or(0.0, |rate| ahead as f64 / rate.max(1.0));
+            self.response.add(sample, Duration::from_secs_f64(earlier.min(MAX_EXPECTED)));
         }
         self.window = self.window.saturating_add(bytes).min(config.max_window);
         if let Some(rate) = self.rate.add(now, bytes) {
@@ -114,8 +127,9 @@ impl Peer {
         }
     }
 
-    /// `total` bytes of its replies have come since it was connected, verified or not. Chunks of half a MiB over a slow line
-    /// take longer than any timeout: what counts is that bytes come.
+    /// Counts bytes that have arrived from the peer. `total` is the number of bytes of its replies since it connected,
+    /// verified or not. A chunk of 512 KiB over a slow network link can take longer than any timeout, so a peer that
+    /// sends bytes is active even if it completes no chunk.
     pub(super) fn handle_received(&mut self, now: Instant, total: u64) {
         if total.saturating_sub(self.received) >= MIN_PROGRESS {
             self.received = total;
@@ -124,52 +138,54 @@ impl Peer {
         }
     }
 
-    /// It was asked and has delivered nothing for its timeout.
+    /// Shrinks the window to the minimum and marks the peer as a suspect, because it has stalled.
     pub(super) fn handle_stall(&mut self, config: &Config) {
         self.window = config.min_window;
         self.is_suspect = true;
     }
 
-    /// What it was asked for goes to a faster one.
+    /// Marks the peer as a suspect, because one of its requests is recalled for a faster peer.
     pub(super) fn handle_steal(&mut self) {
         self.is_suspect = true;
     }
 
-    /// It has disappointed, and there are `points` against it. Returns until when it rests at least.
-    pub(super) fn punish(&mut self, now: Instant, points: f64) -> Instant {
+    /// Pauses the peer because it has `points` penalty points now. Returns the end of this pause.
+    pub(super) fn penalise(&mut self, now: Instant, points: f64) -> Instant {
         let penalty = PENALTY_MIN.mul_f64((points - 1.0).clamp(0.0, 8.0).exp2()).min(PENALTY_MAX);
-        self.rest(now + penalty);
+        self.pause(now + penalty);
         now + penalty
     }
 
-    pub(super) fn rest(&mut self, until: Instant) {
-        self.resting_until = Some(self.resting_until.map_or(until, |already| already.max(until)));
+    /// Pauses the peer until the time `until`. A pause that already lasts longer is not changed.
+    pub(super) fn pause(&mut self, until: Instant) {
+        self.paused_until = Some(self.paused_until.map_or(until, |already| already.max(until)));
     }
 
-    /// Whether it may be given what others are too slow for.
+    /// Returns whether the peer may take over chunks of slower peers.
     pub(super) fn may_steal(&self) -> bool {
         !self.is_suspect
     }
 
-    /// When it counts as stalled, if it delivers nothing until then.
+    /// Returns the time at which the peer stalls if it sends no bytes until then; `None` if nothing is inflight.
     pub(super) fn stalls_at(&self, config: &Config) -> Option<Instant> {
         let timeout = self.response.timeout().unwrap_or(config.first_timeout);
         let timeout = timeout.clamp(config.min_timeout, config.max_timeout);
         (self.inflight > 0).then_some(self.active + timeout)
     }
 
-    /// Whether it has had to rest and need not any more. Says so once.
-    pub(super) fn take_rested(&mut self, now: Instant) -> bool {
-        self.resting_until.take_if(|until| *until <= now).is_some()
+    /// Returns whether a pause has ended. Returns `true` once for each pause.
+    pub(super) fn take_ended_pause(&mut self, now: Instant) -> bool {
+        self.paused_until.take_if(|until| *until <= now).is_some()
     }
 
-    pub(super) fn rests_until(&self, now: Instant) -> Option<Instant> {
-        self.resting_until.filter(|until| *until > now)
+    /// Returns when the current pause ends; `None` if the peer is not paused.
+    pub(super) fn pause_end(&self, now: Instant) -> Option<Instant> {
+        self.paused_until.filter(|until| *until > now)
     }
 
-    /// How long it will take for the next `bytes`. A peer that has been silent for some time is expected to be so for as long
-    /// again.
-    pub(super) fn expect(&self, now: Instant, bytes: u64) -> Duration {
+    /// Returns the expected time until the peer has delivered the next `bytes`. If the peer has sent nothing for some
+    /// time, it is expected to send nothing for the same time again.
+    pub(super) fn expected_time(&self, now: Instant, bytes: u64) -> Duration {
         let silence = if self.inflight > 0 { now.saturating_duration_since(self.silent_since) } else { Duration::ZERO };
         let delivery = match self.rate.per_second {
             Some(rate) if rate > 0.0 => {
@@ -180,31 +196,35 @@ impl Peer {
         delivery.max(silence)
     }
 
-    /// How long it may take to say that a request has ended which was taken back from it.
-    pub(super) fn recall_patience(&self) -> Duration {
-        (4 * self.response.delay).clamp(MIN_RECALL_PATIENCE, MAX_RECALL_PATIENCE)
+    /// Returns how long the peer may take to end a recalled request.
+    pub(super) fn recall_timeout(&self) -> Duration {
+        (4 * self.response.delay).clamp(MIN_RECALL_TIMEOUT, MAX_RECALL_TIMEOUT)
     }
 
-    /// Bytes per second as last measured.
+    /// Returns the rate in bytes per second; `None` before the first measurement.
     pub(super) fn rate(&self) -> Option<f64> {
         self.rate.per_second
     }
 }
 
-/// Bytes per second, averaged over intervals in which something was in flight.
+/// The rate of a peer, averaged over intervals in which bytes were inflight.
 struct Rate {
+    /// The start of the current measuring interval.
     since: Instant,
+    /// The bytes that the peer has delivered in the current measuring interval.
     bytes: u64,
+    /// The moving average of the rate, in bytes per second; `None` before the first measurement.
     per_second: Option<f64>,
 }
 
 impl Rate {
+    /// Begins a new measuring interval.
     fn restart(&mut self, now: Instant) {
         self.since = now;
         self.bytes = 0;
     }
 
-    /// Returns the new average at the end of an interval.
+    /// Counts delivered bytes. At the end of a measuring interval, begins a new one and returns the new average rate.
     fn add(&mut self, now: Instant, bytes: u64) -> Option<f64> {
         self.bytes += bytes;
         let elapsed = now.saturating_duration_since(self.since);
@@ -219,22 +239,25 @@ impl Rate {
     }
 }
 
-/// The time from a request to its first chunk: mean and deviation as TCP keeps them (RFC 6298).
+/// The response times of a peer. A response time is the time from a request to its first delivered chunk. Mean and
+/// deviation are computed like those of the round-trip time in TCP (RFC 6298).
 struct Response {
-    /// The shortest: what it takes when nothing else is under way. A window made from the mean would grow by the waiting
-    /// that it causes itself.
+    /// The shortest response time, which is about the response time while the peer is idle. The horizon is computed
+    /// from it and not from the mean response time, because a larger window lengthens the mean, and a longer horizon
+    /// would enlarge the window again.
     least: Option<Duration>,
     mean: Option<Duration>,
     deviation: Duration,
-    /// The mean of what of it was not for bytes that we had asked for before: the way there and back, and the peer's work for
-    /// others.
+    /// The mean response time without the time in which the peer sent bytes that were requested earlier. It consists of
+    /// the round-trip time and of the time in which the peer served other peers.
     delay: Duration,
 }
 
 impl Response {
-    /// `own`: how much of it was for what we had asked for before.
-    fn add(&mut self, sample: Duration, own: Duration) {
-        let delay = sample.saturating_sub(own);
+    /// Adds a measured response time. `earlier` is the part of `sample` in which the peer sent bytes that were
+    /// requested earlier.
+    fn add(&mut self, sample: Duration, earlier: Duration) {
+        let delay = sample.saturating_sub(earlier);
         self.delay = if self.mean.is_none() { delay } else { (self.delay * 7 + delay) / 8 };
         self.least = Some(self.least.map_or(sample, |least| least.min(sample)));
         match self.mean {
@@ -249,7 +272,7 @@ impl Response {
         }
     }
 
-    /// Mean and four deviations, once something is known.
+    /// Returns the timeout, which is the mean response time plus four deviations; `None` before the first measurement.
     fn timeout(&self) -> Option<Duration> {
         self.mean.map(|mean| mean + 4 * self.deviation)
     }

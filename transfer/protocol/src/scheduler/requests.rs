@@ -1,9 +1,13 @@
-//! Every request from its sending to its end: the one record of it.
+//! Keeps the state of every request, from its sending to its end.
+//!
+//! A chunk of a request is *pending* until it is delivered, that is verified and stored. It is *owed* until it arrives.
+//! An arrived chunk is *processed* when the driver has reported the result of its verification.
 //!
 //! Invariants:
-//! - a request is *open* while its chunks count as in flight, and *given up* after that, until its peer ends it;
-//! - `inflight` is what all open requests have pending;
-//! - the end of a request takes effect after all chunks that arrived for it were looked at.
+//! - a request is *open* while its pending chunks count as inflight. After that, it is *given up* until its peer ends
+//!   it;
+//! - `inflight` is the sum of the pending bytes of all open requests;
+//! - the end of a request takes effect when every chunk that arrived for it is processed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -14,76 +18,82 @@ use crate::peer::PeerKey;
 use crate::request_id::RequestId;
 use crate::scheduler::message::{Arrival, ArtifactSlot, End};
 
-/// Requests that have ended and are remembered, so that a peer is not blamed for a chunk which arrived before the end, or before
-/// the peer was lost. Of more, the one that ended first is forgotten.
+/// The maximum number of ended requests that are remembered, so that a peer is not blamed for a chunk that arrives
+/// after the end of its request. Beyond this limit, the request that ended first is forgotten.
 const MAX_ENDED: usize = 4096;
-/// Requests that were given up and whose peers have not ended them. Of more, the oldest is taken for ended: its chunks are then
-/// of no use, and its peer is not blamed for them.
+/// The maximum number of requests that are given up and not yet ended by their peers. Beyond this limit, the oldest of
+/// these requests counts as ended. Chunks that still arrive for it are dropped, and its peer is not blamed for them.
 const MAX_GIVEN_UP: usize = 4096;
 
-/// A request until its peer ends it.
+/// A request that its peer has not ended.
 pub(super) struct Request {
     pub(super) peer: PeerKey,
     pub(super) slot: ArtifactSlot,
-    /// Chunks that have not been reported, and their lengths; none once the request is given up.
+    /// The chunks that have not been delivered, with their lengths in bytes. Empty after the request is given up.
     pub(super) pending: Vec<(ChunkIndex, u64)>,
-    /// Chunks that the peer may still send.
+    /// The requested chunks that have not arrived. The peer may still send them.
     owed: Vec<ChunkIndex>,
-    /// Chunks that have arrived and have not been looked at.
-    unverified: u32,
-    /// How the peer has ended it, while chunks are unverified.
+    /// The number of chunks that have arrived and have not been processed.
+    unprocessed: u32,
+    /// How the peer has ended the request. It is kept until all arrived chunks are processed.
     end: Option<End>,
     is_given_up: bool,
+    /// The time at which the request was sent.
     sent: Instant,
-    /// What its peer had to bring before it, in bytes.
+    /// The bytes that were inflight to the peer before this request was sent.
     ahead: u64,
-    /// Nothing of it has been reported yet.
+    /// Whether no chunk of the request has been delivered.
     is_fresh: bool,
-    /// When it was taken back, if it was and has not ended yet.
+    /// The time at which the request was recalled; `None` if it was not.
     recalled: Option<Instant>,
 }
 
 impl Request {
-    /// When it was taken back, if it was.
+    /// Returns when the request was recalled; `None` if it was not.
     pub(super) fn recalled(&self) -> Option<Instant> {
         self.recalled
     }
 
-    /// Bytes that are pending.
+    /// Returns the length of all pending chunks, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.pending.iter().map(|(_, len)| len).sum()
     }
 
+    /// Returns whether a chunk is pending in this request.
     pub(super) fn has(&self, chunk: ChunkIndex) -> bool {
         self.pending.iter().any(|(pending, _)| *pending == chunk)
     }
 }
 
-/// A chunk that came for a request.
+/// A chunk that a request has delivered.
 pub(super) struct Delivery {
     pub(super) peer: PeerKey,
-    /// Its length.
+    /// The length of the chunk, in bytes.
     pub(super) bytes: u64,
-    /// If it is the request's first chunk: the time from the request, and the bytes that its peer had to bring before it.
+    /// The time since the request was sent, and the bytes that were inflight to the peer before it was sent. `None` if
+    /// the request has delivered another chunk before.
     pub(super) first_after: Option<(Duration, u64)>,
 }
 
-/// What a request that was given up leaves.
+/// A request that has been given up.
 pub(super) struct GivenUp {
     pub(super) peer: PeerKey,
     pub(super) slot: ArtifactSlot,
-    /// Chunks that were pending, and their lengths.
+    /// The chunks that were pending when the request was given up, with their lengths in bytes.
     pub(super) pending: Vec<(ChunkIndex, u64)>,
 }
 
-/// All requests by their id.
+/// All requests that have not ended, and the most recently ended requests.
 pub(super) struct Requests {
     by_id: BTreeMap<RequestId, Request>,
-    /// The peers of requests that have ended, and these requests in the order of their ends.
+    /// The most recently ended requests, with their peers.
     ended: BTreeMap<RequestId, PeerKey>,
+    /// The requests of `ended` in the order in which they ended.
     ends: VecDeque<RequestId>,
     next: RequestId,
+    /// The length of the pending chunks of all open requests, in bytes.
     inflight: u64,
+    /// The number of requests in `by_id` that are given up.
     given_up: usize,
 }
 
@@ -101,29 +111,28 @@ impl Default for Requests {
 }
 
 impl Requests {
-    /// Bytes in flight in all.
+    /// Returns the length of the pending chunks of all open requests, in bytes.
     pub(super) fn inflight(&self) -> u64 {
         self.inflight
     }
 
-    /// An open request.
+    /// Returns a request if it is open.
     pub(super) fn get(&self, id: RequestId) -> Option<&Request> {
         self.by_id.get(&id).filter(|request| !request.is_given_up)
     }
 
-    /// All open requests.
+    /// Returns all open requests.
     pub(super) fn iter(&self) -> impl Iterator<Item = (RequestId, &Request)> {
         self.by_id.iter().filter(|(_, request)| !request.is_given_up).map(|(id, request)| (*id, request))
     }
 
-    /// The id that the next request will have.
+    /// Returns the id that the next request will get.
     pub(super) fn next_id(&self) -> RequestId {
         self.next
     }
 
-    /// A new request, under [`next_id`](Self::next_id).
-    ///
-    /// `ahead`: what the peer has to bring before it, in bytes.
+    /// Adds a sent request, whose id is the one that [`next_id`](Self::next_id) returned before. `ahead` is the number
+    /// of bytes that are inflight to the peer already.
     pub(super) fn add(
         &mut self,
         now: Instant,
@@ -135,7 +144,7 @@ impl Requests {
         let id = self.next;
         self.next = id.next();
         while self.by_id.contains_key(&self.next) {
-            // The series has begun again, and a request of its first round has not ended.
+            // The ids have wrapped around, and an earlier request with this id has not ended.
             self.next = self.next.next();
         }
         let request = Request {
@@ -143,7 +152,7 @@ impl Requests {
             slot,
             owed: pending.iter().map(|(chunk, _)| *chunk).collect(),
             pending,
-            unverified: 0,
+            unprocessed: 0,
             end: None,
             is_given_up: false,
             sent: now,
@@ -155,14 +164,14 @@ impl Requests {
         self.by_id.insert(id, request);
     }
 
-    /// The request is taken back: it will end.
+    /// Marks a request as recalled. The request stays open until its peer ends it or it is given up.
     pub(super) fn recall(&mut self, now: Instant, id: RequestId) {
         if let Some(request) = self.by_id.get_mut(&id) {
             request.recalled = Some(now);
         }
     }
 
-    /// A chunk has come from `peer` and is about to be verified, if it was owed.
+    /// Marks a chunk from `peer` as arrived. Returns whether the peer owed the chunk.
     pub(super) fn arrive(&mut self, peer: PeerKey, id: RequestId, chunk: ChunkIndex) -> Arrival {
         let Some(request) = self.by_id.get_mut(&id).filter(|request| request.peer == peer) else {
             let is_known = self.ended.get(&id) == Some(&peer);
@@ -170,29 +179,30 @@ impl Requests {
         };
         let Some(position) = request.owed.iter().position(|owed| *owed == chunk) else { return Arrival::NotOwed };
         request.owed.swap_remove(position);
-        request.unverified += 1;
+        request.unprocessed += 1;
         Arrival::Owed(request.slot)
     }
 
-    /// A chunk that had [arrived](Self::arrive) was looked at. Returns how the request ended, if that can take effect now.
-    pub(super) fn looked_at(&mut self, id: RequestId) -> Option<End> {
+    /// Marks a chunk that had [arrived](Self::arrive) as processed. Returns how the request ended, if its end takes
+    /// effect now.
+    pub(super) fn processed(&mut self, id: RequestId) -> Option<End> {
         let request = self.by_id.get_mut(&id)?;
-        request.unverified = request.unverified.saturating_sub(1);
-        request.end.take_if(|_| request.unverified == 0)
+        request.unprocessed = request.unprocessed.saturating_sub(1);
+        request.end.take_if(|_| request.unprocessed == 0)
     }
 
-    /// The peer has ended a request. Returns the end if it can take effect now, otherwise it waits for
-    /// [`looked_at`](Self::looked_at).
-    pub(super) fn ended(&mut self, peer: PeerKey, id: RequestId, end: End) -> Option<End> {
+    /// Notes how a peer has ended a request. Returns the end if it takes effect now. Otherwise, a later call of
+    /// [`processed`](Self::processed) returns the end.
+    pub(super) fn record_end(&mut self, peer: PeerKey, id: RequestId, end: End) -> Option<End> {
         let request = self.by_id.get_mut(&id).filter(|request| request.peer == peer)?;
-        if request.unverified == 0 {
+        if request.unprocessed == 0 {
             return Some(end);
         }
         request.end = Some(end);
         None
     }
 
-    /// A chunk has been reported; `None` if it is not pending.
+    /// Removes a delivered chunk from the pending chunks of its request. Returns `None` if the chunk is not pending.
     pub(super) fn deliver(&mut self, now: Instant, id: RequestId, chunk: ChunkIndex) -> Option<Delivery> {
         let request = self.by_id.get_mut(&id)?;
         let bytes = take(&mut request.pending, chunk)?;
@@ -202,8 +212,8 @@ impl Requests {
         Some(Delivery { peer: request.peer, bytes, first_after })
     }
 
-    /// A chunk need not come any more. Returns its length, and whether nothing is pending any more with that; `None` if
-    /// it was not pending.
+    /// Removes a chunk from the pending chunks of a request without delivery. Returns the length of the chunk, and
+    /// whether no other chunk is pending. Returns `None` if the chunk is not pending.
     pub(super) fn drop_chunk(&mut self, id: RequestId, chunk: ChunkIndex) -> Option<(u64, bool)> {
         let request = self.by_id.get_mut(&id)?;
         let bytes = take(&mut request.pending, chunk)?;
@@ -211,7 +221,8 @@ impl Requests {
         Some((bytes, request.pending.is_empty()))
     }
 
-    /// Nothing is expected of a request any more, but its peer has not ended it. `None` if it is not open.
+    /// Gives up a request, so that its chunks no longer count as inflight although its peer has not ended it. Returns
+    /// `None` if the request is not open.
     pub(super) fn give_up(&mut self, id: RequestId) -> Option<GivenUp> {
         let request = self.by_id.get_mut(&id).filter(|request| !request.is_given_up)?;
         request.is_given_up = true;
@@ -225,10 +236,10 @@ impl Requests {
         Some(GivenUp { peer, slot, pending })
     }
 
-    /// Forgets a request that was given up: its peer has ended it, or has gone.
+    /// Removes a request that is given up, and remembers it as ended.
     pub(super) fn forget(&mut self, id: RequestId) {
         let Some(request) = self.by_id.remove(&id) else { return };
-        debug_assert!(request.is_given_up, "what is in flight is given up first");
+        debug_assert!(request.is_given_up, "an open request is given up before it is forgotten");
         self.given_up -= 1;
         if self.ended.insert(id, request.peer).is_none() {
             self.ends.push_back(id);
@@ -240,7 +251,7 @@ impl Requests {
         }
     }
 
-    /// Forgets all requests of a peer that was lost; those that are open are to be [given up](Self::give_up) first.
+    /// Ends all requests of a peer that has disconnected. Open requests must be [given up](Self::give_up) first.
     pub(super) fn forget_peer(&mut self, peer: PeerKey) {
         let of_peer: Vec<_> =
             self.by_id.iter().filter(|(_, request)| request.peer == peer).map(|(id, _)| *id).collect();
@@ -248,6 +259,7 @@ impl Requests {
     }
 }
 
+/// Removes a chunk from `pending`. Returns the length of the chunk, or `None` if it is not pending.
 fn take(pending: &mut Vec<(ChunkIndex, u64)>, chunk: ChunkIndex) -> Option<u64> {
     let position = pending.iter().position(|(of, _)| *of == chunk)?;
     Some(pending.remove(position).1)
@@ -260,7 +272,7 @@ mod tests {
     const SLOT: ArtifactSlot = ArtifactSlot(0);
     const CHUNK: ChunkIndex = ChunkIndex(7);
 
-    #[expect(clippy::disallowed_methods, reason = "time has to begin somewhere")]
+    #[expect(clippy::disallowed_methods, reason = "a start time: an `Instant` cannot be made from a number")]
     fn start() -> Instant {
         Instant::now()
     }
@@ -287,10 +299,10 @@ mod tests {
             let id = sent(&mut requests, other);
             end(&mut requests, id);
         }
-        // It was sent before all others and ends after them.
+        // The request `early` was sent first and ends last, so it is still remembered.
         end(&mut requests, early);
         assert_eq!(requests.arrive(one, early, CHUNK), Arrival::Late);
-        assert_eq!(requests.arrive(other, first, CHUNK), Arrival::NotOwed, "it is forgotten");
+        assert_eq!(requests.arrive(other, first, CHUNK), Arrival::NotOwed, "the request that ended first is forgotten");
         assert_eq!((requests.ended.len(), requests.ends.len()), (MAX_ENDED, MAX_ENDED));
     }
 }

@@ -1,49 +1,56 @@
-//! Limits and times of an upload queue.
+//! The limits and times of an upload queue.
 
 use std::time::Duration;
 
-/// Limits of an upload queue.
+/// The limits and times of an upload queue.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Jobs under way at a time. Default 64: at 1 MiB each, the memory that uploads take.
+    /// The maximum number of jobs that run at a time. A job is a run of chunks that are read and sent together. Default
+    /// 64, so that uploads with jobs of 1 MiB take at most 64 MiB of RAM.
     pub max_jobs: usize,
-    /// Jobs of one peer under way at a time. Default 2: one is read while the other is sent. A peer that is slow to take
-    /// them in has one.
+    /// The maximum number of jobs of one peer that run at a time. Default 2, so that one job is read while the other is
+    /// sent. A slow peer has at most one job.
     pub max_jobs_per_peer: usize,
-    /// Transfers of one peer that may wait. Default 512: as many small artifacts as it may ask for at once.
+    /// The maximum number of transfers (accepted requests for chunks) of one peer that may wait. Default 512, so that a
+    /// client can request many small artifacts at once.
     pub max_transfers_per_peer: usize,
-    /// Transfers that may wait in all. Default 16384.
+    /// The maximum number of transfers of all peers that may wait. Default 16384.
     pub max_transfers: usize,
-    /// How long the last in line may have to wait: whoever comes when there is more than goes out in this time is refused. Of
-    /// each peer at most one turn counts, which is the most that others wait for it. Beyond half of it, a peer may have one
-    /// transfer waiting, so that whoever is in line does not stay there while others are sent away. Default 10 s: the more
-    /// wait, the better a seed can choose what nobody has; who waits in vain takes its request back.
+    /// The maximum waiting time of the last peer in the queue. A request is refused if more bytes wait than can be sent
+    /// in this time. At most one turn of each peer is counted, because a peer waits for only one turn of each other
+    /// peer. If more than half of the permitted bytes wait, each peer may have only one waiting transfer, so that new
+    /// peers find space in the queue. Default 10 s. A longer time lets more peers wait, so that a seed can choose rarer
+    /// chunks, but a peer that waits too long cancels its request.
     pub max_wait: Duration,
-    /// Bytes that may wait in all however long they take. Default 8 MiB.
+    /// The number of bytes that may always wait in all, even if sending them takes longer than `max_wait`. Default 8
+    /// MiB.
     pub min_waiting_bytes: u64,
-    /// Bytes that may wait in all however fast they go out. Default 128 MiB.
+    /// The maximum number of bytes that may wait in all, however fast they can be sent. Default 128 MiB.
     pub max_waiting_bytes: u64,
-    /// The most bytes of one job. Default 1 MiB; a chunk larger than that is a job of its own.
+    /// The maximum length of one job, in bytes. Default 1 MiB. A longer chunk is a job of its own.
     pub max_job_bytes: u64,
-    /// The most bytes per second to send. Default: no limit.
+    /// The limit of the upload rate, in bytes per second. Default `None`, which means no limit.
     pub max_rate: Option<u64>,
-    /// Jobs of peers that are not slow under way at a time. Default 2: the fewer leave together, the sooner each can be passed
-    /// on (with 8, a simulated crowd of 300 took 3 % longer); with a single one the uplink would rest between two.
+    /// The number of upload slots, which is the maximum number of jobs of quick peers that run at a time. Default 2.
+    /// With few slots, each job ends soon, and the receiving peer can serve its chunks to other peers. With 8 slots, a
+    /// simulated flash crowd of 300 clients took 3 % longer. With 1 slot, the uplink would be idle between two jobs.
     pub slots: usize,
-    /// A job that takes longer than this occupies no slot any more, and its peer counts as slow: its further jobs occupy
-    /// none either. If everything under way takes longer at the measured rate, that time counts instead. Default 250 ms.
+    /// The slot time, which is the time for which a job may occupy an upload slot. After this time, the job continues
+    /// without a slot, and its peer is slow, so that further jobs of the peer occupy no slot either. If sending
+    /// `max_jobs` jobs of this size takes longer at the measured rate, that longer time applies. Default 250 ms.
     pub slot_time: Duration,
-    /// The longest time for which a job can occupy a slot. Default 15 s.
+    /// The maximum time for which a job may occupy an upload slot, however low the measured rate is. Default 15 s.
     pub max_slot_time: Duration,
-    /// A job that takes longer than this, and four times as long as it could occupy a slot, is given up when others wait
-    /// for its place. Default 15 s.
+    /// The time after which a running job may be evicted if a peer waits for its end. If four times the slot time of
+    /// the job is longer, that time applies. Default 15 s.
     pub evict_after: Duration,
-    /// Who has waited longer than this for a job goes before everybody who has not. Default 10 s.
+    /// The time after which a peer that waits for a job counts as starved. Starved peers are served before all other
+    /// peers. Default 10 s.
     pub starved_after: Duration,
-    /// The shortest wait that a refused peer is told. Default 100 ms.
+    /// The minimum time after which a refused peer is asked to retry. Default 100 ms.
     pub min_retry: Duration,
-    /// The longest wait that a refused peer is told, below [`MAX_RETRY_AFTER_MS`](crate::wire::MAX_RETRY_AFTER_MS). Default
-    /// 10 s.
+    /// The maximum time after which a refused peer is asked to retry. In any case, the time is less than
+    /// [`MAX_RETRY_AFTER_MS`](crate::wire::MAX_RETRY_AFTER_MS). Default 10 s.
     pub max_retry: Duration,
 }
 
@@ -70,27 +77,29 @@ impl Default for Config {
     }
 }
 
-/// How much a cap lets out at once after a pause, as a part of a second's worth.
+/// The bytes that a rate limit permits in one second, divided by this number, are one burst. After a pause, one burst
+/// may be sent at once.
 const BURSTS_PER_SECOND: u64 = 10;
 
 impl Config {
-    /// The most bytes of one job, unless a single chunk has more. Under a low cap no more than goes out at once.
+    /// Returns the maximum length of a job, in bytes, unless a single chunk is longer. With a low rate limit, a job has
+    /// no more bytes than one burst.
     pub(super) fn job_bytes(&self) -> u64 {
         self.max_rate.map_or(self.max_job_bytes, |rate| self.max_job_bytes.min(rate / BURSTS_PER_SECOND))
     }
 
-    /// The most bytes that any job can have.
+    /// Returns the maximum length of any job, in bytes, including a job with a single long chunk.
     pub(super) fn largest_job(&self) -> u64 {
         self.job_bytes().max(u64::from(phase_core::MAX_CHUNK_LEN))
     }
 
-    /// The bytes that a cap of `rate` bytes per second lets out at once after a pause.
+    /// Returns the bytes that a rate limit of `rate` bytes per second permits at once after a pause.
     pub(super) fn burst(&self, rate: u64) -> u64 {
         (rate / BURSTS_PER_SECOND).max(self.largest_job())
     }
 
-    /// Places that slow peers leave to the others.
-    pub(super) fn reserved(&self) -> usize {
+    /// Returns how many of the `max_jobs` jobs are reserved for quick peers.
+    pub(super) fn reserved_jobs(&self) -> usize {
         self.slots.min(self.max_jobs / 2)
     }
 }

@@ -1,4 +1,4 @@
-//! The jobs that are under way, and for how long they have been.
+//! The running jobs, and the times at which they lose their slots and may be evicted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -7,63 +7,64 @@ use phase_core::ChunkRange;
 
 use crate::peer::PeerKey;
 
-/// Names a transfer; the caller chooses it, and uses it once.
+/// The key that identifies a transfer. The caller chooses the key and uses it for one transfer only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransferKey(pub u64);
 
-/// Names a job.
+/// The id of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(u64);
 
 /// A run of adjacent chunks to read and send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// For [`UploadQueue::complete`](super::UploadQueue::complete).
+    /// The id to pass to [`UploadQueue::complete`](super::UploadQueue::complete).
     pub id: JobId,
-    /// The transfer it belongs to.
+    /// The transfer that the job belongs to.
     pub transfer: TransferKey,
-    /// Who gets it.
+    /// The peer to send the chunks to.
     pub peer: PeerKey,
-    /// The chunks.
+    /// The chunks to read and send.
     pub run: ChunkRange,
-    /// Their length in bytes.
+    /// The length of all chunks of the job, in bytes.
     pub bytes: u64,
-    /// Whether nothing of the transfer is left after it.
+    /// Whether this is the last job of its transfer.
     pub last: bool,
 }
 
-/// A job whose place others need: its peer takes too long.
+/// A job to end early, because its peer takes too long and other peers wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Eviction {
-    /// The job. It is under way until it is complete.
+    /// The job to end. It counts as running until [`UploadQueue::complete`](super::UploadQueue::complete) is called for
+    /// it.
     pub job: JobId,
-    /// Its transfer.
+    /// The transfer that the job belongs to.
     pub transfer: TransferKey,
-    /// Its peer.
+    /// The peer that the chunks of the job are sent to.
     pub peer: PeerKey,
 }
 
-/// A job under way.
+/// A running job.
 #[derive(Clone, Copy)]
-pub(super) struct UnderWay {
+pub(super) struct RunningJob {
     pub(super) peer: PeerKey,
     pub(super) transfer: TransferKey,
     pub(super) bytes: u64,
-    /// When it has taken too long for a slot.
+    /// The time at which the job loses its upload slot and its peer becomes slow.
     pub(super) slow_at: Instant,
-    /// When it may be given up.
+    /// The time from which the job may be evicted.
     pub(super) evict_at: Instant,
 }
 
-/// Every job under way occupies a slot, or is late, or is being given up.
+/// All running jobs. Each job occupies an upload slot, or runs outside the slots, or is being evicted.
 #[derive(Default)]
 pub(super) struct Jobs {
-    all: BTreeMap<JobId, UnderWay>,
-    /// Those that occupy slots, by when they have done so for too long.
+    all: BTreeMap<JobId, RunningJob>,
+    /// The jobs that occupy an upload slot, by the time at which they lose the slot.
     in_slots: BTreeSet<(Instant, JobId)>,
-    /// Those that do not, by when they may be given up.
-    late: BTreeSet<(Instant, JobId)>,
-    /// The one that is being given up. Others are not before that has ended.
+    /// The jobs that occupy no upload slot and are not being evicted, by the time from which they may be evicted.
+    outside_slots: BTreeSet<(Instant, JobId)>,
+    /// The job that is being evicted. No other job is evicted before this job has ended.
     evicted: Option<JobId>,
     next: u64,
 }
@@ -73,78 +74,82 @@ impl Jobs {
         self.all.len()
     }
 
-    pub(super) fn add(&mut self, job: UnderWay, in_slot: bool) -> JobId {
+    /// Adds a job that starts. `in_slot` states whether the job occupies an upload slot.
+    pub(super) fn add(&mut self, job: RunningJob, in_slot: bool) -> JobId {
         let id = JobId(self.next);
         self.next += 1;
         self.all.insert(id, job);
         if in_slot {
             self.in_slots.insert((job.slow_at, id));
         } else {
-            self.late.insert((job.evict_at, id));
+            self.outside_slots.insert((job.evict_at, id));
         }
         id
     }
 
-    /// Also returns whether it occupied a slot until now.
-    pub(super) fn remove(&mut self, id: JobId) -> Option<(UnderWay, bool)> {
+    /// Removes a job that has ended. Returns the job, and whether it occupied an upload slot until now.
+    pub(super) fn remove(&mut self, id: JobId) -> Option<(RunningJob, bool)> {
         let job = self.all.remove(&id)?;
         let in_slot = self.in_slots.remove(&(job.slow_at, id));
-        self.late.remove(&(job.evict_at, id));
+        self.outside_slots.remove(&(job.evict_at, id));
         if self.evicted == Some(id) {
             self.evicted = None;
         }
         Some((job, in_slot))
     }
 
-    /// Takes its slot from a job that has had it for too long. Returns its peer.
-    pub(super) fn next_late(&mut self, now: Instant) -> Option<PeerKey> {
+    /// Frees the slot of one job that has occupied the slot for too long. Returns the job's peer, or `None` if there is
+    /// no such job.
+    pub(super) fn free_overdue_slot(&mut self, now: Instant) -> Option<PeerKey> {
         let (slow_at, id) = *self.in_slots.first()?;
         if now < slow_at {
             return None;
         }
         self.in_slots.remove(&(slow_at, id));
         let job = &self.all[&id];
-        self.late.insert((job.evict_at, id));
+        self.outside_slots.insert((job.evict_at, id));
         Some(job.peer)
     }
 
-    /// Gives a job up, if one is late enough and none is being given up already.
+    /// Returns a job to evict; `None` if no job has taken too long, or if another job is being evicted.
     pub(super) fn evict(&mut self, now: Instant) -> Option<Eviction> {
-        let (evict_at, id) = *self.late.first()?;
+        let (evict_at, id) = *self.outside_slots.first()?;
         if now < evict_at || self.evicted.is_some() {
             return None;
         }
-        self.late.remove(&(evict_at, id));
+        self.outside_slots.remove(&(evict_at, id));
         self.evicted = Some(id);
-        let UnderWay { transfer, peer, .. } = self.all[&id];
+        let RunningJob { transfer, peer, .. } = self.all[&id];
         Some(Eviction { job: id, transfer, peer })
     }
 
-    /// When the next job gives its slot back for taking too long.
-    pub(super) fn late_at(&self) -> Option<Instant> {
+    /// Returns the time at which the next job loses its upload slot if it does not end before.
+    pub(super) fn next_overdue_at(&self) -> Option<Instant> {
         self.in_slots.first().map(|(at, _)| *at)
     }
 
-    /// When a job can be given up next.
-    pub(super) fn evict_at(&self) -> Option<Instant> {
-        let late = self.late.first().filter(|_| self.evicted.is_none());
-        late.map(|(at, _)| *at)
+    /// Returns the time from which the next job may be evicted; `None` if there is no such job, or while another job is
+    /// being evicted.
+    pub(super) fn next_eviction_at(&self) -> Option<Instant> {
+        let first = self.outside_slots.first().filter(|_| self.evicted.is_none());
+        first.map(|(at, _)| *at)
     }
 
-    /// Asserts what the fields say of each other; returns how many jobs a peer has, and how many of them in slots.
+    /// Asserts that the fields agree. Returns, for each peer with jobs, the number of its jobs, and how many of these
+    /// occupy an upload slot.
     pub(super) fn check(&self) -> BTreeMap<PeerKey, (usize, usize)> {
         let mut peers = BTreeMap::new();
         for (id, job) in &self.all {
             let in_slot = self.in_slots.contains(&(job.slow_at, *id));
-            let is_late = self.late.contains(&(job.evict_at, *id));
-            let states = usize::from(in_slot) + usize::from(is_late) + usize::from(self.evicted == Some(*id));
-            assert_eq!(states, 1, "a job is in one state");
+            let is_outside = self.outside_slots.contains(&(job.evict_at, *id));
+            let states = usize::from(in_slot) + usize::from(is_outside) + usize::from(self.evicted == Some(*id));
+            assert_eq!(states, 1, "a job is in exactly one state");
             let (jobs, slots) = peers.entry(job.peer).or_insert((0, 0));
             *jobs += 1;
             *slots += usize::from(in_slot);
         }
-        let states = self.in_slots.len() + self.late.len() + usize::from(self.evicted.is_some());
-        assert_eq!(states, self.all.len(), "only what is under way has a state");
+        let states = self.in_slots.len() + self.outside_slots.len() + usize::from(self.evicted.is_some());
+        assert_eq!(states, self.all.len(), "only running jobs have a state");
         peers
     }
 }

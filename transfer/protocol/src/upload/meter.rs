@@ -1,36 +1,41 @@
-//! How fast uploads are.
+//! The measured upload rate.
 
 use std::time::{Duration, Instant};
 
-/// The shortest time over which a rate is measured: shorter ones measure the end of single jobs.
+/// The minimum time over which the upload rate is measured. Over a shorter time, the result would depend on single
+/// jobs.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// The weight of a new measurement against all before, in tenths, if it is the greater one.
+/// The weight, in tenths, that a new measurement of the upload rate has in the average if it is greater than the
+/// average.
 const WEIGHT_TENTHS: u64 = 4;
-/// The same if it is the lesser one: that may be the peers and not the uplink.
+/// The weight, in tenths, that a new measurement of the upload rate has in the average if it is not greater than the
+/// average. This weight is lower because slow peers, and not the uplink, may be the reason for a low rate.
 const LESSER_WEIGHT_TENTHS: u64 = 1;
 
-/// Bytes per second, averaged over the time in which jobs were under way: how fast uploads can be.
+/// The average upload rate over the time in which jobs were running. It estimates how fast uploads can be.
 #[derive(Default)]
 pub(super) struct Meter {
-    /// Until when `busy` has been counted; `None` while nothing is under way.
-    counted: Option<Instant>,
-    /// The time of this measurement in which something was under way.
+    /// The time until which `busy` includes the running time of jobs; `None` while no job is running.
+    counted_until: Option<Instant>,
+    /// How long jobs have been running during the current measurement.
     busy: Duration,
+    /// The bytes of the jobs that ended in the current measurement.
     bytes: u64,
+    /// The moving average of the upload rate, in bytes per second; `None` before the first measurement.
     per_second: Option<u64>,
 }
 
 impl Meter {
-    /// Something is under way.
+    /// Counts a job that starts. If no other job is running, the measured time continues from `now`.
     pub(super) fn start(&mut self, now: Instant) {
-        self.counted.get_or_insert(now);
+        self.counted_until.get_or_insert(now);
     }
 
-    /// A job has ended; `is_idle`: nothing is under way any more.
+    /// Counts a job of `bytes` that has ended. `is_idle` states whether no other job is running.
     pub(super) fn end(&mut self, now: Instant, bytes: u64, is_idle: bool) {
-        let since = self.counted.unwrap_or(now);
+        let since = self.counted_until.unwrap_or(now);
         self.busy += now.saturating_duration_since(since);
-        self.counted = (!is_idle).then_some(since.max(now));
+        self.counted_until = (!is_idle).then_some(since.max(now));
         self.bytes += bytes;
         if self.busy < INTERVAL {
             return;
@@ -47,13 +52,13 @@ impl Meter {
         (self.busy, self.bytes) = (Duration::ZERO, 0);
     }
 
-    /// Bytes per second, at least 1, once something has been measured.
+    /// Returns the rate in bytes per second, at least 1; `None` before the first measurement.
     pub(super) fn rate(&self) -> Option<u64> {
         self.per_second.map(|rate| rate.max(1))
     }
 }
 
-/// How long `bytes` take at `rate` bytes per second, which is not 0.
+/// Returns how long it takes to send `bytes` at `rate` bytes per second. `rate` must not be 0.
 pub(super) fn time_of(bytes: u64, rate: u64) -> Duration {
     let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate);
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -65,11 +70,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_time_with_something_under_way_counts() {
+    fn only_time_with_running_jobs_counts_for_the_rate() {
         let (mut meter, mut now) = (Meter::default(), start());
         assert_eq!(meter.rate(), None);
         for _ in 0..20 {
-            // 1 MB/s for 30 ms, then nothing for a minute.
+            // One job runs for 30 ms at 1 MB/s, and then no job runs for a minute.
             meter.start(now);
             now += Duration::from_millis(30);
             meter.end(now, 30_000, true);
@@ -79,11 +84,11 @@ mod tests {
         meter.start(now);
         now += Duration::from_secs(1);
         meter.end(now, 500_000, true);
-        assert_eq!(meter.rate(), Some(950_000), "falls slowly");
+        assert_eq!(meter.rate(), Some(950_000), "the rate falls slowly");
         meter.start(now);
         now += Duration::from_secs(1);
         meter.end(now, 1_950_000, true);
-        assert_eq!(meter.rate(), Some(1_350_000), "and rises quickly");
+        assert_eq!(meter.rate(), Some(1_350_000), "the rate rises quickly");
         assert_eq!(time_of(2_500_000, 1_000_000), Duration::from_millis(2500));
     }
 }

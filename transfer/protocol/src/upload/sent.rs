@@ -1,26 +1,30 @@
-//! What has been sent, and how often.
+//! How often each chunk has been sent.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, Digest};
 
-/// Artifacts of which it is remembered what has been sent: the last ones that were asked for.
+/// The maximum number of artifacts whose counts are kept. Beyond this limit, the artifact that was added first is
+/// forgotten.
 const MAX_REMEMBERED: usize = 64;
-/// Chunks that these may have together, a single artifact excepted: as many bytes of memory.
+/// The maximum number of chunks whose counts are kept, unless a single artifact has more chunks. Each count takes one
+/// byte of RAM.
 const MAX_REMEMBERED_CHUNKS: usize = 1 << 20;
 
-/// How many times each chunk of some artifacts has been sent.
+/// Counts how many times each chunk has been sent, for the most recently added artifacts.
 #[derive(Default)]
 pub(super) struct Sent {
-    /// By the hash of the artifact.
+    /// For each artifact, by its SHA-256, the number of times that each chunk has been sent. The number stops at 255.
     artifacts: BTreeMap<Digest, Vec<u8>>,
-    /// In the order in which they were first asked for.
+    /// The artifacts in the order in which they were first requested.
     order: VecDeque<Digest>,
-    /// How many chunks they have.
+    /// The total number of chunks of the artifacts in `artifacts`.
     chunks: usize,
 }
 
 impl Sent {
+    /// Begins to count how many times the chunks of an artifact are sent, if the artifact is not in `artifacts`
+    /// already.
     pub(super) fn remember(&mut self, index: &ArtifactIndex) {
         if self.artifacts.contains_key(&index.sha256()) {
             return;
@@ -34,6 +38,7 @@ impl Sent {
         self.artifacts.insert(index.sha256(), vec![0; index.len() as usize]);
     }
 
+    /// Adds one to the count of each chunk of `run`.
     pub(super) fn count(&mut self, index: &ArtifactIndex, run: ChunkRange) {
         let Some(times) = self.artifacts.get_mut(&index.sha256()) else { return };
         for chunk in run.iter() {
@@ -43,7 +48,7 @@ impl Sent {
         }
     }
 
-    /// How many times a chunk has been sent; 0 if that is forgotten.
+    /// Returns how many times a chunk has been sent, up to 255. Returns 0 if the artifact is forgotten.
     pub(super) fn times(&self, index: &ArtifactIndex, chunk: ChunkIndex) -> u8 {
         let times = self.artifacts.get(&index.sha256()).and_then(|times| times.get(chunk.0 as usize));
         times.copied().unwrap_or(0)
@@ -58,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_been_sent_is_remembered_of_few_artifacts() {
+    fn the_artifact_that_was_requested_first_is_forgotten_first() {
         let mut sent = Sent::default();
         let index = |n: u8| {
             let chunks = vec![ChunkEntry { digest: Digest::new([0; 32]), len: 1 }];

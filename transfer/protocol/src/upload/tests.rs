@@ -5,8 +5,8 @@ use crate::upload::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A queue in which a job may take a second, and as much may wait as the test likes.
-fn roomy() -> Config {
+/// Returns a configuration with a slot time of one second, and with a limit on waiting bytes that no test reaches.
+fn large_bounds() -> Config {
     let plenty = 8 << 30;
     Config {
         slots: 16,
@@ -18,7 +18,7 @@ fn roomy() -> Config {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "some instant to begin at: an `Instant` cannot be made from a number")]
+#[expect(clippy::disallowed_methods, reason = "a start time: an `Instant` cannot be made from a number")]
 pub(super) fn start() -> Instant {
     Instant::now()
 }
@@ -27,7 +27,8 @@ fn index(lens: &[u32]) -> Arc<ArtifactIndex> {
     index_of(0, lens)
 }
 
-/// The index of the artifact of that number.
+/// Returns the index of an artifact. `number` is part of the artifact's digest, so different numbers give different
+/// artifacts.
 fn index_of(number: u8, lens: &[u32]) -> Arc<ArtifactIndex> {
     let digest = Digest::new([number; 32]);
     let chunks = lens.iter().map(|&len| ChunkEntry { digest, len }).collect();
@@ -38,21 +39,21 @@ fn range(start: u32, end: u32) -> ChunkRange {
     ChunkRange::new(start, end).unwrap()
 }
 
-/// A queue, and what is asked of it at a time that only the test moves.
-struct Bench {
+/// An upload queue, and a clock that only the test advances. The invariants are checked after each call of the queue.
+struct Rig {
     queue: UploadQueue,
     now: Instant,
     index: Arc<ArtifactIndex>,
     next: u64,
 }
 
-impl Bench {
-    /// Everything that is asked for is of one artifact, whose chunks have 128 KiB.
+impl Rig {
+    /// Creates an empty queue. All requests are for one artifact with 512 chunks of 128 KiB.
     fn new(config: Config) -> Self {
         Self { queue: UploadQueue::new(config), now: start(), index: index(&[128 << 10; 512]), next: 0 }
     }
 
-    /// Asks for so many chunks.
+    /// Requests the first `chunks` chunks of the artifact for a peer.
     fn ask(&mut self, peer: u64, chunks: u32) -> Result<TransferKey, Refusal> {
         let (key, index) = (TransferKey(self.next), self.index.clone());
         self.next += 1;
@@ -67,7 +68,7 @@ impl Bench {
         job
     }
 
-    /// Whose jobs can be had now.
+    /// Takes all jobs that can start now. Returns the peer and id of each.
     fn pop_all(&mut self) -> Vec<(u64, JobId)> {
         std::iter::from_fn(|| self.pop()).map(|job| (job.peer.0, job.id)).collect()
     }
@@ -93,7 +94,7 @@ fn retry_ms(refusal: Refusal) -> u32 {
     retry_after_ms
 }
 
-fn small() -> Config {
+fn small_bounds() -> Config {
     Config {
         max_jobs: 4,
         max_jobs_per_peer: 2,
@@ -104,8 +105,8 @@ fn small() -> Config {
 }
 
 #[test]
-fn a_transfer_is_cut_into_jobs_in_order_and_the_last_says_so() {
-    let (mut queue, now) = (UploadQueue::new(small()), start());
+fn a_transfer_is_cut_into_jobs_in_order_and_the_last_one_is_marked() {
+    let (mut queue, now) = (UploadQueue::new(small_bounds()), start());
     let index = index(&[128 << 10; 5]);
     queue.push(now, PeerKey(1), TransferKey(1), index, vec![range(0, 3), range(4, 5)]).unwrap();
     let mut runs = Vec::new();
@@ -118,8 +119,8 @@ fn a_transfer_is_cut_into_jobs_in_order_and_the_last_says_so() {
 }
 
 #[test]
-fn peers_share_by_bytes_whatever_they_ask_for() {
-    let mut queue = UploadQueue::new(Config { max_jobs: 1, max_transfers_per_peer: 1000, ..small() });
+fn peers_get_equal_bytes_whatever_the_sizes_of_their_requests() {
+    let mut queue = UploadQueue::new(Config { max_jobs: 1, max_transfers_per_peer: 1000, ..small_bounds() });
     let now = start();
     let (large, tiny) = (index(&[512 << 10; 64]), index(&[32 << 10; 1000]));
     queue.push(now, PeerKey(1), TransferKey(0), large, vec![range(0, 64)]).unwrap();
@@ -138,50 +139,50 @@ fn peers_share_by_bytes_whatever_they_ask_for() {
 }
 
 #[test]
-fn who_comes_back_after_each_job_gets_no_more_and_no_less_than_who_stays() {
-    let mut bench = Bench::new(Config { max_jobs: 1, max_job_bytes: 128 << 10, ..Config::default() });
-    bench.ask(1, 512).unwrap();
+fn a_peer_that_leaves_after_each_job_gets_as_much_as_one_that_stays() {
+    let mut rig = Rig::new(Config { max_jobs: 1, max_job_bytes: 128 << 10, ..Config::default() });
+    rig.ask(1, 512).unwrap();
     let mut sent = [0; 3];
     for _ in 0..300 {
-        // Nothing of it waits, nor is anything under way, when it asks again.
-        if bench.queue.peers.len() == 1 {
-            bench.ask(2, 1).unwrap();
+        // Peer 2 has no waiting transfer and no running job when it sends its next request.
+        if rig.queue.peers.len() == 1 {
+            rig.ask(2, 1).unwrap();
         }
-        let job = bench.pop().unwrap();
+        let job = rig.pop().unwrap();
         sent[job.peer.0 as usize] += 1;
-        bench.complete(job.id);
+        rig.complete(job.id);
     }
     assert!(sent[1] >= 140 && sent[2] >= 140, "{sent:?}");
 }
 
 #[test]
-fn who_has_not_taken_its_turns_gets_one_of_them_back() {
-    let mut bench = Bench::new(Config { max_jobs: 3, ..roomy() });
-    bench.ask(1, 512).unwrap();
-    let mut jobs: std::collections::VecDeque<_> = bench.pop_all().into();
-    // Of another artifact: neither waits for what has been sent more often.
-    bench.index = index_of(1, &[128 << 10; 512]);
-    bench.ask(2, 512).unwrap();
+fn a_peer_that_missed_turns_gets_only_one_turn_back() {
+    let mut rig = Rig::new(Config { max_jobs: 3, ..large_bounds() });
+    rig.ask(1, 512).unwrap();
+    let mut jobs: std::collections::VecDeque<_> = rig.pop_all().into();
+    // Peer 2 requests another artifact, so that neither peer waits for rarer chunks than the other.
+    rig.index = index_of(1, &[128 << 10; 512]);
+    rig.ask(2, 512).unwrap();
     for _ in 0..100 {
-        let job = bench.pop().unwrap();
+        let job = rig.pop().unwrap();
         assert_eq!(job.peer, PeerKey(2));
-        bench.complete(job.id);
+        rig.complete(job.id);
     }
-    // Two of three jobs at a time are all that it can have.
+    // Now both peers compete for the three jobs. Each peer can have at most two jobs at a time.
     let mut sent = [0; 3];
     for _ in 0..90 {
         let (_, job) = jobs.pop_front().unwrap();
-        bench.complete(job);
-        let begun = bench.pop_all();
+        rig.complete(job);
+        let begun = rig.pop_all();
         begun.iter().for_each(|(peer, _)| sent[*peer as usize] += 1);
         jobs.extend(begun);
     }
-    assert!(sent[1] > sent[2] && sent[1] <= sent[2] + 10, "{sent:?}: a turn is 8 jobs");
+    assert!(sent[1] > sent[2] && sent[1] <= sent[2] + 10, "{sent:?}: one turn is 8 jobs");
 }
 
 #[test]
-fn what_nobody_has_got_yet_goes_first() {
-    let mut queue = UploadQueue::new(Config { max_jobs: 1, ..small() });
+fn chunks_that_have_not_been_sent_to_any_peer_go_first() {
+    let mut queue = UploadQueue::new(Config { max_jobs: 1, ..small_bounds() });
     let (index, now) = (index(&[128 << 10; 4]), start());
     let mut next = 0;
     let mut ask = |queue: &mut UploadQueue, peer, chunk| {
@@ -202,242 +203,245 @@ fn what_nobody_has_got_yet_goes_first() {
 }
 
 #[test]
-fn too_much_is_refused_with_busy_and_nonsense_with_malformed() {
-    let mut bench = Bench::new(small());
+fn excess_requests_are_refused_as_busy_and_invalid_ones_as_malformed() {
+    let mut rig = Rig::new(small_bounds());
     for _ in 0..8 {
-        bench.ask(1, 1).unwrap();
+        rig.ask(1, 1).unwrap();
     }
-    assert!(matches!(bench.ask(1, 1), Err(Refusal::Busy { .. })));
-    bench.ask(2, 1).unwrap();
-    assert_eq!(bench.ask(3, 513), Err(Refusal::Malformed));
-    let (now, index) = (bench.now, bench.index.clone());
-    assert_eq!(bench.queue.push(now, PeerKey(3), TransferKey(100), index, vec![]), Err(Refusal::Malformed));
+    assert!(matches!(rig.ask(1, 1), Err(Refusal::Busy { .. })));
+    rig.ask(2, 1).unwrap();
+    assert_eq!(rig.ask(3, 513), Err(Refusal::Malformed));
+    let (now, index) = (rig.now, rig.index.clone());
+    assert_eq!(rig.queue.push(now, PeerKey(3), TransferKey(100), index, vec![]), Err(Refusal::Malformed));
 }
 
 #[test]
-fn what_is_cancelled_or_lost_is_not_sent() {
-    let mut bench = Bench::new(small());
-    let (first, _) = (bench.ask(1, 4).unwrap(), bench.ask(2, 4).unwrap());
-    let job = bench.pop().unwrap();
+fn cancelled_transfers_and_transfers_of_a_lost_peer_are_not_sent() {
+    let mut rig = Rig::new(small_bounds());
+    let (first, _) = (rig.ask(1, 4).unwrap(), rig.ask(2, 4).unwrap());
+    let job = rig.pop().unwrap();
     assert_eq!(job.transfer, first);
-    assert!(bench.queue.cancel(first));
-    assert!(!bench.queue.cancel(first));
-    bench.queue.peer_lost(PeerKey(2));
-    bench.queue.check();
-    assert_eq!(bench.pop(), None);
-    bench.complete(job.id);
-    assert!(bench.queue.peers.is_empty() && bench.queue.jobs.len() == 0);
+    assert!(rig.queue.cancel(first));
+    assert!(!rig.queue.cancel(first));
+    rig.queue.peer_lost(PeerKey(2));
+    rig.queue.check();
+    assert_eq!(rig.pop(), None);
+    rig.complete(job.id);
+    assert!(rig.queue.peers.is_empty() && rig.queue.jobs.len() == 0);
 }
 
 #[test]
-fn few_jobs_are_under_way_at_a_time_and_one_peer_alone_has_them_all() {
-    let mut bench = Bench::new(Config { slots: 2, ..roomy() });
-    bench.ask(1, 100).unwrap();
-    let alone = bench.pop_all();
+fn no_more_jobs_than_slots_run_and_one_peer_may_have_all_slots() {
+    let mut rig = Rig::new(Config { slots: 2, ..large_bounds() });
+    rig.ask(1, 100).unwrap();
+    let alone = rig.pop_all();
     assert_eq!(peers(&alone), [1, 1]);
-    (2..=5).for_each(|peer| assert!(bench.ask(peer, 100).is_ok()));
-    assert!(bench.pop_all().is_empty());
-    // Each that ends makes room for one.
+    (2..=5).for_each(|peer| assert!(rig.ask(peer, 100).is_ok()));
+    assert!(rig.pop_all().is_empty());
+    // Each job that ends frees a slot for another job.
     for (_, job) in alone {
-        bench.complete(job);
-        assert_eq!(bench.pop_all().len(), 1);
+        rig.complete(job);
+        assert_eq!(rig.pop_all().len(), 1);
     }
 }
 
 #[test]
-fn who_stalls_holds_its_slot_for_a_moment_and_never_again() {
-    let mut bench = Bench::new(Config { slots: 4, ..roomy() });
-    (1..=2).for_each(|stalled| assert!(bench.ask(stalled, 100).is_ok()));
-    let stalled = bench.pop_all();
-    // The second one of the first brings what nobody has been sent.
+fn a_peer_that_stalls_loses_its_slot_and_gets_none_for_further_jobs() {
+    let mut rig = Rig::new(Config { slots: 4, ..large_bounds() });
+    (1..=2).for_each(|stalled| assert!(rig.ask(stalled, 100).is_ok()));
+    let stalled = rig.pop_all();
+    // Peer 1 gets its second job before peer 2 gets a job, because the next chunk of peer 1 has not been sent to any
+    // peer.
     assert_eq!(peers(&stalled), [1, 1, 2, 2]);
-    bench.ask(3, 3).unwrap();
-    bench.now += SECOND - Duration::from_nanos(1);
-    assert!(bench.pop_all().is_empty());
-    assert_eq!(bench.queue.poll_timeout(bench.now), Some(bench.now + Duration::from_nanos(1)));
-    bench.now += Duration::from_nanos(1);
-    let quick = bench.pop_all();
+    rig.ask(3, 3).unwrap();
+    rig.now += SECOND - Duration::from_nanos(1);
+    assert!(rig.pop_all().is_empty());
+    assert_eq!(rig.queue.poll_timeout(rig.now), Some(rig.now + Duration::from_nanos(1)));
+    rig.now += Duration::from_nanos(1);
+    let quick = rig.pop_all();
     assert_eq!(peers(&quick), [3, 3]);
-    // Once it has taken in what it had, it gets one job, and no slot for it.
-    stalled.iter().filter(|(peer, _)| *peer == 1).for_each(|(_, job)| bench.complete(*job));
-    assert_eq!((peers(&bench.pop_all()), bench.queue.slots), (vec![1], 2));
-    // That is quick, so it is like everybody else.
-    let job = *bench.queue.jobs.check().keys().next().unwrap();
-    assert_eq!(job, PeerKey(1));
-    quick.iter().for_each(|(_, job)| bench.complete(*job));
-    assert_eq!(peers(&bench.pop_all()), [3]);
+    // When both jobs of peer 1 are complete, peer 1 gets one job outside the slots.
+    stalled.iter().filter(|(peer, _)| *peer == 1).for_each(|(_, job)| rig.complete(*job));
+    assert_eq!((peers(&rig.pop_all()), rig.queue.used_slots), (vec![1], 2));
+    // While this job of peer 1 is running, the free slots go to peer 3.
+    let with_job = *rig.queue.jobs.check().keys().next().unwrap();
+    assert_eq!(with_job, PeerKey(1));
+    quick.iter().for_each(|(_, job)| rig.complete(*job));
+    assert_eq!(peers(&rig.pop_all()), [3]);
 }
 
 #[test]
-fn who_has_been_quick_again_has_a_slot_again() {
-    let mut bench = Bench::new(Config { slots: 2, ..roomy() });
-    bench.ask(1, 100).unwrap();
-    let late = bench.pop_all();
-    bench.now += 2 * SECOND;
-    late.iter().for_each(|(_, job)| bench.complete(*job));
-    let quick = bench.pop_all();
-    assert_eq!((quick.len(), bench.queue.slots), (1, 0));
-    bench.complete(quick[0].1);
-    assert_eq!((bench.pop_all().len(), bench.queue.slots), (2, 2));
+fn a_slow_peer_that_completes_a_job_quickly_gets_slots_again() {
+    let mut rig = Rig::new(Config { slots: 2, ..large_bounds() });
+    rig.ask(1, 100).unwrap();
+    let late = rig.pop_all();
+    rig.now += 2 * SECOND;
+    late.iter().for_each(|(_, job)| rig.complete(*job));
+    let quick = rig.pop_all();
+    assert_eq!((quick.len(), rig.queue.used_slots), (1, 0));
+    rig.complete(quick[0].1);
+    assert_eq!((rig.pop_all().len(), rig.queue.used_slots), (2, 2));
 }
 
 #[test]
-fn slow_peers_leave_places_to_the_others() {
-    let mut bench = Bench::new(Config { max_jobs: 8, slots: 2, max_slot_time: SECOND, ..roomy() });
-    // Everybody is late once.
+fn slow_peers_leave_jobs_to_quick_peers() {
+    let mut rig = Rig::new(Config { max_jobs: 8, slots: 2, max_slot_time: SECOND, ..large_bounds() });
+    // Each of the 20 peers takes too long for a job once, so that all of them are slow.
     for peer in 1..=20 {
-        bench.ask(peer, 100).unwrap();
-        let jobs = bench.pop_all();
-        bench.now += SECOND;
-        jobs.iter().for_each(|(_, job)| bench.complete(*job));
+        rig.ask(peer, 100).unwrap();
+        let jobs = rig.pop_all();
+        rig.now += SECOND;
+        jobs.iter().for_each(|(_, job)| rig.complete(*job));
     }
-    bench.pop_all();
-    assert_eq!(bench.queue.jobs.len(), 6, "two places are left");
-    bench.ask(50, 100).unwrap();
-    assert_eq!(peers(&bench.pop_all()), [50, 50]);
+    rig.pop_all();
+    assert_eq!(rig.queue.jobs.len(), 6, "two jobs are left to quick peers");
+    rig.ask(50, 100).unwrap();
+    assert_eq!(peers(&rig.pop_all()), [50, 50]);
 }
 
 #[test]
-fn where_everything_is_slow_nobody_is() {
-    // At 1 MiB/s a chunk for each of 16 takes 2 s.
-    let mut bench = Bench::new(roomy());
-    (0..100).for_each(|peer| assert!(bench.ask(peer, 50).is_ok()));
+fn no_peer_counts_as_slow_when_the_uplink_is_slow() {
+    // At 1 MiB/s, it takes 2 s to send one chunk to each of 16 peers. This is longer than the configured slot time, but
+    // no peer becomes slow.
+    let mut rig = Rig::new(large_bounds());
+    (0..100).for_each(|peer| assert!(rig.ask(peer, 50).is_ok()));
     let mut jobs = std::collections::VecDeque::new();
     for turn in 0..400 {
-        jobs.extend(bench.pop_all());
-        assert!(turn < 50 || jobs.len() == 16, "{} are under way", jobs.len());
-        bench.now += SECOND / 8;
+        jobs.extend(rig.pop_all());
+        assert!(turn < 50 || jobs.len() == 16, "{} jobs are running", jobs.len());
+        rig.now += SECOND / 8;
         let (_, oldest) = jobs.pop_front().unwrap();
-        bench.complete(oldest);
+        rig.complete(oldest);
     }
 }
 
 #[test]
-fn the_oldest_job_is_given_up_when_others_need_its_place() {
+fn the_oldest_job_is_evicted_when_a_peer_waits_for_its_end() {
     let config = Config { max_jobs: 2, slots: 2, max_job_bytes: 128 << 10, ..Config::default() };
-    let mut bench = Bench::new(config);
-    let oldest = bench.ask(1, 1).unwrap();
-    let first = bench.pop_all();
-    bench.now += SECOND / 2;
-    bench.ask(2, 1).unwrap();
-    bench.pop_all();
-    bench.now += 20 * SECOND;
-    assert_eq!(bench.evict(), None, "nobody waits");
-    assert_eq!(bench.queue.poll_timeout(bench.now), None);
-    bench.now -= 19 * SECOND;
-    bench.ask(3, 1).unwrap();
-    assert_eq!((bench.pop(), bench.evict()), (None, None), "not yet");
-    let due = bench.now + SECOND * 27 / 2;
-    bench.now = due - Duration::from_nanos(1);
-    assert_eq!(bench.evict(), None);
-    assert!(bench.queue.poll_timeout(bench.now).is_some_and(|at| at <= due));
-    bench.now = due;
+    let mut rig = Rig::new(config);
+    let oldest = rig.ask(1, 1).unwrap();
+    let first = rig.pop_all();
+    rig.now += SECOND / 2;
+    rig.ask(2, 1).unwrap();
+    rig.pop_all();
+    rig.now += 20 * SECOND;
+    assert_eq!(rig.evict(), None, "no peer waits");
+    assert_eq!(rig.queue.poll_timeout(rig.now), None);
+    rig.now -= 19 * SECOND;
+    rig.ask(3, 1).unwrap();
+    assert_eq!((rig.pop(), rig.evict()), (None, None), "too early");
+    let due = rig.now + SECOND * 27 / 2;
+    rig.now = due - Duration::from_nanos(1);
+    assert_eq!(rig.evict(), None);
+    assert!(rig.queue.poll_timeout(rig.now).is_some_and(|at| at <= due));
+    rig.now = due;
     let eviction = Eviction { job: first[0].1, transfer: oldest, peer: PeerKey(1) };
-    assert_eq!((bench.evict(), bench.evict()), (Some(eviction), None), "once");
-    assert_eq!(bench.pop(), None, "the place is free when the job is over");
-    bench.complete(first[0].1);
-    assert_eq!(peers(&bench.pop_all()), [3]);
-    assert_eq!(bench.evict(), None, "nobody waits any more");
+    assert_eq!((rig.evict(), rig.evict()), (Some(eviction), None), "a job is evicted only once");
+    assert_eq!(rig.pop(), None, "the next job starts when the evicted one is complete");
+    rig.complete(first[0].1);
+    assert_eq!(peers(&rig.pop_all()), [3]);
+    assert_eq!(rig.evict(), None, "no peer waits");
 }
 
 #[test]
-fn the_starved_go_first_and_who_has_waited_longest_before_them() {
-    let mut bench = Bench::new(Config { max_jobs: 1, ..roomy() });
-    bench.ask(1, 1).unwrap();
-    let job = bench.pop().unwrap();
-    // By bytes the last one would be first: it asks for less.
-    let begin = bench.now;
-    bench.ask(2, 8).unwrap();
-    bench.now += SECOND;
-    bench.ask(3, 8).unwrap();
-    bench.now += SECOND;
-    bench.ask(4, 1).unwrap();
-    bench.now = begin + 10 * SECOND;
-    bench.complete(job.id);
+fn starved_peers_are_served_first_in_the_order_of_their_waits() {
+    let mut rig = Rig::new(Config { max_jobs: 1, ..large_bounds() });
+    rig.ask(1, 1).unwrap();
+    let job = rig.pop().unwrap();
+    // Without the rule for starved peers, peer 4 would be served first, because it requests the fewest bytes.
+    let begin = rig.now;
+    rig.ask(2, 8).unwrap();
+    rig.now += SECOND;
+    rig.ask(3, 8).unwrap();
+    rig.now += SECOND;
+    rig.ask(4, 1).unwrap();
+    rig.now = begin + 10 * SECOND;
+    rig.complete(job.id);
     let mut served = Vec::new();
     for seconds in [10, 11, 11] {
-        bench.now = begin + seconds * SECOND;
-        let job = bench.pop().unwrap();
+        rig.now = begin + seconds * SECOND;
+        let job = rig.pop().unwrap();
         served.push(job.peer.0);
-        bench.complete(job.id);
+        rig.complete(job.id);
     }
-    // Whoever has got something has waited only since then. The last one is not starved yet, and asks for what all were sent.
+    // At the third turn no peer is starved, because each job restarts the wait of its peer. Peer 4 is not next, because
+    // its chunk was sent to all peers and the next chunk of peer 2 to none.
     assert_eq!(served, [2, 3, 2]);
 }
 
 #[test]
-fn who_is_about_to_starve_is_told_of_in_time() {
-    let config = Config { slots: 1, slot_time: 60 * SECOND, max_slot_time: 60 * SECOND, ..roomy() };
-    let mut bench = Bench::new(config);
-    bench.ask(1, 1).unwrap();
-    let job = bench.pop().unwrap();
-    bench.ask(1, 100).unwrap();
-    // It asks for less and would be the next one.
-    bench.ask(2, 1).unwrap();
-    assert_eq!(bench.pop(), None);
-    let at = bench.now + 10 * SECOND;
-    assert_eq!(bench.queue.poll_timeout(bench.now), Some(at));
-    bench.now = at;
-    bench.complete(job.id);
-    assert_eq!(bench.pop().map(|next| next.peer), Some(job.peer));
+fn the_timeout_is_early_enough_for_a_peer_that_is_about_to_starve() {
+    let config = Config { slots: 1, slot_time: 60 * SECOND, max_slot_time: 60 * SECOND, ..large_bounds() };
+    let mut rig = Rig::new(config);
+    rig.ask(1, 1).unwrap();
+    let job = rig.pop().unwrap();
+    rig.ask(1, 100).unwrap();
+    // Without the rule for starved peers, peer 2 would be served next, because it requests fewer bytes.
+    rig.ask(2, 1).unwrap();
+    assert_eq!(rig.pop(), None);
+    let at = rig.now + 10 * SECOND;
+    assert_eq!(rig.queue.poll_timeout(rig.now), Some(at));
+    rig.now = at;
+    rig.complete(job.id);
+    assert_eq!(rig.pop().map(|next| next.peer), Some(job.peer));
 }
 
 #[test]
-fn a_cap_holds_from_the_first_burst_on_and_says_when_there_is_more() {
+fn uploads_use_the_whole_rate_limit_and_exceed_it_by_at_most_one_burst() {
     const RATE: u64 = 1 << 20;
-    let mut bench = Bench::new(Config { max_rate: Some(RATE), ..Config::default() });
-    (0..4).for_each(|peer| assert!(bench.ask(peer, 512).is_ok()));
-    let (begin, mut sent) = (bench.now, 0);
-    while bench.now < begin + 60 * SECOND {
-        match bench.pop() {
+    let mut rig = Rig::new(Config { max_rate: Some(RATE), ..Config::default() });
+    (0..4).for_each(|peer| assert!(rig.ask(peer, 512).is_ok()));
+    let (begin, mut sent) = (rig.now, 0);
+    while rig.now < begin + 60 * SECOND {
+        match rig.pop() {
             Some(job) => {
                 sent += job.bytes;
-                bench.complete(job.id);
+                rig.complete(job.id);
             }
             None => {
-                let at = bench.queue.poll_timeout(bench.now).unwrap();
-                assert!(at > bench.now);
-                bench.now = at;
+                let at = rig.queue.poll_timeout(rig.now).unwrap();
+                assert!(at > rig.now);
+                rig.now = at;
             }
         }
-        let earned = (bench.now - begin).as_nanos() * u128::from(RATE) / 1_000_000_000;
-        assert!(u128::from(sent) <= earned + (1 << 20), "{sent} when {earned} were allowed");
+        let earned = (rig.now - begin).as_nanos() * u128::from(RATE) / 1_000_000_000;
+        assert!(u128::from(sent) <= earned + (1 << 20), "{sent} bytes were sent and {earned} permitted");
     }
-    assert!(sent >= 60 * RATE, "{sent}: what is allowed is sent");
+    assert!(sent >= 60 * RATE, "only {sent} bytes were sent");
 }
 
 #[test]
-fn the_time_to_wait_is_that_of_a_turn_of_everybody_in_line() {
+fn the_retry_time_covers_one_turn_of_each_waiting_peer() {
     let config = Config { max_jobs: 1, max_waiting_bytes: 8 << 20, max_retry: 3 * SECOND, ..Config::default() };
-    let mut bench = Bench::new(config);
-    bench.ask(0, 512).unwrap();
-    // 1 MiB/s.
+    let mut rig = Rig::new(config);
+    rig.ask(0, 512).unwrap();
+    // Each job of 1 MiB takes 1 s, so the measured rate is 1 MiB/s.
     for _ in 0..20 {
-        let job = bench.pop().unwrap();
-        bench.now += SECOND;
-        bench.complete(job.id);
+        let job = rig.pop().unwrap();
+        rig.now += SECOND;
+        rig.complete(job.id);
     }
-    // One turn waits. That is 1 MiB of much more.
-    assert_eq!(retry_ms(bench.queue.busy()), 1000);
-    bench.ask(1, 8).unwrap();
-    assert_eq!(retry_ms(bench.queue.busy()), 2000);
-    (2..6).for_each(|peer| assert!(bench.ask(peer, 8).is_ok()));
-    assert_eq!(retry_ms(bench.queue.busy()), 3000, "never longer than that");
-    bench.queue.peer_lost(PeerKey(0));
-    (1..6).for_each(|peer| bench.queue.peer_lost(PeerKey(peer)));
-    assert_eq!(retry_ms(bench.queue.busy()), 100, "never shorter than that");
+    // Peer 0 waits for much more than 1 MiB, but only one turn of 1 MiB counts.
+    assert_eq!(retry_ms(rig.queue.busy()), 1000);
+    rig.ask(1, 8).unwrap();
+    assert_eq!(retry_ms(rig.queue.busy()), 2000);
+    (2..6).for_each(|peer| assert!(rig.ask(peer, 8).is_ok()));
+    assert_eq!(retry_ms(rig.queue.busy()), 3000, "not longer than `max_retry`");
+    rig.queue.peer_lost(PeerKey(0));
+    (1..6).for_each(|peer| rig.queue.peer_lost(PeerKey(peer)));
+    assert_eq!(retry_ms(rig.queue.busy()), 100, "not shorter than `min_retry`");
 }
 
 #[test]
-fn where_half_of_what_may_wait_does_each_has_one_transfer_and_nobody_more_than_all() {
-    let mut bench = Bench::new(Config { max_waiting_bytes: 4 << 20, ..Config::default() });
-    // However much one asks for, it is one turn that others wait.
-    (0..3).for_each(|_| assert!(bench.ask(0, 512).is_ok()));
-    bench.ask(1, 8).unwrap();
-    assert!(bench.ask(0, 8).is_err() && bench.ask(1, 8).is_err());
-    bench.ask(2, 8).unwrap();
-    bench.ask(3, 8).unwrap();
-    assert!(bench.ask(4, 8).is_err());
-    bench.queue.peer_lost(PeerKey(2));
-    bench.ask(4, 8).unwrap();
+fn beyond_half_of_the_limit_each_peer_may_have_one_waiting_transfer() {
+    let mut rig = Rig::new(Config { max_waiting_bytes: 4 << 20, ..Config::default() });
+    // Only one turn of peer 0 counts, however many bytes the peer requests.
+    (0..3).for_each(|_| assert!(rig.ask(0, 512).is_ok()));
+    rig.ask(1, 8).unwrap();
+    assert!(rig.ask(0, 8).is_err() && rig.ask(1, 8).is_err());
+    rig.ask(2, 8).unwrap();
+    rig.ask(3, 8).unwrap();
+    assert!(rig.ask(4, 8).is_err());
+    rig.queue.peer_lost(PeerKey(2));
+    rig.ask(4, 8).unwrap();
 }

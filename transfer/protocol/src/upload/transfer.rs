@@ -1,4 +1,4 @@
-//! What is left of a transfer.
+//! One transfer, that is the chunks of an accepted request that are not in a job yet.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,19 +7,19 @@ use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange};
 
 use crate::peer::PeerKey;
 
-/// What is left of a transfer: always something.
+/// The chunks of an accepted request that are not in a job yet. There is always at least one such chunk.
 pub(super) struct Transfer {
     pub(super) peer: PeerKey,
-    /// Its place among the transfers of its peer.
+    /// The number of the transfer. The transfers of a peer are ordered by their numbers.
     pub(super) number: u64,
     pub(super) index: Arc<ArtifactIndex>,
     ranges: VecDeque<ChunkRange>,
-    /// The bytes of `ranges`.
+    /// The length of all chunks in `ranges`, in bytes.
     bytes: u64,
 }
 
 impl Transfer {
-    /// `None` if there is no chunk in `ranges`, or one that the artifact does not have.
+    /// Creates a transfer. Returns `None` if `ranges` is empty, or if a range is empty or not in the artifact.
     pub(super) fn new(peer: PeerKey, number: u64, index: Arc<ArtifactIndex>, ranges: Vec<ChunkRange>) -> Option<Self> {
         let is_possible = |range: &ChunkRange| range.start < range.end && range.end <= index.len();
         if ranges.is_empty() || !ranges.iter().all(is_possible) {
@@ -29,17 +29,18 @@ impl Transfer {
         Some(Self { peer, number, index, ranges: ranges.into(), bytes })
     }
 
-    /// How much is left.
+    /// Returns the length, in bytes, of all chunks that are not in a job yet.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The next chunk.
+    /// Returns the next chunk to send.
     pub(super) fn first(&self) -> ChunkIndex {
         ChunkIndex(self.ranges[0].start)
     }
 
-    /// The next chunks, as many as have `most` bytes, but at least one; and how many bytes they have.
+    /// Returns the next chunks of the first range, and their length in bytes. The chunks have at most `most` bytes, but
+    /// a single chunk is returned even if it is longer.
     pub(super) fn next_run(&self, most: u64) -> (ChunkRange, u64) {
         let range = self.ranges[0];
         let mut bytes = 0;
@@ -47,12 +48,12 @@ impl Transfer {
             bytes += self.index.chunk(*chunk).map_or(0, |chunk| u64::from(chunk.len));
             bytes <= most
         });
-        let count = u32::try_from(fits.count()).expect("not more than the range has").max(1);
+        let count = u32::try_from(fits.count()).expect("a run has no more chunks than its range").max(1);
         let run = ChunkRange { start: range.start, end: range.start + count };
         (run, bytes_of(&self.index, run))
     }
 
-    /// Takes `run` off the front; returns whether nothing is left.
+    /// Removes `run` from the front of the ranges. Returns whether no chunk is left.
     pub(super) fn advance(&mut self, run: ChunkRange) -> bool {
         self.bytes -= bytes_of(&self.index, run);
         if let Some(first) = self.ranges.front_mut() {
@@ -65,6 +66,7 @@ impl Transfer {
     }
 }
 
+/// Returns the length of a run of chunks in bytes.
 fn bytes_of(index: &ArtifactIndex, run: ChunkRange) -> u64 {
     index.byte_range(run).map_or(0, |range| range.len())
 }

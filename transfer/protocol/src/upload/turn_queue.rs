@@ -1,90 +1,92 @@
-//! Peers that wait for their turn, by how much they will have got with it.
+//! Peers that wait for their turn, in the order in which they are served.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::peer::PeerKey;
 
-/// Where a peer stands in a line.
+/// The rank of a peer in a queue.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    /// The bytes that it will have got at most with its next turn: the least goes first.
-    pub(super) turn: u64,
-    /// By this those with the same are told apart: who came first goes first.
+pub(super) struct Rank {
+    /// The bytes that the peer will have been served after its next turn. The peer with the lowest value is served
+    /// first. Fair queueing calls this value the finish tag.
+    pub(super) finish: u64,
+    /// The number that decides between peers with the same `finish`. The peer with the lower number began to wait
+    /// earlier and is served first.
     pub(super) number: u64,
-    /// Since when it has waited.
+    /// The time at which the peer began to wait for its next job.
     pub(super) since: Instant,
 }
 
-/// How urgent a peer's turn is: the least goes first. Whoever is starved goes before everybody who is not.
+/// The urgency of a peer's turn. The lowest value is served first, so starved peers are served before all other peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Urgency {
-    /// The number of its place.
+    /// The peer has waited too long. The value is the number of its rank, so the longest wait comes first.
     Starved(u64),
-    /// What it will have got.
+    /// The peer has not waited too long, so it is not starved. The value is the `finish` of its rank.
     Usual(u64),
 }
 
-/// Peers in the order in which they are served. All calls take time in the logarithm of their number.
+/// Peers in the order in which they are served. Each operation takes logarithmic time in the number of peers.
 ///
-/// Invariant: places with greater numbers were taken later.
+/// Invariant: a peer whose rank has a greater number began to wait later.
 #[derive(Default)]
 pub(super) struct TurnQueue {
-    /// By what they will have got, then by number.
-    by_turn: BTreeMap<(u64, u64), PeerKey>,
-    /// By number, that is by how long they have waited.
+    /// The peers ordered by `finish`, and then by number.
+    by_finish: BTreeMap<(u64, u64), PeerKey>,
+    /// The peers ordered by number, so that the peer with the longest wait comes first.
     by_number: BTreeMap<u64, (PeerKey, Instant)>,
 }
 
 impl TurnQueue {
-    pub(super) fn enter(&mut self, peer: PeerKey, place: Place) {
-        self.by_turn.insert((place.turn, place.number), peer);
-        self.by_number.insert(place.number, (peer, place.since));
+    pub(super) fn enter(&mut self, peer: PeerKey, rank: Rank) {
+        self.by_finish.insert((rank.finish, rank.number), peer);
+        self.by_number.insert(rank.number, (peer, rank.since));
     }
 
-    pub(super) fn leave(&mut self, place: Place) {
-        self.by_turn.remove(&(place.turn, place.number));
-        self.by_number.remove(&place.number);
+    pub(super) fn leave(&mut self, rank: Rank) {
+        self.by_finish.remove(&(rank.finish, rank.number));
+        self.by_number.remove(&rank.number);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_turn.is_empty()
+        self.by_finish.is_empty()
     }
 
-    /// Whose turn it is.
+    /// Returns the peer to serve next, and how urgent its turn is.
     pub(super) fn head(&self, now: Instant, starved_after: Duration) -> Option<(Urgency, PeerKey)> {
         let (number, (longest, since)) = self.by_number.first_key_value()?;
         if now.saturating_duration_since(*since) >= starved_after {
             return Some((Urgency::Starved(*number), *longest));
         }
-        let ((turn, _), peer) = self.by_turn.first_key_value()?;
-        Some((Urgency::Usual(*turn), *peer))
+        let ((finish, _), peer) = self.by_finish.first_key_value()?;
+        Some((Urgency::Usual(*finish), *peer))
     }
 
-    /// Peers in the order of their turns, as far as they will have got at most `lead` bytes more than the first.
+    /// Returns the peers whose `finish` is at most `lead` bytes above the lowest `finish`, in the order of their ranks.
     pub(super) fn first(&self, lead: u64) -> impl Iterator<Item = PeerKey> + '_ {
         let most = self.least().unwrap_or(0).saturating_add(lead);
-        self.by_turn.range(..=(most, u64::MAX)).map(|(_, peer)| *peer)
+        self.by_finish.range(..=(most, u64::MAX)).map(|(_, peer)| *peer)
     }
 
-    /// The least that anybody here will have got.
+    /// Returns the lowest `finish` of all peers in the queue.
     pub(super) fn least(&self) -> Option<u64> {
-        Some(self.by_turn.first_key_value()?.0.0)
+        Some(self.by_finish.first_key_value()?.0.0)
     }
 
-    /// Since when that peer has waited that has done so for the longest.
+    /// Returns the time at which the peer with the longest wait began to wait.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         Some(self.by_number.first_key_value()?.1.1)
     }
 
-    /// Whether a peer stands at a place.
-    pub(super) fn has(&self, peer: PeerKey, place: Place) -> bool {
-        self.by_turn.get(&(place.turn, place.number)) == Some(&peer)
-            && self.by_number.get(&place.number) == Some(&(peer, place.since))
+    /// Returns whether a peer is in the queue with this rank.
+    pub(super) fn has(&self, peer: PeerKey, rank: Rank) -> bool {
+        self.by_finish.get(&(rank.finish, rank.number)) == Some(&peer)
+            && self.by_number.get(&rank.number) == Some(&(peer, rank.since))
     }
 
     pub(super) fn len(&self) -> usize {
-        assert_eq!(self.by_turn.len(), self.by_number.len(), "everybody in line is there twice");
-        self.by_turn.len()
+        assert_eq!(self.by_finish.len(), self.by_number.len(), "both maps hold the same peers");
+        self.by_finish.len()
     }
 }

@@ -1,36 +1,36 @@
-//! Why bytes are not a message of this protocol.
+//! The error from decoding a frame.
 
 use phase_core::codec::DecodeError;
 
 use crate::wire::limits::MAX_HEADER_LEN;
 
-/// Why a frame is not one of this protocol.
+/// An error from decoding a frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// A header of no or too great length.
-    #[error("header of {0} bytes: 1 to {MAX_HEADER_LEN} are permitted")]
+    /// The length of the header, in bytes, is 0 or greater than [`MAX_HEADER_LEN`](crate::wire::MAX_HEADER_LEN).
+    #[error("header of {0} bytes: a header has 1 to {MAX_HEADER_LEN} bytes")]
     HeaderLength(u32),
-    /// Not a header.
+    /// The bytes are not the canonical encoding of a header.
     #[error("header cannot be read")]
     Decode(#[from] DecodeError),
-    /// A list with more entries than permitted, or none where there must be one.
-    #[error("{what}: {count} are not permitted")]
+    /// A list in the message has more entries than permitted, or is empty although it must not be.
+    #[error("message with {count} {what}: this number is not permitted")]
     Count {
-        /// Of what.
+        /// What the list contains, as a plural noun for the message.
         what: &'static str,
-        /// How many there are.
+        /// The number of entries in the list.
         count: usize,
     },
-    /// A payload longer than permitted for this kind of reply.
-    #[error("payload of {len} bytes: this reply has {cap} at most")]
+    /// The payload is longer than permitted for a reply of this kind.
+    #[error("payload of {len} bytes: a reply of this kind has at most {cap}")]
     PayloadLength {
-        /// Its length.
+        /// The length of the payload, in bytes.
         len: u32,
-        /// The most that is permitted.
+        /// The maximum length of the payload, in bytes.
         cap: u32,
     },
-    /// A value out of range.
-    #[error("{0} is out of range")]
+    /// A value is not permitted. The text names the value and the reason.
+    #[error("{0}")]
     Range(&'static str),
 }

@@ -1,4 +1,4 @@
-//! The messages, and what is permitted in each.
+//! The messages of the protocol, and the checks that refuse values beyond the limits.
 
 use std::fmt;
 
@@ -16,51 +16,53 @@ use crate::wire::limits::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequestHeader {
-    /// Repeated in every reply.
+    /// The id of the request. Every reply to it repeats this id.
     pub id: RequestId,
-    /// What is wanted.
+    /// The kind of the request and its arguments.
     pub body: Request,
 }
 
-/// What can be asked for.
+/// The kinds of request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// The current release of a name.
+    /// Asks for the current release of a name, which is a channel and an architecture.
     #[serde(rename = "head")]
     Head {
-        /// The name.
+        /// The channel and architecture of the release.
         name: Name,
     },
-    /// A small block.
+    /// Asks for a block.
     #[serde(rename = "block")]
     Block {
-        /// Its CID.
+        /// The CID of the block.
         cid: Cid,
     },
-    /// Which chunks of an artifact are there, now and as they are added.
+    /// Asks which chunks of an artifact the provider has, and for have updates, which say which chunks the provider
+    /// gains later.
     #[serde(rename = "have")]
     Have {
-        /// The artifact.
+        /// The CID of the artifact.
         artifact: Cid,
     },
-    /// Chunks of an artifact.
+    /// Asks for chunks of an artifact.
     #[serde(rename = "chunks")]
     Chunks {
-        /// The artifact.
+        /// The CID of the artifact.
         artifact: Cid,
-        /// Which; 1 to [`MAX_RANGES`], ascending and without overlap.
+        /// The requested chunks, as ranges in ascending order and without overlap. There is at least 1 range, and there
+        /// are at most [`MAX_RANGES`].
         ranges: Vec<ChunkRange>,
     },
-    /// Other peers that have some of an artifact.
+    /// Asks for peers that have an artifact or some of it.
     #[serde(rename = "peers")]
     Peers {
-        /// The artifact.
+        /// The CID of the artifact.
         artifact: Cid,
     },
-    /// Nothing further for a request.
+    /// Cancels an earlier request on the same stream.
     #[serde(rename = "cancel")]
     Cancel {
-        /// The request.
+        /// The id of the request to cancel.
         request: RequestId,
     },
 }
@@ -78,58 +80,61 @@ impl Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplyHeader {
-    /// The request it answers.
+    /// The id of the request that this reply answers.
     pub id: RequestId,
-    /// The length of the payload, in bytes.
+    /// The length, in bytes, of the payload that follows the header.
     pub len: u32,
-    /// The answer.
+    /// The kind of the reply and its values.
     pub body: Reply,
 }
 
-/// What can be answered.
+/// The kinds of reply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
-    /// The payload is the pointer's envelope, then the manifest's.
+    /// The current release of a name. The payload is the envelope of the pointer, followed by the envelope of the
+    /// manifest.
     #[serde(rename = "head")]
     Head {
         /// The length of the pointer's envelope, in bytes.
         pointer_len: u32,
     },
-    /// The payload is the block.
+    /// The requested block. The payload is the block.
     #[serde(rename = "block")]
     Block,
-    /// What is there. Unless `full`, the payload is a bitmap, see [`ChunkSet::to_bytes`].
+    /// The chunks of an artifact that the provider has. The payload is the bitmap of these chunks, encoded as by
+    /// [`ChunkSet::to_bytes`]. If `full` is set, there is no payload.
     #[serde(rename = "have")]
     Have {
-        /// Chunks of the whole artifact.
+        /// The number of chunks of the whole artifact.
         chunks: u32,
-        /// Whether all of it is there.
+        /// Whether the provider has all chunks of the artifact.
         full: bool,
     },
-    /// What has been added.
+    /// A have update, which says which chunks the provider has gained.
     #[serde(rename = "delta")]
     HaveDelta {
-        /// Which; 1 to [`MAX_RANGES`], ascending and without overlap.
+        /// The gained chunks, as ranges in ascending order and without overlap. There is at least 1 range, and there
+        /// are at most [`MAX_RANGES`].
         ranges: Vec<ChunkRange>,
     },
-    /// The payload is a chunk.
+    /// A requested chunk. The payload is the bytes of the chunk.
     #[serde(rename = "chunk")]
     Chunk {
-        /// Its position.
+        /// The position of the chunk within its artifact.
         index: ChunkIndex,
-        /// How the payload is encoded. 0: as it is. Others are not defined.
+        /// The encoding of the payload. The only defined value is 0, which means that the payload is not encoded.
         encoding: u8,
     },
-    /// Nothing follows for this request.
+    /// The request has ended, so that no further reply to it follows.
     #[serde(rename = "done")]
     Done,
-    /// Peers that have, or are fetching, some of it.
+    /// Peers that have the artifact, or are fetching it.
     #[serde(rename = "peers")]
     Peers {
-        /// At most [`MAX_PEERS`].
+        /// The peers and their addresses. There are at most [`MAX_PEERS`] peers.
         peers: Vec<PeerAddrs>,
     },
-    /// No, and why.
+    /// The request is refused for this reason, and has ended.
     #[serde(rename = "refused")]
     Refused(Refusal),
 }
@@ -138,7 +143,7 @@ impl ReplyHeader {
     pub(super) fn check(&self) -> Result<(), WireError> {
         let cap = match &self.body {
             Reply::Head { pointer_len } if *pointer_len > self.len => {
-                return Err(WireError::Range("length of pointer"));
+                return Err(WireError::Range("pointer is longer than the payload that contains it"));
             }
             Reply::Head { .. } | Reply::Block | Reply::Chunk { .. } => MAX_PAYLOAD_LEN,
             Reply::Have { full: false, chunks } => {
@@ -153,10 +158,10 @@ impl ReplyHeader {
         }
         match &self.body {
             Reply::HaveDelta { ranges } => check_ranges(ranges),
-            Reply::Chunk { encoding: 1.., .. } => Err(WireError::Range("encoding of chunk")),
+            Reply::Chunk { encoding: 1.., .. } => Err(WireError::Range("encoding of a chunk is unknown")),
             Reply::Peers { peers } => check_peers(peers),
             Reply::Refused(Refusal::Busy { retry_after_ms: MAX_RETRY_AFTER_MS.. }) => {
-                Err(WireError::Range("retry time"))
+                Err(WireError::Range("time until a retry is too long"))
             }
             _ => Ok(()),
         }
@@ -165,9 +170,10 @@ impl ReplyHeader {
 
 fn check_ranges(ranges: &[ChunkRange]) -> Result<(), WireError> {
     match ranges.len() {
-        // Overlapping ranges would let a few bytes cost the work of millions of chunks.
+        // Overlapping ranges are refused because, with them, a request of a few bytes could make a provider send
+        // millions of chunks.
         1..=MAX_RANGES if ranges.windows(2).any(|pair| pair[1].start < pair[0].end) => {
-            Err(WireError::Range("order of ranges"))
+            Err(WireError::Range("ranges overlap or are not in ascending order"))
         }
         1..=MAX_RANGES => Ok(()),
         count => Err(WireError::Count { what: "ranges", count }),
@@ -183,44 +189,44 @@ fn check_peers(peers: &[PeerAddrs]) -> Result<(), WireError> {
             return Err(WireError::Count { what: "addresses of a peer", count: peer.addrs.len() });
         }
         if peer.peer.len() > MAX_PEER_LEN || peer.addrs.iter().any(|addr| addr.len() > MAX_ADDR_LEN) {
-            return Err(WireError::Range("length of a peer id or address"));
+            return Err(WireError::Range("peer id or address is too long"));
         }
     }
     Ok(())
 }
 
-/// A peer and where it can be dialled, both in libp2p's binary forms.
+/// A peer and the addresses at which it can be dialled, both in libp2p's binary encoding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PeerAddrs {
-    /// The peer id; at most [`MAX_PEER_LEN`] bytes.
+    /// The peer id, which has at most [`MAX_PEER_LEN`] bytes.
     pub peer: ByteBuf,
-    /// Multiaddrs; at most [`MAX_ADDRS`] of at most [`MAX_ADDR_LEN`] bytes.
+    /// The addresses. There are at most [`MAX_ADDRS`], and each has at most [`MAX_ADDR_LEN`] bytes.
     pub addrs: Vec<ByteBuf>,
 }
 
-/// Why a request is not served.
+/// The reason why a provider refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
-    /// Nothing is known of it here.
+    /// The provider does not know the name, block or artifact.
     #[serde(rename = "not-found")]
     NotFound,
-    /// It is known here, but not, or no longer, to be had.
+    /// The provider knows the block or artifact, but does not have it, or does not have all requested chunks.
     #[serde(rename = "missing")]
     Missing,
-    /// Too much is asked for at this time.
+    /// The provider has too many requests now.
     #[serde(rename = "busy")]
     Busy {
-        /// When to ask again, in milliseconds from now; below [`MAX_RETRY_AFTER_MS`].
+        /// The time after which to send the request again, in milliseconds. It is less than [`MAX_RETRY_AFTER_MS`].
         retry_after_ms: u32,
     },
-    /// The answer would exceed a cap.
+    /// The reply would exceed a limit.
     #[serde(rename = "too-large")]
     TooLarge,
-    /// Not for this peer.
+    /// The provider does not permit the client to have the content.
     #[serde(rename = "forbidden")]
     Forbidden,
-    /// The request makes no sense.
+    /// The request is invalid, for example because the artifact does not have the requested chunks.
     #[serde(rename = "malformed")]
     Malformed,
 }

@@ -1,5 +1,5 @@
-//! Whatever happens in whatever order, the scheduler keeps its contract, and a fetch completes as soon as one honest
-//! peer with everything stays.
+//! For any sequence of events, the scheduler keeps its contract, and the fetch can be completed by one honest peer that
+//! has all chunks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,10 +16,11 @@ use proptest::prelude::*;
 
 const PEERS: u64 = 5;
 const SLOTS: u32 = 3;
-/// The peer that is honest and has everything, in the end.
+/// The honest peer. It connects at the end of each test case, has all chunks and delivers them.
 const HONEST: PeerKey = PeerKey(100);
 
-/// Something that happens. Numbers are taken modulo what there is.
+/// An event that the test driver reports to the scheduler. A number that selects a request or a chunk is taken modulo
+/// the number of requests or chunks.
 #[derive(Clone, Debug)]
 enum Op {
     Artifact { slot: u32, lens: Vec<u32>, have: u64, priority: u8 },
@@ -61,23 +62,25 @@ fn any_op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A request as a driver knows it.
+/// An open request in the driver's model.
 struct Asked {
     peer: PeerKey,
     slot: ArtifactSlot,
+    /// The chunks that have not been delivered.
     left: BTreeSet<ChunkIndex>,
     cancelled: bool,
 }
 
-/// A driver without a network, which knows what the scheduler may do.
+/// A driver without a network. It keeps a model of the scheduler's state, and asserts that the model permits each
+/// action.
 struct Driver {
     scheduler: Scheduler,
     now: Instant,
     indexes: BTreeMap<ArtifactSlot, Arc<ArtifactIndex>>,
     verified: BTreeSet<(ArtifactSlot, ChunkIndex)>,
     complete: BTreeSet<ArtifactSlot>,
-    /// What each connected peer has said that it has.
-    told: BTreeMap<PeerKey, BTreeSet<(ArtifactSlot, ChunkIndex)>>,
+    /// The chunks that each connected peer has announced and does not lack.
+    announced: BTreeMap<PeerKey, BTreeSet<(ArtifactSlot, ChunkIndex)>>,
     banned: BTreeSet<PeerKey>,
     asked: BTreeMap<RequestId, Asked>,
 }
@@ -90,7 +93,7 @@ impl Driver {
             indexes: BTreeMap::new(),
             verified: BTreeSet::new(),
             complete: BTreeSet::new(),
-            told: BTreeMap::new(),
+            announced: BTreeMap::new(),
             banned: BTreeSet::new(),
             asked: BTreeMap::new(),
         }
@@ -149,28 +152,28 @@ impl Driver {
 
     fn connect(&mut self, peer: PeerKey) {
         if !self.banned.contains(&peer) {
-            self.told.entry(peer).or_default();
+            self.announced.entry(peer).or_default();
         }
         self.scheduler.handle_peer(self.now, peer);
     }
 
     fn lose(&mut self, peer: PeerKey) {
-        self.told.remove(&peer);
+        self.announced.remove(&peer);
         self.asked.retain(|_, asked| asked.peer != peer);
         self.scheduler.handle_peer_lost(peer);
     }
 
     fn have(&mut self, peer: PeerKey, slot: ArtifactSlot, update: HaveUpdate) {
-        if let (Some(told), Some(index)) = (self.told.get_mut(&peer), self.indexes.get(&slot)) {
+        if let (Some(announced), Some(index)) = (self.announced.get_mut(&peer), self.indexes.get(&slot)) {
             let chunks: Vec<_> = match &update {
                 HaveUpdate::Full => (0..index.len()).map(ChunkIndex).collect(),
                 HaveUpdate::Set(set) => set.iter().collect(),
                 HaveUpdate::Add(ranges) => ranges.iter().flat_map(ChunkRange::iter).collect(),
             };
             if !matches!(update, HaveUpdate::Add(_)) {
-                told.retain(|(of, _)| *of != slot);
+                announced.retain(|(of, _)| *of != slot);
             }
-            told.extend(chunks.into_iter().map(|chunk| (slot, chunk)));
+            announced.extend(chunks.into_iter().map(|chunk| (slot, chunk)));
         }
         self.scheduler.handle_have(peer, slot, update);
     }
@@ -183,25 +186,26 @@ impl Driver {
         assert_eq!(self.scheduler.handle_arrival(peer, id, chunk), Arrival::Owed(slot));
         assert_eq!(self.scheduler.handle_arrival(peer, id, chunk), Arrival::NotOwed, "a chunk is owed once");
         let fresh = self.scheduler.handle_chunk(self.now, peer, id, slot, chunk, result);
-        assert_eq!(fresh, is_new, "{chunk} of {slot:?} as {result:?}");
+        assert_eq!(fresh, is_new, "chunk {chunk} of {slot:?}, {result:?}");
         if result == ChunkResult::Corrupt {
             self.banned.insert(peer);
-            self.told.remove(&peer);
+            self.announced.remove(&peer);
             self.asked.retain(|_, asked| asked.peer != peer);
         }
     }
 
-    /// A request ends, for this reason: what it did not bring its peer lacks, until it says again that it has it. Returns the
-    /// peer.
+    /// Ends a request in the model, and returns the peer of the request. Unless the peer is busy or the request was
+    /// cancelled, the peer now lacks the chunks that it has not delivered, until it announces them again. If the peer
+    /// refuses the whole artifact, it lacks all chunks of the artifact.
     fn end(&mut self, id: RequestId, refusal: Refusal) -> PeerKey {
         let asked = self.asked.remove(&id).unwrap();
-        let Some(told) = self.told.get_mut(&asked.peer) else { return asked.peer };
+        let Some(announced) = self.announced.get_mut(&asked.peer) else { return asked.peer };
         match refusal {
             Refusal::Busy { .. } => {}
             Refusal::Missing if asked.cancelled => {}
-            Refusal::Missing => told.retain(|(slot, chunk)| *slot != asked.slot || !asked.left.contains(chunk)),
+            Refusal::Missing => announced.retain(|(slot, chunk)| *slot != asked.slot || !asked.left.contains(chunk)),
             _ if asked.cancelled => {}
-            _ => told.retain(|(slot, _)| *slot != asked.slot),
+            _ => announced.retain(|(slot, _)| *slot != asked.slot),
         }
         asked.peer
     }
@@ -223,14 +227,16 @@ impl Driver {
             match action {
                 Action::Request { id, peer, slot, ranges } => self.check_request(id, peer, slot, &ranges),
                 Action::Cancel { id, peer } => {
-                    // A request that has ended, or whose peer has gone, needs none.
+                    // The request is unknown here if it has ended or its peer has disconnected.
                     if let Some(asked) = self.asked.get_mut(&id) {
                         assert_eq!(asked.peer, peer);
                         asked.cancelled = true;
                     }
                 }
-                Action::Drop { peer } => panic!("{peer} is dropped though there is room"),
-                Action::Ban { peer, .. } => assert!(self.banned.contains(&peer), "{peer} did nothing wrong"),
+                Action::Drop { peer } => panic!("{peer} is dropped although there are fewer than `max_peers`"),
+                Action::Ban { peer, .. } => {
+                    assert!(self.banned.contains(&peer), "{peer} is banned and sent no corrupt chunk")
+                }
             }
         }
         while let Some(event) = self.scheduler.poll_event() {
@@ -239,7 +245,7 @@ impl Driver {
                 Event::ArtifactComplete { slot } => {
                     let len = self.indexes[&slot].len();
                     assert!((0..len).all(|chunk| self.verified.contains(&(slot, ChunkIndex(chunk)))));
-                    assert!(self.complete.insert(slot), "{slot:?} is complete twice");
+                    assert!(self.complete.insert(slot), "{slot:?} is reported complete twice");
                 }
                 Event::Complete => assert_eq!(self.complete.len(), self.indexes.len()),
                 Event::Stalled { .. } => {}
@@ -251,21 +257,24 @@ impl Driver {
     fn check_request(&mut self, id: RequestId, peer: PeerKey, slot: ArtifactSlot, ranges: &[ChunkRange]) {
         let index = &self.indexes[&slot];
         let chunks: BTreeSet<_> = ranges.iter().flat_map(ChunkRange::iter).collect();
-        let told = self.told.get(&peer).expect("only connected peers are asked");
+        let announced = self.announced.get(&peer).expect("only connected peers are sent requests");
         let bytes: u64 = chunks.iter().map(|chunk| u64::from(index.chunk(*chunk).unwrap().len)).sum();
         assert!(!chunks.is_empty() && (chunks.len() == 1 || bytes <= config().max_request));
         for chunk in &chunks {
-            assert!(told.contains(&(slot, *chunk)), "{peer} has not said that it has {chunk} of {slot:?}");
-            assert!(!self.verified.contains(&(slot, *chunk)), "{chunk} of {slot:?} is there");
+            assert!(announced.contains(&(slot, *chunk)), "{peer} has not announced chunk {chunk} of {slot:?}");
+            assert!(!self.verified.contains(&(slot, *chunk)), "chunk {chunk} of {slot:?} is verified already");
             let copies = || self.asked.values().filter(|a| a.slot == slot && !a.cancelled && a.left.contains(chunk));
-            assert!(copies().count() < 2, "{chunk} of {slot:?} is in flight twice");
-            assert!(copies().all(|asked| asked.peer != peer), "{chunk} of {slot:?} is in flight at {peer}");
+            assert!(copies().count() < 2, "chunk {chunk} of {slot:?} is inflight twice already");
+            assert!(
+                copies().all(|asked| asked.peer != peer),
+                "chunk {chunk} of {slot:?} is inflight to {peer} already"
+            );
         }
         let replaced = self.asked.insert(id, Asked { peer, slot, left: chunks, cancelled: false });
         assert!(replaced.is_none(), "{id:?} is used twice");
     }
 
-    /// Everybody keeps silent, except one who has everything and answers.
+    /// Completes the fetch. The honest peer connects and delivers all chunks, and the other peers send nothing.
     fn finish(&mut self) {
         self.connect(HONEST);
         for slot in self.indexes.keys().copied().collect::<Vec<_>>() {
@@ -288,10 +297,11 @@ impl Driver {
                 self.deliver(id, chunk, ChunkResult::Verified);
                 idle = 0;
             } else {
-                // What others were asked for has to time out. A silent peer may be tried again, in between.
+                // Chunks that are inflight to silent peers are requested from the honest peer only after these peers
+                // have stalled. In between, silent peers may be sent requests again.
                 self.wait(Duration::from_millis(500));
                 idle += 1;
-                assert!(idle < 400, "{} chunks missing and nobody asked for 200 s", missing(self));
+                assert!(idle < 400, "{} missing chunks, and no request to the honest peer for 200 s", missing(self));
             }
             self.drain();
         }
@@ -309,7 +319,7 @@ fn index_of(lens: &[u32]) -> Arc<ArtifactIndex> {
     Arc::new(ArtifactIndex::new(ChunkerParams::default(), HashAlgorithm::Blake3, digest, chunks).unwrap())
 }
 
-/// The positions below `len` whose bit is set.
+/// Returns the chunk indices below `len` whose bit is set in `bits`. The 64 bits are repeated for longer sets.
 fn set_of(len: u32, bits: u64) -> ChunkSet {
     let mut set = ChunkSet::new(len);
     (0..len).filter(|position| bits >> (position % 64) & 1 == 1).for_each(|position| {
@@ -318,19 +328,19 @@ fn set_of(len: u32, bits: u64) -> ChunkSet {
     set
 }
 
-#[expect(clippy::disallowed_methods, reason = "some instant to begin at: an `Instant` cannot be made from a number")]
+#[expect(clippy::disallowed_methods, reason = "a start time: an `Instant` cannot be made from a number")]
 fn start() -> Instant {
     Instant::now()
 }
 
-/// Sequences of events that are tried.
+/// The number of event sequences that each property test tries.
 const CASES: u32 = 50_000;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
-    fn any_sequence_of_events_keeps_the_contract_and_can_be_completed(
+    fn after_any_events_the_contract_holds_and_the_fetch_can_complete(
         seed in any::<u64>(), ops in proptest::collection::vec(any_op(), 1..200)
     ) {
         let mut driver = Driver::new(seed);
@@ -341,7 +351,7 @@ proptest! {
     }
 
     #[test]
-    fn the_same_seed_and_events_give_the_same_requests(
+    fn the_same_rng_seed_and_events_give_the_same_requests(
         seed in any::<u64>(), ops in proptest::collection::vec(any_op(), 1..100)
     ) {
         let run = || {

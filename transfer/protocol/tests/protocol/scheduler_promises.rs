@@ -1,4 +1,4 @@
-//! What the scheduler promises to whoever waits for the download, one test each.
+//! Tests of the guarantees that the scheduler gives to a fetch, one test for each guarantee.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,10 +18,11 @@ const A: PeerKey = PeerKey(1);
 const B: PeerKey = PeerKey(2);
 const C: PeerKey = PeerKey(3);
 
-/// A scheduler, the time, and what has been asked of whom and not been answered.
+/// A scheduler, a clock that only the test advances, and the actions and events that the scheduler has returned.
 struct Rig {
     scheduler: Scheduler,
     now: Instant,
+    /// The open requests, with the chunks that have not been delivered.
     asked: BTreeMap<RequestId, (PeerKey, ArtifactSlot, Vec<ChunkIndex>)>,
     cancelled: Vec<RequestId>,
     banned: Vec<PeerKey>,
@@ -43,7 +44,7 @@ impl Rig {
         }
     }
 
-    /// One artifact of which nothing is there, and peers that have all of it.
+    /// Creates a rig with one artifact and the given peers. All chunks are missing, and each peer has all of them.
     fn with_peers(chunks: u32, peers: &[PeerKey]) -> Self {
         let mut rig = Self::new(Scheduler::new(Config::default(), 1));
         rig.scheduler.handle_artifact(SLOT, index(chunks), &ChunkSet::new(chunks), 0);
@@ -78,22 +79,24 @@ impl Rig {
             }
         }
         self.events.extend(std::iter::from_fn(|| self.scheduler.poll_event()));
-        // Not every time: it looks at every chunk.
+        // The check inspects every chunk, so it would be too slow after each call.
         if self.events.len().is_multiple_of(50) {
             self.scheduler.check();
         }
     }
 
-    /// The chunks asked of a peer and not answered.
+    /// Returns the chunks that are requested from a peer and not delivered yet.
     fn chunks_of(&self, peer: PeerKey) -> BTreeSet<ChunkIndex> {
         self.asked.values().filter(|(of, ..)| *of == peer).flat_map(|(.., chunks)| chunks.clone()).collect()
     }
 
+    /// Returns the length, in bytes, of the chunks that are requested from a peer and not delivered yet.
     fn bytes_of(&self, peer: PeerKey) -> u64 {
         self.chunks_of(peer).len() as u64 * u64::from(CHUNK)
     }
 
-    /// A peer answers its oldest request with one chunk, or with its end. Returns whether it had one.
+    /// Lets a peer answer its oldest request with one chunk, and with `Done` after the last chunk. Returns whether
+    /// there was a request.
     fn answer(&mut self, peer: PeerKey, result: ChunkResult) -> bool {
         let Some((&id, (_, slot, chunks))) = self.asked.iter_mut().find(|(_, (of, ..))| *of == peer) else {
             return false;
@@ -110,7 +113,7 @@ impl Rig {
         true
     }
 
-    /// Peers answer at so many chunks per second each, for some time.
+    /// Lets peers deliver chunks for some time, each at its own rate in chunks per second.
     fn run(&mut self, peers: &[(PeerKey, u32)], time: Duration) {
         let end = self.now + time;
         let mut next: Vec<_> = peers.iter().map(|(_, rate)| self.now + Duration::from_secs(1) / *rate).collect();
@@ -125,7 +128,7 @@ impl Rig {
         self.wake_until(end);
     }
 
-    /// Time passes, and the timer is obeyed.
+    /// Lets time pass until `end`, and calls `handle_timeout` at each time that `poll_timeout` returns.
     fn wake_until(&mut self, end: Instant) {
         while let Some(at) = self.scheduler.poll_timeout().filter(|at| *at <= end) {
             self.now = self.now.max(at);
@@ -159,7 +162,7 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-#[expect(clippy::disallowed_methods, reason = "some instant to begin at: an `Instant` cannot be made from a number")]
+#[expect(clippy::disallowed_methods, reason = "a start time: an `Instant` cannot be made from a number")]
 fn start() -> Instant {
     Instant::now()
 }
@@ -174,10 +177,11 @@ fn several_peers_are_used_at_once_for_different_chunks() {
 }
 
 #[test]
-fn a_fast_peer_gets_a_large_window_and_long_requests_and_a_slow_one_a_small_window() {
+fn a_fast_peer_gets_a_large_window_and_a_slow_peer_a_small_one() {
     let mut rig = Rig::with_peers(6000, &[A, B]);
     rig.run(&[(A, 2000), (B, 4)], Duration::from_secs(2));
-    // 2000 chunks per second are 250 MiB/s: a quarter of a second of that is more than the largest window.
+    // Peer `A` delivers 2000 chunks per second, which are 250 MiB/s. The bytes that it delivers within its horizon of
+    // at least 250 ms exceed the maximum window, so that it gets the maximum window.
     let largest = Config::default().max_window;
     assert!(rig.bytes_of(A) > largest - (1 << 20) && rig.bytes_of(A) <= largest, "{}", rig.bytes_of(A));
     assert!(rig.bytes_of(B) <= 512 << 10, "{}", rig.bytes_of(B));
@@ -185,12 +189,12 @@ fn a_fast_peer_gets_a_large_window_and_long_requests_and_a_slow_one_a_small_wind
     assert_eq!(longest as u64 * u64::from(CHUNK), Config::default().max_request);
     assert!(
         rig.asked.values().all(|(of, _, chunks)| *of == A || chunks.len() == 1),
-        "what is rare, not what is adjacent"
+        "a peer with a small window is asked for single chunks"
     );
 }
 
 #[test]
-fn the_limit_in_all_holds_and_a_new_peer_is_asked_all_the_same() {
+fn a_new_peer_is_asked_although_the_limit_for_all_peers_is_reached() {
     let mut rig = Rig::new(Scheduler::new(Config { max_inflight: 8 << 20, ..Config::default() }, 1));
     rig.scheduler.handle_artifact(SLOT, index(4000), &ChunkSet::new(4000), 0);
     rig.connect(A, HaveUpdate::Full);
@@ -203,7 +207,7 @@ fn the_limit_in_all_holds_and_a_new_peer_is_asked_all_the_same() {
 }
 
 #[test]
-fn however_low_the_limit_every_peer_has_something_to_do() {
+fn every_peer_has_a_request_even_if_the_limit_is_very_low() {
     let mut rig = Rig::new(Scheduler::new(Config { max_inflight: 1, ..Config::default() }, 1));
     rig.scheduler.handle_artifact(SLOT, index(20), &ChunkSet::new(20), 0);
     for peer in [A, B, C] {
@@ -214,7 +218,7 @@ fn however_low_the_limit_every_peer_has_something_to_do() {
 }
 
 #[test]
-fn the_chunks_of_a_peer_that_is_lost_go_to_others_and_are_counted() {
+fn the_chunks_of_a_lost_peer_are_requested_from_another_and_counted() {
     let mut rig = Rig::with_peers(100, &[A, B]);
     let lost = rig.chunks_of(A);
     rig.scheduler.handle_peer_lost(A);
@@ -226,22 +230,23 @@ fn the_chunks_of_a_peer_that_is_lost_go_to_others_and_are_counted() {
 }
 
 #[test]
-fn the_chunks_of_a_peer_that_stalls_go_to_others_in_time() {
+fn the_chunks_of_a_stalled_peer_are_requested_from_another_in_time() {
     let mut rig = Rig::with_peers(400, &[A, B]);
     rig.run(&[(A, 50), (B, 50)], Duration::from_secs(1));
     let stuck = rig.chunks_of(A);
     assert!(!stuck.is_empty());
-    // From here on only B answers; what A had must be asked of it after the timeout, which is 2 s at the least.
+    // From here on, only peer `B` answers. The chunks of peer `A` must be requested from peer `B` after the timeout of
+    // peer `A`, which is at least 2 s.
     rig.run(&[(B, 50)], ms(1500));
-    assert_eq!(rig.chunks_of(A), stuck, "given up too early");
+    assert_eq!(rig.chunks_of(A), stuck, "the requests to A are given up too early");
     rig.run(&[(B, 50)], Duration::from_secs(14));
-    assert!(rig.is_complete(), "{} are missing", 400 - rig.events.len());
-    // A was tried again meanwhile.
+    assert!(rig.is_complete(), "{} chunks are missing", 400 - rig.events.len());
+    // The number may be higher, because further requests may have been sent to peer `A` in the meantime.
     assert!(rig.scheduler.stats().reassigned >= stuck.len() as u64);
 }
 
 #[test]
-fn a_peer_that_stalls_again_and_again_is_asked_less_and_less() {
+fn a_peer_that_stalls_repeatedly_is_asked_less_and_less_often() {
     let mut rig = Rig::with_peers(2000, &[A]);
     let mut stalls = Vec::new();
     let begin = rig.now;
@@ -255,33 +260,33 @@ fn a_peer_that_stalls_again_and_again_is_asked_less_and_less() {
     let gaps: Vec<_> = stalls.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(gaps.windows(2).all(|pair| pair[0] <= pair[1] + ms(500)), "{gaps:?}");
     assert!(gaps.last().unwrap() > &(gaps[0] * 3) && *gaps.last().unwrap() < Duration::from_secs(60), "{gaps:?}");
-    // One that comes round is forgiven: the next rest is as short as the first.
+    // Each chunk that peer `A` delivers halves its penalty points, so that its next pause is as short as its first.
     rig.run(&[(A, 10)], Duration::from_secs(40));
     assert!(rig.events.len() > 50);
     let before = rig.scheduler.stats().stalls;
     rig.wake_until(rig.now + Duration::from_secs(10));
-    assert!(rig.scheduler.stats().stalls > before + 1, "it is asked again soon");
+    assert!(rig.scheduler.stats().stalls > before + 1, "the peer is asked again soon");
 }
 
 #[test]
-fn a_chunk_that_comes_late_counts() {
+fn a_verified_chunk_counts_although_its_request_was_given_up() {
     let mut rig = Rig::with_peers(3, &[A]);
     let (id, (_, _, chunks)) = rig.asked.iter().next().map(|(id, asked)| (*id, asked.clone())).unwrap();
     rig.wake_until(rig.now + Duration::from_secs(6));
-    assert!(rig.cancelled.contains(&id), "it was given up");
+    assert!(rig.cancelled.contains(&id), "the request is given up");
     assert!(rig.scheduler.handle_chunk(rig.now, A, id, SLOT, chunks[0], ChunkResult::Verified));
     rig.drain();
     assert!(rig.events.contains(&Event::Verified { slot: SLOT, index: chunks[0], peer: A }));
 }
 
 #[test]
-fn a_request_ends_after_all_that_came_for_it_was_looked_at() {
+fn a_request_ends_when_all_chunks_that_arrived_for_it_are_processed() {
     let mut rig = Rig::with_peers(1, &[A]);
     let (id, chunk) = rig.asked.pop_first().map(|(id, (.., chunks))| (id, chunks[0])).unwrap();
     assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Owed(SLOT));
     rig.scheduler.handle_end(rig.now, A, id, End::Done);
     rig.drain();
-    assert!(rig.asked.is_empty(), "the chunk is here and is not asked for again");
+    assert!(rig.asked.is_empty(), "a chunk that has arrived is not requested again");
     assert!(rig.scheduler.handle_chunk(rig.now, A, id, SLOT, chunk, ChunkResult::Verified));
     rig.drain();
     assert!(rig.is_complete());
@@ -289,7 +294,7 @@ fn a_request_ends_after_all_that_came_for_it_was_looked_at() {
 }
 
 #[test]
-fn the_end_that_had_to_wait_makes_missing_what_did_not_come() {
+fn a_delayed_end_makes_the_unsent_chunks_missing_again() {
     let mut rig = Rig::with_peers(1000, &[A]);
     rig.run(&[(A, 200)], Duration::from_secs(1));
     let (id, (_, _, chunks)) = rig.asked.iter().find(|(_, (.., chunks))| chunks.len() > 1).unwrap();
@@ -302,26 +307,38 @@ fn the_end_that_had_to_wait_makes_missing_what_did_not_come() {
 }
 
 #[test]
-fn a_peer_owes_each_chunk_that_it_was_asked_for_once_and_nothing_else() {
+fn a_peer_owes_each_requested_chunk_once_and_no_other_chunk() {
     let mut rig = Rig::with_peers(100, &[A, B]);
     let (id, chunk) =
         rig.asked.iter().find(|(_, (of, ..))| *of == A).map(|(id, (.., chunks))| (*id, chunks[0])).unwrap();
-    assert_eq!(rig.scheduler.handle_arrival(B, id, chunk), Arrival::NotOwed, "another peer was asked");
-    assert_eq!(rig.scheduler.handle_arrival(A, id, ChunkIndex(chunk.0 + 50)), Arrival::NotOwed, "not asked for");
-    assert_eq!(rig.scheduler.handle_arrival(A, RequestId(id.0 + 4000), chunk), Arrival::NotOwed, "no such request");
+    assert_eq!(rig.scheduler.handle_arrival(B, id, chunk), Arrival::NotOwed, "the request was sent to another peer");
+    assert_eq!(
+        rig.scheduler.handle_arrival(A, id, ChunkIndex(chunk.0 + 50)),
+        Arrival::NotOwed,
+        "the chunk is not in the request"
+    );
+    assert_eq!(
+        rig.scheduler.handle_arrival(A, RequestId(id.0 + 4000), chunk),
+        Arrival::NotOwed,
+        "there is no such request"
+    );
     assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Owed(SLOT));
-    assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::NotOwed, "twice");
+    assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::NotOwed, "the chunk has arrived before");
     rig.scheduler.handle_peer_lost(A);
     rig.connect(A, HaveUpdate::Full);
-    assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Late, "asked before the peer was lost");
+    assert_eq!(
+        rig.scheduler.handle_arrival(A, id, chunk),
+        Arrival::Late,
+        "the request was sent before the peer disconnected"
+    );
 }
 
 #[test]
-fn a_request_that_was_given_up_is_owed_until_its_peer_ends_it() {
+fn chunks_of_a_request_that_was_given_up_are_owed_until_it_ends() {
     let mut rig = Rig::with_peers(3, &[A]);
     let (id, chunk) = rig.asked.iter().next().map(|(id, (.., chunks))| (*id, chunks[0])).unwrap();
     rig.wake_until(rig.now + Duration::from_secs(6));
-    assert!(rig.cancelled.contains(&id), "it was given up");
+    assert!(rig.cancelled.contains(&id), "the request is given up");
     assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Owed(SLOT));
     rig.scheduler.handle_chunk(rig.now, A, id, SLOT, chunk, ChunkResult::Verified);
     rig.scheduler.handle_end(rig.now, A, id, End::Done);
@@ -329,16 +346,16 @@ fn a_request_that_was_given_up_is_owed_until_its_peer_ends_it() {
 }
 
 #[test]
-fn a_corrupt_chunk_bans_its_peer_for_good_and_is_fetched_from_another() {
+fn a_corrupt_chunk_bans_its_peer_and_is_fetched_from_another() {
     let mut rig = Rig::with_peers(50, &[A, B]);
     let mut of_a = rig.asked.iter().filter(|(_, (of, ..))| *of == A);
     let (before, chunk) = of_a.next_back().map(|(id, (.., chunks))| (*id, chunks[0])).unwrap();
     rig.answer(A, ChunkResult::Corrupt);
     assert_eq!(rig.banned, [A]);
-    // What it had sent before is looked at only now, and is no better.
+    // Another chunk, which peer `A` sent before its ban, is processed only now and is corrupt too.
     rig.scheduler.handle_chunk(rig.now, A, before, SLOT, chunk, ChunkResult::Corrupt);
     rig.drain();
-    assert_eq!(rig.banned, [A], "once");
+    assert_eq!(rig.banned, [A], "A is banned once");
     rig.scheduler.handle_peer_lost(A);
     rig.connect(A, HaveUpdate::Full);
     rig.drain();
@@ -348,7 +365,7 @@ fn a_corrupt_chunk_bans_its_peer_for_good_and_is_fetched_from_another() {
 }
 
 #[test]
-fn a_chunk_that_was_not_looked_at_is_not_verified() {
+fn a_chunk_that_was_reported_as_unneeded_is_not_verified() {
     let mut rig = Rig::with_peers(1, &[A]);
     let (id, chunk) = rig.asked.pop_first().map(|(id, (.., chunks))| (id, chunks[0])).unwrap();
     assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Owed(SLOT));
@@ -358,11 +375,11 @@ fn a_chunk_that_was_not_looked_at_is_not_verified() {
     assert!(!rig.is_complete() && !rig.events.iter().any(|event| matches!(event, Event::Verified { .. })));
     rig.connect(B, HaveUpdate::Full);
     rig.drain();
-    assert_eq!(rig.chunks_of(B), BTreeSet::from([chunk]), "another peer is asked for it");
+    assert_eq!(rig.chunks_of(B), BTreeSet::from([chunk]), "the chunk is requested from another peer");
 }
 
 #[test]
-fn no_peer_ends_the_request_of_another() {
+fn a_peer_cannot_end_a_request_that_was_sent_to_another_peer() {
     let mut rig = Rig::with_peers(1, &[A]);
     let (id, chunk) = rig.asked.pop_first().map(|(id, (.., chunks))| (id, chunks[0])).unwrap();
     rig.scheduler.handle_peer(rig.now, B);
@@ -371,7 +388,7 @@ fn no_peer_ends_the_request_of_another() {
 }
 
 #[test]
-fn a_corrupt_chunk_of_a_peer_that_was_lost_bans_it() {
+fn a_corrupt_chunk_bans_a_peer_that_has_disconnected_too() {
     let mut rig = Rig::with_peers(10, &[A]);
     let (id, chunk) = rig.asked.iter().next().map(|(id, (.., chunks))| (*id, chunks[0])).unwrap();
     assert_eq!(rig.scheduler.handle_arrival(A, id, chunk), Arrival::Owed(SLOT));
@@ -382,7 +399,7 @@ fn a_corrupt_chunk_of_a_peer_that_was_lost_bans_it() {
 }
 
 #[test]
-fn a_corrupt_chunk_that_comes_late_bans_too() {
+fn a_corrupt_chunk_of_a_request_that_was_given_up_bans_its_peer() {
     let mut rig = Rig::with_peers(3, &[A]);
     let (id, chunk) = rig.asked.iter().next().map(|(id, (.., chunks))| (*id, chunks[0])).unwrap();
     rig.wake_until(rig.now + Duration::from_secs(6));
@@ -392,7 +409,7 @@ fn a_corrupt_chunk_that_comes_late_bans_too() {
 }
 
 #[test]
-fn a_busy_peer_is_left_alone_as_long_as_it_asks_for() {
+fn a_busy_peer_is_not_asked_before_the_time_that_it_states() {
     let mut rig = Rig::with_peers(100, &[A]);
     for id in std::mem::take(&mut rig.asked).into_keys() {
         rig.scheduler.handle_end(rig.now, A, id, End::Refused(Refusal::Busy { retry_after_ms: 700 }));
@@ -404,7 +421,7 @@ fn a_busy_peer_is_left_alone_as_long_as_it_asks_for() {
 }
 
 #[test]
-fn what_a_peer_turns_out_to_lack_is_not_asked_of_it_until_it_says_that_it_has_it() {
+fn a_chunk_that_a_peer_lacks_is_not_requested_until_announced_again() {
     let mut rig = Rig::with_peers(2, &[A]);
     for id in std::mem::take(&mut rig.asked).into_keys() {
         rig.scheduler.handle_end(rig.now, A, id, End::Refused(Refusal::Missing));
@@ -414,14 +431,14 @@ fn what_a_peer_turns_out_to_lack_is_not_asked_of_it_until_it_says_that_it_has_it
         rig.scheduler.handle_end(rig.now, A, id, End::Refused(Refusal::Missing));
     }
     rig.wake_until(rig.now + Duration::from_secs(20));
-    assert!(rig.asked.is_empty(), "it lacks both");
+    assert!(rig.asked.is_empty(), "the peer lacks both chunks");
     rig.scheduler.handle_have(A, SLOT, HaveUpdate::Add(vec![ChunkRange { start: 1, end: 2 }]));
     rig.drain();
     assert_eq!(rig.chunks_of(A), BTreeSet::from([ChunkIndex(1)]));
 }
 
 #[test]
-fn a_request_that_ends_early_is_not_repeated_at_once_for_ever() {
+fn a_request_that_ends_without_chunks_is_not_repeated_for_ever() {
     let mut rig = Rig::with_peers(50, &[A]);
     for _ in 0..50 {
         for id in std::mem::take(&mut rig.asked).into_keys() {
@@ -429,13 +446,13 @@ fn a_request_that_ends_early_is_not_repeated_at_once_for_ever() {
         }
         rig.drain();
     }
-    assert!(rig.asked.is_empty(), "it has said of every chunk that it has it, and has delivered none");
+    assert!(rig.asked.is_empty(), "the peer announced every chunk and delivered none");
 }
 
 #[test]
-fn at_the_end_an_idle_peer_gets_a_second_copy_and_the_other_is_cancelled() {
+fn in_the_endgame_a_chunk_is_duplicated_and_the_slow_copy_cancelled() {
     let mut rig = Rig::with_peers(40, &[A]);
-    // A has delivered, and then becomes slow with the last chunks in flight.
+    // Peer `A` delivers slowly, until all remaining chunks are inflight to it, so that the endgame begins.
     rig.run(&[(A, 4)], Duration::from_secs(7));
     while rig.chunks_of(A).len() + rig.events.len() < 40 {
         rig.answer(A, ChunkResult::Verified);
@@ -447,22 +464,22 @@ fn at_the_end_an_idle_peer_gets_a_second_copy_and_the_other_is_cancelled() {
     rig.drain();
     let copies = [B, C].map(|peer| rig.chunks_of(peer));
     assert!(copies.iter().all(|chunks| chunks.len() == 1 && chunks.is_subset(&last)), "{copies:?} of {last:?}");
-    assert_ne!(copies[0], copies[1], "no chunk has three copies");
+    assert_ne!(copies[0], copies[1], "no chunk is requested three times");
     let before = rig.cancelled.len();
     rig.run(&[(B, 50), (C, 50)], Duration::from_secs(5));
     assert!(rig.is_complete());
-    assert!(rig.cancelled.len() > before, "A is told not to send the rest");
+    assert!(rig.cancelled.len() > before, "the request to A is cancelled");
 }
 
 #[test]
 fn the_rarest_chunks_go_first() {
     let mut rig = Rig::new(Scheduler::new(Config { max_window: 256 << 10, ..Config::default() }, 1));
     rig.scheduler.handle_artifact(SLOT, index(100), &ChunkSet::new(100), 0);
-    // Everybody has 0..90, one of them 90..100 as well.
+    // All peers have the chunks 0..90, and only peer `A` also has the chunks 90..100.
     for peer in 10..20 {
         rig.connect(PeerKey(peer), HaveUpdate::Set(set(100, 0..90)));
     }
-    // Peers that are connected but not asked: A is the only one with room, because the others are busy.
+    // The other peers answer `Busy`, so that only peer `A` can be asked.
     rig.drain();
     for (id, (peer, ..)) in rig.asked.clone() {
         assert_ne!(peer, A);
@@ -477,11 +494,14 @@ fn the_rarest_chunks_go_first() {
         rig.answer(A, ChunkResult::Verified);
     }
     assert!(order[..10].iter().all(|chunk| *chunk >= 90), "{order:?}");
-    assert!(order.windows(2).any(|pair| pair[1] != pair[0] + 1), "in order of position: {order:?}");
+    assert!(
+        order.windows(2).any(|pair| pair[1] != pair[0] + 1),
+        "the chunks are in the order of their indices: {order:?}"
+    );
 }
 
 #[test]
-fn clients_with_different_seeds_begin_with_different_chunks() {
+fn clients_with_different_rng_seeds_begin_with_different_chunks() {
     let first = |seed| {
         let mut rig = Rig::new(Scheduler::new(Config::default(), seed));
         rig.scheduler.handle_artifact(SLOT, index(1000), &ChunkSet::new(1000), 0);
@@ -494,7 +514,7 @@ fn clients_with_different_seeds_begin_with_different_chunks() {
 }
 
 #[test]
-fn a_reader_gets_chunks_in_order_if_it_wants() {
+fn the_sequential_policy_requests_chunks_in_order() {
     let mut rig = Rig::new(Scheduler::with_policy(Config::default(), 1, Box::new(Sequential)));
     rig.scheduler.handle_artifact(SLOT, index(3000), &ChunkSet::new(3000), 0);
     rig.connect(A, HaveUpdate::Full);
@@ -502,7 +522,7 @@ fn a_reader_gets_chunks_in_order_if_it_wants() {
     rig.run(&[(A, 1000)], Duration::from_secs(1));
     let asked = rig.chunks_of(A);
     let (first, last) = (asked.first().unwrap().0, asked.last().unwrap().0);
-    assert_eq!(asked.len() as u32, last - first + 1, "no gaps");
+    assert_eq!(asked.len() as u32, last - first + 1, "the requested chunks have no gaps");
 }
 
 #[test]
@@ -520,14 +540,14 @@ fn urgent_artifacts_go_first_and_every_artifact_is_reported_once() {
         Event::ArtifactComplete { slot } => Some(slot.0),
         _ => None,
     });
-    // Number 2 is empty, and complete from the start.
+    // Artifact 2 has no chunks, so it is complete from the start.
     let complete: Vec<_> = complete.collect();
     assert!(complete == [2, 1, 3, 0] || complete == [2, 3, 1, 0], "{complete:?}");
     assert_eq!(rig.events.last(), Some(&Event::Complete));
 }
 
 #[test]
-fn what_is_there_is_not_fetched_again() {
+fn stored_chunks_are_not_fetched_again() {
     let mut rig = Rig::new(Scheduler::new(Config::default(), 1));
     rig.scheduler.handle_artifact(SLOT, index(100), &set(100, (0..100).filter(|chunk| *chunk != 42)), 0);
     rig.connect(A, HaveUpdate::Full);

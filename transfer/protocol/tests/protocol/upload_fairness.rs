@@ -1,5 +1,6 @@
-//! Whatever is asked, cancelled, stalled and given up, every chunk is sent once and in order, within the bounds; nobody
-//! waits while there is room; and peers that want something get the same.
+//! Tests that the upload queue sends every chunk once and in order, keeps its limits, starts a job whenever it may, and
+//! gives equal numbers of bytes to all waiting peers. This must hold for any sequence of requests, cancellations, slow
+//! jobs and evictions.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use proptest::prelude::*;
 
 const PEERS: u64 = 4;
 
+/// A call of the upload queue, or a wait. A number that selects a transfer or a job is taken modulo the number of
+/// transfers or jobs.
 #[derive(Clone, Debug)]
 enum Op {
     Push(u64, Vec<(u32, u32)>),
@@ -20,11 +23,11 @@ enum Op {
     Lost(u64),
     Pop,
     Complete(usize),
-    /// Milliseconds pass.
+    /// This many milliseconds pass.
     Wait(u64),
 }
 
-/// Anything may be asked; of waits, `longest_wait` milliseconds are the longest.
+/// Generates any operation. A wait takes at most `longest_wait` milliseconds.
 fn any_op(longest_wait: u64) -> impl Strategy<Value = Op> {
     let ranges = proptest::collection::vec((0u32..90, 1u32..20), 1..4);
     prop_oneof![
@@ -37,7 +40,7 @@ fn any_op(longest_wait: u64) -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What is known of the queue from outside.
+/// An upload queue, and a model of its state that is built only from the calls and their results.
 struct Model {
     config: Config,
     queue: UploadQueue,
@@ -45,12 +48,12 @@ struct Model {
     now: Instant,
     index: Arc<ArtifactIndex>,
     next: u64,
-    /// Chunks that are in no job yet, in order.
+    /// The chunks of each transfer that are not in a job yet, in order.
     left: BTreeMap<TransferKey, (PeerKey, Vec<ChunkIndex>)>,
-    /// With the time of their start.
+    /// The running jobs, with their start times.
     jobs: Vec<(Job, Instant)>,
     evicted: Option<Eviction>,
-    /// When what was sent, in bytes.
+    /// The start time of every job so far, and its length in bytes.
     sent: Vec<(Instant, u64)>,
 }
 
@@ -104,9 +107,10 @@ impl Model {
         let ranges: Vec<_> = ranges.iter().map(|&(start, len)| ChunkRange { start, end: start + len }).collect();
         let is_possible = ranges.iter().all(|range| range.end <= self.index.len());
         let waiting = self.left.values().filter(|(of, _)| *of == peer).count();
-        let has_room = waiting < self.config.max_transfers_per_peer && self.left.len() < self.config.max_transfers;
+        let is_within_bounds =
+            waiting < self.config.max_transfers_per_peer && self.left.len() < self.config.max_transfers;
         let pushed = self.queue.push(self.now, peer, key, self.index.clone(), ranges.clone());
-        assert_eq!(pushed.is_ok(), is_possible && has_room);
+        assert_eq!(pushed.is_ok(), is_possible && is_within_bounds);
         if pushed.is_ok() {
             self.left.insert(key, (peer, ranges.iter().flat_map(ChunkRange::iter).collect()));
         }
@@ -116,7 +120,7 @@ impl Model {
         let Some(job) = self.queue.pop(self.now) else { return false };
         let of_peer = self.jobs.iter().filter(|(other, _)| other.peer == job.peer).count();
         assert!(self.jobs.len() < self.config.max_jobs && of_peer < self.config.max_jobs_per_peer);
-        let (peer, left) = self.left.get_mut(&job.transfer).expect("only what waits is sent");
+        let (peer, left) = self.left.get_mut(&job.transfer).expect("only waiting transfers are sent");
         assert_eq!(*peer, job.peer);
         let run: Vec<_> = job.run.iter().collect();
         assert_eq!(left.drain(..run.len()).collect::<Vec<_>>(), run);
@@ -138,13 +142,14 @@ impl Model {
         }
     }
 
-    /// Peers that wait and might have a further job.
+    /// Returns whether a peer waits and may have a further job.
     fn waits(&self) -> bool {
         let of_peer = |peer: PeerKey| self.jobs.iter().filter(|(job, _)| job.peer == peer).count();
         self.left.values().any(|(peer, _)| of_peer(*peer) < self.config.max_jobs_per_peer)
     }
 
-    /// Lets time pass as a driver does: takes what there is, then again whenever the queue says so.
+    /// Lets time pass, and calls the queue as a driver does. All jobs are taken at once, and again at each time that
+    /// `poll_timeout` returns.
     fn wait(&mut self, time: Duration) {
         let until = self.now + time;
         loop {
@@ -152,12 +157,12 @@ impl Model {
             self.evict();
             let at = self.queue.poll_timeout(self.now);
             let next = at.unwrap_or(until).clamp(self.now, until);
-            // Until then there is nothing.
+            // Just before its timeout, the queue returns neither a job nor an eviction.
             if let Some(before) = next.checked_sub(Duration::from_nanos(1)).filter(|before| *before > self.now) {
                 assert_eq!(self.queue.pop(before), None);
                 assert_eq!(self.queue.poll_eviction(before), None);
             }
-            assert!(next > self.now || next == until, "the same time is waited for again");
+            assert!(next > self.now || next == until, "the timeout is not in the future");
             self.now = next;
             if next == until {
                 return;
@@ -167,29 +172,31 @@ impl Model {
 
     fn evict(&mut self) {
         let Some(eviction) = self.queue.poll_eviction(self.now) else { return };
-        assert!(self.evicted.is_none() && self.waits(), "one at a time, for others");
-        let (job, started) = self.jobs.iter().find(|(job, _)| job.id == eviction.job).expect("it is under way");
+        assert!(self.evicted.is_none() && self.waits(), "one job is evicted at a time, and only if a peer waits");
+        let (job, started) =
+            self.jobs.iter().find(|(job, _)| job.id == eviction.job).expect("the evicted job is running");
         assert_eq!((job.peer, job.transfer), (eviction.peer, eviction.transfer));
         assert!(self.now - *started >= self.config.evict_after);
         let reserved = self.config.slots.min(self.config.max_jobs / 2);
-        assert!(self.jobs.len() + reserved >= self.config.max_jobs, "no place is left");
+        assert!(self.jobs.len() + reserved >= self.config.max_jobs, "no job is left to start");
         self.evicted = Some(eviction);
     }
 
-    /// Bytes between any two times are at most a burst and what the rate allows.
-    fn assert_cap(&self, rate: u64, burst: u64) {
+    /// Asserts the rate limit for the interval between any two jobs. The bytes that are sent in the interval must not
+    /// exceed one burst plus the bytes that the rate limit permits in this time.
+    fn assert_rate_limit(&self, rate: u64, burst: u64) {
         for (first, (from, _)) in self.sent.iter().enumerate() {
             let mut bytes = 0;
             for (at, more) in &self.sent[first..] {
                 bytes += more;
                 let earned = (*at - *from).as_nanos() * u128::from(rate) / 1_000_000_000;
-                assert!(u128::from(bytes) <= u128::from(burst) + earned, "{bytes} in {:?}", *at - *from);
+                assert!(u128::from(bytes) <= u128::from(burst) + earned, "{bytes} bytes in {:?}", *at - *from);
             }
         }
     }
 
-    /// Sends everything, one job after the other.
-    fn run_dry(&mut self) {
+    /// Serves all waiting transfers to the end.
+    fn serve_all(&mut self) {
         while !self.left.is_empty() || !self.jobs.is_empty() {
             let was = (self.now, self.sent.len(), self.jobs.len());
             while self.pop() {}
@@ -199,15 +206,19 @@ impl Model {
             } else if let Some(at) = self.queue.poll_timeout(self.now) {
                 self.now = at;
             }
-            assert_ne!(was, (self.now, self.sent.len(), self.jobs.len()), "nothing happens any more");
+            assert_ne!(
+                was,
+                (self.now, self.sent.len(), self.jobs.len()),
+                "neither time passes nor a job starts or ends"
+            );
         }
     }
 }
 
-/// More than ever waits.
+/// A limit on waiting bytes that is never reached in these tests.
 const PLENTY: u64 = 8 << 30;
 
-/// Bounds that are reached.
+/// Returns a configuration with low limits on jobs and transfers, which are reached in these tests.
 fn tight() -> Config {
     Config {
         max_jobs: 5,
@@ -220,7 +231,7 @@ fn tight() -> Config {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "some instant to begin at: an `Instant` cannot be made from a number")]
+#[expect(clippy::disallowed_methods, reason = "a start time: an `Instant` cannot be made from a number")]
 fn start() -> Instant {
     Instant::now()
 }
@@ -232,8 +243,9 @@ fn index_of(lens: &[u32]) -> Arc<ArtifactIndex> {
     Arc::new(ArtifactIndex::new(params, HashAlgorithm::Blake3, digest, chunks).unwrap())
 }
 
-/// Bytes per peer after a number of jobs, `parallel` at a time, which end in the order in which they began; the peers ask
-/// for chunks of these lengths in ranges of these sizes and never run out.
+/// Returns the bytes that each peer has been sent after `jobs` jobs. `parallel` jobs run at a time and end in the order
+/// in which they started. `wishes` states, for each peer, the length of the chunks that it requests and the number of
+/// chunks in each of its requests. Each peer sends as many requests as the queue accepts.
 fn shares(wishes: &[(u32, u32)], parallel: usize, slots: usize, jobs: usize) -> Vec<u64> {
     let config = Config {
         max_jobs: parallel,
@@ -247,7 +259,7 @@ fn shares(wishes: &[(u32, u32)], parallel: usize, slots: usize, jobs: usize) -> 
     let indexes: Vec<_> = wishes.iter().map(|&(len, _)| index_of(&vec![len; 1024])).collect();
     let mut next = 0;
     let mut sent = vec![0; wishes.len()];
-    let mut under_way = VecDeque::new();
+    let mut running = VecDeque::new();
     for _ in 0..jobs {
         for (peer, &(_, range)) in wishes.iter().enumerate() {
             let (key, ranges) = (PeerKey(peer as u64), vec![ChunkRange { start: 0, end: range }]);
@@ -256,35 +268,37 @@ fn shares(wishes: &[(u32, u32)], parallel: usize, slots: usize, jobs: usize) -> 
             }
         }
         while let Some(job) = queue.pop(now) {
-            under_way.push_back(job);
+            running.push_back(job);
         }
-        let job = under_way.pop_front().unwrap();
+        let job = running.pop_front().unwrap();
         sent[job.peer.0 as usize] += job.bytes;
         queue.complete(now, job.id);
     }
     sent
 }
 
-/// A turn is 1 MiB, and one may have had one more; who waits for what is rarer may be ahead by another.
+/// The maximum difference, in bytes, between the totals that two peers may have been sent. A turn is 1 MiB, one peer
+/// may have had one turn more than another, and a peer may get 1 MiB ahead because it waits for rarer chunks.
 const MOST_UNFAIR: u64 = 3 << 20;
 
 proptest! {
     #[test]
-    fn any_sequence_of_calls_keeps_the_contract_and_runs_dry(ops in proptest::collection::vec(any_op(0), 1..300)) {
+    fn any_calls_keep_the_limits_and_send_every_transfer(ops in proptest::collection::vec(any_op(0), 1..300)) {
         let mut model = Model::new(tight());
         for op in ops {
             let expected = model.jobs.len() < model.config.max_jobs && model.waits();
             let jobs = model.jobs.len();
             let pops = matches!(op, Op::Pop);
             model.apply(op);
-            prop_assert!(!pops || (model.jobs.len() > jobs) == expected, "somebody waits, and there is room");
+            let has_started = model.jobs.len() > jobs;
+            prop_assert!(!pops || has_started == expected, "a job starts exactly if a peer waits and a job may start");
         }
-        model.run_dry();
-        prop_assert!(model.left.is_empty(), "everything is sent in the end");
+        model.serve_all();
+        prop_assert!(model.left.is_empty(), "every transfer is sent in the end");
     }
 
     #[test]
-    fn so_it_does_while_time_passes_with_few_slots_slow_peers_and_a_cap(
+    fn the_limits_hold_with_few_slots_slow_peers_and_a_rate_limit(
         ops in proptest::collection::vec(any_op(4000), 1..300),
         slots in 1usize..4,
         max_jobs in 1usize..6,
@@ -297,9 +311,9 @@ proptest! {
             let with_jobs = model.jobs.iter().filter(|(_, started)| model.now - *started < model.config.slot_time);
             prop_assert!(with_jobs.count() <= model.config.max_jobs);
         }
-        model.run_dry();
+        model.serve_all();
         if let Some(rate) = max_rate {
-            model.assert_cap(rate, (rate / 10).max(u64::from(MAX_CHUNK_LEN)));
+            model.assert_rate_limit(rate, (rate / 10).max(u64::from(MAX_CHUNK_LEN)));
             let total: u64 = model.sent.iter().map(|(_, bytes)| bytes).sum();
             let earned = (model.now - model.begin).as_nanos() * u128::from(rate) / 1_000_000_000;
             prop_assert!(u128::from(total) <= earned + u128::from((rate / 10).max(u64::from(MAX_CHUNK_LEN))));
@@ -307,29 +321,29 @@ proptest! {
     }
 
     #[test]
-    fn peers_get_the_same_whatever_they_ask_for(
+    fn peers_get_equal_bytes_whatever_they_request(
         wishes in proptest::collection::vec((1024u32..=MAX_CHUNK_LEN, 1u32..200), 2..6)
     ) {
         let shares = shares(&wishes, 1, 1, 400);
         let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
-        prop_assert!(most - least <= MOST_UNFAIR, "{:?} of {:?}", shares, wishes);
+        prop_assert!(most - least <= MOST_UNFAIR, "bytes {:?} for wishes {:?}", shares, wishes);
     }
 
     #[test]
-    fn peers_get_the_same_from_few_slots(
-        // Two jobs of the smallest are a fair share of what can be under way.
+    fn peers_get_equal_bytes_with_few_slots(
+        // With chunks of at least 256 KiB, two jobs at a time are enough for a peer to get its fair share.
         wishes in proptest::collection::vec((262144u32..=MAX_CHUNK_LEN, 1u32..200), 6..12),
         slots in 2usize..4,
     ) {
         let shares = shares(&wishes, 2 * slots, slots, 600);
         let (least, most) = (shares.iter().min().unwrap(), shares.iter().max().unwrap());
-        prop_assert!(most - least <= MOST_UNFAIR, "{:?} of {:?} with {} slots", shares, wishes, slots);
+        prop_assert!(most - least <= MOST_UNFAIR, "bytes {:?} for wishes {:?} with {} slots", shares, wishes, slots);
     }
 }
 
-/// One after the other, a crowd that would wait for minutes.
+/// Serves 10,000 peers that wait at the same time, one job after the other.
 #[test]
-fn everybody_in_a_crowd_is_served_before_anybody_is_served_twice() {
+fn each_peer_of_a_crowd_is_served_before_any_is_served_twice() {
     const CROWD: u64 = 10_000;
     let config =
         Config { min_waiting_bytes: PLENTY, max_waiting_bytes: PLENTY, max_transfers: 20_000, ..Config::default() };
@@ -352,9 +366,10 @@ fn everybody_in_a_crowd_is_served_before_anybody_is_served_twice() {
     queue.check();
 }
 
-/// Its small chunk is what has been sent most often, so all others go before it as far as they may.
+/// The second peer requests only the chunk that has been sent most often. So all other peers are served before the
+/// second peer, until the limit of their lead is reached.
 #[test]
-fn who_asks_for_what_everybody_has_got_does_not_fall_ever_further_behind() {
+fn a_peer_that_waits_for_frequent_chunks_does_not_fall_far_behind() {
     let wishes = [(256 << 10, 4), (256 << 10, 1), (256 << 10, 4), (256 << 10, 3), (422_154, 5), (266_116, 8)];
     for jobs in [600, 6000] {
         let shares = shares(&wishes, 6, 3, jobs);

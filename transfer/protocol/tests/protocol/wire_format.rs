@@ -1,4 +1,4 @@
-//! The bytes of every message, once and for all: other versions of Phase read them.
+//! Tests of the exact bytes of every message. The bytes must not change, because other versions of Phase read them.
 
 use phase_core::{ChunkIndex, ChunkRange, Cid};
 use phase_protocol::wire::{
@@ -19,23 +19,24 @@ fn range(start: u32, end: u32) -> ChunkRange {
     ChunkRange::new(start, end).unwrap()
 }
 
-/// A text in CBOR, shorter than 24 bytes.
+/// Returns the CBOR encoding of a text of fewer than 24 bytes, in hexadecimal.
 fn text(text: &str) -> String {
     format!("{:02x}{}", 0x60 + text.len(), hex::encode(text))
 }
 
-/// `{"id": 7, "body": body}`: maps are in the order of length, then bytes, of their keys.
+/// Returns the CBOR encoding of the map `{"id": 7, "body": body}`, in hexadecimal. DAG-CBOR orders the keys of a map by
+/// length, and then by bytes.
 fn request(body: &str) -> String {
     format!("a2{}07{}{body}", text("id"), text("body"))
 }
 
-/// `{"id": 7, "len": len, "body": body}`.
+/// Returns the CBOR encoding of the map `{"id": 7, "len": len, "body": body}`, in hexadecimal.
 fn reply(len: &str, body: &str) -> String {
     format!("a3{}07{}{len}{}{body}", text("id"), text("len"), text("body"))
 }
 
 #[test]
-fn requests_have_these_bytes() {
+fn each_request_is_encoded_in_exactly_these_bytes() {
     let link = cid_link();
     let cases = [
         (
@@ -70,7 +71,7 @@ fn requests_have_these_bytes() {
 }
 
 #[test]
-fn replies_have_these_bytes() {
+fn each_reply_is_encoded_in_exactly_these_bytes() {
     let addrs = PeerAddrs { peer: ByteBuf::from([1, 2]), addrs: vec![ByteBuf::from([3])] };
     let refused = |refusal: &str| format!("a1{}{refusal}", text("refused"));
     let cases = [
@@ -124,9 +125,10 @@ fn replies_have_these_bytes() {
 }
 
 #[test]
-fn a_cid_is_a_link() {
+fn a_cid_is_encoded_as_a_link() {
     let frame = encode_request(&RequestHeader { id: RequestId(0), body: Request::Block { cid: cid() } });
-    // Written out, with neither helper nor encoder: {"id": 0, "body": {"block": {"cid": 42(h'00 01 71 1e 20 …')}}}.
+    // These bytes are written by hand, to be independent of the helpers above and of the encoder. They encode {"id": 0,
+    // "body": {"block": {"cid": 42(h'00 01 71 1e 20 …')}}}.
     let expected = "0000003fa262696400 64626f6479a165626c6f636ba163636964d82a58250001711e20".replace(' ', "");
     assert!(hex::encode(&frame).starts_with(&expected), "{}", hex::encode(&frame));
     assert_eq!(&frame[frame.len() - 32..], cid().digest().as_bytes());

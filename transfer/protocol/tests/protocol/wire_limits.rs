@@ -1,4 +1,5 @@
-//! What a peer sends is within its caps and in its one form, or an error; it is never allocated first, nor panicked over.
+//! Tests that bytes from a peer are decoded only if they are canonical and within the limits. All other bytes must give
+//! an error, without a panic and without an allocation of the length that they claim.
 
 use phase_core::codec::to_dag_cbor;
 use phase_core::{ChunkIndex, ChunkRange, Cid};
@@ -20,7 +21,7 @@ fn chunks(count: usize) -> Result<RequestHeader, WireError> {
 }
 
 fn ranges(count: usize) -> Vec<ChunkRange> {
-    // The longest encodings there are.
+    // The ranges have large numbers, because these have the longest encodings.
     (0..count as u32).rev().map(|i| ChunkRange::new(u32::MAX - 2 * i - 2, u32::MAX - 2 * i - 1).unwrap()).collect()
 }
 
@@ -30,7 +31,7 @@ fn peers(count: usize, peer: usize, addrs: usize, addr: usize) -> Reply {
 }
 
 #[test]
-fn no_header_is_longer_than_its_cap() {
+fn a_header_beyond_its_length_limit_is_refused() {
     assert_eq!(header_len([0, 0, 0, 0]), Err(WireError::HeaderLength(0)));
     assert_eq!(header_len([0, 0, 0, 1]), Ok(1));
     let cap = MAX_HEADER_LEN as u32;
@@ -40,7 +41,7 @@ fn no_header_is_longer_than_its_cap() {
 }
 
 #[test]
-fn the_longest_messages_fit_their_header() {
+fn the_longest_messages_fit_in_a_header() {
     let longest = [
         encode_reply(&ReplyHeader {
             id: RequestId(u32::MAX),
@@ -63,7 +64,7 @@ fn the_longest_messages_fit_their_header() {
 }
 
 #[test]
-fn no_list_is_longer_than_its_cap() {
+fn a_list_beyond_its_limit_is_refused() {
     assert!(chunks(1).is_ok() && chunks(MAX_RANGES).is_ok());
     assert!(chunks(0).is_err() && chunks(MAX_RANGES + 1).is_err());
     assert!(reply(0, Reply::HaveDelta { ranges: ranges(MAX_RANGES) }).is_ok());
@@ -82,7 +83,7 @@ fn no_list_is_longer_than_its_cap() {
 }
 
 #[test]
-fn no_payload_is_longer_than_its_kind_allows() {
+fn a_payload_longer_than_its_kind_of_reply_permits_is_refused() {
     let bitmap = |chunks| Reply::Have { chunks, full: false };
     let cases = [
         (Reply::Head { pointer_len: 0 }, 0, MAX_PAYLOAD_LEN),
@@ -117,7 +118,7 @@ fn values_out_of_range_are_refused() {
 }
 
 #[test]
-fn bytes_in_another_form_are_refused() {
+fn bytes_that_are_not_canonical_are_refused() {
     let good = to_dag_cbor(&RequestHeader { id: RequestId(7), body: Request::Cancel { request: RequestId(9) } });
     assert!(decode_request(&good).is_ok());
     let text = hex::encode(&good);
@@ -136,8 +137,8 @@ fn bytes_in_another_form_are_refused() {
         ("ranges that overlap", of_ranges(vec![ChunkRange { start: 0, end: 3 }, ChunkRange { start: 2, end: 4 }])),
         ("ranges that go back", of_ranges(vec![ChunkRange { start: 4, end: 5 }, ChunkRange { start: 0, end: 1 }])),
         ("a range twice", of_ranges(vec![ChunkRange { start: 0, end: 3 }; 2])),
-        ("nested", "81".repeat(MAX_HEADER_LEN)),
-        // A list that claims 2^32 - 1 entries.
+        ("deeply nested lists", "81".repeat(MAX_HEADER_LEN)),
+        // This list claims to have 2^32 - 1 entries, and has none.
         ("long list", format!("a262696407{}", "64626f6479a1666368756e6b73a26672616e6765739affffffff")),
     ];
     for (what, form) in forms {
@@ -145,7 +146,7 @@ fn bytes_in_another_form_are_refused() {
     }
 }
 
-/// The encoding of a request for `ranges`, in hexadecimal.
+/// Returns the encoding of a request for `ranges`, in hexadecimal.
 fn of_ranges(ranges: Vec<ChunkRange>) -> String {
     let body = Request::Chunks { artifact: Cid::of_block(b""), ranges };
     hex::encode(to_dag_cbor(&RequestHeader { id: RequestId(7), body }))
@@ -205,7 +206,7 @@ fn any_reply() -> impl Strategy<Value = (u32, Reply)> {
 
 proptest! {
     #[test]
-    fn every_request_survives_the_wire(id in any::<u32>(), body in any_request()) {
+    fn every_encoded_request_is_decoded_to_the_same_request(id in any::<u32>(), body in any_request()) {
         let header = RequestHeader { id: RequestId(id), body };
         let frame = encode_request(&header);
         prop_assert_eq!(header_len(frame[..4].try_into().unwrap()), Ok(frame.len() - 4));
@@ -213,7 +214,7 @@ proptest! {
     }
 
     #[test]
-    fn every_reply_survives_the_wire(id in any::<u32>(), (len, body) in any_reply()) {
+    fn every_encoded_reply_is_decoded_to_the_same_reply(id in any::<u32>(), (len, body) in any_reply()) {
         let header = ReplyHeader { id: RequestId(id), len, body };
         let frame = encode_reply(&header);
         prop_assert_eq!(header_len(frame[..4].try_into().unwrap()), Ok(frame.len() - 4));
@@ -221,7 +222,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_message_in_its_one_form_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_decode_to_a_canonical_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         if let Ok(header) = decode_request(&bytes) {
             prop_assert_eq!(&to_dag_cbor(&header), &bytes);
         }
@@ -232,7 +233,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_message_is_another_message_or_an_error(
+    fn a_damaged_message_decodes_to_a_canonical_message_or_an_error(
         (len, body) in any_reply(), request in any_request(), at in any::<prop::sample::Index>(), flip in 1u8..
     ) {
         let mut reply = to_dag_cbor(&ReplyHeader { id: RequestId(1), len, body });

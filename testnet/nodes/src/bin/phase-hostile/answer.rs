@@ -1,4 +1,4 @@
-//! What it answers on one stream: the truth about releases, and harm where chunks are asked for.
+//! Answers the requests on one stream. Requests about releases get honest answers, chunk requests get harmful ones.
 
 use std::io;
 use std::sync::Arc;
@@ -13,43 +13,47 @@ use phase_node::Stream;
 use phase_protocol::wire::{
     self, MAX_PAYLOAD_LEN, Refusal, Reply, ReplyHeader, Request, RequestHeader, RequestId, WireError,
 };
-use phase_scenario::Harm;
+use phase_scenario::HostileKind;
 use phase_transfer::catalog::{Catalog, Content};
 
-/// What drips at a time, and how often: enough that something always comes, too little to be of use.
-const DROP: usize = 64;
+/// The number of bytes that [`HostileKind::Drip`] sends at a time. With [`DRIP_INTERVAL`] the rate is too low to be
+/// useful.
+const DRIP_LEN: usize = 64;
+/// The time between two parts of a chunk from [`HostileKind::Drip`]. It is short, so that the request never counts as
+/// stalled.
 const DRIP_INTERVAL: Duration = Duration::from_millis(250);
-/// What follows a header that announces too much.
+/// The number of bytes that [`HostileKind::Oversize`] writes at a time, after a header that announces too many bytes.
 const FLOOD: usize = 64 << 10;
-/// A length that no header may have.
-const UNREADABLE: u32 = u32::MAX;
+/// A header length that the protocol does not permit.
+const FORBIDDEN_HEADER_LEN: u32 = u32::MAX;
 
-/// Why a stream has ended.
+/// An error that ends a stream.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Broken {
+pub(crate) enum StreamError {
     #[error(transparent)]
-    Gone(#[from] io::Error),
-    #[error("a request cannot be read")]
+    Io(#[from] io::Error),
+    #[error("cannot read a request")]
     Wire(#[from] WireError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Answers one stream.
+/// Answers the requests of one stream.
 pub(crate) struct Answerer {
-    harm: Harm,
+    harm: HostileKind,
     catalog: Arc<Catalog>,
-    /// Chunks that were asked for and spoilt, on all streams.
-    deeds: Arc<AtomicU64>,
+    /// The number of harmful answers on all streams so far. Counts chunks for `corrupt` and `drip`, and requests for
+    /// the other kinds.
+    harmful_answers: Arc<AtomicU64>,
 }
 
 impl Answerer {
-    pub(crate) fn new(harm: Harm, catalog: Arc<Catalog>, deeds: Arc<AtomicU64>) -> Self {
-        Self { harm, catalog, deeds }
+    pub(crate) fn new(harm: HostileKind, catalog: Arc<Catalog>, harmful_answers: Arc<AtomicU64>) -> Self {
+        Self { harm, catalog, harmful_answers }
     }
 
-    /// Until the other side has enough of it.
-    pub(crate) async fn run(self, stream: Stream) -> Result<(), Broken> {
+    /// Answers requests until the peer closes the stream or an operation fails.
+    pub(crate) async fn run(self, stream: Stream) -> Result<(), StreamError> {
         let (mut reader, mut writer) = stream.split();
         loop {
             let RequestHeader { id, body } = read_request(&mut reader).await?;
@@ -68,14 +72,14 @@ impl Answerer {
                 },
                 Request::Peers { .. } => reply(&mut writer, id, Reply::Peers { peers: Vec::new() }, &[]).await?,
                 Request::Chunks { artifact, ranges } => self.harm(&mut writer, id, &artifact, &ranges).await?,
-                // Whoever stalls does not even say that a request has ended.
-                Request::Cancel { .. } if self.harm == Harm::Stall => {}
+                // A node that stalls does not even confirm a cancelled request.
+                Request::Cancel { .. } if self.harm == HostileKind::Stall => {}
                 Request::Cancel { request } => reply(&mut writer, request, Reply::Done, &[]).await?,
             }
         }
     }
 
-    async fn head(&self, writer: &mut WriteHalf<Stream>, id: RequestId, name: &Name) -> Result<(), Broken> {
+    async fn head(&self, writer: &mut WriteHalf<Stream>, id: RequestId, name: &Name) -> Result<(), StreamError> {
         let Some((pointer, manifest)) = self.catalog.head(name)? else {
             return refuse(writer, id, Refusal::NotFound).await;
         };
@@ -90,27 +94,27 @@ impl Answerer {
         id: RequestId,
         artifact: &Cid,
         ranges: &[ChunkRange],
-    ) -> Result<(), Broken> {
+    ) -> Result<(), StreamError> {
         let Some(content) = self.catalog.content(artifact)? else {
             return refuse(writer, id, Refusal::NotFound).await;
         };
         let chunks = ranges.iter().flat_map(|range| range.start..range.end).map(ChunkIndex);
         match self.harm {
-            Harm::Stall => self.note(),
-            Harm::Lie => {
-                self.note();
+            HostileKind::Stall => self.count_harm(),
+            HostileKind::Lie => {
+                self.count_harm();
                 refuse(writer, id, Refusal::Missing).await?;
             }
-            Harm::Oversize => {
-                self.note();
-                oversize(writer, id, self.deeds.load(Ordering::Relaxed)).await?;
+            HostileKind::Oversize => {
+                self.count_harm();
+                oversize(writer, id, self.harmful_answers.load(Ordering::Relaxed)).await?;
             }
-            Harm::Corrupt | Harm::Drip => {
+            HostileKind::Corrupt | HostileKind::Drip => {
                 for chunk in chunks {
                     let Some(bytes) = read(&content, chunk)? else { continue };
-                    self.note();
+                    self.count_harm();
                     match self.harm {
-                        Harm::Corrupt => corrupt(writer, id, chunk, bytes).await?,
+                        HostileKind::Corrupt => corrupt(writer, id, chunk, bytes).await?,
                         _ => drip(writer, id, chunk, &bytes).await?,
                     }
                 }
@@ -120,13 +124,13 @@ impl Answerer {
         Ok(())
     }
 
-    fn note(&self) {
-        self.deeds.fetch_add(1, Ordering::Relaxed);
+    fn count_harm(&self) {
+        self.harmful_answers.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// The bytes of a chunk, as they are. `None` if there is no such chunk.
-fn read(content: &Content, chunk: ChunkIndex) -> Result<Option<Vec<u8>>, Broken> {
+/// Returns the true bytes of a chunk. `None` if the artifact is partial or has no such chunk.
+fn read(content: &Content, chunk: ChunkIndex) -> Result<Option<Vec<u8>>, StreamError> {
     let Content::Whole(artifact) = content else { return Ok(None) };
     let run = ChunkRange { start: chunk.0, end: chunk.0.saturating_add(1) };
     let Some(place) = artifact.index().byte_range(run) else { return Ok(None) };
@@ -135,13 +139,13 @@ fn read(content: &Content, chunk: ChunkIndex) -> Result<Option<Vec<u8>>, Broken>
     Ok(Some(bytes))
 }
 
-/// The chunk with one bit changed.
+/// Sends a chunk with one bit changed.
 async fn corrupt(
     writer: &mut WriteHalf<Stream>,
     id: RequestId,
     index: ChunkIndex,
     mut bytes: Vec<u8>,
-) -> Result<(), Broken> {
+) -> Result<(), StreamError> {
     let middle = bytes.len() / 2;
     if let Some(byte) = bytes.get_mut(middle) {
         *byte ^= 1;
@@ -149,21 +153,27 @@ async fn corrupt(
     reply(writer, id, Reply::Chunk { index, encoding: 0 }, &bytes).await
 }
 
-/// The chunk, so slowly that nobody can wait for it.
-async fn drip(writer: &mut WriteHalf<Stream>, id: RequestId, index: ChunkIndex, bytes: &[u8]) -> Result<(), Broken> {
+/// Sends a chunk at 256 bytes per second, which is too slow for any client.
+async fn drip(
+    writer: &mut WriteHalf<Stream>,
+    id: RequestId,
+    index: ChunkIndex,
+    bytes: &[u8],
+) -> Result<(), StreamError> {
     let header = ReplyHeader { id, len: bytes.len() as u32, body: Reply::Chunk { index, encoding: 0 } };
     write(writer, &wire::encode_reply(&header)).await?;
-    for drop in bytes.chunks(DROP) {
+    for drop in bytes.chunks(DRIP_LEN) {
         write(writer, drop).await?;
         tokio::time::sleep(DRIP_INTERVAL).await;
     }
     Ok(())
 }
 
-/// A header that announces a payload, or in turns a header, of more than is permitted, and bytes without end.
-async fn oversize(writer: &mut WriteHalf<Stream>, id: RequestId, turn: u64) -> Result<(), Broken> {
+/// Sends a header that breaks a limit: in turn, the header itself is too long, or it announces a payload that is too
+/// long. Then writes bytes without end, until the peer closes the stream.
+async fn oversize(writer: &mut WriteHalf<Stream>, id: RequestId, turn: u64) -> Result<(), StreamError> {
     if turn.is_multiple_of(2) {
-        write(writer, &UNREADABLE.to_be_bytes()).await?;
+        write(writer, &FORBIDDEN_HEADER_LEN.to_be_bytes()).await?;
     } else {
         let body = Reply::Chunk { index: ChunkIndex(0), encoding: 0 };
         write(writer, &wire::encode_reply(&ReplyHeader { id, len: MAX_PAYLOAD_LEN + 1, body })).await?;
@@ -173,22 +183,22 @@ async fn oversize(writer: &mut WriteHalf<Stream>, id: RequestId, turn: u64) -> R
     }
 }
 
-async fn reply(writer: &mut WriteHalf<Stream>, id: RequestId, body: Reply, payload: &[u8]) -> Result<(), Broken> {
+async fn reply(writer: &mut WriteHalf<Stream>, id: RequestId, body: Reply, payload: &[u8]) -> Result<(), StreamError> {
     let header = wire::encode_reply(&ReplyHeader { id, len: payload.len() as u32, body });
     writer.write_all(&header).await?;
     write(writer, payload).await
 }
 
-async fn refuse(writer: &mut WriteHalf<Stream>, id: RequestId, refusal: Refusal) -> Result<(), Broken> {
+async fn refuse(writer: &mut WriteHalf<Stream>, id: RequestId, refusal: Refusal) -> Result<(), StreamError> {
     reply(writer, id, Reply::Refused(refusal), &[]).await
 }
 
-async fn write(writer: &mut WriteHalf<Stream>, bytes: &[u8]) -> Result<(), Broken> {
+async fn write(writer: &mut WriteHalf<Stream>, bytes: &[u8]) -> Result<(), StreamError> {
     writer.write_all(bytes).await?;
     Ok(writer.flush().await?)
 }
 
-async fn read_request(reader: &mut ReadHalf<Stream>) -> Result<RequestHeader, Broken> {
+async fn read_request(reader: &mut ReadHalf<Stream>) -> Result<RequestHeader, StreamError> {
     let mut prefix = [0; 4];
     reader.read_exact(&mut prefix).await?;
     let mut header = vec![0; wire::header_len(prefix)?];

@@ -1,4 +1,5 @@
-//! `phase-hostile`: a node that takes part in the network as a provider does, and does harm with chunks. For tests alone.
+//! `phase-hostile`: a node that joins the network like a provider but answers chunk requests harmfully. It exists only
+//! for tests.
 
 mod answer;
 mod node;
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
     cli::init_logging(args.verbose, std::io::stderr);
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => fault.report(true),
+        Err(fault) => fault.report(true, args.verbose),
     }
 }
 

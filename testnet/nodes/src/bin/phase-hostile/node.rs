@@ -1,4 +1,5 @@
-//! The node: announces what it says it has, and takes streams.
+//! Runs the hostile node. It announces the releases in its store, and answers the requests on the streams that peers
+//! open.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,16 +17,17 @@ use tokio::sync::Semaphore;
 use crate::answer::Answerer;
 use crate::options::Cli;
 
-/// Streams at a time; further ones wait.
+/// The largest number of streams on which requests are answered at a time. Further streams wait.
 const MAX_STREAMS: usize = 512;
-/// The time between two announcements of the same: others may only have come meanwhile.
+/// The time between two announcements. The node repeats them, because DHT nodes may have joined since the last one.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(20);
-/// The time between two attempts while nobody is there who would remember it.
+/// The time until a failed announcement is repeated. An announcement fails, for example, while no DHT node is
+/// connected.
 const ANNOUNCE_RETRY: Duration = Duration::from_millis(500);
-/// How often it tells what it has done, if there is anything new.
-const TELL_INTERVAL: Duration = Duration::from_millis(500);
+/// The time between two reports of the number of harmful answers. A report is printed only if the number has changed.
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Runs until something is wrong.
+/// Runs the node. Returns only after an error.
 pub(crate) async fn run(args: &Cli) -> Result<(), Fault> {
     let store = FileStore::open(&args.store)?;
     let identity = Identity::from_key(&store.identity()?);
@@ -34,28 +36,28 @@ pub(crate) async fn run(args: &Cli) -> Result<(), Fault> {
     let config = NodeConfig { identity, listen: args.listen.clone(), ..args.node.configure(Role::Server)? };
     let node = Node::start(config).await?;
     let handle = node.handle();
-    let mut streams = handle.accept_streams().expect("nobody else takes the streams of this node");
+    let mut streams = handle.accept_streams().expect("no other code takes the streams of this node");
     cli::print(&format!("{}\n", json!({ "peer_id": handle.peer_id().to_string() })))?;
     tokio::spawn(announce(handle.clone(), keys));
-    let deeds = Arc::new(AtomicU64::new(0));
-    tokio::spawn(tell(deeds.clone()));
+    let harmful_answers = Arc::new(AtomicU64::new(0));
+    tokio::spawn(report_harm(harmful_answers.clone()));
     let slots = Arc::new(Semaphore::new(MAX_STREAMS));
     loop {
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         let Some((peer, stream)) = streams.recv().await else {
-            return Err(Fault::new(Failure::Other, "the node has ended"));
+            return Err(Fault::new(Failure::Other, "the node stopped"));
         };
-        let answerer = Answerer::new(args.harm, catalog.clone(), deeds.clone());
+        let answerer = Answerer::new(args.harm, catalog.clone(), harmful_answers.clone());
         tokio::spawn(async move {
             if let Err(error) = answerer.run(stream).await {
-                tracing::info!(%peer, %error, "a stream has ended");
+                tracing::info!(%peer, %error, "stream ended");
             }
             drop(slot);
         });
     }
 }
 
-/// What a provider of the store announces: names, manifests, artifacts.
+/// Returns the DHT keys that an honest provider of the store would announce: those of names, manifests and artifacts.
 fn keys(store: &dyn Store) -> Result<Vec<DhtKey>, Fault> {
     let mut keys = Vec::new();
     for name in store.names()? {
@@ -72,28 +74,28 @@ fn keys(store: &dyn Store) -> Result<Vec<DhtKey>, Fault> {
 }
 
 async fn announce(node: NodeHandle, keys: Vec<DhtKey>) {
-    let mut is_told = false;
+    let mut is_reported = false;
     loop {
         let mut done = 0;
         for key in &keys {
             done += usize::from(node.provide(key).await.is_ok());
         }
         let is_complete = done == keys.len();
-        if is_complete && !std::mem::replace(&mut is_told, true) {
-            // Whoever reads the lines may be gone.
+        if is_complete && !std::mem::replace(&mut is_reported, true) {
+            // Printing fails if the program that reads the output has ended, which does not matter here.
             let _ = cli::print(&format!("{}\n", json!({ "announced": done, "keys": done })));
         }
         tokio::time::sleep(if is_complete { ANNOUNCE_INTERVAL } else { ANNOUNCE_RETRY }).await;
     }
 }
 
-async fn tell(deeds: Arc<AtomicU64>) {
-    let mut told = 0;
+async fn report_harm(harmful_answers: Arc<AtomicU64>) {
+    let mut reported = 0;
     loop {
-        tokio::time::sleep(TELL_INTERVAL).await;
-        let now = deeds.load(Ordering::Relaxed);
-        if now != told {
-            told = now;
+        tokio::time::sleep(REPORT_INTERVAL).await;
+        let now = harmful_answers.load(Ordering::Relaxed);
+        if now != reported {
+            reported = now;
             let _ = cli::print(&format!("{}\n", json!({ "deeds": now })));
         }
     }

@@ -1,5 +1,5 @@
-//! Latency for a link, where the kernel has none to give: packets come out of a network device that is made here, wait, and go
-//! on their way.
+//! Adds latency to a network link, for kernels without `netem`. Packets are routed into a network device that this
+//! program creates, wait in a queue, and are then sent to their destination.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -12,86 +12,88 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use socket2::{Domain, Protocol, Socket, Type};
 use tun_rs::{DeviceBuilder, SyncDevice};
 
-/// The most bytes that wait: 64 MiB are half a second of a gigabit. What comes beyond is lost.
+/// The largest number of bytes in the queue. Further packets are dropped. 64 MiB is the traffic of half a second at 1
+/// Gbit/s.
 const MAX_WAITING: usize = 64 << 20;
-/// The largest packet: that of an Ethernet frame.
+/// The size of the largest packet in bytes, as in an Ethernet frame.
 const MTU: u16 = 1500;
-/// Raw IPv4 with a header of our own, RFC 791's reserved protocol number.
+/// The protocol number with which a raw socket sends whole IPv4 packets, including their header; see raw(7).
 const IPPROTO_RAW: i32 = 255;
 
-/// Let each packet that a container sends wait for a while
+/// Delay each packet that a container sends
 ///
-/// Runs in the container's network, makes a device there, says {"ready":true}, and sends on whatever is routed through the
-/// device. When the process ends for which it is there, it says how many packets there were, and ends too.
+/// Runs in the container's network namespace, creates a network device there and prints {"ready":true}. Sends every
+/// packet that is routed into the device to its destination after the delay. When the process given with --beside
+/// exits, prints its own counters as JSON and exits too.
 #[derive(clap::Args)]
 pub(crate) struct Delay {
-    /// How long
+    /// The time for which each packet waits
     #[arg(long, value_name = "TIME")]
     latency: humantime::Duration,
-    /// The name of the device
+    /// The name of the network device to create
     #[arg(long, value_name = "NAME")]
     device: String,
-    /// The firewall mark of packets that have waited: they are not to be routed through the device again
+    /// The firewall mark that is set on delayed packets, so that they are not routed into the device a second time
     #[arg(long, value_name = "NUMBER")]
     mark: u32,
-    /// The process with whose end it ends
+    /// The id of a process of the container; this program exits when that process exits
     #[arg(long, value_name = "PID")]
     beside: i32,
 }
 
 impl Delay {
     pub(crate) fn run(self) -> Result<(), String> {
-        let process = Pid::from_raw(self.beside).ok_or("process 0 is none")?;
+        let process = Pid::from_raw(self.beside).ok_or("--beside 0 is not a process id")?;
         let process = pidfd_open(process, PidfdFlags::empty())
             .map_err(|error| format!("cannot wait for the end of process {}: {error}", self.beside))?;
         let device = DeviceBuilder::new().name(&self.device).mtu(MTU).build_sync();
-        let device = device.map_err(|error| format!("cannot make the network device {}: {error}", self.device))?;
-        let exit = exit(self.mark).map_err(|error| format!("cannot open a raw socket: {error}"))?;
-        let line = Arc::new(Shared { line: Mutex::new(Line::new(*self.latency)), more: Condvar::new() });
+        let device = device.map_err(|error| format!("cannot create the network device {}: {error}", self.device))?;
+        let socket = raw_socket(self.mark).map_err(|error| format!("cannot open a raw socket: {error}"))?;
+        let shared = Arc::new(Shared { queue: Mutex::new(DelayQueue::new(*self.latency)), more: Condvar::new() });
         std::thread::spawn({
-            let line = Arc::clone(&line);
-            move || line.fill(&device)
+            let shared = Arc::clone(&shared);
+            move || shared.fill(&device)
         });
         std::thread::spawn({
-            let line = Arc::clone(&line);
-            move || line.drain(&exit)
+            let shared = Arc::clone(&shared);
+            move || shared.drain(&socket)
         });
-        say(&serde_json::json!({ "ready": true }));
-        // Interrupted by a signal that does not end it, it goes on.
+        print_json(&serde_json::json!({ "ready": true }));
+        // Waits again if a signal interrupts the wait without ending this process.
         while poll(&mut [PollFd::new(&process, PollFlags::IN)], None).is_err() {}
-        // Its last words are under way.
+        // The last packets from the process are still in the queue, so wait until they are sent.
         std::thread::sleep(*self.latency);
-        let Counts { packets, lost, late } = line.lock().counts;
+        let Counts { packets, lost, late } = shared.lock().counts;
         let late = late.as_secs_f64() / packets.max(1) as f64;
-        say(&serde_json::json!({ "packets": packets, "lost": lost, "late": late }));
+        print_json(&serde_json::json!({ "packets": packets, "lost": lost, "late": late }));
         Ok(())
     }
 }
 
-/// Whoever has started it may be gone: then nobody needs to know.
-fn say(what: &serde_json::Value) {
+/// Prints a JSON value. Ignores errors, because the program that reads the output may have ended.
+fn print_json(value: &serde_json::Value) {
     let mut output = std::io::stdout().lock();
-    let _ = writeln!(output, "{what}").and_then(|()| output.flush());
+    let _ = writeln!(output, "{value}").and_then(|()| output.flush());
 }
 
-fn exit(mark: u32) -> std::io::Result<Socket> {
+fn raw_socket(mark: u32) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(IPPROTO_RAW)))?;
     socket.set_mark(mark)?;
     Ok(socket)
 }
 
-/// A line between two threads.
+/// The queue, shared by the thread that reads packets and the thread that sends them.
 struct Shared {
-    line: Mutex<Line>,
+    queue: Mutex<DelayQueue>,
     more: Condvar,
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, DelayQueue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what comes out of the device, until that is gone.
+    /// Reads packets from the device into the queue until the device is gone.
     fn fill(&self, device: &SyncDevice) {
         let mut packet = vec![0; usize::from(MTU)];
         while let Ok(len) = device.recv(&mut packet) {
@@ -101,19 +103,19 @@ impl Shared {
         }
     }
 
-    /// Sends on what has waited.
-    fn drain(&self, exit: &Socket) {
-        let mut line = self.lock();
+    /// Sends each packet when it has waited long enough. Never returns.
+    fn drain(&self, socket: &Socket) {
+        let mut queue = self.lock();
         loop {
             let at = now();
-            if let Some((to, packet)) = line.pop(at) {
-                drop(line);
-                // A full queue loses packets, as any router's does.
-                let _ = exit.send_to(&packet, &SocketAddr::from((to, 0)).into());
-                line = self.lock();
+            if let Some((to, packet)) = queue.pop(at) {
+                drop(queue);
+                // A failure to send is ignored: if the socket's buffer is full, the packet is lost, as in any router.
+                let _ = socket.send_to(&packet, &SocketAddr::from((to, 0)).into());
+                queue = self.lock();
             } else {
-                let wait = line.next_due().map_or(Duration::from_secs(1), |due| due.saturating_duration_since(at));
-                (line, _) = self.more.wait_timeout(line, wait).unwrap_or_else(PoisonError::into_inner);
+                let wait = queue.next_due().map_or(Duration::from_secs(1), |due| due.saturating_duration_since(at));
+                (queue, _) = self.more.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
@@ -126,29 +128,31 @@ fn now() -> Instant {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
-    /// Those that have left.
+    /// The number of packets that were removed from the queue to be sent.
     packets: u64,
-    /// Those for which there was no room.
+    /// The number of packets that were dropped because the queue was full.
     lost: u64,
-    /// How much longer than they should those that have left waited, in all.
+    /// The sum of the delays of all packets beyond the latency.
     late: Duration,
 }
 
-/// Packets in the order in which they came. No I/O, no clock.
-struct Line {
+/// The delayed packets, in order of arrival. This type does no I/O and reads no clock.
+struct DelayQueue {
     latency: Duration,
-    /// With the times at which they may leave.
+    /// The waiting packets: for each, the earliest time at which it may leave, its destination and its bytes.
     waiting: VecDeque<(Instant, Ipv4Addr, Vec<u8>)>,
+    /// The total length of the waiting packets, in bytes.
     bytes: usize,
     counts: Counts,
 }
 
-impl Line {
+impl DelayQueue {
     fn new(latency: Duration) -> Self {
         Self { latency, waiting: VecDeque::new(), bytes: 0, counts: Counts::default() }
     }
 
-    /// Takes in a packet. What is not IPv4 is nothing that nodes say to each other. Returns whether it is the first one.
+    /// Adds an IPv4 packet to the queue. Ignores other packets, because nodes in containers use only IPv4. Returns true
+    /// if the queue was empty before, so that the sending thread must be woken.
     fn push(&mut self, now: Instant, packet: &[u8]) -> bool {
         let Some(to) = destination(packet) else { return false };
         if self.bytes + packet.len() > MAX_WAITING {
@@ -160,7 +164,7 @@ impl Line {
         self.waiting.len() == 1
     }
 
-    /// The next packet that has waited long enough, and where it is to go.
+    /// Removes the first packet from the queue if it has waited long enough. Returns its destination and bytes.
     fn pop(&mut self, now: Instant) -> Option<(Ipv4Addr, Vec<u8>)> {
         self.next_due().filter(|due| *due <= now)?;
         let (due, to, packet) = self.waiting.pop_front()?;
@@ -175,7 +179,8 @@ impl Line {
     }
 }
 
-/// Where an IPv4 packet is to go (RFC 791, 3.1: bytes 16 to 19). `None` for anything else.
+/// Returns the destination of an IPv4 packet, which is in bytes 16 to 19 (RFC 791, section 3.1). `None` for other
+/// packets.
 fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
     let (head, _) = packet.split_first_chunk::<20>()?;
     let [.., a, b, c, d] = *head;
@@ -196,38 +201,38 @@ mod tests {
     }
 
     #[test]
-    fn each_packet_leaves_in_order_when_it_has_waited() {
-        let (mut line, start) = (Line::new(LATENCY), now());
-        assert!(line.push(start, &packet(2, 100)));
-        assert!(!line.push(start + LATENCY / 2, &packet(3, 60)), "somebody waits already");
-        assert_eq!(line.next_due(), Some(start + LATENCY));
-        assert_eq!(line.pop(start + LATENCY - Duration::from_nanos(1)), None);
-        assert_eq!(line.pop(start + LATENCY), Some((Ipv4Addr::new(10, 77, 0, 2), packet(2, 100))));
-        assert_eq!(line.pop(start + LATENCY), None);
+    fn packets_leave_in_order_after_the_latency() {
+        let (mut queue, start) = (DelayQueue::new(LATENCY), now());
+        assert!(queue.push(start, &packet(2, 100)));
+        assert!(!queue.push(start + LATENCY / 2, &packet(3, 60)), "a packet waits already");
+        assert_eq!(queue.next_due(), Some(start + LATENCY));
+        assert_eq!(queue.pop(start + LATENCY - Duration::from_nanos(1)), None);
+        assert_eq!(queue.pop(start + LATENCY), Some((Ipv4Addr::new(10, 77, 0, 2), packet(2, 100))));
+        assert_eq!(queue.pop(start + LATENCY), None);
         let late = Duration::from_millis(3);
-        assert_eq!(line.pop(start + LATENCY * 3 / 2 + late), Some((Ipv4Addr::new(10, 77, 0, 3), packet(3, 60))));
-        assert_eq!((line.counts, line.bytes, line.next_due()), (Counts { packets: 2, lost: 0, late }, 0, None));
+        assert_eq!(queue.pop(start + LATENCY * 3 / 2 + late), Some((Ipv4Addr::new(10, 77, 0, 3), packet(3, 60))));
+        assert_eq!((queue.counts, queue.bytes, queue.next_due()), (Counts { packets: 2, lost: 0, late }, 0, None));
     }
 
     #[test]
-    fn what_is_too_much_is_lost_and_counted() {
-        let (mut line, start) = (Line::new(LATENCY), now());
+    fn packets_beyond_the_bound_are_dropped_and_counted() {
+        let (mut queue, start) = (DelayQueue::new(LATENCY), now());
         let full = MAX_WAITING / usize::from(MTU);
         (0..full + 3).for_each(|_| {
-            line.push(start, &packet(2, usize::from(MTU)));
+            queue.push(start, &packet(2, usize::from(MTU)));
         });
-        assert_eq!((line.waiting.len(), line.counts.lost), (full, 3));
-        assert!(line.pop(start + LATENCY).is_some());
-        line.push(start, &packet(2, usize::from(MTU)));
-        assert_eq!((line.waiting.len(), line.counts.lost), (full, 3));
+        assert_eq!((queue.waiting.len(), queue.counts.lost), (full, 3));
+        assert!(queue.pop(start + LATENCY).is_some());
+        queue.push(start, &packet(2, usize::from(MTU)));
+        assert_eq!((queue.waiting.len(), queue.counts.lost), (full, 3));
     }
 
     #[test]
-    fn what_is_not_ipv4_is_ignored() {
-        let mut line = Line::new(LATENCY);
+    fn packets_other_than_ipv4_are_ignored() {
+        let mut queue = DelayQueue::new(LATENCY);
         for other in [&[][..], &[0x45; 19], &[0x60; 40]] {
-            assert!(!line.push(now(), other));
+            assert!(!queue.push(now(), other));
         }
-        assert_eq!((line.waiting.len(), line.counts), (0, Counts::default()));
+        assert_eq!((queue.waiting.len(), queue.counts), (0, Counts::default()));
     }
 }

@@ -1,4 +1,5 @@
-//! Lets many programs begin in the same instant, which starting containers one after the other does not.
+//! A gate: a program that waits until a file exists, and then runs another program in its place. Programs in many
+//! containers can thus start at the same instant, although Docker starts containers one after another.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -7,16 +8,16 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-/// How often it looks whether the gate is open.
+/// The time between two checks whether the awaited file exists.
 const POLL: Duration = Duration::from_millis(5);
 
-/// Wait until a file exists, then become a program
+/// Wait until a file exists, then run a program in place of this one
 #[derive(clap::Args)]
 pub(crate) struct Gate {
-    /// The file; without it the program begins at once
+    /// The file to wait for; without this option the program starts at once
     #[arg(long, value_name = "FILE")]
     after: Option<PathBuf>,
-    /// Append what the program prints to FILE, and its errors to FILE.err
+    /// Append the program's standard output to FILE, and its standard error to FILE.err
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     /// The program and its arguments
@@ -36,7 +37,7 @@ impl Gate {
         while self.after.as_ref().is_some_and(|file| !file.exists()) {
             std::thread::sleep(POLL);
         }
-        let (program, arguments) = self.command.split_first().ok_or("there is no program to become")?;
+        let (program, arguments) = self.command.split_first().ok_or("no program is given")?;
         let error = Command::new(program).args(arguments).stdout(output).stderr(errors).exec();
         Err(format!("cannot run {}: {error}", program.display()))
     }

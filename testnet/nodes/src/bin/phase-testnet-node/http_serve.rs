@@ -1,4 +1,4 @@
-//! A small server of static files: plain HTTP, to compare with.
+//! A small HTTP server for static files, so that fetches over HTTP can be compared with Phase.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use tower_http::services::ServeDir;
 /// Serve the files of a folder over HTTP
 #[derive(clap::Args)]
 pub(crate) struct HttpServe {
-    /// The folder
+    /// The folder to serve
     #[arg(long, value_name = "DIR")]
     root: PathBuf,
-    /// The address
+    /// The address to listen on
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:80")]
     listen: SocketAddr,
 }

@@ -1,5 +1,6 @@
-//! `phase-testnet-node`: what a container of the testnet has beside Phase: a gate before a program, plain HTTP to compare
-//! with, something to publish; and beside a container, what makes its way to others longer.
+//! `phase-testnet-node`: the helper programs of a testnet. In containers it runs as a gate that starts programs
+//! together, as an HTTP server or client for comparison, or as a publisher. Outside the containers it runs as a relay
+//! that adds latency.
 
 #[cfg(target_os = "linux")]
 mod delay;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Helpers inside of containers and beside them
+/// Helper programs in containers and beside them
 #[derive(Parser)]
 #[command(name = "phase-testnet-node", version)]
 struct Cli {

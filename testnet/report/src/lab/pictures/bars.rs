@@ -1,22 +1,24 @@
-//! A bar for each client; for a group of clients where they are many.
+//! Charts with a bar for each client, or for each group of clients if there are many clients.
 
 use crate::chart::{Axis, Chart, Colour, Item, Row, Rows};
 use crate::lab::record::ClientRecord;
 
-/// The most bars: more need a taller picture than a screen.
+/// The maximum number of bars, so that the picture is not taller than a screen.
 const MAX_BARS: usize = 40;
+/// The height of one bar with its margin, in pixels.
 const BAR: f64 = 20.0;
-/// What a chart needs beside its bars.
+/// The height of everything in a chart except its bars, in pixels.
 const BESIDE: f64 = 88.0;
 
-/// A bar: its name, parts one after another, each in its colour, and a note behind it.
+/// A bar with its name, the lengths and colours of its parts, and a note that is drawn to its right.
 pub(super) struct Bar {
     pub(super) name: String,
     pub(super) parts: Vec<(f64, Colour)>,
     pub(super) note: String,
 }
 
-/// Neighbours that share a bar, with its name.
+/// Divides clients into groups of consecutive clients that share a bar. Returns the groups with the names of their
+/// bars.
 pub(super) fn groups(clients: &[ClientRecord]) -> Vec<(String, &[ClientRecord])> {
     let together = clients.len().div_ceil(MAX_BARS).max(1);
     let named = clients.chunks(together).map(|group| {
@@ -33,12 +35,13 @@ pub(super) fn groups(clients: &[ClientRecord]) -> Vec<(String, &[ClientRecord])>
     named.collect()
 }
 
-/// What the group names mean, if there are groups.
+/// Returns a suffix for the axis name. If bars stand for groups of clients, the suffix says that they show means.
+/// Otherwise the suffix is empty.
 pub(super) fn grouped(clients: &[ClientRecord]) -> &'static str {
-    if clients.len() > MAX_BARS { ", on average over neighbours" } else { "" }
+    if clients.len() > MAX_BARS { ", mean of each group" } else { "" }
 }
 
-/// Bars from above to below, and what else is in their chart.
+/// Returns a row with one chart, which has bars from top to bottom and the items `others`.
 pub(super) fn row(bars: Vec<Bar>, x: Axis, others: impl IntoIterator<Item = Item>) -> Row {
     let mut items = Vec::new();
     for (lane, bar) in bars.iter().enumerate() {
@@ -60,7 +63,7 @@ mod tests {
     use crate::lab::example;
 
     #[test]
-    fn many_clients_share_bars_and_none_is_left_out() {
+    fn many_clients_share_bars_and_all_are_included() {
         for (clients, bars, last) in
             [(1, 1, "client 0"), (40, 40, "client 39"), (41, 21, "client 40"), (200, 40, "client 195 to 199")]
         {

@@ -1,4 +1,4 @@
-//! Who sent each client what it verified.
+//! Draws the verified bytes of each client, by the node that sent them.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,15 @@ use crate::chart::{Axis, COLOURS, Colour, INK, Item, Key, Legend, PROMISE, Row, 
 use crate::escape::clipped;
 use crate::lab::record::{ClientRecord, Run};
 
-/// The colours of seeds, one each as far as they go; clients and hostile nodes have other colours.
+/// The colours of the first eight seeds. Further seeds, clients and hostile nodes have other colours.
 const SEEDS: [Colour; 8] =
     [COLOURS[0], COLOURS[4], COLOURS[2], COLOURS[3], COLOURS[5], COLOURS[1], Colour(0xf0e442), Colour(0x6a4c93)];
 const CLIENTS: Colour = Colour(0xa8aeb4);
 const OTHERS: Colour = Colour(0x404040);
 const MAX_LETTERS: usize = 40;
 
-/// In the order in which they are in a bar.
+/// The sender of verified bytes: a certain seed, or a kind of node. The parts of a bar are drawn in the order of these
+/// variants.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
     Seed(usize),
@@ -40,33 +41,35 @@ pub(super) fn of(run: &Run) -> (Vec<Row>, Legend) {
     let nothing = bars.iter().all(|bar| bar.parts.is_empty());
     let (unit_name, unit) = byte_unit(most);
     bars.iter_mut().flat_map(|bar| &mut bar.parts).for_each(|(bytes, _)| *bytes /= unit);
-    let name = format!("fetched and verified ({unit_name}){}; dashed: everything", grouped(clients));
+    let name = format!("fetched and verified ({unit_name}){}; dashed line: all artifacts", grouped(clients));
     let words = nothing.then(|| Item::Words("no client fetched anything".to_owned()));
     let others = words.into_iter().chain([Item::Limit(size / unit)]);
     (vec![row(bars, Axis { name, range: from_zero(most / unit) }, others)], legend(&seeds, clients))
 }
 
+/// Describes the duration of a client's fetch, or the longest duration in a group of clients.
 fn note(group: &[ClientRecord]) -> String {
     let last = group.iter().map(ClientRecord::seconds).collect::<Option<Vec<_>>>();
     match last.and_then(|times| times.into_iter().max_by(f64::total_cmp)) {
         Some(last) if group.len() == 1 => seconds(last),
-        Some(last) => format!("all in {}", seconds(last)),
+        Some(last) => format!("all after {}", seconds(last)),
         None => "not finished".to_owned(),
     }
 }
 
-/// Seeds with a colour of their own.
+/// Returns the names of the seeds that have their own colour.
 fn seeds(clients: &[ClientRecord]) -> Vec<&str> {
     let names = clients.iter().flat_map(|client| client.by_source.keys()).map(String::as_str);
     let mut seeds: Vec<_> = names.filter(|name| name.starts_with("seed")).collect();
-    // `seed 10` after `seed 9`.
+    // Sort shorter names first, so that `seed 10` comes after `seed 9`.
     seeds.sort_by_key(|name| (name.len(), *name));
     seeds.dedup();
     seeds.truncate(SEEDS.len());
     seeds
 }
 
-/// What clients got from each kind of source, all together.
+/// Returns, for each source, the total number of bytes that the clients fetched from it. `seeds` are the seeds that
+/// have their own colour.
 fn sums(seeds: &[&str], clients: &[ClientRecord]) -> BTreeMap<Source, f64> {
     let source = |name: &str| match seeds.iter().position(|seed| *seed == name) {
         Some(number) => Source::Seed(number),
@@ -94,7 +97,7 @@ fn legend(seeds: &[&str], clients: &[ClientRecord]) -> Legend {
             Source::FurtherSeed => "further seeds".to_owned(),
             Source::Client => "other clients".to_owned(),
             Source::Hostile => "hostile nodes".to_owned(),
-            Source::Other => "others".to_owned(),
+            Source::Other => "other nodes".to_owned(),
         };
         let part = ratio(*sum, all).map_or(String::new(), |part| format!(", {}", percent(part)));
         (Key::Box(source.colour()), format!("{name}: {}{part}", bytes(*sum)))
@@ -132,12 +135,12 @@ mod tests {
         }
         let sums = sums(&seeds(&run.phase.clients), &run.phase.clients);
         assert_eq!((legend.len(), sums.values().sum::<f64>()), (3, run.setup.size() as f64));
-        let (_, hostile) = of(&example::trouble().runs[0]);
+        let (_, hostile) = of(&example::failed().runs[0]);
         assert!(hostile.iter().any(|(_, text)| text.starts_with("hostile nodes: ")));
     }
 
     #[test]
-    fn seeds_without_a_colour_of_their_own_are_counted_together() {
+    fn seeds_without_their_own_colour_are_summed() {
         let by_source = (0..12).map(|seed| (format!("seed {seed}"), 1 << 20)).collect();
         let clients = [ClientRecord { by_source, ..ClientRecord::default() }];
         let seeds = seeds(&clients);

@@ -1,4 +1,4 @@
-//! What all clients together verified per second, with what links can carry.
+//! Draws the verified bytes per second of all clients together, and the total rates of the links.
 
 use phase_units::{rate, rate_unit, seconds};
 
@@ -14,7 +14,7 @@ const HTTP: Stroke = Stroke::solid(COLOURS[1], 2);
 const UP: Stroke = Stroke::dashed(INK, 2);
 const DOWN: Stroke = Stroke::dashed(COLOURS[3], 2);
 
-/// A curve in bytes per second, how it looks, and what it is.
+/// A curve in bytes per second, its style, and its legend text.
 type Curve = (Vec<Point>, Stroke, String);
 
 pub(super) fn of(run: &Run) -> (Vec<Row>, Legend) {
@@ -37,20 +37,20 @@ fn curves(run: &Run) -> Vec<Curve> {
     let measured = |outcome: &Outcome, stroke, name: &str| {
         let (points, width) = throughput(outcome, run.setup.size());
         let average = match width {
-            0.0 => "nothing was measured".to_owned(),
-            width => format!("average over each {}", seconds(width)),
+            0.0 => "no measurements".to_owned(),
+            width => format!("mean over {} intervals", seconds(width)),
         };
         (points, stroke, format!("{name} ({average})"))
     };
     let limit = |limit: f64, stroke, links: &str| {
-        // From end to end of whatever is shown.
-        let text = format!("what all {links} together can carry: {}", rate(limit));
+        // The curve is a horizontal line that is longer than any chart.
+        let text = format!("total rate of all {links}: {}", rate(limit));
         (vec![(0.0, limit), (f64::from(u32::MAX), limit)], stroke, text)
     };
     let mut curves = vec![measured(&run.phase, PHASE, "Phase")];
     curves.extend(run.http.as_ref().map(|http| measured(http, HTTP, "HTTP from one server")));
     let up = uplinks(&run.setup);
-    // Where downlinks carry less than uplinks, they are the limit.
+    // The total rate of the downlinks is shown only if it is lower than the total rate of the uplinks.
     let down = run.setup.client_down.map(|down| down * f64::from(run.setup.clients));
     let down = down.filter(|down| up.is_none_or(|up| *down < up));
     curves.extend(up.map(|up| limit(up, UP, "uplinks")));
@@ -58,7 +58,7 @@ fn curves(run: &Run) -> Vec<Curve> {
     curves
 }
 
-/// What seeds and clients together can send, if all are limited.
+/// Returns the total upload rate of all seeds and clients. `None` if a seed or the clients have no limit.
 fn uplinks(setup: &Setup) -> Option<f64> {
     let seeds: Option<Vec<f64>> = setup.seed_up.iter().copied().collect();
     let clients = if setup.clients == 0 { 0.0 } else { setup.client_up? * f64::from(setup.clients) };
@@ -79,9 +79,9 @@ mod tests {
         let run = &mut example::crowd().runs[0];
         assert_eq!(uplinks(&run.setup), Some(33.0 * 12.5e6));
         let texts = legend(run);
-        assert!(texts.contains("what all uplinks together can carry: 3.30 Gbit/s"), "{texts}");
-        assert!(texts.contains("HTTP from one server (average") && !texts.contains("downlinks together"), "{texts}");
-        // All curves are in both charts.
+        assert!(texts.contains("total rate of all uplinks: 3.30 Gbit/s"), "{texts}");
+        assert!(texts.contains("HTTP from one server (mean") && !texts.contains("all downlinks"), "{texts}");
+        // Both charts contain the curves of Phase, of HTTP, and of the total rate of the uplinks.
         assert_eq!(of(run).0[0].charts.iter().map(|(_, chart)| chart.items.len()).collect::<Vec<_>>(), [3, 3]);
         run.setup.seed_up.push(None);
         assert_eq!(uplinks(&run.setup), None);
@@ -89,8 +89,8 @@ mod tests {
     }
 
     #[test]
-    fn what_one_client_can_receive_is_drawn_where_it_is_less() {
+    fn downlinks_are_drawn_if_they_are_slower_than_uplinks() {
         let texts = legend(&example::one().runs[0]);
-        assert!(texts.contains("what all downlinks together can carry: 200 Mbit/s"), "{texts}");
+        assert!(texts.contains("total rate of all downlinks: 200 Mbit/s"), "{texts}");
     }
 }

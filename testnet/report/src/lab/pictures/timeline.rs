@@ -1,4 +1,4 @@
-//! What charts of a run over time have in common: which part of the time they show, and what happened in it.
+//! The common parts of charts over time: the time axis, and marks for T_min and events.
 
 use std::ops::Range;
 
@@ -11,18 +11,20 @@ use crate::lab::series::{end, end_of_run};
 
 const EVENT: Stroke = Stroke::solid(Colour(0x7a3e9d), 1);
 const BOUND: Stroke = Stroke::dotted(INK);
-/// The most letters of an event: more do not fit beside others.
+/// The maximum number of characters of an event's text. A longer text is shortened.
 const MAX_LETTERS: usize = 60;
-/// HTTP gets a chart of its own if it took so many times as long: otherwise Phase would be a line at the edge.
+/// The largest ratio of the time over HTTP to the time over Phase for which one chart shows both. Above this ratio, the
+/// curve of Phase would be too narrow, so HTTP gets its own chart.
 const FAR_LONGER: f64 = 1.6;
 
-/// A chart over a part of the time, without anything in it.
+/// Returns an empty chart over a range of time.
 pub(super) fn chart(caption: &str, x: Range<f64>, y: Axis) -> Chart {
-    let x = Axis { name: "time since clients were let go (s)".to_owned(), range: x };
+    let x = Axis { name: "time since the start of the clients (s)".to_owned(), range: x };
     Chart { caption: caption.to_owned(), x, y: Rows::Values(y), items: Vec::new(), marks: Vec::new() }
 }
 
-/// The time in which Phase distributed, and all of the time too if HTTP took far longer.
+/// Returns the time range of the chart of Phase. If HTTP took far longer, also returns the time range of a second
+/// chart, which shows HTTP.
 fn times(run: &Run) -> (Range<f64>, Option<Range<f64>>) {
     let phase = end_of_run(run);
     let http = run.http.as_ref().map_or(0.0, end);
@@ -33,20 +35,20 @@ fn times(run: &Run) -> (Range<f64>, Option<Range<f64>>) {
     }
 }
 
-/// What `chart` makes of the time in which Phase distributed, with marks; and beside it, if HTTP took far longer, what it makes
-/// of all of the time.
+/// Returns a row with the chart of Phase and its marks. If HTTP took far longer, the row has a second chart with the
+/// time until HTTP had finished. `chart` makes a chart from a caption, a time range, and `true` for the chart of Phase.
 pub(super) fn beside_http(run: &Run, height: f64, chart: impl Fn(&str, Range<f64>, bool) -> Chart) -> Row {
     let charts = match times(run) {
         (phase, None) => vec![(1.0, Chart { marks: marks(run), ..chart("", phase, true) })],
         (phase, Some(http)) => vec![
-            (0.6, Chart { marks: marks(run), ..chart("while Phase distributed", phase, true) }),
-            (0.4, chart("until HTTP was done", http, false)),
+            (0.6, Chart { marks: marks(run), ..chart("until Phase had finished", phase, true) }),
+            (0.4, chart("until HTTP had finished", http, false)),
         ],
     };
     Row { height, charts }
 }
 
-/// The shortest possible time, and what happened to nodes.
+/// Returns marks for T_min and for the events of the run.
 pub(super) fn marks(run: &Run) -> Vec<Mark> {
     let bound = Mark { at: run.t_min, words: format!("T_min {}", seconds(run.t_min)), stroke: BOUND, down_to: None };
     let events = run.events.iter().map(|event| Mark {
@@ -58,10 +60,10 @@ pub(super) fn marks(run: &Run) -> Vec<Mark> {
     std::iter::once(bound).chain(events).filter(|mark| mark.at.is_finite()).collect()
 }
 
-/// What the marks mean.
+/// Returns the legend entries for the marks: T_min, if it is finite, and events, if the run has any.
 pub(super) fn legend_of_marks(run: &Run) -> Legend {
-    let bound = run.t_min.is_finite().then(|| (Key::Line(BOUND), "T_min: no scheme can be quicker".to_owned()));
-    let event = (Key::Line(EVENT), "something happened to a node".to_owned());
+    let bound = run.t_min.is_finite().then(|| (Key::Line(BOUND), "T_min: no scheme can be faster".to_owned()));
+    let event = (Key::Line(EVENT), "event of a node".to_owned());
     let has_events = run.events.iter().any(|event| event.at.is_finite());
     bound.into_iter().chain(has_events.then_some(event)).collect()
 }

@@ -1,4 +1,4 @@
-//! What containers used of the machine.
+//! Draws the processor time and memory of the containers.
 
 use phase_units::bytes;
 
@@ -11,20 +11,21 @@ use crate::points::{MAX_LINES, Point, budget, thinned};
 const HEIGHT: f64 = 400.0;
 const MIB: f64 = 1048576.0;
 
-/// What a container is for: how its name begins, what many of them are called, and their colour. Roles with many containers
-/// come first, so that the others are drawn over them.
+/// The role of a container: the prefix of the container's name, the role's name in the legend, and the colour.
 struct Role(&'static str, &'static str, Colour);
 
+/// All roles in drawing order. Roles with many containers come first, so that their lines do not cover other lines.
 const ROLES: [Role; 6] = [
     Role("client", "clients", COLOURS[5]),
-    Role("", "others", COLOURS[6]),
+    Role("", "other containers", COLOURS[6]),
     Role("hostile", "hostile nodes", PROMISE),
     Role("bootstrap", "bootstrap", COLOURS[2]),
     Role("http", "HTTP server", COLOURS[3]),
     Role("seed", "seeds", COLOURS[1]),
 ];
 
-/// To the left processor time, to the right memory; below the same of HTTP, if that was measured.
+/// Returns a row with a chart of processor time and a chart of memory. If the HTTP baseline was measured, also returns
+/// a second row, with the same two charts for the baseline.
 pub(super) fn of(run: &Run) -> (Vec<Row>, Legend) {
     let http = run.http.as_ref().filter(|http| http.nodes.iter().any(|node| !node.samples.is_empty()));
     let name = if http.is_some() { "Phase: " } else { "" };
@@ -38,24 +39,24 @@ fn row(outcome: &Outcome, name: &str, marks: &[Mark]) -> Row {
     let most = budget(nodes.len());
     let ends = outcome.nodes.iter().filter_map(|node| node.samples.last()).map(|usage| usage.at);
     let x = from_zero(ends.filter(|at| at.is_finite()).fold(0.0, f64::max));
-    let of = |what: &str, y_name: &str, points: &dyn Fn(&NodeRecord) -> Vec<Point>| {
+    let chart_of = |caption: &str, y_name: &str, points: &dyn Fn(&NodeRecord) -> Vec<Point>| {
         let lines: Vec<_> = nodes.iter().map(|(role, node)| (points(node), role.stroke())).collect();
         let highest = lines.iter().flat_map(|(points, _)| points).map(|(_, value)| *value).fold(0.0, f64::max);
         let y = Axis { name: y_name.to_owned(), range: from_zero(highest) };
         let items = lines.into_iter().map(|(points, stroke)| Item::Line(points, stroke)).collect();
-        (0.5, Chart { items, marks: marks.to_vec(), ..chart(&format!("{name}{what}"), x.clone(), y) })
+        (0.5, Chart { items, marks: marks.to_vec(), ..chart(&format!("{name}{caption}"), x.clone(), y) })
     };
     let in_mib = |node: &NodeRecord| memory(node, most).into_iter().map(|(at, bytes)| (at, bytes / MIB)).collect();
-    let used = of("processor time", "of one core (%)", &|node| processor(node, most));
-    Row { height: HEIGHT, charts: vec![used, of("resident memory", "memory (MiB)", &in_mib)] }
+    let load = chart_of("processor time", "load (% of one core)", &|node| processor(node, most));
+    Row { height: HEIGHT, charts: vec![load, chart_of("resident memory", "memory (MiB)", &in_mib)] }
 }
 
-/// The containers of a role.
+/// Returns the containers that have the given role.
 fn of_role<'a>(outcome: &'a Outcome, role: &Role) -> Vec<&'a NodeRecord> {
     outcome.nodes.iter().filter(|node| Role::of(&node.name).1 == role.1).collect()
 }
 
-/// The containers that are drawn: of clients only some if they are many.
+/// Returns the containers that are drawn, with their roles: at most [`MAX_LINES`] containers of each role.
 fn chosen(outcome: &Outcome) -> Vec<(&'static Role, &NodeRecord)> {
     let of = |role| thinned(&of_role(outcome, role), MAX_LINES).into_iter().map(move |node| (role, node));
     ROLES.iter().flat_map(of).collect()
@@ -67,7 +68,7 @@ fn legend(phase: &Outcome, http: Option<&Outcome>) -> Legend {
         let count = nodes.iter().map(Vec::len).max().filter(|count| *count > 0)?;
         let peak = nodes.iter().flatten().map(|node| node.peak_memory()).max().unwrap_or(0);
         let shown = if count > MAX_LINES { format!(", {MAX_LINES} of them drawn") } else { String::new() };
-        let text = format!("{} ({count}{shown}), at most {}", role.1, bytes(peak as f64));
+        let text = format!("{} ({count}{shown}), peak memory {}", role.1, bytes(peak as f64));
         Some((Key::Line(Stroke::solid(role.2, 2)), text))
     };
     let mut entries: Vec<_> = ROLES.iter().rev().filter_map(entry).collect();
@@ -94,7 +95,7 @@ mod tests {
     use crate::lab::example;
 
     #[test]
-    fn every_role_is_named() {
+    fn every_role_has_a_legend_entry_and_its_charts() {
         let (rows, legend) = of(&example::crowd().runs[0]);
         let names: Vec<_> = legend.iter().map(|(_, text)| text.split(',').next().unwrap()).collect();
         assert_eq!(names, ["seeds (1)", "HTTP server (1)", "bootstrap (1)", "clients (32)"]);
@@ -106,8 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_line_for_each_container_but_not_for_hundreds() {
-        // A seed and a bootstrap node beside clients.
+    fn at_most_64_containers_of_a_role_are_drawn() {
+        // The network also has a seed and a bootstrap node, so there are two lines in addition to those of the clients.
         let lines = |clients| chosen(&example::of_clients(clients, None).runs[0].phase).len();
         assert_eq!([lines(3), lines(64), lines(200)], [5, 66, 66]);
     }

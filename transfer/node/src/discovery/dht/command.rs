@@ -1,4 +1,4 @@
-//! What the DHT can be asked. Without the DHT in the binary, or with it switched off, every question is answered with
+//! Commands to the DHT. If the binary was built without the DHT, or the DHT is switched off, every query fails with
 //! [`QueryError::Off`].
 
 use phase_core::DhtKey;
@@ -8,17 +8,17 @@ use crate::discovery::dht::query::{DhtTarget, FoundProvider, FoundValue, QueryEr
 use crate::discovery::dht::search::{QueryReply, SearchSender};
 use crate::metrics::DhtStats;
 
-/// What the DHT can be asked to do.
+/// A command to the DHT.
 pub(crate) enum DhtCommand {
-    /// Asks other nodes. The permit is held until the query ends: it bounds how many run.
+    /// Starts a query. The query holds the permit until it ends, which limits the number of running queries.
     Query(DhtQuery, OwnedSemaphorePermit),
-    /// The peers in our routing table.
+    /// Returns the peers in the routing table.
     Routing { reply: oneshot::Sender<Vec<RoutingPeer>> },
-    /// Figures about our part of the DHT.
+    /// Returns the DHT statistics of this node.
     Stats { reply: oneshot::Sender<DhtStats> },
 }
 
-/// What other nodes of the DHT are asked.
+/// A query that this node sends to other DHT nodes.
 pub(crate) enum DhtQuery {
     FindProviders {
         key: DhtKey,
@@ -41,22 +41,22 @@ pub(crate) enum DhtQuery {
         key: DhtKey,
         reply: QueryReply,
     },
-    /// Stops providing, and forgets our own value. That we no longer provide it is announced, without addresses, which
-    /// Phase nodes take as a withdrawal.
+    /// Stops providing `key` and removes this node's own value under `key`. Sends a provider record without addresses
+    /// to the closest DHT nodes, because Phase nodes treat such a record as a withdrawal.
     Withdraw {
         key: DhtKey,
-        /// Says nothing about what is not provided.
+        /// If `true`, sends the withdrawal only if this node provides `key`.
         only_provided: bool,
         reply: QueryReply,
     },
 }
 
 impl DhtCommand {
-    /// Answers that there is no DHT.
+    /// Ends the command on a node without the DHT. A query fails with [`QueryError::Off`].
     pub(crate) fn refuse(self) {
         match self {
             Self::Query(query, _) => query.refuse(),
-            // Dropped replies read as nothing.
+            // This drops `reply`. The waiting caller then returns an empty routing table, or no statistics.
             Self::Routing { .. } | Self::Stats { .. } => {}
         }
     }

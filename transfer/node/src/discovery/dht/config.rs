@@ -1,4 +1,4 @@
-//! How a node takes part in the DHT.
+//! The configuration of the DHT.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -7,57 +7,61 @@ use std::time::Duration;
 use libp2p::StreamProtocol;
 use phase_core::trust::TrustRoot;
 
-/// The Kademlia protocol of Phase networks.
+/// The name of the Kademlia protocol in Phase networks.
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/phase/kad/1.0.0");
 
-/// Kademlia's k: how many nodes keep a record, and how many one bucket of the routing table holds.
+/// Kademlia's k: how many nodes store a record, and how many peers one bucket of the routing table holds.
 const K: NonZeroUsize = NonZeroUsize::new(20).expect("20 is not zero");
 
-/// Whether a node stores DHT records for others.
+/// The mode of a DHT node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// A provider or bootstrap node: part of the DHT.
+    /// Server mode: the node stores records for peers and answers their queries. Meant for providers and bootstrap
+    /// nodes.
     Server,
-    /// A machine that fetches: asks the DHT, is not asked.
+    /// Client mode: the node only sends queries. Meant for machines that only fetch.
     #[default]
     Client,
 }
 
-/// Seconds of Unix time, as the binary reads it.
+/// A function that returns the current Unix time in seconds.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// How a node takes part in the DHT. All times are those of this node: every node decides for itself how long it
-/// remembers others.
+/// The configuration of this node's part of the DHT. The times apply to this node only, because each node decides for
+/// itself how long it stores the records of its peers.
 #[derive(Clone)]
 pub struct DhtConfig {
-    /// Whether it stores records for others. Default: no.
+    /// Whether the node stores records for peers. Default: [`Role::Client`], which does not.
     pub role: Role,
-    /// The name of the protocol; networks with different names do not see each other. Default: `/phase/kad/1.0.0`.
+    /// The name of the Kademlia protocol. Nodes with different names do not exchange DHT messages. Default:
+    /// `/phase/kad/1.0.0`.
     pub protocol: StreamProtocol,
-    /// How long values of others are kept without being put again. Default: 1 h, far below Kademlia's usual 36: machines
-    /// reboot. Twelve hours are possible where they do not.
+    /// How long a value is stored for a peer after the peer last put it. Default: 1 h. Kademlia's usual 36 h is too
+    /// long for networks whose machines reboot often. In other networks, 12 h is possible.
     pub value_ttl: Duration,
-    /// How long provider records of others are kept. Default: 1 h.
+    /// How long a provider record is stored for a peer after the peer last renewed it. Default: 1 h.
     pub provider_ttl: Duration,
-    /// How often the routing table is refreshed. Default: 5 min.
+    /// The interval between refreshes of the routing table. Default: 5 min.
     pub refresh_interval: Duration,
-    /// How long a query may take. Default: 10 s.
+    /// The timeout of a query. Default: 10 s.
     pub query_timeout: Duration,
-    /// Peers in one bucket of the routing table. Default: 20, Kademlia's k.
+    /// The maximum number of peers in one bucket of the routing table. Default: 20, Kademlia's k.
     pub bucket_size: NonZeroUsize,
-    /// How long a peer that does not answer may hold up another one for which its bucket has no room. Default: 60 s.
+    /// How long a new peer waits for a place in a full bucket before it replaces a disconnected peer there.
+    /// Default: 60 s.
     pub stale_after: Duration,
-    /// How often expired records are collected. Default: 30 s.
+    /// The interval between removals of expired records. Default: 30 s.
     pub collect_interval: Duration,
-    /// What each peer may ask of us.
+    /// The limits on the requests of each peer.
     pub limits: Limits,
-    /// How much is kept.
+    /// The limits on the number of stored records.
     pub store: StoreLimits,
-    /// Trust roots: of channels that these know, only pointers that one of them accepts are kept. Default: none, so that
-    /// a pointer of any channel is kept if it is well formed. Whoever reads one verifies it.
+    /// The trust roots that verify pointers from peers. If any root has the channel of a pointer, the pointer is stored
+    /// only if one of these roots accepts it. A pointer of any other channel is stored with any signature, because the
+    /// client that reads the pointer verifies it. Default: none.
     pub roots: Vec<TrustRoot>,
-    /// The present time, for what says when it expires. Without one, nothing is found expired: a node that stores for others
-    /// should have one. Default: none.
+    /// The clock that decides whether a signed record has expired. Without a clock, no record counts as expired, so a
+    /// node in server mode should have a clock. Default: none.
     pub clock: Option<Clock>,
 }
 
@@ -82,25 +86,27 @@ impl Default for DhtConfig {
     }
 }
 
-/// A share: so many at once, and so many a second over time.
+/// A rate limit, implemented as a token bucket.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
-    /// The most at once.
+    /// The size of the bucket: the maximum number of requests at once.
     pub burst: u32,
-    /// How many a second come back.
+    /// The rate at which the bucket refills, in requests a second.
     pub per_second: f64,
 }
 
-/// The shares of each peer.
+/// The rate limits for the requests of each peer. A peer that exceeds any of them is ignored for a while.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Values it may put. Default: 400 at once, 40 a second, as fast as a provider announces names.
+    /// The limit for putting values. Default: 400 at once and 40 a second, the rate at which a provider announces
+    /// names.
     pub puts: Rate,
-    /// Provider records. Default: 1,000 at once, 50 a second: a provider announces at most 40 a second.
+    /// The limit for placing provider records. Default: 1,000 at once and 50 a second. A provider places at most 40 a
+    /// second.
     pub provides: Rate,
-    /// Questions. Default: 2,000 at once, 200 a second: an announced name takes three.
+    /// The limit for queries. Default: 2,000 at once and 200 a second. To announce one name takes three queries.
     pub queries: Rate,
-    /// How long a peer that asks more is ignored. Default: 60 s.
+    /// How long a peer is ignored after it has exceeded a limit. Default: 60 s.
     pub ignore_for: Duration,
 }
 
@@ -115,16 +121,16 @@ impl Default for Limits {
     }
 }
 
-/// How much is kept.
+/// The maximum numbers of records that a node stores.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreLimits {
-    /// Keys of our own: values and provider records each. Default: 131,072.
+    /// The maximum number of this node's own values, and of the keys that this node provides. Default: 131,072 each.
     pub own: usize,
-    /// Values of others. Default: 2,048.
+    /// The maximum number of values stored for peers. Default: 2,048.
     pub values: usize,
-    /// Provider records of others, over all keys. Default: 16,384.
+    /// The maximum number of provider records stored for peers, for all keys together. Default: 16,384.
     pub providers: usize,
-    /// Provider records of one key. Default: 20, Kademlia's k.
+    /// The maximum number of provider records stored for peers under one key. Default: 20, Kademlia's k.
     pub providers_per_key: usize,
 }
 

@@ -1,13 +1,13 @@
-//! Our part of the DHT: libp2p's Kademlia behind a guard.
+//! This node's part of the DHT. Wraps libp2p's Kademlia and adds limits and checks.
 //!
 //! ```text
 //! commands ──► Behaviour ──► kad::Behaviour ◄──► peers
-//!                 │ inbound: limits, then Kademlia; records of others: validate, then store
-//!                 │ outbound: what queries find: addresses filtered, searches told
+//!                 │ inbound: requests pass limits, then Kademlia; records from peers pass validate, then store
+//!                 │ outbound: query results, with filtered addresses, go to the searches that wait for them
 //! ```
 //!
-//! libp2p answers questions without saying whose they were, so they are looked at before it gets them: what a peer asks
-//! beyond its share never reaches Kademlia.
+//! libp2p's Kademlia answers requests without reporting which peer sent them. So this module counts requests before
+//! Kademlia receives them, and drops requests above a peer's limit.
 
 mod behaviour;
 mod connections;

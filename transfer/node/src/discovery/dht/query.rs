@@ -1,27 +1,26 @@
-//! What a query of the DHT finds, what it did, and why it failed.
+//! The results, reports and errors of DHT queries.
 
 use std::fmt;
 use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId};
-use phase_core::{DhtKey, Fails, Failure};
+use phase_core::dht::MAX_RECORD_LEN;
+use phase_core::{Attempt, Cause, DhtKey, Fails, Failure};
 
-/// Peers named in a report; a query rarely asks more.
+/// The maximum number of unreachable peers in a report. A query rarely asks more peers than this.
 pub(crate) const MAX_REPORTED: usize = 32;
-/// Peers that a report shows of each kind.
-const SHOWN: usize = 5;
 
-/// A place in the DHT that nodes are close to or far from.
+/// A position in the DHT. Nodes are sorted by their distance from this position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DhtTarget {
-    /// That of a key, where the records under it are kept.
+    /// The position of a DHT key. The nodes closest to this position store the records of the key.
     Key(DhtKey),
-    /// That of a node.
+    /// The position of a node.
     Peer(PeerId),
 }
 
 impl DhtTarget {
-    /// The bytes whose SHA-256 is the position, as libp2p's specification of Kademlia says.
+    /// Returns the bytes whose SHA-256 is the position, as specified for libp2p's Kademlia.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Key(key) => key.to_bytes(),
@@ -42,111 +41,115 @@ impl From<PeerId> for DhtTarget {
     }
 }
 
-/// A peer that somebody says provides a key, or that is close to one.
+/// A peer that a search has found: a claimed provider of a key, or a node close to the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundProvider {
-    /// Who.
+    /// The peer id of the peer.
     pub peer: PeerId,
-    /// Where, as far as that can be dialled from here; at most eight.
+    /// The addresses of the peer that this node can dial, at most eight.
     pub addresses: Vec<Multiaddr>,
 }
 
-/// A value that somebody holds. Nothing about it is verified.
+/// A value that a DHT node stores. The value is not verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundValue {
-    /// Who holds it; `None` is ourselves.
+    /// The peer that stores the value. `None` if this node stores it.
     pub holder: Option<PeerId>,
-    /// The value.
+    /// The bytes of the value.
     pub value: Vec<u8>,
 }
 
-/// A peer in our routing table.
+/// A peer in the routing table of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutingPeer {
-    /// Who.
+    /// The peer id of the peer.
     pub peer: PeerId,
-    /// Where.
+    /// The known addresses of the peer.
     pub addresses: Vec<Multiaddr>,
-    /// Whether we are connected with it.
+    /// Whether this node is connected to the peer.
     pub is_connected: bool,
-    /// The number of the bucket it is in: the position of the highest bit in which its key differs from ours, 0 to 255.
+    /// The number of the peer's bucket, 0 to 255: the index of the highest bit that is set in the XOR distance between
+    /// the peer and this node.
     pub bucket: u32,
 }
 
-/// What a query did.
+/// The report of a query: how long it took, how many requests it sent, and which peers it reached or failed to reach.
+/// Displayed as the numbers of requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueryReport {
-    /// How long it took.
+    /// The duration of the query.
     pub took: Duration,
-    /// Requests sent.
+    /// The number of requests sent.
     pub requests: u32,
-    /// Those that were answered.
+    /// The number of requests that were answered.
     pub answered: u32,
-    /// Those that were not.
+    /// The number of requests that failed.
     pub failed: u32,
-    /// The nodes closest to the key that answered, the closest first. Empty if enough was known before the end.
+    /// The nodes that answered and are closest to the key, closest first. Empty if the query ended before it had found
+    /// them.
     pub closest: Vec<PeerId>,
-    /// Nodes that hold the value: those that were asked to and said so.
+    /// The nodes that acknowledged the value of a put.
     pub stored_at: Vec<PeerId>,
-    /// Peers that could not be reached meanwhile, and why; if time ran out, also those that had not answered by then.
-    pub unreachable: Vec<(PeerId, String)>,
+    /// The peers that could not be reached during the query, each with the causes. After a timeout, this includes the
+    /// peers that had not answered yet.
+    pub unreachable: Vec<(PeerId, Vec<Cause>)>,
+}
+
+impl QueryReport {
+    /// Returns the peers that could not be reached, and then the closest nodes that answered. For the error of a query
+    /// without a result.
+    pub fn attempts(&self) -> Vec<Attempt> {
+        let unreachable = self.unreachable.iter().map(|(peer, causes)| Attempt::new(peer, causes.clone()));
+        let answered = self.closest.iter().map(|peer| Attempt::new(peer, vec![Cause::new("answered")]));
+        Attempt::merged(unreachable.chain(answered))
+    }
 }
 
 impl fmt::Display for QueryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} requests, {} answered, {} failed", self.requests, self.answered, self.failed)?;
-        if !self.closest.is_empty() {
-            let closest: Vec<_> = self.closest.iter().take(SHOWN).map(ToString::to_string).collect();
-            write!(f, "; the closest nodes that answered: {}", closest.join(", "))?;
-            if self.closest.len() > SHOWN {
-                write!(f, " and {} more", self.closest.len() - SHOWN)?;
-            }
-        }
-        for (peer, reason) in self.unreachable.iter().take(SHOWN) {
-            write!(f, "; {peer} {reason}")?;
-        }
-        Ok(())
+        let requests = if self.requests == 1 { "request" } else { "requests" };
+        write!(f, "{} {requests}, {} answered, {} failed", self.requests, self.answered, self.failed)
     }
 }
 
-/// Why our own part of the DHT does not take a record.
+/// An error from storing one of this node's own records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordStoreError {
-    /// There is no room for more values.
-    #[error("the store cannot contain any more records")]
+    /// The record store already holds the maximum number of this node's own values.
+    #[error("the record store already holds its maximum number of values")]
     Values,
-    /// There is no room for more provider records.
-    #[error("the store cannot contain any more provider records")]
+    /// This node already provides the maximum number of keys.
+    #[error("the record store already holds its maximum number of provider records")]
     Providers,
-    /// The value is longer than any may be.
-    #[error("the value is too large to be stored")]
+    /// The value is longer than [`MAX_RECORD_LEN`] bytes.
+    #[error("the value is longer than {MAX_RECORD_LEN} bytes")]
     TooLong,
 }
 
-/// Why a DHT query failed.
+/// An error from a DHT query.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueryError {
-    /// Not finished in time.
+    /// The query did not finish in time.
     #[error("DHT query timeout after {} s ({report})", timeout.as_secs_f32())]
     Timeout {
-        /// The time it had.
+        /// The configured timeout of the query.
         timeout: Duration,
-        /// What was done until then.
+        /// The report of the query, up to its timeout.
         report: QueryReport,
     },
-    /// No DHT node took it.
-    #[error("no DHT node accepted it ({report})")]
+    /// No DHT node acknowledged the value.
+    #[error("no DHT node accepted the value ({report})")]
     NotStored {
-        /// Who was asked.
+        /// The report of the query.
         report: QueryReport,
     },
-    /// Our own store is full, or the value is too long for any.
-    #[error("the local record store does not take it: {0}")]
+    /// The record store of this node is full, or the value is too long.
+    #[error("this node cannot keep the record: {0}")]
     Full(#[source] RecordStoreError),
-    /// There is no DHT.
-    #[error("the DHT is switched off: start without --no-dht, with a binary that has the feature dht")]
+    /// The DHT is switched off, or the binary was built without the feature `dht`.
+    #[error("the DHT is switched off: start without --no-dht, and use a binary built with the feature dht")]
     Off,
     /// The node has been stopped.
     #[error("the node has been stopped")]
@@ -161,10 +164,14 @@ impl Fails for QueryError {
             Self::Off => Failure::Usage,
         }
     }
+
+    fn attempts(&self) -> Vec<Attempt> {
+        self.report().map(QueryReport::attempts).unwrap_or_default()
+    }
 }
 
 impl QueryError {
-    /// What was done until it failed.
+    /// Returns the report of the failed query, if the error contains one.
     pub fn report(&self) -> Option<&QueryReport> {
         match self {
             Self::Timeout { report, .. } | Self::NotStored { report } => Some(report),

@@ -1,21 +1,22 @@
-//! DNS-SD (RFC 6763) on the local network: says which releases this node serves and hears what others say.
+//! DNS-SD (RFC 6763) on the local network: announces the releases that this node serves, and finds the releases that
+//! peers serve.
 //!
-//! Every served name is an instance of [`SERVICE_TYPE`], so that `avahi-browse _phase-image._tcp` lists it. SRV holds the
-//! node's TCP port for libp2p; TXT holds `channel`, `arch`, `version`, `peer` and, if there is an HTTP endpoint,
-//! `http_port`.
+//! Every served name is an instance of [`SERVICE_TYPE`], so that `avahi-browse _phase-image._tcp` lists it. The SRV
+//! record of the instance holds the TCP port on which the node accepts libp2p connections. The TXT record holds
+//! `channel`, `arch`, `version`, `peer` and, if the node has an HTTP endpoint, `http_port`.
 //!
 //! ```text
-//! Advert ──record──► mdns-sd, a thread of its own ◄──multicast──► mdns-sd of others
+//! Advert ──record──► mdns-sd (its own thread) ◄──multicast──► mdns-sd of peers
 //!                        │ resolved, removed
 //!                        ▼
-//!                    Browser: parses, remembers a bounded number ──► LocalRelease
+//!                    Browser: parses and deduplicates a bounded number ──► LocalRelease
 //! ```
 //!
-//! Nothing that is heard is proven: anybody on the local network can claim anything. Whoever dials learns by the
-//! handshake whether the peer is the one named, and the release counts only with its signatures.
+//! Announcements are not verified, because any host on the local network can announce anything. The handshake of a
+//! connection proves the peer id, and a release is used only if its signatures verify.
 //!
-//! mdns-sd remembers without bound what it hears. A task looks at it every second and ends all of DNS-SD when it is
-//! too much: it is a convenience, and who floods the local network can deny it anyway.
+//! The cache of mdns-sd has no bound. So a task checks its size every second and ends DNS-SD if the cache is too large.
+//! A node also works without DNS-SD, and a host that floods the local network makes DNS-SD useless in any case.
 
 mod browser;
 mod error;

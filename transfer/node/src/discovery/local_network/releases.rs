@@ -1,4 +1,4 @@
-//! The releases of the local network: those that nodes there say they serve, and those that we say we do.
+//! The releases that peers announce on the local network, and the releases that this node announces there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -7,43 +7,45 @@ use libp2p::PeerId;
 use phase_core::Name;
 use tokio::sync::watch;
 
-/// Releases that are remembered; more than there are in any network that one broadcast reaches.
+/// The maximum number of stored pairs of a release name and a peer. A real local network has fewer.
 #[cfg(feature = "mdns")]
 const MAX_RELEASES: usize = 1024;
 
-/// A release that a node serves, as the local network is told.
+/// A release that this node serves and announces on the local network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advert {
-    /// What it is published under.
+    /// The name of the release.
     pub name: Name,
-    /// The version of its manifest.
+    /// The version of the release.
     pub version: u64,
-    /// The TCP port of the HTTP endpoint, if there is one.
+    /// The TCP port of this node's HTTP endpoint, if it has one.
     pub http_port: Option<u16>,
 }
 
-/// What is said in the local network.
+/// The releases that peers announce on the local network, and the adverts of this node. All clones share the same data.
 #[derive(Clone, Default)]
 pub(crate) struct LocalReleases {
-    /// Who serves what, as they say.
+    /// For each release name, the peers that announce it. Their announcements are not verified.
     served: Arc<Mutex<BTreeMap<Name, BTreeSet<PeerId>>>>,
-    /// What we serve.
+    /// The adverts that this node announces.
     pub(crate) adverts: watch::Sender<Vec<Advert>>,
 }
 
 impl LocalReleases {
-    /// Who says that they serve a name.
+    /// Returns the peers that announce the release `name`. Their announcements are not verified.
     pub(crate) fn providers(&self, name: &Name) -> Vec<PeerId> {
-        let served = self.served.lock().expect("no code panics while it holds the releases");
+        let served = self.served.lock().expect("no code panics while it holds the lock");
         served.get(name).map(|peers| peers.iter().copied().collect()).unwrap_or_default()
     }
 
+    /// Adds `peer` to the peers that announce the release `name`.
     #[cfg(feature = "mdns")]
-    pub(crate) fn note(&self, name: Name, peer: PeerId) {
-        let mut served = self.served.lock().expect("no code panics while it holds the releases");
+    pub(crate) fn add(&self, name: Name, peer: PeerId) {
+        let mut served = self.served.lock().expect("no code panics while it holds the lock");
         let held: usize = served.values().map(BTreeSet::len).sum();
         if held >= MAX_RELEASES {
-            // Everybody says it again, and those who have gone do not.
+            // The table is full, so clear it, which also removes peers that have left. Peers that are still present are
+            // added when the browser reports them again.
             served.clear();
         }
         served.entry(name).or_default().insert(peer);

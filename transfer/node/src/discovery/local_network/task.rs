@@ -1,4 +1,5 @@
-//! Listens to the local network, and tells it what we serve.
+//! The task that announces the releases of this node on the local network and collects the releases that peers
+//! announce.
 
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
@@ -7,34 +8,34 @@ use tokio_util::sync::CancellationToken;
 use crate::discovery::local_network::dns_sd::{DnsSd, DnsSdError, Interfaces, LocalRelease, MAX_ADVERTS};
 use crate::discovery::local_network::releases::{Advert, LocalReleases};
 
-/// The node that listens and tells.
+/// The methods of the node that [`LocalNetwork`] needs.
 pub(crate) trait Host: Send + Sync {
-    /// Its peer id.
+    /// Returns the peer id of the node.
     fn peer_id(&self) -> PeerId;
-    /// The addresses that it is bound to.
+    /// Returns the listen addresses of the node.
     fn listening(&self) -> impl Future<Output = Vec<Multiaddr>> + Send;
-    /// A peer has said where it is.
+    /// Reports to the node that `peer` has announced `addresses` on the local network.
     fn handle_discovered(&self, peer: PeerId, addresses: Vec<Multiaddr>) -> impl Future<Output = ()> + Send;
 }
 
-/// The conversation of a node with the local network.
+/// The task that exchanges announcements between this node and the local network.
 pub(crate) struct LocalNetwork<H> {
     pub(crate) host: H,
-    /// What is said there.
+    /// The releases that the task has collected from peers, and the adverts that the task announces.
     pub(crate) releases: LocalReleases,
-    /// Whether it is told nothing.
+    /// Whether the node is in private mode, in which it announces nothing.
     pub(crate) is_private: bool,
 }
 
 impl<H: Host> LocalNetwork<H> {
-    /// Listens and tells until `stop`; then says goodbye.
+    /// Announces and collects releases until `stop` is cancelled. Then withdraws the adverts.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        if let Err(error) = self.talk(&stop).await {
-            tracing::warn!(%error, "releases of the local network are not seen, nor ours told");
+        if let Err(error) = self.exchange(&stop).await {
+            tracing::warn!(%error, "no releases are announced or found on the local network");
         }
     }
 
-    async fn talk(&self, stop: &CancellationToken) -> Result<(), DnsSdError> {
+    async fn exchange(&self, stop: &CancellationToken) -> Result<(), DnsSdError> {
         let mut dns_sd = DnsSd::start(self.host.peer_id(), Interfaces::AllButLoopback).await?;
         let mut found = dns_sd.browse().await?;
         let mut adverts = self.releases.adverts.subscribe();
@@ -47,7 +48,7 @@ impl<H: Host> LocalNetwork<H> {
                     self.advertise(&mut dns_sd, wanted).await;
                 }
                 Some(LocalRelease { peer, addresses, name, .. }) = found.recv() => {
-                    self.releases.note(name, peer);
+                    self.releases.add(name, peer);
                     self.host.handle_discovered(peer, addresses).await;
                 }
             }
@@ -58,22 +59,27 @@ impl<H: Host> LocalNetwork<H> {
 
     async fn advertise(&self, dns_sd: &mut DnsSd, mut wanted: Vec<Advert>) {
         if wanted.len() > MAX_ADVERTS {
-            tracing::warn!(names = wanted.len(), "the local network is told of {MAX_ADVERTS} names alone");
+            tracing::warn!(
+                names = wanted.len(),
+                "only the first {MAX_ADVERTS} names are announced on the local network"
+            );
             wanted.truncate(MAX_ADVERTS);
         }
         match (tcp_port(&self.host.listening().await), wanted.is_empty()) {
             (Some(port), _) => {
                 if let Err(error) = dns_sd.advertise(port, &wanted).await {
-                    tracing::warn!(%error, "the local network is not told of everything");
+                    tracing::warn!(%error, "some names are not announced on the local network");
                 }
             }
-            (None, false) => tracing::warn!("the local network is not told what is served: no TCP port"),
+            (None, false) => {
+                tracing::warn!("no names are announced on the local network: this node listens on no TCP port")
+            }
             (None, true) => {}
         }
     }
 }
 
-/// The port that others dial.
+/// Returns the TCP port of the first listen address that has one.
 fn tcp_port(addresses: &[Multiaddr]) -> Option<u16> {
     addresses.iter().flatten().find_map(|part| match part {
         Protocol::Tcp(port) => Some(port),

@@ -1,4 +1,4 @@
-//! Names in addresses, looked up at a DNS server of the test's own.
+//! Tests of host names in addresses, with a DNS server in the test.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::transport::tests::*;
 
 type Zone = BTreeMap<(&'static str, RecordType), Vec<RData>>;
 
-/// A DNS server that knows `zone`, until the process ends.
+/// Starts a DNS server for `zone`, which runs until the process ends.
 fn serve(zone: Zone) -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
@@ -54,11 +54,12 @@ fn hosts() -> Zone {
     ])
 }
 
+/// Builds a Swarm that resolves host names with `nameserver`.
 fn asking(nameserver: SocketAddr) -> Swarm<dummy::Behaviour> {
     swarm(&TransportConfig { nameserver: Some(nameserver), ..TransportConfig::default() })
 }
 
-/// `bound` with its address replaced by a name.
+/// Returns `bound` with its IP address replaced by a host name.
 fn named(bound: &Multiaddr, name: &str) -> Multiaddr {
     let text = bound.to_string();
     let rest = text.splitn(4, '/').nth(3).unwrap();
@@ -82,7 +83,7 @@ async fn hosts_are_reached_by_name_over_every_transport() {
 }
 
 #[tokio::test]
-async fn a_seed_s_name_leads_to_the_addresses_in_its_records() {
+async fn a_dnsaddr_name_resolves_to_the_addresses_in_its_records() {
     let ((first, tcp), (second, quic)) =
         (listening("/ip4/127.0.0.1/tcp/0").await, listening("/ip4/127.0.0.1/udp/0/quic-v1").await);
     let mut zone = hosts();
@@ -90,8 +91,8 @@ async fn a_seed_s_name_leads_to_the_addresses_in_its_records() {
     zone.insert(("_dnsaddr.seed.test", RecordType::TXT), dnsaddr(&both));
     let nameserver = serve(zone);
 
-    let anybody = reach(&mut asking(nameserver), &"/dnsaddr/seed.test".parse().unwrap()).await.unwrap();
-    assert!([first, second].contains(&anybody));
+    let either = reach(&mut asking(nameserver), &"/dnsaddr/seed.test".parse().unwrap()).await.unwrap();
+    assert!([first, second].contains(&either));
     for peer in [first, second] {
         let address = format!("/dnsaddr/seed.test/p2p/{peer}").parse().unwrap();
         assert_eq!(reach(&mut asking(nameserver), &address).await.unwrap(), peer);
@@ -99,7 +100,7 @@ async fn a_seed_s_name_leads_to_the_addresses_in_its_records() {
 }
 
 #[tokio::test]
-async fn a_name_that_does_not_exist_is_said_to() {
+async fn the_error_of_an_unknown_host_name_says_that_it_has_no_record() {
     let mut swarm = asking(serve(hosts()));
     for name in ["/dns4/other.test/tcp/1", "/dnsaddr/other.test"] {
         let DialError::Transport(tried) = reach(&mut swarm, &name.parse().unwrap()).await.unwrap_err() else {
@@ -110,8 +111,8 @@ async fn a_name_that_does_not_exist_is_said_to() {
 }
 
 #[tokio::test]
-async fn the_dead_addresses_behind_a_name_do_not_hide_the_living_one() {
-    // Takes connections and says nothing.
+async fn unreachable_addresses_of_a_name_do_not_hide_the_reachable_one() {
+    // The dead address has a listener that accepts connections and sends nothing, so a dial to it times out.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let dead = format!("/ip4/127.0.0.1/tcp/{}", silent.local_addr().unwrap().port());
     let (peer, bound) = listening("/ip4/127.0.0.1/tcp/0").await;

@@ -1,4 +1,4 @@
-//! libp2p's Kademlia between what peers ask of us and what we ask of them.
+//! The network behaviour. Wraps libp2p's Kademlia and puts [`Inbound`] and [`Outbound`] between Kademlia and the peers.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
@@ -14,6 +14,7 @@ use libp2p::swarm::{
     THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId, StreamProtocol, kad};
+use phase_core::Cause;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -30,23 +31,25 @@ use crate::discovery::dht::query::RoutingPeer;
 use crate::metrics::{DhtStats, Metrics};
 use crate::peer_table::PeerTable;
 
-/// How often deadlines are looked at. Also makes Kademlia look at its own, which it does only when it is polled.
+/// The interval between two checks of deadlines. Each check also polls Kademlia, because Kademlia checks its own
+/// deadlines only when it is polled.
 const TICK: Duration = Duration::from_millis(250);
 
-/// What Kademlia tells the Swarm.
+/// A message from Kademlia to the Swarm, which [`Behaviour`] intercepts.
 type KadOut = ToSwarm<kad::Event, THandlerInEvent<Kademlia>>;
-/// What we tell the Swarm.
+/// A message from [`Behaviour`] to the Swarm.
 type Out = ToSwarm<Infallible, THandlerInEvent<Kademlia>>;
 
-/// See the documentation of the [module above](super).
+/// The network behaviour of this node's part of the DHT, see the [parent module](super).
 pub(crate) struct Behaviour {
     kad: Kademlia,
     protocol: StreamProtocol,
     inbound: Inbound,
     outbound: Outbound,
     connections: Connections,
-    /// Connected peers that are DHT servers, and their number for all to see.
+    /// The connected peers that are DHT servers.
     servers: BTreeSet<PeerId>,
+    /// The number of connected DHT servers, for other parts of the node to watch.
     routing: watch::Sender<usize>,
     out: VecDeque<Out>,
     tick: Interval,
@@ -65,7 +68,7 @@ impl Behaviour {
     ) -> Self {
         let store = Store::new(local, config.store, config.provider_ttl);
         let mut kad = kad::Behaviour::with_config(local, store, settings::kademlia(config));
-        // Left to itself, libp2p starts as a client and waits for a confirmed external address.
+        // Without this call, libp2p starts in client mode and waits for a confirmed external address.
         kad.set_mode(Some(match config.role {
             Role::Server => kad::Mode::Server,
             Role::Client => kad::Mode::Client,
@@ -88,19 +91,20 @@ impl Behaviour {
         }
     }
 
-    /// Whether any DHT server is connected.
+    /// Returns whether this node is connected to any DHT server.
     pub(crate) fn is_joined(&self) -> bool {
         !self.servers.is_empty()
     }
 
-    /// Whether our Kademlia is among these.
+    /// Returns whether `protocols`, which a peer speaks, contains the Kademlia protocol of this network.
     pub(crate) fn is_spoken(&self, protocols: &[StreamProtocol]) -> bool {
         protocols.contains(&self.protocol)
     }
 
+    /// Executes a command from the node handle.
     pub(crate) fn command(&mut self, now: Instant, command: DhtCommand) {
         match command {
-            DhtCommand::Query(query, permit) => self.outbound.ask(now, &mut self.kad, query, permit),
+            DhtCommand::Query(query, permit) => self.outbound.start(now, &mut self.kad, query, permit),
             DhtCommand::Routing { reply } => {
                 let _ = reply.send(self.routing_table());
             }
@@ -110,7 +114,7 @@ impl Behaviour {
         }
     }
 
-    /// A peer speaks our Kademlia, and can be reached there.
+    /// Adds a DHT server of this network to the routing table and, if it is connected, to the connected DHT servers.
     pub(crate) fn handle_server(&mut self, peer: PeerId, addresses: &[Multiaddr]) {
         for address in addresses {
             self.kad.add_address(&peer, address.clone());
@@ -123,26 +127,28 @@ impl Behaviour {
         }
     }
 
-    /// A peer could not be reached: queries under way may have waited for it.
-    pub(crate) fn handle_unreachable(&mut self, peer: PeerId, reason: &str) {
-        self.outbound.queries.handle_unreachable(peer, reason);
+    /// Notes in every running query that `peer` could not be reached, because each of these queries may have waited for
+    /// it.
+    pub(crate) fn handle_unreachable(&mut self, peer: PeerId, causes: &[Cause]) {
+        self.outbound.queries.handle_unreachable(peer, causes);
     }
 
-    /// From now on announcements carry no addresses, and so withdraw.
+    /// Makes this node send all further provider records without addresses, so that they withdraw the keys instead of
+    /// providing them.
     pub(crate) fn hide(&mut self) {
         self.kad.store_mut().hide();
     }
 
-    /// Passes on what Kademlia says, after a look at it.
-    fn handle(&mut self, mut said: KadOut) {
-        match &mut said {
+    /// Handles the events from Kademlia, and passes all other messages from Kademlia to the Swarm.
+    fn handle(&mut self, mut message: KadOut) {
+        match &mut message {
             ToSwarm::NotifyHandler { peer_id, event, .. } => {
-                if let Some((key, addresses)) = messages::announced(event)
+                if let Some((key, addresses)) = messages::provider_announcement(event)
                     && !self.kad.store_mut().provides(key)
                 {
                     addresses.clear();
                 }
-                if let Some(query) = messages::asked_by(event) {
+                if let Some(query) = messages::query_of_request(event) {
                     self.outbound.queries.handle_asked(&query, *peer_id);
                 }
             }
@@ -153,7 +159,7 @@ impl Behaviour {
             }
             _ => {}
         }
-        match said {
+        match message {
             ToSwarm::GenerateEvent(kad::Event::InboundRequest { request }) => {
                 self.inbound.handle_record(&self.connections, self.kad.store_mut(), request);
             }
@@ -161,7 +167,7 @@ impl Behaviour {
                 self.outbound.handle_event(&mut self.kad, &self.connections, event);
                 self.out.extend(self.outbound.take_dials().into_iter().map(|opts| ToSwarm::Dial { opts }));
             }
-            other => self.out.push_back(other.map_out(|_| unreachable!("events were handled above"))),
+            other => self.out.push_back(other.map_out(|_| unreachable!("events are handled above"))),
         }
     }
 
@@ -250,7 +256,8 @@ impl NetworkBehaviour for Behaviour {
         self.kad.handle_established_outbound_connection(id, peer, address, role, port)
     }
 
-    /// Kademlia adds what queries have heard: whatever peers like to say.
+    /// Returns the addresses of `peer` that Kademlia knows from its queries and its routing table. Filters these
+    /// addresses, because hostile peers may have invented them.
     fn handle_pending_outbound_connection(
         &mut self,
         id: ConnectionId,
@@ -258,8 +265,8 @@ impl NetworkBehaviour for Behaviour {
         addresses: &[Multiaddr],
         role: Endpoint,
     ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
-        let heard = self.kad.handle_pending_outbound_connection(id, peer, addresses, role)?;
-        Ok(self.connections.believable(heard))
+        let known = self.kad.handle_pending_outbound_connection(id, peer, addresses, role)?;
+        Ok(self.connections.believable(known))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -275,7 +282,7 @@ impl NetworkBehaviour for Behaviour {
         if !self.inbound.admits(Instant::now(), peer, id, &event) {
             return;
         }
-        if let Some((query, is_answer)) = messages::answer_to(&event) {
+        if let Some((query, is_answer)) = messages::query_of_reply(&event) {
             self.outbound.queries.handle_answered(&query, peer, is_answer);
         }
         self.kad.on_connection_handler_event(peer, id, event);
@@ -286,8 +293,8 @@ impl NetworkBehaviour for Behaviour {
             if let Some(out) = self.out.pop_front() {
                 return Poll::Ready(out);
             }
-            if let Poll::Ready(said) = self.kad.poll(context) {
-                self.handle(said);
+            if let Poll::Ready(message) = self.kad.poll(context) {
+                self.handle(message);
             } else if self.tick.poll_tick(context).is_ready() {
                 self.handle_tick(Instant::now());
             } else {

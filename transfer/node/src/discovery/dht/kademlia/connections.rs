@@ -1,4 +1,5 @@
-//! From where peers are connected: what addresses of theirs may be believed depends on it, and whose share a record counts to.
+//! The open connections to each peer. The remote address of a connection decides which other addresses of the peer are
+//! accepted, and which subnet's share of the record store the records of the peer use.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,49 +10,53 @@ use libp2p::{Multiaddr, PeerId};
 
 use crate::address::{self, MAX_ADDRESSES, Scope};
 
-/// From where a connection of a peer comes.
-struct Seen {
+/// One open connection to a peer.
+struct OpenConnection {
     id: ConnectionId,
+    /// The scope of the peer's address: from where this address can be reached.
     scope: Scope,
+    /// The subnet of the peer's address. `None` if the address is an IPv4 loopback address or contains no IP address.
     subnet: Option<IpAddr>,
 }
 
-/// See the module's documentation.
+/// The open connections to all peers.
 pub(crate) struct Connections {
-    /// From where each connection of a peer comes.
-    peers: BTreeMap<PeerId, Vec<Seen>>,
-    /// The closest scope that any connection has had: addresses closer than that are not dialled on the word of others.
-    horizon: Scope,
+    /// The open connections to each connected peer, oldest first.
+    peers: BTreeMap<PeerId, Vec<OpenConnection>>,
+    /// The narrowest scope of all connections so far. This node does not dial reported addresses with a narrower scope.
+    narrowest: Scope,
 }
 
 impl Connections {
     pub(crate) fn new() -> Self {
-        Self { peers: BTreeMap::new(), horizon: Scope::Public }
+        Self { peers: BTreeMap::new(), narrowest: Scope::Public }
     }
 
     pub(crate) fn is_connected(&self, peer: &PeerId) -> bool {
         self.peers.contains_key(peer)
     }
 
-    /// From where a peer is connected.
+    /// Returns the narrowest scope of the connections to a peer, or [`Scope::Public`] if the peer is not connected.
     pub(crate) fn scope_of(&self, peer: &PeerId) -> Scope {
         let connections = self.peers.get(peer);
         connections.and_then(|all| all.iter().map(|seen| seen.scope).min()).unwrap_or(Scope::Public)
     }
 
-    /// The network in which a peer is connected, if that says anything; `None` if it is not connected.
+    /// Returns the subnet of the oldest connection to a peer. Returns `Some(None)` if the connection has no subnet, and
+    /// `None` if the peer is not connected.
     pub(crate) fn subnet_of(&self, peer: &PeerId) -> Option<Option<IpAddr>> {
         Some(self.peers.get(peer)?.first()?.subnet)
     }
 
-    /// Those of the addresses that others say of a peer which may be dialled from here.
+    /// Filters addresses that peers have reported. Returns at most eight that this node may dial.
     pub(crate) fn believable(&self, addresses: Vec<Multiaddr>) -> Vec<Multiaddr> {
-        address::believable(addresses, self.horizon)
+        address::believable(addresses, self.narrowest)
     }
 
-    /// Addresses that are shown or dialled of what Kademlia knows of a peer.
+    /// Filters `addresses`, which Kademlia knows of one peer. Returns at most eight that this node may dial, without
+    /// `/p2p`.
     pub(crate) fn usable(&self, addresses: impl IntoIterator<Item = Multiaddr>) -> Vec<Multiaddr> {
-        let mut kept = address::believable(addresses.into_iter().map(address::without_peer), self.horizon);
+        let mut kept = address::believable(addresses.into_iter().map(address::without_peer), self.narrowest);
         kept.truncate(MAX_ADDRESSES);
         kept
     }
@@ -59,8 +64,8 @@ impl Connections {
     pub(crate) fn handle_established(&mut self, established: &ConnectionEstablished<'_>) {
         let remote = established.endpoint.get_remote_address();
         let scope = address::scope_of_connection(remote);
-        self.horizon = self.horizon.min(scope);
-        self.peers.entry(established.peer_id).or_default().push(Seen {
+        self.narrowest = self.narrowest.min(scope);
+        self.peers.entry(established.peer_id).or_default().push(OpenConnection {
             id: established.connection_id,
             scope,
             subnet: address::subnet(remote),

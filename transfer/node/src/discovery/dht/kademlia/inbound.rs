@@ -1,4 +1,4 @@
-//! What other nodes ask of our part of the DHT, and what of theirs is kept.
+//! Inbound requests from peers. Limits how many requests each peer may send, and decides which records are stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,11 +17,13 @@ use crate::discovery::dht::kademlia::store::Store;
 use crate::discovery::dht::kademlia::validate::{self, ProviderVerdict, Refusal, Validator};
 use crate::metrics::Metrics;
 
-/// See the module's documentation.
+/// The limits and checks for inbound requests.
 pub(crate) struct Inbound {
     validator: Validator,
     limiter: Limiter,
-    /// What ends the streams of those that are ignored, when they no longer are: at most 32 of each connection.
+    /// The delayed empty replies to requests from ignored peers. Each reply is sent when its peer is no longer ignored,
+    /// because a request holds a stream until its reply. Each connection has at most 32 of these replies, because
+    /// libp2p permits no more streams.
     held_back: BTreeMap<PeerId, Vec<(ConnectionId, ToPeer)>>,
     refused: u64,
     metrics: Arc<Metrics>,
@@ -38,53 +40,55 @@ impl Inbound {
         }
     }
 
-    /// How many requests and records were refused, for whatever reason.
+    /// Returns the total number of refused requests and records.
     pub(crate) fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// Peers that are being ignored.
+    /// Returns the number of currently ignored peers.
     pub(crate) fn ignored(&self, now: Instant) -> usize {
         self.limiter.ignored(now)
     }
 
-    /// Whether what comes from a peer is within its share. Of what is not, the answer is held back.
+    /// Returns whether an event from a peer may be passed to Kademlia. Returns `false` only for a request that exceeds
+    /// the peer's limit or comes from an ignored peer. For such a request, counts a refusal and queues an empty reply,
+    /// which is sent when the peer is no longer ignored.
     pub(crate) fn admits(&mut self, now: Instant, peer: PeerId, id: ConnectionId, event: &FromPeer) -> bool {
-        let Some((request, nothing)) = messages::asked_of_us(event) else { return true };
+        let Some((request, empty_reply)) = messages::inbound_request(event) else { return true };
         let refusal = match self.limiter.admit(now, peer, request) {
             Admission::Accepted => return true,
             Admission::Exceeded => {
-                tracing::warn!(%peer, ?request, "asks too much of the DHT and is ignored for a while");
+                tracing::warn!(%peer, ?request, "ignoring a peer for a while, because it sends too many DHT requests");
                 Refusal::RateLimit
             }
             Admission::Ignored => Refusal::Ignored,
         };
         self.count_refusal(refusal);
-        self.held_back.entry(peer).or_default().extend(nothing.map(|nothing| (id, nothing)));
+        self.held_back.entry(peer).or_default().extend(empty_reply.map(|reply| (id, reply)));
         false
     }
 
-    /// What ends the streams of those that are no longer ignored.
+    /// Removes and returns the queued empty replies to peers that are no longer ignored.
     pub(crate) fn take_released(&mut self, now: Instant) -> Vec<(PeerId, ConnectionId, ToPeer)> {
         let mut released = Vec::new();
-        for (peer, answers) in std::mem::take(&mut self.held_back) {
+        for (peer, replies) in std::mem::take(&mut self.held_back) {
             if self.limiter.is_ignored(now, &peer) {
-                self.held_back.insert(peer, answers);
+                self.held_back.insert(peer, replies);
             } else {
-                released.extend(answers.into_iter().map(|(id, answer)| (peer, id, answer)));
+                released.extend(replies.into_iter().map(|(id, reply)| (peer, id, reply)));
             }
         }
         released
     }
 
-    /// A connection has ended, and its streams with it.
+    /// Drops the queued empty replies for a closed connection.
     pub(crate) fn handle_closed(&mut self, peer: &PeerId, id: ConnectionId) {
-        if let Some(answers) = self.held_back.get_mut(peer) {
-            answers.retain(|(other, _)| *other != id);
+        if let Some(replies) = self.held_back.get_mut(peer) {
+            replies.retain(|(other, _)| *other != id);
         }
     }
 
-    /// Keeps a record that a peer has sent, if it may be kept.
+    /// Stores a record that a peer has sent. If the record is invalid or the store is full, counts a refusal.
     pub(crate) fn handle_record(&mut self, connections: &Connections, store: &mut Store, request: InboundRequest) {
         let kept = match request {
             InboundRequest::AddProvider { record: Some(record) } => {
@@ -93,11 +97,11 @@ impl Inbound {
             InboundRequest::PutRecord { source, record: Some(record), .. } => {
                 self.keep_value(connections, store, source, record)
             }
-            // Kademlia answers questions by itself.
+            // Kademlia answers queries itself, so their events need no action.
             _ => Ok(()),
         };
         if let Err(refusal) = kept {
-            tracing::debug!(reason = refusal.as_str(), "a record for the DHT is refused");
+            tracing::debug!(reason = refusal.as_str(), "refusing a DHT record of a peer");
             self.count_refusal(refusal);
         }
     }
@@ -111,8 +115,8 @@ impl Inbound {
     ) -> Result<(), Refusal> {
         let held = store.get(&record.key).map(|held| held.into_owned());
         self.validator.judge_value(&record, held.as_ref())?;
-        // Who is said to have published it first is not known to be true, and means nothing here.
         let subnet = connections.subnet_of(&source).ok_or(Refusal::Gone)?;
+        // The publisher in the record is not verified, so it is not stored.
         store.keep_value(Record { publisher: None, ..record }, source, subnet)
     }
 

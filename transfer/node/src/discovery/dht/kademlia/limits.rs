@@ -1,6 +1,7 @@
-//! How much of our time each peer gets: token buckets for what it asks of our part of the DHT.
+//! Rate limits: token buckets for the DHT requests of each peer.
 //!
-//! A peer that exceeds its share is ignored for a while: what it sends has no effect and gets no answer.
+//! A peer that exceeds a limit is ignored for a while. During this time, its requests have no effect and receive no
+//! answer.
 
 use std::collections::BTreeMap;
 
@@ -10,35 +11,36 @@ use tokio::time::Instant;
 
 use crate::discovery::dht::config::{Limits, Rate};
 
-/// Peers that are remembered: as many as can be connected, twice.
+/// The maximum number of peers with token buckets: twice the maximum number of connections.
 const MAX_PEERS: usize = 4096;
 
-/// What a peer can ask.
+/// The kind of a request. Each kind has its own limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Request {
-    /// To keep a value.
+    /// A request to store a value.
     Put,
-    /// To keep a provider record.
+    /// A request to store a provider record.
     Provide,
-    /// For values, providers or closer nodes.
+    /// A request for values, providers or closer nodes.
     Query,
 }
 
-/// What becomes of a request.
+/// The decision whether a request is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// It is answered.
+    /// The request is within the limit.
     Accepted,
-    /// It was one too many: from now on the peer is ignored.
+    /// The request exceeds the limit. From now on, the peer is ignored for a while.
     Exceeded,
-    /// The peer is being ignored.
+    /// The request is ignored, because the peer has exceeded a limit before.
     Ignored,
 }
 
+/// The token buckets of one peer.
 struct Share {
-    /// What is left, by [`Request`].
+    /// The token bucket for each kind of request, indexed by [`Request`].
     buckets: [TokenBucket; 3],
-    /// When it last asked within its share, or beyond it.
+    /// When the peer last sent a request that was not ignored.
     at: Instant,
     ignored_until: Option<Instant>,
 }
@@ -55,7 +57,7 @@ impl Share {
     }
 }
 
-/// The shares that peers have left.
+/// The token buckets of all peers.
 pub(crate) struct Limiter {
     limits: Limits,
     peers: BTreeMap<PeerId, Share>,
@@ -66,10 +68,10 @@ impl Limiter {
         Self { limits, peers: BTreeMap::new() }
     }
 
-    /// Takes a request of `peer` from its share.
+    /// Counts a request from `peer` and decides whether it is handled.
     pub(crate) fn admit(&mut self, now: Instant, peer: PeerId, request: Request) -> Admission {
         if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&peer) {
-            self.forget_longest_silent();
+            self.forget_least_recent();
         }
         let share = self.peers.entry(peer).or_insert_with(|| Share::full(now, &self.limits));
         if share.is_ignored(now) {
@@ -83,18 +85,19 @@ impl Limiter {
         Admission::Exceeded
     }
 
-    /// Whether a peer is being ignored.
+    /// Returns whether a peer is currently ignored.
     pub(crate) fn is_ignored(&self, now: Instant, peer: &PeerId) -> bool {
         self.peers.get(peer).is_some_and(|share| share.is_ignored(now))
     }
 
-    /// Peers that are being ignored.
+    /// Returns the number of currently ignored peers.
     pub(crate) fn ignored(&self, now: Instant) -> usize {
         self.peers.values().filter(|share| share.is_ignored(now)).count()
     }
 
-    /// Makes room. One that is ignored goes last: it must not come back by having others push it out.
-    fn forget_longest_silent(&mut self) {
+    /// Evicts the peer whose last counted request is the oldest. Evicts ignored peers last, so that an ignored peer
+    /// cannot get itself evicted by filling the table with other identities.
+    fn forget_least_recent(&mut self) {
         let oldest = self.peers.iter().min_by_key(|(_, share)| (share.ignored_until.is_some(), share.at));
         if let Some((peer, _)) = oldest {
             let peer = *peer;
@@ -115,21 +118,21 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_too_much_is_ignored_for_a_while() {
+    fn a_peer_that_exceeds_a_limit_is_ignored_for_a_while() {
         let (mut limiter, peer, start) = (limiter(), PeerId::random(), Instant::now());
         let after = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(limiter.admit(start, peer, Request::Put), Admission::Accepted);
         assert_eq!(limiter.admit(start, peer, Request::Put), Admission::Accepted);
         assert_eq!(limiter.admit(start, peer, Request::Put), Admission::Exceeded);
         assert_eq!(limiter.admit(after(1), peer, Request::Put), Admission::Ignored);
-        assert_eq!(limiter.admit(after(9), peer, Request::Query), Admission::Ignored, "whatever it asks");
+        assert_eq!(limiter.admit(after(9), peer, Request::Query), Admission::Ignored, "every kind is ignored");
         assert_eq!(limiter.ignored(after(9)), 1);
         assert_eq!(limiter.admit(after(10), peer, Request::Put), Admission::Accepted);
         assert_eq!(limiter.ignored(after(10)), 0);
     }
 
     #[test]
-    fn shares_are_apart_and_grow_again() {
+    fn each_peer_and_each_kind_of_request_has_its_own_limit_that_refills() {
         let (mut limiter, peer, start) = (limiter(), PeerId::random(), Instant::now());
         for request in [Request::Put, Request::Provide, Request::Query] {
             assert_eq!(limiter.admit(start, peer, request), Admission::Accepted);
@@ -143,15 +146,15 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_offenders_are_remembered() {
-        let (mut limiter, offender, start) = (limiter(), PeerId::random(), Instant::now());
+    fn a_full_table_evicts_other_peers_before_ignored_peers() {
+        let (mut limiter, ignored, start) = (limiter(), PeerId::random(), Instant::now());
         for _ in 0..3 {
-            limiter.admit(start, offender, Request::Query);
+            limiter.admit(start, ignored, Request::Query);
         }
         for _ in 0..2 * MAX_PEERS {
             limiter.admit(start + Duration::from_secs(1), PeerId::random(), Request::Query);
         }
         assert_eq!(limiter.peers.len(), MAX_PEERS);
-        assert_eq!(limiter.admit(start + Duration::from_secs(2), offender, Request::Query), Admission::Ignored);
+        assert_eq!(limiter.admit(start + Duration::from_secs(2), ignored, Request::Query), Admission::Ignored);
     }
 }

@@ -1,5 +1,5 @@
-//! What passes between Kademlia and its connections. libp2p keeps these types to itself; they have names by way of the
-//! traits they appear in.
+//! The messages between Kademlia and its connections. The message types are private to libp2p, but they can be named as
+//! associated types of public traits.
 
 use libp2p::Multiaddr;
 use libp2p::kad::{QueryId, RecordKey};
@@ -8,20 +8,22 @@ use libp2p::swarm::{THandlerInEvent, THandlerOutEvent};
 use crate::discovery::dht::kademlia::limits::Request;
 use crate::discovery::dht::kademlia::store::Kademlia;
 
-/// To a connection.
+/// A message from Kademlia to the connection handler of a peer.
 pub(crate) type ToPeer = THandlerInEvent<Kademlia>;
-/// From a connection.
+/// A message from the connection handler of a peer to Kademlia.
 pub(crate) type FromPeer = THandlerOutEvent<Kademlia>;
 
-/// What a peer asks of us, and an answer with nothing in it. The stream of a question waits until something is said, and
-/// of those a connection has 32: even a peer that is ignored has to be told something some time. A provider record has no
-/// answer.
-pub(crate) fn asked_of_us(event: &FromPeer) -> Option<(Request, Option<ToPeer>)> {
+/// Returns the kind of a peer's request and an empty reply to this request. Returns `None` if the event is not a
+/// request.
+///
+/// libp2p keeps the stream of a request open until the reply, and a connection has at most 32 such streams. So even a
+/// request from an ignored peer needs a reply in the end. Requests of the kind `Provide` have no reply.
+pub(crate) fn inbound_request(event: &FromPeer) -> Option<(Request, Option<ToPeer>)> {
     let (request, request_id) = match event {
         FromPeer::FindNodeReq { request_id, .. }
         | FromPeer::GetProvidersReq { request_id, .. }
         | FromPeer::GetRecord { request_id, .. } => (Request::Query, *request_id),
-        // To a value too, this is anything but an acknowledgement.
+        // The empty reply to a put is a `FindNodeRes` too, because a `PutRecordRes` would acknowledge the value.
         FromPeer::PutRecord { request_id, .. } => (Request::Put, *request_id),
         FromPeer::AddProvider { .. } => return Some((Request::Provide, None)),
         _ => return None,
@@ -29,8 +31,8 @@ pub(crate) fn asked_of_us(event: &FromPeer) -> Option<(Request, Option<ToPeer>)>
     Some((request, Some(ToPeer::FindNodeRes { closer_peers: Vec::new(), request_id })))
 }
 
-/// The query of ours that asks this and waits for an answer.
-pub(crate) fn asked_by(request: &ToPeer) -> Option<QueryId> {
+/// Returns the id of the query that sends `request` and waits for a reply. Returns `None` if no reply is expected.
+pub(crate) fn query_of_request(request: &ToPeer) -> Option<QueryId> {
     match request {
         ToPeer::FindNodeReq { query_id, .. }
         | ToPeer::GetProvidersReq { query_id, .. }
@@ -40,8 +42,9 @@ pub(crate) fn asked_by(request: &ToPeer) -> Option<QueryId> {
     }
 }
 
-/// The query of ours that this is the answer to, and whether it is one: else the wait for it has ended.
-pub(crate) fn answer_to(event: &FromPeer) -> Option<(QueryId, bool)> {
+/// Returns the id of the query that waits for `event`, and whether the event is a reply. `false` means that the request
+/// has failed, so no reply will follow. Returns `None` for any other event.
+pub(crate) fn query_of_reply(event: &FromPeer) -> Option<(QueryId, bool)> {
     match event {
         FromPeer::FindNodeRes { query_id, .. }
         | FromPeer::GetProvidersRes { query_id, .. }
@@ -52,8 +55,9 @@ pub(crate) fn answer_to(event: &FromPeer) -> Option<(QueryId, bool)> {
     }
 }
 
-/// What we say we provide, and where: without an address, Phase nodes take it as a withdrawal.
-pub(crate) fn announced(request: &mut ToPeer) -> Option<(&RecordKey, &mut Vec<Multiaddr>)> {
+/// Returns the key and the addresses of a provider record that this node sends. The caller can clear the addresses to
+/// turn the record into a withdrawal, because Phase nodes treat a provider record without addresses as a withdrawal.
+pub(crate) fn provider_announcement(request: &mut ToPeer) -> Option<(&RecordKey, &mut Vec<Multiaddr>)> {
     match request {
         ToPeer::AddProvider { key, provider, .. } => Some((key, &mut provider.multiaddrs)),
         _ => None,

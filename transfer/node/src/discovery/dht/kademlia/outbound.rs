@@ -1,4 +1,5 @@
-//! What we ask of the DHT, and what comes of it.
+//! Outbound queries. Starts queries, passes their results to the callers, and dials the providers that these queries
+//! find.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,17 +25,18 @@ use crate::metrics::{Metrics, QueryKind, QueryOutcome};
 use crate::peer::Source;
 use crate::peer_table::PeerTable;
 
-/// Providers that one search dials: enough for any fetch, too few to aim a network at somebody.
+/// The maximum number of providers that one search dials. This is enough for any fetch, but too few for an attacker who
+/// wants to make many nodes connect to a victim.
 const MAX_DIALS: usize = 32;
 
-/// See the module's documentation.
+/// The outbound queries of this node.
 pub(crate) struct Outbound {
     pub(crate) queries: Queries,
     local: PeerId,
     refresh_interval: Duration,
-    /// When the routing table was last refreshed with the help of anybody.
+    /// When the routing table was last refreshed successfully, which means that at least one peer answered.
     refreshed_at: Option<Instant>,
-    /// Providers that were found and are to be dialled.
+    /// The queued dials of providers that searches have found. [`take_dials`](Self::take_dials) empties this queue.
     dials: Vec<DialOpts>,
     peers: Arc<PeerTable>,
     metrics: Arc<Metrics>,
@@ -53,19 +55,21 @@ impl Outbound {
         }
     }
 
-    /// Refreshes the routing table when the first server is there, if it is due.
+    /// Refreshes the routing table if a refresh is due. To be called when the first DHT server is connected.
     ///
-    /// Whoever is alone only because idle connections were closed knows everybody still. A refresh takes a lookup
-    /// for each bucket, and new connections that soon are idle too.
+    /// The table is not refreshed each time, because a node that lost only idle connections still has its routing
+    /// table. A refresh would cost one lookup for each bucket, and it would open new connections that soon become idle
+    /// as well.
     pub(crate) fn handle_joined(&mut self, now: Instant, kad: &mut Kademlia) {
         if self.refreshed_at.is_none_or(|at| now >= at + self.refresh_interval) {
-            // Fails only if none of its addresses could be used: then it will be tried with the next one.
+            // This call fails only if the routing table is empty, which means that the node could use no address of the
+            // server. In this case, libp2p itself starts a refresh as soon as a peer is added to the table.
             let _ = kad.bootstrap();
         }
     }
 
-    /// Starts a query.
-    pub(crate) fn ask(&mut self, now: Instant, kad: &mut Kademlia, query: DhtQuery, permit: OwnedSemaphorePermit) {
+    /// Starts a query. The query holds `permit` until it ends.
+    pub(crate) fn start(&mut self, now: Instant, kad: &mut Kademlia, query: DhtQuery, permit: OwnedSemaphorePermit) {
         match query {
             DhtQuery::FindProviders { key, search } => {
                 let id = kad.get_providers(record_key(&key));
@@ -86,7 +90,7 @@ impl Outbound {
             }
             DhtQuery::Withdraw { key, only_provided, reply } => {
                 let key = record_key(&key);
-                let was_provided = forget(kad, &key);
+                let was_provided = remove_own(kad, &key);
                 if was_provided || !only_provided {
                     self.withdraw(now, kad, &key, reply, permit);
                 } else {
@@ -96,7 +100,8 @@ impl Outbound {
         }
     }
 
-    /// Looks for the closest nodes first, then gives them the value: so it is known who has it.
+    /// Puts a value in two phases: finds the nodes closest to the key, and sends the value to these nodes. With two
+    /// phases, the report can name the nodes that stored the value.
     fn put(
         &mut self,
         now: Instant,
@@ -130,7 +135,9 @@ impl Outbound {
         }
     }
 
-    /// Announces without addresses: those of what we do not provide are removed on the way out.
+    /// Sends a provider record without addresses, which withdraws the key. The record is sent after the call of
+    /// `stop_providing`. At that time this node does not provide the key, so [`Behaviour`](super::Behaviour) removes
+    /// the addresses from the record.
     fn withdraw(
         &mut self,
         now: Instant,
@@ -144,11 +151,12 @@ impl Outbound {
         self.provide(now, started, reply, permit);
     }
 
-    /// The providers that are to be dialled.
+    /// Removes and returns the queued dials.
     pub(crate) fn take_dials(&mut self) -> Vec<DialOpts> {
         std::mem::take(&mut self.dials)
     }
 
+    /// Handles an event from Kademlia about the progress of a query.
     pub(crate) fn handle_event(&mut self, kad: &mut Kademlia, connections: &Connections, event: kad::Event) {
         if let kad::Event::OutboundQueryProgressed { id, result, stats, step } = event {
             self.handle_results(kad, connections, &id, &result);
@@ -158,7 +166,8 @@ impl Outbound {
         }
     }
 
-    /// Passes on what a search has found. Providers are dialled here, while the query still knows their addresses.
+    /// Sends the results of a query to the search that waits for them. Dials providers at once, because Kademlia
+    /// forgets their addresses at the end of the query.
     fn handle_results(
         &mut self,
         kad: &mut Kademlia,
@@ -192,7 +201,8 @@ impl Outbound {
         }
     }
 
-    /// Returns whether more are wanted.
+    /// Sends a provider to the search that waits for it, and queues a dial. Returns whether the search needs more
+    /// results.
     fn handle_provider_found(
         &mut self,
         kad: &mut Kademlia,
@@ -237,6 +247,7 @@ impl Outbound {
         }
     }
 
+    /// Ends the queries that are past their deadline, and the searches whose receiving end was dropped.
     pub(crate) fn end_expired(&mut self, now: Instant, kad: &mut Kademlia) {
         for id in self.queries.expired(now) {
             let stats = kad.query(&id).map_or_else(QueryStats::empty, |query| *query.stats());
@@ -249,7 +260,7 @@ impl Outbound {
 
     fn end(&self, ended: Ended) {
         self.metrics.query_ended(ended.kind, ended.outcome, ended.took);
-        ended.tell();
+        ended.deliver();
     }
 }
 
@@ -265,17 +276,18 @@ fn record_key(key: &DhtKey) -> RecordKey {
     RecordKey::from(key.to_bytes())
 }
 
-/// Forgets what is our own under a key; returns whether we provided it.
-fn forget(kad: &mut Kademlia, key: &RecordKey) -> bool {
+/// Removes this node's own value and provider record under a key. Returns whether this node provided the key.
+fn remove_own(kad: &mut Kademlia, key: &RecordKey) -> bool {
     let was_provided = kad.store_mut().provided().any(|record| record.key == *key);
     kad.store_mut().remove(key);
     kad.stop_providing(key);
     was_provided
 }
 
-/// Everything that is known about where a peer is, as far as it can be dialled from here.
+/// Returns the known addresses of a peer that this node may dial, at most eight. Addresses in `also` come first.
 fn addresses_of(kad: &mut Kademlia, connections: &Connections, peer: PeerId, also: &[Multiaddr]) -> Vec<Multiaddr> {
-    // What Kademlia would dial: the addresses in its routing table and in the queries under way.
+    // `handle_pending_outbound_connection` returns the addresses in Kademlia's routing table and running queries. It
+    // starts no dial, so the connection id does not matter.
     let id = ConnectionId::new_unchecked(0);
     let known = kad.handle_pending_outbound_connection(id, Some(peer), &[], Endpoint::Dialer);
     connections.usable(also.iter().cloned().chain(known.unwrap_or_default()))

@@ -1,12 +1,14 @@
-//! The provider records of one key, of which only so many are kept.
+//! The provider records of one key. Only a bounded number of records is stored for each key.
 //!
-//! When there is no room, a newcomer replaces, in this order:
-//! 1. a record whose time is over;
-//! 2. the stalest record of the subnet that has most of them, if the newcomer comes from one that has fewer;
-//! 3. the stalest record of its own subnet, or of all if none is from there, provided that it is stale: an honest provider would have
-//!    renewed it.
+//! When the bound is reached, the record of a new provider replaces the first of these that exists:
+//! 1. an expired record;
+//! 2. the record renewed longest ago in the subnet with the most records, if that subnet has more than one record and
+//!    more records than the subnet of the new provider;
+//! 3. the record renewed longest ago in the subnet of the new provider or, if no record is from that subnet, of all
+//!    records. This record must be stale, which means that an honest provider would have renewed it.
 //!
-//! Otherwise it is refused: whoever is there and keeps saying so is not pushed out by a crowd of new names.
+//! Otherwise the new record is refused. So an attacker with many new identities cannot displace providers that renew
+//! their records.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,25 +18,28 @@ use libp2p::PeerId;
 use libp2p::kad::ProviderRecord;
 use tokio::time::Instant;
 
-/// Who made room for a newcomer.
+/// The result of [`Providers::insert`].
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Replaced {
-    /// There was room.
-    Nobody,
-    /// The record of this provider has gone.
-    Somebody(PeerId),
-    /// Nobody gave way.
+pub(crate) enum Insertion {
+    /// The record was added, or it renewed the earlier record of the same provider.
+    Stored,
+    /// The new record replaced the record of the provider with this peer id.
+    Replaced(PeerId),
+    /// The record was refused, because it may not replace any stored record.
     Refused,
 }
 
+/// A stored provider record.
 struct Held {
     record: ProviderRecord,
+    /// When the record was added or last renewed.
     refreshed: Instant,
-    /// `None` within this machine, where there are no subnets to tell apart.
+    /// The subnet of the provider's connection. `None` for an IPv4 loopback address or an address without an IP
+    /// address.
     subnet: Option<IpAddr>,
 }
 
-/// Provider records of one key, one for each provider.
+/// The provider records of one key, one for each provider.
 #[derive(Default)]
 pub(crate) struct Providers {
     held: Vec<Held>,
@@ -45,7 +50,7 @@ impl Providers {
         self.held.is_empty()
     }
 
-    /// The records whose time is not over.
+    /// Returns the records that have not expired.
     pub(crate) fn current(&self, now: Instant) -> impl Iterator<Item = &ProviderRecord> {
         self.held.iter().map(|held| &held.record).filter(move |record| !record.is_expired(now.into_std()))
     }
@@ -54,7 +59,7 @@ impl Providers {
         self.held.retain(|held| held.record.provider != *peer);
     }
 
-    /// Removes the records whose time is over; returns whose they were.
+    /// Removes the expired records. Returns the providers of the removed records.
     pub(crate) fn collect(&mut self, now: Instant) -> Vec<PeerId> {
         self.held
             .extract_if(.., |held| held.record.is_expired(now.into_std()))
@@ -62,52 +67,56 @@ impl Providers {
             .collect()
     }
 
-    /// Adds or renews a record. `subnet`: where its provider is seen, whatever it says. `room`: how many are kept. `stale_after`: how long after its last renewal a record may
-    /// be replaced.
+    /// Adds or renews a record.
+    ///
+    /// `subnet` is the subnet of the provider's connection, not of the addresses in the record. `capacity` is the
+    /// maximum number of stored records. A record is stale if it was last renewed longer than `stale_after` ago.
     pub(crate) fn insert(
         &mut self,
         now: Instant,
         record: ProviderRecord,
         subnet: Option<IpAddr>,
-        room: usize,
+        capacity: usize,
         stale_after: Duration,
-    ) -> Replaced {
+    ) -> Insertion {
         let new = Held { record, refreshed: now, subnet };
         if let Some(held) = self.held.iter_mut().find(|held| held.record.provider == new.record.provider) {
             *held = new;
-            return Replaced::Nobody;
+            return Insertion::Stored;
         }
-        if self.held.len() < room {
+        if self.held.len() < capacity {
             self.held.push(new);
-            return Replaced::Nobody;
+            return Insertion::Stored;
         }
-        let Some(victim) = self.victim(now, new.subnet, stale_after) else { return Replaced::Refused };
-        let gone = std::mem::replace(&mut self.held[victim], new);
-        Replaced::Somebody(gone.record.provider)
+        let Some(index) = self.index_to_replace(now, new.subnet, stale_after) else { return Insertion::Refused };
+        let replaced = std::mem::replace(&mut self.held[index], new);
+        Insertion::Replaced(replaced.record.provider)
     }
 
-    /// Who gives way to a newcomer from `subnet`.
-    fn victim(&self, now: Instant, subnet: Option<IpAddr>, stale_after: Duration) -> Option<usize> {
+    /// Returns the index of the record that a new provider in `subnet` replaces, or `None` if it may not replace any.
+    /// The rules are in the documentation of this module.
+    fn index_to_replace(&self, now: Instant, subnet: Option<IpAddr>, stale_after: Duration) -> Option<usize> {
         if let Some(expired) = self.held.iter().position(|held| held.record.is_expired(now.into_std())) {
             return Some(expired);
         }
         let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
-        for held in self.held.iter().filter_map(|held| held.subnet) {
-            *counts.entry(held).or_default() += 1;
+        for subnet in self.held.iter().filter_map(|held| held.subnet) {
+            *counts.entry(subnet).or_default() += 1;
         }
-        let of_newcomer = subnet.and_then(|subnet| counts.get(&subnet)).copied().unwrap_or(0);
+        let own_count = subnet.and_then(|subnet| counts.get(&subnet)).copied().unwrap_or(0);
         if let Some((crowded, count)) = counts.iter().max_by_key(|(_, count)| **count)
-            && *count > of_newcomer.max(1)
+            && *count > own_count.max(1)
         {
             return self.stalest(|held| held.subnet == Some(*crowded));
         }
-        let stalest = self.stalest(|held| of_newcomer == 0 || held.subnet == subnet)?;
+        let stalest = self.stalest(|held| own_count == 0 || held.subnet == subnet)?;
         (now.saturating_duration_since(self.held[stalest].refreshed) > stale_after).then_some(stalest)
     }
 
-    fn stalest(&self, which: impl Fn(&Held) -> bool) -> Option<usize> {
-        let those = self.held.iter().enumerate().filter(|(_, held)| which(held));
-        those.min_by_key(|(_, held)| held.refreshed).map(|(index, _)| index)
+    /// Returns the index of the record that was renewed longest ago among those for which `matches` returns `true`.
+    fn stalest(&self, matches: impl Fn(&Held) -> bool) -> Option<usize> {
+        let matching = self.held.iter().enumerate().filter(|(_, held)| matches(held));
+        matching.min_by_key(|(_, held)| held.refreshed).map(|(index, _)| index)
     }
 }
 
@@ -118,12 +127,12 @@ mod tests {
     use super::*;
     use crate::address;
 
-    fn insert(all: &mut Providers, now: Instant, record: ProviderRecord) -> Replaced {
+    fn insert(all: &mut Providers, now: Instant, record: ProviderRecord) -> Insertion {
         let subnet = record.addresses.first().and_then(address::subnet);
-        all.insert(now, record, subnet, ROOM, STALE)
+        all.insert(now, record, subnet, CAPACITY, STALE)
     }
 
-    const ROOM: usize = 4;
+    const CAPACITY: usize = 4;
     const STALE: Duration = Duration::from_secs(1800);
 
     fn record(ip: &str, expires: Option<Instant>) -> ProviderRecord {
@@ -132,64 +141,65 @@ mod tests {
         ProviderRecord { expires: expires.map(Instant::into_std), ..record }
     }
 
-    /// Full of records from `ips`, a second apart; returns them, when the last came, and whose they are.
-    fn full(ips: [&str; ROOM]) -> (Providers, Instant, Vec<PeerId>) {
+    /// Returns a full table, the time at which its last record was added, and the providers. The table has one record
+    /// for each of `ips`. The records were added in this order, one second apart.
+    fn full(ips: [&str; CAPACITY]) -> (Providers, Instant, Vec<PeerId>) {
         let (mut all, start) = (Providers::default(), Instant::now());
         let peers = ips.iter().enumerate().map(|(n, ip)| {
             let record = record(ip, None);
             let peer = record.provider;
             let at = start + Duration::from_secs(n as u64);
-            assert_eq!(insert(&mut all, at, record), Replaced::Nobody);
+            assert_eq!(insert(&mut all, at, record), Insertion::Stored);
             peer
         });
         let peers = peers.collect();
-        (all, start + Duration::from_secs(ROOM as u64 - 1), peers)
+        (all, start + Duration::from_secs(CAPACITY as u64 - 1), peers)
     }
 
     #[test]
-    fn a_newcomer_from_elsewhere_replaces_the_stalest_of_a_crowded_subnet() {
+    fn a_new_subnet_replaces_the_stalest_record_of_the_largest_subnet() {
         let (mut all, now, peers) = full(["9.9.9.9", "8.8.8.1", "8.8.8.2", "8.8.8.3"]);
-        assert_eq!(insert(&mut all, now, record("7.7.7.7", None)), Replaced::Somebody(peers[1]));
-        assert_eq!(insert(&mut all, now, record("6.6.6.6", None)), Replaced::Somebody(peers[2]));
-        // Now each is from elsewhere.
-        assert_eq!(insert(&mut all, now, record("5.5.5.5", None)), Replaced::Refused);
-        assert_eq!(insert(&mut all, now, record("8.8.8.4", None)), Replaced::Refused);
+        assert_eq!(insert(&mut all, now, record("7.7.7.7", None)), Insertion::Replaced(peers[1]));
+        assert_eq!(insert(&mut all, now, record("6.6.6.6", None)), Insertion::Replaced(peers[2]));
+        // Now each stored record is from a different subnet, so a new record may not replace any of them.
+        assert_eq!(insert(&mut all, now, record("5.5.5.5", None)), Insertion::Refused);
+        assert_eq!(insert(&mut all, now, record("8.8.8.4", None)), Insertion::Refused);
     }
 
     #[test]
-    fn a_crowd_does_not_push_out_those_who_are_there() {
+    fn many_new_identities_do_not_displace_the_stored_providers() {
         for ip in ["8.8.8.8", "127.0.0.1"] {
-            let (mut all, now, _) = full([ip; ROOM]);
-            assert_eq!(insert(&mut all, now, record(ip, None)), Replaced::Refused, "{ip}");
+            let (mut all, now, _) = full([ip; CAPACITY]);
+            assert_eq!(insert(&mut all, now, record(ip, None)), Insertion::Refused, "{ip}");
         }
     }
 
     #[test]
-    fn what_was_not_renewed_in_time_gives_way() {
-        let (mut all, now, peers) = full(["127.0.0.1"; ROOM]);
+    fn a_record_that_was_not_renewed_in_time_is_replaced() {
+        let (mut all, now, peers) = full(["127.0.0.1"; CAPACITY]);
         let renewed = ProviderRecord { provider: peers[0], ..record("127.0.0.1", None) };
         let later = now + STALE;
-        assert_eq!(insert(&mut all, later, renewed), Replaced::Nobody);
-        assert_eq!(insert(&mut all, later, record("127.0.0.1", None)), Replaced::Somebody(peers[1]));
-        assert_eq!(all.current(later).count(), ROOM);
+        assert_eq!(insert(&mut all, later, renewed), Insertion::Stored);
+        assert_eq!(insert(&mut all, later, record("127.0.0.1", None)), Insertion::Replaced(peers[1]));
+        assert_eq!(all.current(later).count(), CAPACITY);
     }
 
     #[test]
-    fn a_stale_record_of_another_subnet_is_left_alone() {
+    fn a_stale_record_of_the_same_subnet_is_replaced_before_any_other() {
         let (mut all, now, peers) = full(["9.9.9.9", "8.8.8.1", "7.7.7.7", "6.6.6.6"]);
         let later = now + 2 * STALE;
-        assert_eq!(insert(&mut all, later, record("8.8.8.2", None)), Replaced::Somebody(peers[1]));
-        assert_eq!(insert(&mut all, later, record("5.5.5.5", None)), Replaced::Somebody(peers[0]));
+        assert_eq!(insert(&mut all, later, record("8.8.8.2", None)), Insertion::Replaced(peers[1]));
+        assert_eq!(insert(&mut all, later, record("5.5.5.5", None)), Insertion::Replaced(peers[0]));
     }
 
     #[test]
-    fn what_has_expired_goes_first() {
+    fn an_expired_record_is_replaced_first() {
         let (mut all, now, _) = full(["9.9.9.9", "8.8.8.1", "7.7.7.7", "6.6.6.6"]);
         let expiring = record("5.5.5.5", Some(now));
         let peer = expiring.provider;
         all.held[2] = Held { record: expiring, refreshed: now, subnet: None };
-        assert_eq!(all.current(now).count(), ROOM - 1);
-        assert_eq!(insert(&mut all, now, record("8.8.8.9", None)), Replaced::Somebody(peer));
+        assert_eq!(all.current(now).count(), CAPACITY - 1);
+        assert_eq!(insert(&mut all, now, record("8.8.8.9", None)), Insertion::Replaced(peer));
         assert_eq!(all.collect(now), []);
     }
 }

@@ -1,10 +1,11 @@
-//! The DHT queries in flight: whom each result goes to, and when it is given up.
+//! The running DHT queries. Keeps a deadline for each query, and the channel for its results.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use libp2p::PeerId;
 use libp2p::kad::{self, QueryId, QueryStats, Record};
+use phase_core::Cause;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -12,15 +13,16 @@ use crate::discovery::dht::query::{FoundProvider, FoundValue, MAX_REPORTED, Quer
 use crate::discovery::dht::search::{QueryReply, SearchSender};
 use crate::metrics::{QueryKind, QueryOutcome};
 
-/// Where the results of a query go.
+/// The purpose of a query, with the channel to which its results are sent.
 pub(crate) enum Sink {
     Providers(SearchSender<FoundProvider>),
     Closest(SearchSender<FoundProvider>),
     Values(SearchSender<FoundValue>),
-    /// Looks for those that are to keep a value.
+    /// The first phase of a put: searches for the nodes that should store the record.
     PutSearch(Record, QueryReply),
-    /// Gives it to them.
+    /// The second phase of a put: sends the record to the nodes with these peer ids.
     Put(Vec<PeerId>, QueryReply),
+    /// A query that places or withdraws a provider record.
     Provide(QueryReply),
 }
 
@@ -35,7 +37,8 @@ impl Sink {
         }
     }
 
-    /// Whether anybody still waits for what it finds. Announcements are made whether or not somebody waits.
+    /// Returns whether the query must continue. A search ends early when its receiving end is dropped, but an
+    /// announcement always runs to its end.
     fn is_wanted(&self) -> bool {
         match self {
             Self::Providers(search) | Self::Closest(search) => search.is_wanted(),
@@ -49,71 +52,77 @@ impl Sink {
             Self::Providers(search) | Self::Closest(search) => search.end(outcome),
             Self::Values(search) => search.end(outcome),
             Self::PutSearch(_, reply) | Self::Put(_, reply) | Self::Provide(reply) => {
-                // Whoever asked may have stopped waiting.
+                // Sending fails if the caller has stopped waiting. Then the outcome is not needed.
                 let _ = reply.send(outcome);
             }
         }
     }
 }
 
-/// How much earlier than the whole query the time of a single peer may seem to be over: their timers run apart.
+/// The tolerance for early timers. A query that ends at most this long before its timeout can still count as timed out,
+/// because Kademlia's timeout for a single peer is a separate timer, which may fire slightly earlier.
 const SLACK: Duration = Duration::from_millis(50);
-/// Why a connected peer is among those that could not be reached.
+/// The reason that a report gives for a connected peer that did not answer.
 const SILENT: &str = "has not answered";
 
-/// A query in flight.
+/// The state of a running query.
 pub(crate) struct Pending {
     sink: Sink,
     started: Instant,
-    /// When we give it up.
+    /// When this module ends the query, unless Kademlia ends it earlier.
     deadline: Instant,
+    /// The number of results that the query has returned so far.
     results: usize,
-    /// Requests sent, answered and failed in the phase before.
+    /// The numbers of requests that the first phase of a put sent, that were answered, and that failed. Zeros until the
+    /// second phase begins, and for all other queries.
     earlier: [u32; 3],
-    unreachable: Vec<(PeerId, String)>,
-    /// Those that are being dialled, for this query or another.
+    /// The peers that could not be reached, each with the causes.
+    unreachable: Vec<(PeerId, Vec<Cause>)>,
+    /// The peers that Kademlia is dialling, for this query or for another query.
     dialled: BTreeSet<PeerId>,
-    /// Those that have been asked and have not answered.
+    /// The peers to which this query has sent a request and which have not answered yet.
     asked: BTreeSet<PeerId>,
-    /// Those of the targets of a value that have acknowledged it.
+    /// The nodes that have acknowledged the record, if the query is a put.
     acknowledged: BTreeSet<PeerId>,
-    /// Held until the query ends: bounds how many run.
+    /// A permit that limits the number of running queries. Held until this query ends.
     _permit: OwnedSemaphorePermit,
 }
 
 impl Pending {
-    fn note_unreachable(&mut self, peer: PeerId, reason: &str) {
+    fn note_unreachable(&mut self, peer: PeerId, causes: &[Cause]) {
         let is_new = self.unreachable.iter().all(|(other, _)| *other != peer);
         if is_new && self.unreachable.len() < MAX_REPORTED {
-            self.unreachable.push((peer, reason.to_owned()));
+            self.unreachable.push((peer, causes.to_owned()));
         }
     }
 
-    /// Whether somebody who was asked, or was to be, has not answered.
-    fn is_anybody_missing(&self) -> bool {
+    /// Returns whether an answer may be missing, because a peer was unreachable, has not answered or is being dialled.
+    fn is_answer_missing(&self) -> bool {
         !(self.unreachable.is_empty() && self.asked.is_empty() && self.dialled.is_empty())
     }
 
-    /// Time is over: notes those who were waited for.
-    fn note_late(&mut self) {
+    /// Counts all peers that have not answered as unreachable. To be called after a timeout.
+    fn note_unanswered(&mut self) {
         for peer in std::mem::take(&mut self.asked) {
-            self.note_unreachable(peer, SILENT);
+            self.note_unreachable(peer, &[Cause::new(SILENT)]);
         }
         for peer in std::mem::take(&mut self.dialled) {
-            self.note_unreachable(peer, "is still being dialled");
+            self.note_unreachable(peer, &[Cause::new("is still being dialled")]);
         }
     }
 }
 
-/// What comes after a query.
+/// The next step after Kademlia has finished a query.
 pub(crate) enum Finished {
+    /// The query has ended.
     Ended(Ended),
-    /// The value is to be given to these nodes, in a query of its own.
+    /// The first phase of a put has ended. The caller starts the second phase: a new query in Kademlia that sends the
+    /// record to the nodes with these peer ids.
     Store(Record, Vec<PeerId>, Box<Pending>),
 }
 
-/// A query that has ended, and that nobody has been told of yet: first it is counted, so that whoever is told finds it in
-/// the metrics.
+/// A query that has ended, but whose outcome has not been sent to the caller yet. Before the outcome is sent, the
+/// metrics must count the query, so that the caller sees the query in the metrics.
 #[must_use]
 pub(crate) struct Ended {
     pub(crate) kind: QueryKind,
@@ -124,13 +133,13 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// Tells whoever waits for it.
-    pub(crate) fn tell(self) {
+    /// Sends the outcome to the caller of the query.
+    pub(crate) fn deliver(self) {
         self.sink.end(self.answer);
     }
 }
 
-/// Queries by id. Bounded by the permits of [`NodeHandle`](crate::NodeHandle).
+/// The running queries by id. Their number is limited by the permits that [`NodeHandle`](crate::NodeHandle) issues.
 pub(crate) struct Queries {
     pending: HashMap<QueryId, Pending>,
     timeout: Duration,
@@ -141,6 +150,7 @@ impl Queries {
         Self { pending: HashMap::new(), timeout }
     }
 
+    /// Adds a query that Kademlia has just started.
     pub(crate) fn insert(&mut self, now: Instant, id: QueryId, sink: Sink, permit: OwnedSemaphorePermit) {
         let pending = Pending {
             sink,
@@ -157,50 +167,52 @@ impl Queries {
         self.pending.insert(id, pending);
     }
 
-    /// Goes on with the second phase of a query. It has half of the time in any case: the search may have used all of it to
-    /// wait for a peer that is silent.
+    /// Adds the second phase of a put. This phase has at least half of the query timeout, because the first phase may
+    /// have used the whole timeout to wait for a silent peer.
     pub(crate) fn resume(&mut self, now: Instant, id: QueryId, mut pending: Pending) {
         pending.deadline = pending.deadline.max(now + self.timeout / 2);
         self.pending.insert(id, pending);
     }
 
-    /// Where one more result of a query goes, and how many there have been with it; `None` if nobody wants it.
+    /// Counts a new result of a query. Returns the channel to which the result must be sent, and the number of results
+    /// so far. Returns `None` if this table does not contain the query.
     pub(crate) fn sink(&mut self, id: &QueryId) -> Option<(&Sink, usize)> {
         let pending = self.pending.get_mut(id)?;
         pending.results += 1;
         Some((&pending.sink, pending.results))
     }
 
-    /// Notes that a peer could not be reached while these queries ran. Whose it was, Kademlia does not tell.
-    pub(crate) fn handle_unreachable(&mut self, peer: PeerId, reason: &str) {
+    /// Notes in every query that `peer` could not be reached, because Kademlia does not report which query needed the
+    /// peer.
+    pub(crate) fn handle_unreachable(&mut self, peer: PeerId, causes: &[Cause]) {
         for pending in self.pending.values_mut() {
             pending.dialled.remove(&peer);
-            pending.note_unreachable(peer, reason);
+            pending.note_unreachable(peer, causes);
         }
     }
 
-    /// A peer is being dialled. For which of these queries, Kademlia does not tell.
+    /// Notes in every query that `peer` is being dialled, because Kademlia does not report which query needs the peer.
     pub(crate) fn handle_dialled(&mut self, peer: PeerId) {
         for pending in self.pending.values_mut().filter(|pending| pending.dialled.len() < MAX_REPORTED) {
             pending.dialled.insert(peer);
         }
     }
 
-    /// A peer is connected.
+    /// Notes in every query that `peer` is connected and no longer being dialled.
     pub(crate) fn handle_reached(&mut self, peer: &PeerId) {
         for pending in self.pending.values_mut() {
             pending.dialled.remove(peer);
         }
     }
 
-    /// A query has asked a connected peer.
+    /// Notes that a query has sent a request to a connected peer.
     pub(crate) fn handle_asked(&mut self, id: &QueryId, peer: PeerId) {
         if let Some(pending) = self.pending.get_mut(id).filter(|pending| pending.asked.len() < MAX_REPORTED) {
             pending.asked.insert(peer);
         }
     }
 
-    /// It has answered, or will not any more.
+    /// Notes that `peer` has answered a query or, if `is_answer` is `false`, that the request to `peer` has failed.
     pub(crate) fn handle_answered(&mut self, id: &QueryId, peer: PeerId, is_answer: bool) {
         let Some(pending) = self.pending.get_mut(id) else { return };
         pending.asked.remove(&peer);
@@ -211,11 +223,12 @@ impl Queries {
             pending.acknowledged.insert(peer);
         }
         if !is_answer {
-            pending.note_unreachable(peer, SILENT);
+            pending.note_unreachable(peer, &[Cause::new(SILENT)]);
         }
     }
 
-    /// Ends a query by what Kademlia says of it.
+    /// Ends a query, or the first phase of a put, with the result from Kademlia. Returns `None` if this table does not
+    /// contain the query.
     pub(crate) fn finish(
         &mut self,
         now: Instant,
@@ -239,15 +252,15 @@ impl Queries {
         Some(Finished::Ended(self.end(now, pending, verdict, stats)))
     }
 
-    /// Queries that have run out of time although Kademlia has not noticed, or that nobody waits for any more. The
-    /// caller ends them in Kademlia too.
+    /// Returns the ids of the queries whose deadline has passed, and of the searches whose receiving end was dropped.
+    /// The caller passes each id to [`give_up`](Self::give_up) and then ends the query in Kademlia.
     pub(crate) fn expired(&self, now: Instant) -> Vec<QueryId> {
-        // Kademlia looks at each of the two phases of an announcement apart.
+        // Kademlia gives each of the two phases of an announcement a full timeout. This deadline covers both phases.
         let is_over = |p: &Pending| now >= p.deadline || !p.sink.is_wanted();
         self.pending.iter().filter(|(_, pending)| is_over(pending)).map(|(id, _)| *id).collect()
     }
 
-    /// Ends one of the [`expired`](Self::expired).
+    /// Ends one of the [`expired`](Self::expired) queries. Returns `None` if this table does not contain the query.
     pub(crate) fn give_up(&mut self, now: Instant, id: &QueryId, stats: &QueryStats) -> Option<Ended> {
         let pending = self.pending.remove(id)?;
         let stored_at = pending.acknowledged.iter().copied().collect();
@@ -257,10 +270,12 @@ impl Queries {
 
     fn end(&self, now: Instant, mut pending: Pending, verdict: Verdict, stats: &QueryStats) -> Ended {
         let took = now.saturating_duration_since(pending.started);
-        // Kademlia gives up single peers after the same time as the whole query, and then says that it has finished.
-        let is_timeout = verdict.is_timeout || took + SLACK >= self.timeout && pending.is_anybody_missing();
+        // Kademlia's timeout for a single peer is as long as its timeout for the whole query. When both fire, Kademlia
+        // may report that the query has finished. So a query that ends this late while an answer is missing counts as
+        // timed out.
+        let is_timeout = verdict.is_timeout || took + SLACK >= self.timeout && pending.is_answer_missing();
         if is_timeout {
-            pending.note_late();
+            pending.note_unanswered();
         }
         let Pending { sink, results, earlier, unreachable, .. } = pending;
         let [requests, answered, failed] = earlier;
@@ -275,7 +290,7 @@ impl Queries {
         };
         let (kind, is_put) = (sink.kind(), matches!(sink, Sink::PutSearch(..) | Sink::Put(..)));
         let (outcome, answer) = match () {
-            // A value that somebody keeps is put, even if others did not answer in time.
+            // A put that one node has acknowledged succeeds, even if other nodes did not answer in time.
             () if is_timeout && report.stored_at.is_empty() => {
                 (QueryOutcome::Timeout, Err(QueryError::Timeout { timeout: self.timeout, report }))
             }
@@ -291,9 +306,11 @@ impl Queries {
     }
 }
 
-/// How much later than Kademlia itself we give up: it knows more about the query.
+/// How long this module waits after the query timeout before it ends a query itself. Kademlia usually ends the query
+/// first, and its result has more details.
 const GRACE: Duration = Duration::from_millis(400);
 
+/// The result of a finished query in a form that is the same for all types of queries.
 #[derive(Default)]
 struct Verdict {
     is_timeout: bool,
@@ -301,7 +318,7 @@ struct Verdict {
     stored_at: Vec<PeerId>,
 }
 
-/// What Kademlia says about a finished query.
+/// Converts the result that Kademlia reports for a finished query.
 fn verdict(result: &kad::QueryResult) -> Verdict {
     use kad::{GetClosestPeersError, GetProvidersError, GetProvidersOk, GetRecordError, PutRecordError, QueryResult};
     let timeout = Verdict { is_timeout: true, ..Verdict::default() };

@@ -1,10 +1,10 @@
-//! The part of the configuration that is libp2p's.
+//! The settings of libp2p's Kademlia.
 
 use libp2p::kad;
 
 use crate::discovery::dht::config::DhtConfig;
 
-/// What libp2p's Kademlia is configured with.
+/// Converts the DHT configuration of a node into the settings of libp2p's Kademlia.
 pub(crate) fn kademlia(config: &DhtConfig) -> kad::Config {
     let mut kademlia = kad::Config::new(config.protocol.clone());
     kademlia
@@ -14,15 +14,15 @@ pub(crate) fn kademlia(config: &DhtConfig) -> kad::Config {
         .set_parallelism(kad::ALPHA_VALUE)
         .set_kbucket_size(config.bucket_size)
         .set_kbucket_pending_timeout(config.stale_after)
-        // Inbound records are handed to us, who keep only what `validate` accepts.
+        // Kademlia passes inbound records to `Inbound` as events. `Inbound` stores only those that `validate` accepts.
         .set_record_filtering(kad::StoreInserts::FilterBoth)
         .set_record_ttl(Some(config.value_ttl))
         .set_provider_record_ttl(Some(config.provider_ttl))
-        // Publishing again is the announcer's work: it knows what is still there to be served.
+        // Kademlia must not renew announcements by itself, because only the provider knows which content it still has.
         .set_publication_interval(None)
         .set_replication_interval(None)
         .set_provider_publication_interval(None)
-        // Nothing is put on the word of whoever answered first.
+        // Caching would copy the first value that a query finds to other nodes, although this value is not verified.
         .set_caching(kad::Caching::Disabled)
         .set_periodic_bootstrap_interval(Some(config.refresh_interval));
     kademlia

@@ -1,7 +1,8 @@
-//! Whose records fill a table of limited room, and who gives way when it is full.
+//! Fair shares of a table with a bounded number of records. Counts the records of each peer, and chooses the record
+//! that is evicted when the table is full.
 //!
-//! Identities cost nothing, addresses do: the room is shared among subnets first, then among the peers of each. A peer whose
-//! subnet says nothing, on loopback for instance, stands for itself.
+//! An attacker gets new identities for free, but pays for IP addresses. So the table is shared among subnets first, and
+//! then among the peers of each subnet. A peer without a subnet, for example on loopback, counts as a separate subnet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,10 +10,10 @@ use std::sync::Arc;
 
 use libp2p::PeerId;
 
-/// A record key that several tables share.
+/// The key of a record. Reference-counted, because several tables contain the same key.
 pub(crate) type Key = Arc<[u8]>;
 
-/// Those who share one share.
+/// The peers that share one part of the table: all peers of a subnet, or one peer without a subnet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Group {
     Subnet(IpAddr),
@@ -25,32 +26,34 @@ impl Group {
     }
 }
 
-/// What one peer has.
+/// The group of one peer, and the keys of its records.
 struct Share {
     group: Group,
     keys: BTreeSet<Key>,
 }
 
-/// The keys that each peer has a record under.
+/// The keys under which each peer has a record in the table.
 #[derive(Default)]
 pub(crate) struct Shares {
     peers: BTreeMap<PeerId, Share>,
-    /// Records of each group.
+    /// The number of records of each group.
     groups: BTreeMap<Group, usize>,
     total: usize,
 }
 
 impl Shares {
-    /// Records of all peers together.
+    /// Returns the total number of records.
     pub(crate) fn total(&self) -> usize {
         self.total
     }
 
+    /// Returns whether a peer has a record under `key`.
     pub(crate) fn has(&self, peer: &PeerId, key: &Key) -> bool {
         self.peers.get(peer).is_some_and(|share| share.keys.contains(key))
     }
 
-    /// `subnet`: where the peer is seen. As long as it has any record, it counts to where it was seen first.
+    /// Adds a record of a peer that is connected from `subnet`. If the peer already has records, the new record counts
+    /// towards the subnet of these records.
     pub(crate) fn insert(&mut self, peer: PeerId, subnet: Option<IpAddr>, key: Key) {
         let new = || Share { group: Group::of(peer, subnet), keys: BTreeSet::new() };
         let share = self.peers.entry(peer).or_insert_with(new);
@@ -60,6 +63,7 @@ impl Shares {
         }
     }
 
+    /// Removes the record of a peer under `key`, if there is one.
     pub(crate) fn remove(&mut self, peer: &PeerId, key: &Key) {
         let Some(share) = self.peers.get_mut(peer) else { return };
         if !share.keys.remove(key) {
@@ -78,19 +82,26 @@ impl Shares {
         }
     }
 
-    /// A record of the group that has the most, if that still has as many as the group of `peer` afterwards; within a group,
-    /// of the peer that has the most, by the same rule: so nobody is pushed out by somebody who has more.
-    pub(crate) fn who_gives_way_to(&self, peer: &PeerId, subnet: Option<IpAddr>) -> Option<(PeerId, Key)> {
+    /// Returns the record to evict so that `peer` can add a record, or `None` if no record may be evicted for `peer`.
+    ///
+    /// - If the group with the most records has at least two more records than the group of `peer`: a record of the peer
+    ///   with the most records in this largest group.
+    /// - Otherwise: a record of the peer with the most records in the group of `peer`, if this peer has at least two more
+    ///   records than `peer`.
+    ///
+    /// So a peer never takes space from a peer of its group with fewer records, and a group never takes space from a
+    /// smaller group.
+    pub(crate) fn record_to_evict_for(&self, peer: &PeerId, subnet: Option<IpAddr>) -> Option<(PeerId, Key)> {
         let share = self.peers.get(peer);
         let own = share.map_or(Group::of(*peer, subnet), |share| share.group);
         let (most, count) = self.groups.iter().max_by_key(|(_, count)| **count)?;
-        let is_outside = *count > self.groups.get(&own).copied().unwrap_or_default() + 1;
-        let group = if is_outside { *most } else { own };
+        let is_other_group = *count > self.groups.get(&own).copied().unwrap_or_default() + 1;
+        let group = if is_other_group { *most } else { own };
         let members = self.peers.iter().filter(|(_, share)| share.group == group);
-        let (victim, theirs) = members.max_by_key(|(_, share)| share.keys.len())?;
-        let ours = share.map_or(0, |share| share.keys.len());
-        let gives_way = is_outside || theirs.keys.len() > ours + 1;
-        gives_way.then(|| (*victim, theirs.keys.first().expect("none is empty").clone()))
+        let (largest, theirs) = members.max_by_key(|(_, share)| share.keys.len())?;
+        let own_count = share.map_or(0, |share| share.keys.len());
+        let is_evicted = is_other_group || theirs.keys.len() > own_count + 1;
+        is_evicted.then(|| (*largest, theirs.keys.first().expect("a share has at least one key").clone()))
     }
 }
 
@@ -103,18 +114,18 @@ mod tests {
     }
 
     #[test]
-    fn the_one_with_most_gives_way_until_all_have_the_same() {
+    fn records_of_the_largest_peer_are_evicted_until_the_shares_are_equal() {
         let (mut shares, greedy, other) = (Shares::default(), PeerId::random(), PeerId::random());
         for n in 0..10 {
             shares.insert(greedy, None, key(n));
             shares.insert(greedy, None, key(n));
         }
         assert_eq!(shares.total(), 10);
-        assert_eq!(shares.who_gives_way_to(&greedy, None), None);
+        assert_eq!(shares.record_to_evict_for(&greedy, None), None);
         let mut moved = 0;
-        while let Some((peer, victim)) = shares.who_gives_way_to(&other, None) {
+        while let Some((peer, evicted)) = shares.record_to_evict_for(&other, None) {
             assert_eq!(peer, greedy);
-            shares.remove(&peer, &victim);
+            shares.remove(&peer, &evicted);
             shares.insert(other, None, key(100 + moved));
             moved += 1;
         }
@@ -124,22 +135,23 @@ mod tests {
     }
 
     #[test]
-    fn many_identities_in_one_subnet_have_one_share() {
+    fn many_identities_in_one_subnet_have_only_one_share() {
         let (mut shares, honest) = (Shares::default(), PeerId::random());
         let [theirs, its] = ["198.51.100.0", "203.0.113.0"].map(|net| Some(net.parse().unwrap()));
         for n in 0..10 {
             shares.insert(PeerId::random(), theirs, key(n));
         }
-        // None of them has more than one, and one of them more is none too many for the others.
-        assert_eq!(shares.who_gives_way_to(&PeerId::random(), theirs), None);
+        // Each of these peers has one record, so a new peer of their subnet may not evict any of their records.
+        assert_eq!(shares.record_to_evict_for(&PeerId::random(), theirs), None);
         let mut moved = 0;
-        while let Some((peer, victim)) = shares.who_gives_way_to(&honest, its) {
-            shares.remove(&peer, &victim);
+        while let Some((peer, evicted)) = shares.record_to_evict_for(&honest, its) {
+            shares.remove(&peer, &evicted);
             shares.insert(honest, its, key(100 + moved));
             moved += 1;
         }
         assert_eq!((moved, shares.total()), (5, 10));
-        // And they cannot take it back.
-        assert_eq!(shares.who_gives_way_to(&PeerId::random(), theirs), None);
+        // Now both subnets have five records, so a new peer of the first subnet may not evict a record of the honest
+        // peer.
+        assert_eq!(shares.record_to_evict_for(&PeerId::random(), theirs), None);
     }
 }

@@ -1,10 +1,11 @@
-//! The records a node holds: its own, and those it keeps for others.
+//! The record store. Contains the node's own records and the records that it stores for peers.
 //!
-//! Invariant: what is our own never competes with what is others'. Strangers can fill the room for others, and find
-//! that the subnet with most of it gives way; our own announcements do not notice.
+//! Invariant: own records and records of peers have separate limits, so peers cannot use the space for own records.
+//! When the space for peers is full, a record of the subnet with the most records is evicted.
 //!
-//! Memory: of others at most [`StoreLimits::values`] values of 8 KiB and [`StoreLimits::providers`] provider records of
-//! about 1 KiB, by default 16 MiB each. Our own are as many as we announce.
+//! Records of peers need at most this much memory: [`StoreLimits::values`] values of 8 KiB and
+//! [`StoreLimits::providers`] provider records of about 1 KiB, by default 16 MiB for each of the two types. The number
+//! of own records is the number of announcements, up to [`StoreLimits::own`] of each type.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,43 +18,44 @@ use libp2p::kad::{self, ProviderRecord, Record, RecordKey};
 use tokio::time::Instant;
 
 use crate::discovery::dht::config::StoreLimits;
-use crate::discovery::dht::kademlia::providers::{Providers, Replaced};
+use crate::discovery::dht::kademlia::providers::{Insertion, Providers};
 use crate::discovery::dht::kademlia::shares::{Key, Shares};
 use crate::discovery::dht::kademlia::validate::{self, Refusal};
 
-/// libp2p's Kademlia with our store.
+/// libp2p's Kademlia with this record store.
 pub(crate) type Kademlia = kad::Behaviour<Store>;
 
-/// How many records are held.
+/// The number of stored records of each owner and type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StoreCounts {
-    /// Our own values.
+    /// The number of values that this node has put.
     pub(crate) own_values: usize,
-    /// Keys we provide.
+    /// The number of keys that this node provides.
     pub(crate) own_provided: usize,
-    /// Values of others.
+    /// The number of values stored for peers.
     pub(crate) values: usize,
-    /// Provider records of others.
+    /// The number of provider records stored for peers.
     pub(crate) providers: usize,
 }
 
-/// A value of somebody else.
+/// A value that is stored for a peer.
 struct Value {
     record: Record,
-    /// Who put it here.
+    /// The peer that put the value. The value counts towards the share of this peer.
     from: PeerId,
 }
 
-/// See the module's documentation.
+/// The record store of a node.
 pub(crate) struct Store {
     local: PeerId,
     limits: StoreLimits,
-    /// Provider records that were not refreshed for this long are stale: three quarters of their life, half of which is when
-    /// honest providers refresh them.
+    /// How long after its last renewal a provider record becomes stale: three quarters of its lifetime. Honest
+    /// providers renew their records after half of the lifetime.
     stale_after: Duration,
     own_values: BTreeMap<Key, Record>,
     own_provided: BTreeMap<Key, ProviderRecord>,
-    /// Nobody is told what we provide: Kademlia would add where we listen.
+    /// Whether replies to peers omit this node's own provider records, to which Kademlia would add the listen addresses
+    /// of this node.
     hidden: bool,
     values: BTreeMap<Key, Value>,
     value_shares: Shares,
@@ -86,17 +88,18 @@ impl Store {
         }
     }
 
-    /// From now on nobody is told what we provide.
+    /// From now on, replies to peers omit this node's own provider records.
     pub(crate) fn hide(&mut self) {
         self.hidden = true;
     }
 
-    /// Whether others may be told that we provide it, and where. What is announced of anything else withdraws.
+    /// Returns whether this node provides the key and may announce the key with addresses. Any other key is announced
+    /// without addresses, which withdraws it.
     pub(crate) fn provides(&self, key: &RecordKey) -> bool {
         !self.hidden && self.own_provided.contains_key(key.as_ref())
     }
 
-    /// Keeps a value that was found valid for `from`, who is seen in `subnet`.
+    /// Stores a valid value from the peer `from`, whose connection comes from `subnet`.
     pub(crate) fn keep_value(
         &mut self,
         record: Record,
@@ -107,22 +110,22 @@ impl Store {
         if let Some(held) = self.values.get_mut(&key)
             && held.record.value == record.value
         {
-            // Whoever says again what others have said takes no share of theirs over.
+            // An equal value still counts towards the share of the peer that put it first.
             held.record = record;
             return Ok(());
         }
         if let Some(held) = self.values.remove(&key) {
             self.value_shares.remove(&held.from, &key);
         } else if self.values.len() >= self.limits.values {
-            let victim = self.value_shares.who_gives_way_to(&from, subnet).ok_or(Refusal::Full)?;
-            self.drop_value(&victim.1);
+            let (_, evicted) = self.value_shares.record_to_evict_for(&from, subnet).ok_or(Refusal::Full)?;
+            self.remove_value(&evicted);
         }
         self.value_shares.insert(from, subnet, key.clone());
         self.values.insert(key, Value { record, from });
         Ok(())
     }
 
-    /// Keeps a provider record that was found valid. `subnet`: where its provider is seen.
+    /// Stores a valid provider record. The connection of its provider comes from `subnet`.
     pub(crate) fn keep_provider(
         &mut self,
         now: Instant,
@@ -134,33 +137,33 @@ impl Store {
         let is_full = !is_refresh && self.provider_shares.total() >= self.limits.providers;
         let held = self.providers.entry(key.clone()).or_default();
         match held.insert(now, record, subnet, self.limits.providers_per_key, self.stale_after) {
-            // Only who takes room costs others theirs.
-            Replaced::Nobody if is_full => {
-                let Some((other, victim)) = self.provider_shares.who_gives_way_to(&peer, subnet) else {
-                    self.drop_provider(&key, &peer);
+            // The table has grown beyond its limit, so evict another record. Renewed records need no space.
+            Insertion::Stored if is_full => {
+                let Some((other, evicted)) = self.provider_shares.record_to_evict_for(&peer, subnet) else {
+                    self.remove_provider_of(&key, &peer);
                     return Err(Refusal::Full);
                 };
-                self.drop_provider(&victim, &other);
+                self.remove_provider_of(&evicted, &other);
             }
-            Replaced::Nobody => {}
-            Replaced::Somebody(other) => self.provider_shares.remove(&other, &key),
-            Replaced::Refused => return Err(Refusal::Full),
+            Insertion::Stored => {}
+            Insertion::Replaced(other) => self.provider_shares.remove(&other, &key),
+            Insertion::Refused => return Err(Refusal::Full),
         }
         self.provider_shares.insert(peer, subnet, key);
         Ok(())
     }
 
-    /// Forgets a provider record of somebody else.
+    /// Removes the provider record of `peer` under `key`, if there is one.
     pub(crate) fn withdraw_provider(&mut self, key: &RecordKey, peer: &PeerId) {
-        self.drop_provider(&key.as_ref().into(), peer);
+        self.remove_provider_of(&key.as_ref().into(), peer);
     }
 
-    /// Forgets everything of others whose time is over.
+    /// Removes the expired values and provider records of peers.
     pub(crate) fn collect(&mut self, now: Instant) {
-        let over: Vec<_> =
+        let expired: Vec<_> =
             self.values.iter().filter(|(_, v)| v.record.is_expired(now.into_std())).map(|(k, _)| k.clone()).collect();
-        for key in over {
-            self.drop_value(&key);
+        for key in expired {
+            self.remove_value(&key);
         }
         for (key, held) in &mut self.providers {
             for peer in held.collect(now) {
@@ -170,13 +173,13 @@ impl Store {
         self.providers.retain(|_, held| !held.is_empty());
     }
 
-    fn drop_value(&mut self, key: &Key) {
+    fn remove_value(&mut self, key: &Key) {
         if let Some(held) = self.values.remove(key) {
             self.value_shares.remove(&held.from, key);
         }
     }
 
-    fn drop_provider(&mut self, key: &Key, peer: &PeerId) {
+    fn remove_provider_of(&mut self, key: &Key, peer: &PeerId) {
         let Some(held) = self.providers.get_mut(key) else { return };
         held.remove(peer);
         self.provider_shares.remove(peer, key);
@@ -186,16 +189,18 @@ impl Store {
     }
 }
 
-/// What Kademlia itself sees. It adds only what is our own: everything of others passes by [`validate`] first.
+/// The interface for Kademlia, which adds only records of this node. Records from peers arrive as events and pass
+/// [`validate`] first.
 impl RecordStore for Store {
     type RecordsIter<'a> = std::vec::IntoIter<Cow<'a, Record>>;
     type ProvidedIter<'a> = std::vec::IntoIter<Cow<'a, ProviderRecord>>;
 
-    /// Our own value first: others cannot make us say something else of what is ours, whatever version they claim.
+    /// Returns this node's own value of a key if there is one, even if the value from a peer claims a newer version.
+    /// Otherwise returns the value from a peer.
     fn get(&self, key: &RecordKey) -> Option<Cow<'_, Record>> {
         let now = Instant::now().into_std();
-        let others = self.values.get(key.as_ref()).map(|held| &held.record).filter(|record| !record.is_expired(now));
-        self.own_values.get(key.as_ref()).or(others).map(Cow::Borrowed)
+        let of_peer = self.values.get(key.as_ref()).map(|held| &held.record).filter(|record| !record.is_expired(now));
+        self.own_values.get(key.as_ref()).or(of_peer).map(Cow::Borrowed)
     }
 
     fn put(&mut self, record: Record) -> Result<()> {
@@ -230,8 +235,8 @@ impl RecordStore for Store {
 
     fn providers(&self, key: &RecordKey) -> Vec<ProviderRecord> {
         let own = self.own_provided.get(key.as_ref()).filter(|_| !self.hidden).into_iter().cloned();
-        let others = self.providers.get(key.as_ref()).into_iter().flat_map(|held| held.current(Instant::now()));
-        own.chain(others.cloned()).collect()
+        let of_peers = self.providers.get(key.as_ref()).into_iter().flat_map(|held| held.current(Instant::now()));
+        own.chain(of_peers.cloned()).collect()
     }
 
     fn provided(&self) -> Self::ProvidedIter<'_> {
@@ -271,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_announcements_have_room_however_many_strangers_there_are() {
+    fn records_of_peers_never_use_the_space_for_own_records() {
         let (mut store, now) = (store(4, 4), Instant::now());
         for n in 0..100 {
             let _ = store.keep_value(value(&format!("v{n}"), None), PeerId::random(), None);
@@ -284,7 +289,7 @@ mod tests {
             store.put(value(&format!("own{n}"), None)).unwrap();
             store.add_provider(ProviderRecord::new(RecordKey::new(&format!("own{n}")), own, Vec::new())).unwrap();
         }
-        // Those already there can be renewed; the room for our own has an end too.
+        // A store that is full of own values still accepts a renewal, but no new value.
         store.put(value("own0", None)).unwrap();
         assert!(matches!(store.put(value("own3", None)), Err(Error::MaxRecords)));
         assert_eq!(store.counts(), StoreCounts { own_values: 3, own_provided: 3, ..counts });
@@ -292,12 +297,12 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_most_gives_way() {
+    fn a_full_store_evicts_a_record_of_the_peer_with_the_most_records() {
         let (mut store, now) = (store(4, 4), Instant::now());
         let (greedy, modest) = (PeerId::random(), PeerId::random());
         for n in 0..10 {
             let kept = store.keep_provider(now, provider(&format!("p{n}"), greedy, now), None);
-            assert_eq!(kept.is_ok(), n < 4, "{n}: the greediest makes no room for itself");
+            assert_eq!(kept.is_ok(), n < 4, "{n}: a peer evicts none of its own records");
             let kept = store.keep_value(value(&format!("v{n}"), None), greedy, None);
             assert_eq!(kept.is_ok(), n < 4);
         }
@@ -313,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_expired_is_collected_without_being_read() {
+    fn expired_records_are_removed_without_being_read() {
         let (mut store, now) = (store(4, 4), Instant::now());
         let soon = now + Duration::from_secs(1);
         store.keep_value(value("short", Some(soon)), PeerId::random(), None).unwrap();
@@ -327,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_is_listed_once_and_can_withdraw() {
+    fn a_provider_is_listed_once_per_key_and_can_withdraw() {
         let (mut store, now, peer) = (store(4, 4), Instant::now(), PeerId::random());
         let key = RecordKey::new(&"key");
         for _ in 0..3 {
@@ -342,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn one_stays_within_the_room_of_a_key() {
+    fn the_number_of_providers_of_a_key_is_bounded() {
         let (mut store, now) = (store(4, 4), Instant::now());
         let key = RecordKey::new(&"key");
         for _ in 0..2 {

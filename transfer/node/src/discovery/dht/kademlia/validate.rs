@@ -1,15 +1,16 @@
-//! Which records of others a node keeps.
+//! Decides which records from peers a node stores.
 //!
-//! | key | kept if |
+//! | key | stored if |
 //! |---|---|
-//! | `/phase/<channel>/<arch>/manifest`, and its copies | a pointer about that name, signed, not expired, and accepted by our trust root if we have one for the channel |
-//! | `/phase/contact/<peer id>` | signed by that peer's own key, not expired |
+//! | `/phase/<channel>/<arch>/manifest`, and its copies `…/manifest/<n>` | a pointer for that name, signed, not expired, and accepted by a trust root of this node if any root has the channel |
+//! | `/phase/contact/<peer id>` | signed by the key of that peer, not expired |
 //! | `/phase/authority/<key id>` | signed by that key, not expired |
 //! | `/phase/record/<key id>/<label>` | signed by that key, not expired |
 //!
-//! Everything else is refused, and so is what is older than what is held. Without the trust root of a channel, which a
-//! stranger's node does not have, the signature of a pointer cannot be verified: the record names its key by a hash.
-//! Whoever reads a pointer verifies it.
+//! Any other record is refused. A record that is older than the stored record of the same key is refused too.
+//!
+//! A node without the trust root of a channel cannot verify the signature of a pointer, because the pointer contains
+//! only the hash of the public key. The client that reads the pointer verifies it.
 
 use libp2p::PeerId;
 use libp2p::kad::{ProviderRecord, Record};
@@ -23,38 +24,38 @@ use crate::address::{self, Scope};
 use crate::discovery::dht::config::Clock;
 use crate::identity;
 
-/// The longest value that is stored, in bytes. Kademlia's packets hold 16 KiB.
+/// The maximum length of a stored value, in bytes. A whole Kademlia message may have at most 16 KiB.
 pub(crate) const MAX_VALUE_LEN: usize = MAX_RECORD_LEN;
 
-/// Why something of others is not kept.
+/// The reason for refusing a record or request from a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The key is of no kind we know.
+    /// The type of the DHT key is unknown, or does not permit this type of record.
     Namespace,
-    /// Longer than any value.
+    /// The value is longer than [`MAX_VALUE_LEN`].
     TooLong,
-    /// Not what belongs under its key, not well formed, or about something else.
+    /// The value is malformed, or belongs under another DHT key.
     Malformed,
-    /// Not signed by whom it should be.
+    /// The value has no valid signature by a required key.
     Unsigned,
-    /// Its own time is over.
+    /// The expiry time in the value has passed.
     Expired,
-    /// Older than what is held.
+    /// The value is older than the stored value.
     Older,
-    /// A provider record without an address that its sender could have.
+    /// The provider record contains no address that is accepted from its sender.
     NoAddress,
-    /// There is no room.
+    /// The store is full, and no stored record may be evicted for the new record.
     Full,
-    /// Its sender has gone: where it was seen is not known.
+    /// The sender has disconnected, so its subnet is unknown.
     Gone,
-    /// The peer asked too much.
+    /// This request exceeds a rate limit of the peer.
     RateLimit,
-    /// The peer is being ignored because it asked too much.
+    /// The peer is ignored, because an earlier request exceeded a rate limit.
     Ignored,
 }
 
 impl Refusal {
-    /// As a label of the metrics.
+    /// Returns the label of the reason in metrics and logs.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Namespace => "namespace",
@@ -72,23 +73,26 @@ impl Refusal {
     }
 }
 
-/// What to do with a provider record of somebody else.
+/// The decision about a provider record from a peer.
 #[derive(Debug)]
 pub(crate) enum ProviderVerdict {
-    /// Keep this.
+    /// The caller stores this record, which contains only the accepted addresses.
     Keep(ProviderRecord),
-    /// The provider says it no longer has the content: an announcement without an address.
+    /// The caller removes the provider's stored record, because a record without addresses is a withdrawal.
     Withdraw,
 }
 
-/// Knows what may be kept.
+/// Decides which values from peers are stored.
 pub(crate) struct Validator {
     pub(crate) roots: Vec<TrustRoot>,
     pub(crate) clock: Option<Clock>,
 }
 
 impl Validator {
-    /// Whether a value of somebody else may replace `held`, the value under the same key.
+    /// Checks a value from a peer. `held` is the stored value of the same key, which the new value would replace.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if the value must not be stored.
     pub(crate) fn judge_value(&self, record: &Record, held: Option<&Record>) -> Result<(), Refusal> {
         if record.value.len() > MAX_VALUE_LEN {
             return Err(Refusal::TooLong);
@@ -102,7 +106,7 @@ impl Validator {
     }
 
     fn judge(&self, key: &DhtKey, value: &[u8]) -> Result<Rank, Refusal> {
-        // Without a clock it is the beginning of time, at which nothing has expired.
+        // Without a clock, use Unix time 0, so that no record counts as expired.
         let now = TrustedTime(self.clock.as_ref().map_or(0, |clock| clock()));
         match key {
             DhtKey::Name(name) | DhtKey::NameCopy(name, _) => self.judge_pointer(name, value, now),
@@ -113,7 +117,7 @@ impl Validator {
             }
             DhtKey::Authority(id) => Ok(Authority::open(value, id, now)?.rank()),
             DhtKey::Record { owner, label } => Ok(SignedRecord::open(value, owner, label, now)?.rank()),
-            // Whoever has content says so with a provider record.
+            // Content is announced with provider records, so no value belongs under its DHT key.
             DhtKey::Content(_) => Err(Refusal::Namespace),
         }
     }
@@ -152,7 +156,8 @@ impl From<phase_core::RecordError> for Refusal {
     }
 }
 
-/// How new a record that is held says it is; `None` if it says nothing.
+/// Returns the rank of a stored record, which decides which of two records is newer. Returns `None` if the record
+/// cannot be decoded.
 pub(crate) fn rank(record: &Record) -> Option<Rank> {
     let envelope = decode_envelope(&record.value).ok()?;
     match DhtKey::from_bytes(record.key.as_ref()).ok()? {
@@ -168,8 +173,11 @@ fn rank_of<R: DhtRecord>(envelope: &Envelope) -> Option<Rank> {
     envelope.payload_unverified::<R>().ok().map(|record| record.rank())
 }
 
-/// What to do with a provider record of somebody else, who is connected from `from`. Kademlia has already checked that
-/// the provider sent it itself.
+/// Decides whether to store a provider record. `from` is the scope of the provider's connection, and only addresses
+/// that are accepted from this scope are kept. Kademlia has already checked that the provider itself sent the record.
+///
+/// # Errors
+/// A [`Refusal`] if the record must not be stored.
 pub(crate) fn judge_provider(mut record: ProviderRecord, from: Scope) -> Result<ProviderVerdict, Refusal> {
     if !matches!(
         DhtKey::from_bytes(record.key.as_ref()),

@@ -1,4 +1,4 @@
-//! Turns what mdns-sd resolves into releases, with bounds on what is remembered of it.
+//! Turns the service instances that mdns-sd resolves into releases. Keeps a bounded number of instances.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,27 +10,31 @@ use tokio::sync::mpsc;
 use crate::discovery::local_network::dns_sd::record;
 use crate::discovery::local_network::dns_sd::release::{LocalRelease, SERVICE_TYPE};
 
-/// Instances that are remembered, so that each is told once; a local network has a handful.
-const MAX_HEARD: usize = 256;
-/// Pause before mdns-sd is asked again after it has ended the subscription: it does so when 1000 events wait.
+/// The maximum number of service instances that the browser keeps in order to report each of them only once. A typical
+/// local network has a few.
+const MAX_INSTANCES: usize = 256;
+/// The pause before the browser subscribes again. mdns-sd ends a subscription when 1000 events wait in its channel, for
+/// example in a flood of packets.
 const FLOOD_PAUSE: Duration = Duration::from_secs(1);
 
-/// Listens for what others serve.
+/// The task that receives the releases that peers announce.
 pub(crate) struct Browser {
     pub(crate) daemon: ServiceDaemon,
-    /// Our own id: what we say ourselves is no news.
+    /// The peer id of this node, so that its own announcements are ignored.
     pub(crate) own: PeerId,
+    /// Whether loopback addresses of peers are accepted.
     pub(crate) permit_loopback: bool,
 }
 
 impl Browser {
-    /// Runs until mdns-sd has ended or nobody wants to know any more.
+    /// Sends each release to `found` once, and again when the release changes or returns. Ends when mdns-sd has ended
+    /// or the receiver of `found` is dropped.
     pub(crate) async fn run(self, mut events: Receiver<ServiceEvent>, found: mpsc::Sender<LocalRelease>) {
-        let mut heard = Heard::default();
+        let mut instances = Instances::default();
         loop {
             tokio::select! {
                 event = events.recv_async() => match event {
-                    Ok(event) => self.take(event, &mut heard),
+                    Ok(event) => self.handle_event(event, &mut instances),
                     Err(_) => {
                         tokio::time::sleep(FLOOD_PAUSE).await;
                         match self.daemon.browse(SERVICE_TYPE) {
@@ -40,94 +44,100 @@ impl Browser {
                         }
                     }
                 },
-                room = found.reserve(), if heard.has_news() => match (room, heard.next_news()) {
-                    (Ok(room), Some(release)) => room.send(release),
+                permit = found.reserve(), if instances.has_unreported() => match (permit, instances.next_unreported()) {
+                    (Ok(permit), Some(release)) => permit.send(release),
                     _ => break,
                 },
                 () = found.closed() => break,
             }
         }
-        // If there is no room for it, the subscription ends by itself when it is full.
+        // This call fails if the command queue of mdns-sd is full. Then the subscription ends at its next event,
+        // because `events` is dropped here.
         drop(self.daemon.stop_browse(SERVICE_TYPE));
     }
 
-    fn take(&self, event: ServiceEvent, heard: &mut Heard) {
+    fn handle_event(&self, event: ServiceEvent, instances: &mut Instances) {
         match event {
-            ServiceEvent::ServiceResolved(service) => self.resolved(*service, heard),
-            ServiceEvent::ServiceRemoved(_, instance) => heard.forget(&instance),
+            ServiceEvent::ServiceResolved(service) => self.handle_resolved(*service, instances),
+            ServiceEvent::ServiceRemoved(_, instance) => instances.remove(&instance),
             _ => {}
         }
     }
 
-    fn resolved(&self, service: ResolvedService, heard: &mut Heard) {
+    fn handle_resolved(&self, service: ResolvedService, instances: &mut Instances) {
         match record::parse(&service, self.permit_loopback) {
             Ok(release) if release.peer == self.own => {}
-            Ok(release) => heard.insert(service.fullname, release),
+            Ok(release) => instances.insert(service.fullname, release),
             Err(error) => {
-                tracing::debug!(instance = ?service.fullname, %error, "ignoring a DNS-SD instance");
-                heard.forget(&service.fullname);
+                tracing::debug!(instance = ?service.fullname, %error, "ignoring a malformed DNS-SD instance");
+                instances.remove(&service.fullname);
             }
         }
     }
 }
 
-/// What one instance says.
-struct Saying {
+/// The release that one service instance announces.
+struct Instance {
     release: LocalRelease,
-    /// Whether the listener has it.
-    told: bool,
-    /// Position in the order in which things were heard.
-    turn: u64,
+    /// Whether the browser has sent the release to its receiver.
+    is_reported: bool,
+    /// The sequence number of the instance. The oldest instance has the lowest number.
+    order: u64,
 }
 
-/// What is remembered, by full instance name.
+/// The service instances that the browser keeps, by full instance name.
 #[derive(Default)]
-struct Heard {
-    sayings: BTreeMap<String, Saying>,
-    turns: u64,
+struct Instances {
+    by_name: BTreeMap<String, Instance>,
+    next_order: u64,
 }
 
-impl Heard {
-    /// Remembers `release`; it is news unless the instance said just that before. When there is no room, what the
-    /// listener has had for longest is forgotten; if it has had nothing, the newcomer is.
+impl Instances {
+    /// Adds or updates an instance, so that `release` is reported. Has no effect if the instance already announces
+    /// exactly this release.
+    ///
+    /// If [`MAX_INSTANCES`] are kept, a new instance replaces the oldest reported instance. If no kept instance has
+    /// been reported, the new instance is dropped.
     fn insert(&mut self, instance: String, release: LocalRelease) {
-        let known = self.sayings.get(&instance);
-        if known.is_some_and(|saying| saying.release == release) {
+        let known = self.by_name.get(&instance);
+        if known.is_some_and(|known| known.release == release) {
             return;
         }
-        if known.is_none() && self.sayings.len() >= MAX_HEARD {
+        if known.is_none() && self.by_name.len() >= MAX_INSTANCES {
             let Some(oldest) = self.first(true).cloned() else { return };
-            self.sayings.remove(&oldest);
+            self.by_name.remove(&oldest);
         }
-        // A saying that changes before it was told keeps its turn, else one that changes all the time would never have it.
-        let turn = match self.sayings.get(&instance) {
-            Some(saying) if !saying.told => saying.turn,
-            _ => self.turns,
+        // An unreported instance keeps its sequence number. With a new number, an instance that changes often would
+        // never be reported.
+        let order = match self.by_name.get(&instance) {
+            Some(known) if !known.is_reported => known.order,
+            _ => self.next_order,
         };
-        self.turns += 1;
-        self.sayings.insert(instance, Saying { release, told: false, turn });
+        self.next_order += 1;
+        self.by_name.insert(instance, Instance { release, is_reported: false, order });
     }
 
-    /// Forgets an instance: if it comes back, that is news.
-    fn forget(&mut self, instance: &str) {
-        self.sayings.remove(instance);
+    /// Removes a service instance, so that its release is reported again if the instance returns.
+    fn remove(&mut self, instance: &str) {
+        self.by_name.remove(instance);
     }
 
-    fn has_news(&self) -> bool {
+    fn has_unreported(&self) -> bool {
         self.first(false).is_some()
     }
 
-    /// What the listener is told next.
-    fn next_news(&mut self) -> Option<LocalRelease> {
-        let instance = self.first(false)?.clone();
-        let saying = self.sayings.get_mut(&instance)?;
-        saying.told = true;
-        Some(saying.release.clone())
+    /// Returns the oldest unreported release and marks it as reported.
+    fn next_unreported(&mut self) -> Option<LocalRelease> {
+        let name = self.first(false)?.clone();
+        let instance = self.by_name.get_mut(&name)?;
+        instance.is_reported = true;
+        Some(instance.release.clone())
     }
 
-    fn first(&self, told: bool) -> Option<&String> {
-        let sayings = self.sayings.iter().filter(|(_, saying)| saying.told == told);
-        sayings.min_by_key(|(_, saying)| saying.turn).map(|(instance, _)| instance)
+    /// Returns the name of the oldest reported instance or, if `is_reported` is `false`, of the oldest unreported one.
+    fn first(&self, is_reported: bool) -> Option<&String> {
+        let matching = self.by_name.iter().filter(|(_, instance)| instance.is_reported == is_reported);
+        matching.min_by_key(|(_, instance)| instance.order).map(|(name, _)| name)
     }
 }
 
@@ -142,50 +152,50 @@ mod tests {
     }
 
     #[test]
-    fn each_saying_is_news_once_and_again_when_it_changes_or_comes_back() {
-        let mut heard = Heard::default();
+    fn a_release_is_reported_once_and_again_when_it_changes_or_returns() {
+        let mut instances = Instances::default();
         let (first, second) = (release(1), release(2));
-        heard.insert("a".into(), first.clone());
-        heard.insert("b".into(), second.clone());
-        assert_eq!(heard.next_news(), Some(first.clone()));
-        assert_eq!(heard.next_news(), Some(second.clone()));
-        heard.insert("a".into(), first.clone());
-        assert!(!heard.has_news());
-        heard.insert("a".into(), second.clone());
-        assert_eq!(heard.next_news(), Some(second.clone()));
-        heard.forget("b");
-        heard.insert("b".into(), second.clone());
-        assert_eq!(heard.next_news(), Some(second));
-        assert_eq!(heard.next_news(), None);
+        instances.insert("a".into(), first.clone());
+        instances.insert("b".into(), second.clone());
+        assert_eq!(instances.next_unreported(), Some(first.clone()));
+        assert_eq!(instances.next_unreported(), Some(second.clone()));
+        instances.insert("a".into(), first.clone());
+        assert!(!instances.has_unreported());
+        instances.insert("a".into(), second.clone());
+        assert_eq!(instances.next_unreported(), Some(second.clone()));
+        instances.remove("b");
+        instances.insert("b".into(), second.clone());
+        assert_eq!(instances.next_unreported(), Some(second));
+        assert_eq!(instances.next_unreported(), None);
     }
 
     #[test]
-    fn what_changes_all_the_time_neither_waits_forever_nor_keeps_others_waiting() {
-        let mut heard = Heard::default();
-        heard.insert("restless".into(), release(1));
-        heard.insert("calm".into(), release(2));
-        heard.insert("restless".into(), release(3));
-        assert_eq!(heard.next_news().unwrap().version, 3);
-        heard.insert("restless".into(), release(4));
-        assert_eq!(heard.next_news().unwrap().version, 2);
+    fn an_instance_that_changes_often_is_reported_and_delays_no_other() {
+        let mut instances = Instances::default();
+        instances.insert("restless".into(), release(1));
+        instances.insert("calm".into(), release(2));
+        instances.insert("restless".into(), release(3));
+        assert_eq!(instances.next_unreported().unwrap().version, 3);
+        instances.insert("restless".into(), release(4));
+        assert_eq!(instances.next_unreported().unwrap().version, 2);
     }
 
     #[test]
-    fn a_crowd_displaces_what_was_told_and_never_what_waits() {
-        let mut heard = Heard::default();
-        heard.insert("told".into(), release(0));
-        heard.next_news();
-        for number in 1..=2 * MAX_HEARD as u64 {
-            heard.insert(format!("instance {number}"), release(number));
-            assert!(heard.sayings.len() <= MAX_HEARD);
+    fn a_full_table_evicts_reported_instances_and_keeps_unreported_ones() {
+        let mut instances = Instances::default();
+        instances.insert("reported".into(), release(0));
+        instances.next_unreported();
+        for number in 1..=2 * MAX_INSTANCES as u64 {
+            instances.insert(format!("instance {number}"), release(number));
+            assert!(instances.by_name.len() <= MAX_INSTANCES);
         }
-        assert!(!heard.sayings.contains_key("told"));
-        for number in 1..=MAX_HEARD as u64 {
-            assert_eq!(heard.next_news().unwrap().version, number);
+        assert!(!instances.by_name.contains_key("reported"));
+        for number in 1..=MAX_INSTANCES as u64 {
+            assert_eq!(instances.next_unreported().unwrap().version, number);
         }
-        assert!(!heard.has_news());
-        heard.insert("late".into(), release(1));
-        assert!(heard.has_news());
-        assert!(!heard.sayings.contains_key("instance 1"));
+        assert!(!instances.has_unreported());
+        instances.insert("late".into(), release(1));
+        assert!(instances.has_unreported());
+        assert!(!instances.by_name.contains_key("instance 1"));
     }
 }

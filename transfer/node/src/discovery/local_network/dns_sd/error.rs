@@ -1,28 +1,28 @@
-//! Why DNS-SD does not work.
+//! The error type of DNS-SD.
 
-/// Names that a node advertises at most. Each is a few packets for everybody on the local network.
+/// The maximum number of names that a node advertises. Each name costs every host on the local network a few packets.
 pub const MAX_ADVERTS: usize = 64;
 
-/// Why DNS-SD does not work.
+/// An error from starting DNS-SD, or from a command to it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DnsSdError {
-    /// No address of any interface could be joined.
-    #[error("no mDNS: UDP port 5353 is held by a program that does not share it, or no network interface is up")]
+    /// mdns-sd could not open a socket on any interface.
+    #[error("cannot use mDNS: no network interface is up, or another program uses UDP port 5353 and does not share it")]
     Socket,
-    /// More adverts than are permitted.
-    #[error("{given} names to advertise in the local network: at most {MAX_ADVERTS} are")]
+    /// The caller passed more than [`MAX_ADVERTS`] adverts.
+    #[error("cannot advertise {given} names on the local network: at most {MAX_ADVERTS} are permitted")]
     TooMany {
-        /// How many.
+        /// The number of adverts that the caller passed.
         given: usize,
     },
-    /// mdns-sd does not get to answer: somebody floods the local network.
-    #[error("no time for DNS-SD commands: is the local network flooded with mDNS packets?")]
+    /// mdns-sd did not answer in time, probably because it is busy with packets from the local network.
+    #[error("DNS-SD does not answer: the local network may be flooded with mDNS packets")]
     Busy,
-    /// mdns-sd has ended: it failed, or it held too much.
+    /// mdns-sd has ended, because it failed or because this node stopped it when it held too many records.
     #[error("DNS-SD has ended")]
     Ended,
-    /// The system refuses a thread or descriptor, or a record has a form that mdns-sd does not take.
+    /// mdns-sd returned another error, for example because the system has no free thread or file descriptor.
     #[error("cannot use mDNS")]
     Mdns(#[source] mdns_sd::Error),
 }

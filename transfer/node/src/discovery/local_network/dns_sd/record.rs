@@ -1,4 +1,4 @@
-//! What an instance of the service says in SRV and TXT records: writing ours, reading those of others.
+//! The SRV and TXT records of a service instance. Writes the records of this node and parses the records of peers.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,19 +11,21 @@ use phase_core::{HashAlgorithm, Name};
 use crate::discovery::local_network::dns_sd::release::{LocalRelease, SERVICE_TYPE};
 use crate::discovery::local_network::releases::Advert;
 
-/// Addresses that are taken of one instance; a host has a few.
+/// The maximum number of addresses that are used from one instance. A host usually has a few.
 const MAX_ADDRESSES: usize = 16;
-/// How much of the name stands in the instance's label, which may have 63 bytes with the hash.
+/// The maximum length, in bytes, of the release name in an instance name. DNS permits 63 bytes for the release name and
+/// the hash together.
 const MAX_READABLE_LEN: usize = 40;
-/// Digits of the hash that makes instance and host unique.
+/// The number of hexadecimal hash digits in an instance name and in a host name. The hash makes these names unique.
 const HASH_DIGITS: usize = 16;
 
-/// The records that tell of `advert`.
+/// Returns the records that announce `advert`.
 ///
-/// The instance name begins like the release name and ends in a hash of peer and name, which makes it unique: so nobody
-/// needs to be asked whether it is free, and nobody can make us change it. Each instance has a host name of its own, as
-/// mdns-sd withdraws the addresses of the host together with the instance. All in lower case without dots: mdns-sd forgets
-/// others only imperfectly.
+/// The instance name is the beginning of the release name, followed by a hash of peer id and release name. The hash
+/// makes the instance name unique, so mdns-sd does not have to probe whether the name is free, and no other host can
+/// force a change of the name. Each instance has its own host name, because mdns-sd withdraws the addresses of the host
+/// together with the instance. Both names are in lower case and without dots, because mdns-sd does not remove other
+/// names completely from its cache.
 pub(crate) fn announcement(peer: &PeerId, tcp_port: u16, advert: &Advert) -> Result<ServiceInfo, mdns_sd::Error> {
     let Advert { name, version, http_port } = advert;
     let mut readable = format!("{}-{}", name.channel, name.arch).replace('.', "-");
@@ -45,7 +47,8 @@ pub(crate) fn announcement(peer: &PeerId, tcp_port: u16, advert: &Advert) -> Res
     Ok(info)
 }
 
-/// What `service` claims. Keys that we do not know are for others, or for later.
+/// Parses the release that `service` announces. Ignores unknown TXT keys, because other programs or later versions may
+/// use them.
 pub(crate) fn parse(service: &ResolvedService, permit_loopback: bool) -> Result<LocalRelease, Malformed> {
     let label = |key| text(service, key)?.parse().map_err(|_| Malformed(key));
     let name = Name { channel: label("channel")?, arch: label("arch")? };
@@ -64,7 +67,7 @@ fn addresses(service: &ResolvedService, permit_loopback: bool) -> Result<Vec<Mul
         return Err(Malformed("the port"));
     }
     let hosts = service.addresses.iter().map(|address| address.to_ip_addr().to_canonical());
-    // In order, so that of too many always the same are taken.
+    // Sort the addresses, so that the same addresses are chosen each time if there are more than [`MAX_ADDRESSES`].
     let hosts: BTreeSet<IpAddr> = hosts.filter(|host| is_dialable(host, permit_loopback)).collect();
     if hosts.is_empty() {
         return Err(Malformed("every address"));
@@ -73,14 +76,14 @@ fn addresses(service: &ResolvedService, permit_loopback: bool) -> Result<Vec<Mul
     Ok(hosts.into_iter().take(MAX_ADDRESSES).map(multiaddr).collect())
 }
 
-/// Whether somebody else could be there. A link-local IPv6 address cannot be dialled without the interface, for which a
-/// TCP multiaddr has no place.
+/// Returns whether another host can have this address and be dialled there. A link-local IPv6 address cannot be
+/// dialled, because a TCP multiaddr does not contain the interface that such a dial needs.
 fn is_dialable(host: &IpAddr, permit_loopback: bool) -> bool {
-    let somewhere = match host {
+    let is_usable = match host {
         IpAddr::V4(v4) => !v4.is_broadcast(),
         IpAddr::V6(v6) => !v6.is_unicast_link_local(),
     };
-    somewhere && !host.is_unspecified() && !host.is_multicast() && (permit_loopback || !host.is_loopback())
+    is_usable && !host.is_unspecified() && !host.is_multicast() && (permit_loopback || !host.is_loopback())
 }
 
 fn text<'a>(service: &'a ResolvedService, key: &'static str) -> Result<&'a str, Malformed> {
@@ -88,7 +91,7 @@ fn text<'a>(service: &'a ResolvedService, key: &'static str) -> Result<&'a str, 
     std::str::from_utf8(value).map_err(|_| Malformed(key))
 }
 
-/// A decimal number; `parse` alone would take a sign.
+/// Parses a decimal number. Unlike `str::parse`, refuses a sign.
 fn number(text: &str) -> Option<u64> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }
@@ -97,7 +100,7 @@ fn port(text: &str) -> Option<u16> {
     u16::try_from(number(text)?).ok().filter(|port| *port != 0)
 }
 
-/// What an instance does not say, or not as it should.
+/// A service instance lacks a part, or a part is malformed. The part is a TXT key, the port or the addresses.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is missing or malformed")]
 pub(crate) struct Malformed(&'static str);
@@ -114,7 +117,7 @@ mod tests {
         Advert { name: name.parse().unwrap(), version: 7, http_port }
     }
 
-    /// What mdns-sd would resolve from `properties` and `hosts`.
+    /// Returns the service that mdns-sd would resolve from `properties` and `hosts`.
     fn service(properties: &[(&str, &[u8])], port: u16, hosts: &str) -> ResolvedService {
         let properties: Vec<TxtProperty> = properties.iter().copied().map(TxtProperty::from).collect();
         let info = ServiceInfo::new(SERVICE_TYPE, "an instance", "host.local.", hosts, port, properties).unwrap();
@@ -130,19 +133,19 @@ mod tests {
     ];
 
     #[test]
-    fn what_is_announced_is_what_is_read() {
+    fn announced_records_are_parsed_as_the_same_release() {
         let peer = PEER.parse().unwrap();
         for advert in [advert("stable/x86_64", None), advert("v1.2/aarch64", Some(80))] {
-            let mut said = announcement(&peer, 4001, &advert).unwrap().as_resolved_service();
-            said.addresses.insert(IpAddr::from([10, 0, 0, 1]).into());
+            let mut service = announcement(&peer, 4001, &advert).unwrap().as_resolved_service();
+            service.addresses.insert(IpAddr::from([10, 0, 0, 1]).into());
             let Advert { name, version, http_port } = advert;
             let addresses = vec!["/ip4/10.0.0.1/tcp/4001".parse().unwrap()];
-            assert_eq!(parse(&said, false), Ok(LocalRelease { peer, addresses, name, version, http_port }));
+            assert_eq!(parse(&service, false), Ok(LocalRelease { peer, addresses, name, version, http_port }));
         }
     }
 
     #[test]
-    fn instances_have_valid_labels_of_their_own() {
+    fn instances_have_valid_and_distinct_labels() {
         let peer = PEER.parse().unwrap();
         let long = "x".repeat(64);
         let names =
@@ -161,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_or_missing_value_condemns_the_instance() {
+    fn an_instance_with_a_malformed_or_missing_value_is_refused() {
         let wrong: [(&str, &[u8]); 24] = [
             ("channel", b""),
             ("channel", b"../etc"),
@@ -203,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_ignored_and_http_is_not_required() {
+    fn unknown_txt_keys_are_ignored_and_http_port_is_optional() {
         let properties = [&GOOD[..4], &[("later", b"\xff".as_slice())]].concat();
         let release = parse(&service(&properties, 4001, "192.168.1.2"), false).unwrap();
         assert_eq!((release.version, release.http_port), (u64::MAX, None));
@@ -212,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn only_addresses_where_somebody_else_can_be_are_taken() {
+    fn only_addresses_that_another_host_can_have_are_used() {
         let read = |port, hosts: &str, loopback| {
             let release = parse(&service(&GOOD, port, hosts), loopback).ok()?;
             Some(release.addresses.iter().map(Multiaddr::to_string).collect::<Vec<_>>().join(" "))
@@ -234,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_addresses_some_are_taken() {
+    fn the_number_of_addresses_of_an_instance_is_bounded() {
         let hosts: Vec<String> = (1..=200).map(|number| format!("10.0.0.{number}")).collect();
         let release = parse(&service(&GOOD, 5, &hosts.join(",")), false).unwrap();
         assert_eq!(release.addresses.len(), MAX_ADDRESSES);

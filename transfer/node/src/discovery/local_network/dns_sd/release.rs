@@ -1,22 +1,22 @@
-//! What an instance of the service tells of.
+//! The release that a service instance announces.
 
 use libp2p::{Multiaddr, PeerId};
 use phase_core::Name;
 
-/// The service type of Phase.
+/// The DNS-SD service type of Phase.
 pub const SERVICE_TYPE: &str = "_phase-image._tcp.local.";
 
-/// A release that somebody on the local network claims to serve.
+/// A release that a peer on the local network claims to serve. None of its fields is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalRelease {
-    /// Who is said to answer there. The handshake tells.
+    /// The claimed peer id of the peer at `addresses`. Only the handshake of a connection proves this claim.
     pub peer: PeerId,
-    /// Where to dial, TCP only, without `/p2p`: at least one address, at most 16.
+    /// The TCP addresses at which the peer can be dialled, without `/p2p`: at least 1, at most 16.
     pub addresses: Vec<Multiaddr>,
-    /// What is said to be served.
+    /// The name of the release.
     pub name: Name,
-    /// The manifest's version, as claimed.
+    /// The claimed version of the release.
     pub version: u64,
-    /// The TCP port of the HTTP endpoint, if one is claimed.
+    /// The claimed TCP port of the peer's HTTP endpoint, if any.
     pub http_port: Option<u16>,
 }

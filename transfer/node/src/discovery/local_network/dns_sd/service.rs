@@ -1,4 +1,4 @@
-//! The thread of mdns-sd, and what it is told to do.
+//! Advertises and browses releases with mdns-sd, and ends the thread of mdns-sd when its cache is too large.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,29 +14,33 @@ use crate::discovery::local_network::dns_sd::record;
 use crate::discovery::local_network::dns_sd::release::{LocalRelease, SERVICE_TYPE};
 use crate::discovery::local_network::releases::Advert;
 
-/// What waits in a channel of [`DnsSd::browse`]; the browser itself holds back more, see `browser`.
+/// The capacity of the channel that [`DnsSd::browse`] returns. Further releases wait in the browser.
 const FOUND_QUEUE: usize = 16;
-/// How long mdns-sd may take to answer. It answers between packets, so only a flood delays it.
+/// The timeout for an answer from mdns-sd. mdns-sd answers commands between packets, so only a flood of packets delays
+/// an answer.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause before a command is given again that mdns-sd had no room for (it queues 100).
+/// The pause before the retry of a command to mdns-sd. A command must be retried if the command queue of mdns-sd, which
+/// has 100 entries, is full.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
-/// How often the memory of mdns-sd is looked at.
+/// The interval between two checks of the number of records and timers in mdns-sd.
 const GUARD_INTERVAL: Duration = Duration::from_secs(1);
-/// Records and timers that mdns-sd may hold; a hundred hosts with ten services each need about 6000.
+/// The limit on the number of records and timers in mdns-sd. This node ends mdns-sd when it holds more. A hundred hosts
+/// with ten services each need about 6000.
 const MAX_HELD: i64 = 20_000;
 
-/// Which network interfaces are used. Those that come up later are used as well, within seconds.
+/// The network interfaces on which DNS-SD runs. An interface that comes up later is used within seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Interfaces {
-    /// All but loopback and point-to-point ones. Nobody's loopback addresses are believed.
+    /// All interfaces except loopback and point-to-point interfaces. Loopback addresses of peers are ignored.
     #[default]
     AllButLoopback,
-    /// Those of these names, for instance `eth0` or `lo`.
+    /// The interfaces with these names, for example `eth0` or `lo`.
     Named(Vec<String>),
 }
 
 impl Interfaces {
-    /// Loopback addresses mean something only if loopback may have been asked for.
+    /// Returns whether loopback addresses of peers are accepted. They are accepted with named interfaces, because `lo`
+    /// may be one of them.
     fn permit_loopback(&self) -> bool {
         matches!(self, Self::Named(_))
     }
@@ -49,25 +53,29 @@ impl Interfaces {
     }
 }
 
-/// The node's part in DNS-SD. [`stop`](Self::stop) says goodbye and waits for that; dropping it says goodbye too, but
-/// only as long as the process lives on.
+/// The DNS-SD service of this node, which announces and finds releases.
+///
+/// [`stop`](Self::stop) withdraws every advert and waits until the withdrawals are sent. Dropping the service also
+/// withdraws every advert, but does not wait, so the withdrawals are lost if the process ends first.
 pub struct DnsSd {
     daemon: ServiceDaemon,
     peer: PeerId,
     permit_loopback: bool,
-    /// What others were told, by full instance name.
+    /// The adverts that have been passed to mdns-sd, each with its TCP port, by full instance name.
     advertised: BTreeMap<String, (u16, Advert)>,
     browser: Option<AbortOnDropHandle<()>>,
     _guard: AbortOnDropHandle<()>,
 }
 
 impl DnsSd {
-    /// Opens the mDNS port and joins the interfaces. Nothing is sent before something is advertised or browsed for.
+    /// Opens the mDNS port and joins the interfaces. Sends nothing before the first [`advertise`](Self::advertise) or
+    /// [`browse`](Self::browse).
     ///
-    /// It is no error if none of the interfaces is up: they may come up later.
+    /// It is not an error if none of the chosen interfaces is up, because they may come up later.
     ///
     /// # Errors
-    /// The port cannot be had, or the system refuses a thread.
+    /// [`DnsSdError::Socket`] if mdns-sd cannot open the port on any interface, or [`DnsSdError::Mdns`] if the system
+    /// refuses a thread.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -85,8 +93,10 @@ impl DnsSd {
         Ok(this)
     }
 
-    /// Leaves all interfaces, where mdns-sd begins, and joins the wanted ones. It tells of every address it leaves or
-    /// joins, and of nothing without a socket: failures to open one it keeps to itself.
+    /// Leaves all interfaces that mdns-sd has joined at its start, and joins the chosen interfaces.
+    ///
+    /// mdns-sd does not report a failure to open a socket, but it reports every interface address that it leaves or
+    /// joins. So if mdns-sd reports no address, it has no socket.
     async fn join(&self, interfaces: Interfaces) -> Result<(), DnsSdError> {
         let events = self.daemon.monitor()?;
         self.daemon.disable_interface(IfKind::All)?;
@@ -101,16 +111,17 @@ impl DnsSd {
             return Err(DnsSdError::Socket);
         }
         if !joined {
-            tracing::warn!(?interfaces, "no interface for DNS-SD yet");
+            tracing::warn!(?interfaces, "DNS-SD waits for a network interface to come up");
         }
         Ok(())
     }
 
-    /// Tells the local network what this node serves on `tcp_port`; replaces what it was told before. What is no longer
-    /// there is withdrawn. Of two adverts of one name the last counts.
+    /// Announces on the local network that this node serves `adverts` on `tcp_port`. Withdraws every earlier advert
+    /// that is not in `adverts`. If two adverts have the same name, announces only the last one.
     ///
     /// # Errors
-    /// More than [`MAX_ADVERTS`], or DNS-SD has ended; then some of it may have been told.
+    /// [`DnsSdError::TooMany`] if there are more than [`MAX_ADVERTS`]. Then nothing is announced. Another error if
+    /// DNS-SD has ended or does not answer. Then some of the adverts may have been announced or withdrawn.
     pub async fn advertise(&mut self, tcp_port: u16, adverts: &[Advert]) -> Result<(), DnsSdError> {
         if adverts.len() > MAX_ADVERTS {
             return Err(DnsSdError::TooMany { given: adverts.len() });
@@ -134,11 +145,13 @@ impl DnsSd {
         Ok(())
     }
 
-    /// What others serve, each release once, and again when it changes or comes back. It ends with the `DnsSd`, and when
-    /// `browse` is called again: there is one listener at a time. A slow reader loses the least recent of very many.
+    /// Returns a channel that receives each release that peers announce, and again when the release changes or returns.
+    ///
+    /// Only one channel is open at a time. It ends when `browse` is called again or the `DnsSd` is dropped. While 256
+    /// instances wait for a slow receiver, further instances are dropped.
     ///
     /// # Errors
-    /// DNS-SD has ended.
+    /// If DNS-SD has ended or does not answer.
     pub async fn browse(&mut self) -> Result<mpsc::Receiver<LocalRelease>, DnsSdError> {
         self.browser = None;
         let events = command(|| self.daemon.browse(SERVICE_TYPE)).await?;
@@ -148,46 +161,47 @@ impl DnsSd {
         Ok(receiver)
     }
 
-    /// Withdraws everything, so that others forget this node at once, and waits until that is said and mdns-sd has
-    /// ended; under a flood only for some seconds.
+    /// Withdraws every advert, so that peers forget this node at once. Waits until the withdrawals are sent and mdns-sd
+    /// has ended, but only for some seconds if the local network is flooded.
     pub async fn stop(self) {
         match command(|| self.daemon.shutdown()).await {
             Ok(ended) => drop(reply(ended).await),
-            Err(error) => tracing::debug!(%error, "DNS-SD had ended before"),
+            Err(error) => tracing::debug!(%error, "DNS-SD has already ended"),
         }
     }
 }
 
 impl Drop for DnsSd {
-    /// The thread of mdns-sd holds a sender of its own commands: without this it would never end.
+    /// Ends the thread of mdns-sd. The thread holds a sender for its own command queue, so it would not end by itself.
     fn drop(&mut self) {
-        // Of what the queue holds at most 64 are ours for an advertisement; the thread is on its way through them.
+        // The loop ends, because the thread keeps emptying its command queue.
         while let Err(mdns_sd::Error::Again) = self.daemon.shutdown() {
             std::thread::sleep(RETRY_PAUSE);
         }
     }
 }
 
-/// Gives a command to mdns-sd, again and again while its queue is full.
-async fn command<T>(mut give: impl FnMut() -> Result<T, mdns_sd::Error>) -> Result<T, DnsSdError> {
-    let given = async {
+/// Calls `send`, which sends a command to mdns-sd, and retries while the command queue is full.
+async fn command<T>(mut send: impl FnMut() -> Result<T, mdns_sd::Error>) -> Result<T, DnsSdError> {
+    let sent = async {
         loop {
-            match give() {
+            match send() {
                 Err(mdns_sd::Error::Again) => tokio::time::sleep(RETRY_PAUSE).await,
-                done => return done,
+                result => return result,
             }
         }
     };
-    Ok(tokio::time::timeout(REPLY_TIMEOUT, given).await.map_err(|_| DnsSdError::Busy)??)
+    Ok(tokio::time::timeout(REPLY_TIMEOUT, sent).await.map_err(|_| DnsSdError::Busy)??)
 }
 
-/// The answer to a command.
+/// Waits for the answer from mdns-sd to a command.
 async fn reply<T>(receiver: mdns_sd::Receiver<T>) -> Result<T, DnsSdError> {
     let answer = tokio::time::timeout(REPLY_TIMEOUT, receiver.recv_async()).await.map_err(|_| DnsSdError::Busy)?;
     answer.map_err(|_| DnsSdError::Ended)
 }
 
-/// Ends mdns-sd when it holds too much, and tells if it has ended on its own.
+/// Checks mdns-sd regularly, and ends it when it holds more than [`MAX_HELD`] records and timers. Logs a warning if
+/// mdns-sd has ended by itself.
 async fn guard(daemon: ServiceDaemon) {
     loop {
         tokio::time::sleep(GUARD_INTERVAL).await;
@@ -197,20 +211,20 @@ async fn guard(daemon: ServiceDaemon) {
         };
         match metrics.map(|metrics| held(&metrics)) {
             Ok(held) if held > MAX_HELD => {
-                tracing::warn!(held, "the local network is flooded with mDNS records: DNS-SD ends");
+                tracing::warn!(held, "stopping DNS-SD: the local network is flooded with mDNS records");
                 drop(command(|| daemon.shutdown()).await);
                 return;
             }
             Ok(_) | Err(DnsSdError::Busy) => {}
             Err(error) => {
-                tracing::warn!(%error, "no DNS-SD any more");
+                tracing::warn!(%error, "DNS-SD stopped working");
                 return;
             }
         }
     }
 }
 
-/// How many records and timers mdns-sd holds.
+/// Returns the number of records and timers in mdns-sd, from its metrics.
 fn held(metrics: &Metrics) -> i64 {
     let counts = metrics.iter().filter(|(counter, _)| counter.starts_with("cached-") || *counter == "timer");
     counts.map(|(_, count)| *count).fold(0, i64::saturating_add)
