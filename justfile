@@ -1,6 +1,7 @@
-# The steps of .ci/run, one by one. `just` alone runs them all.
+# `just` alone runs .ci/run, all checks that every commit on main passes. Most recipes are one of its steps.
 
-default: test outside containers format lint doc deny
+default:
+    .ci/run
 
 # All tests.
 test:

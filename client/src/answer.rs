@@ -43,7 +43,7 @@ pub enum AnswerError {
     Equivocation {
         /// The version of both manifests.
         version: u64,
-        /// The CID of the manifest that the client keeps. It is not the manifest in the answer.
+        /// The CID of the manifest that the client keeps. The client refuses the manifest in the answer.
         kept: Cid,
     },
 }

@@ -76,12 +76,13 @@ impl Client {
     }
 }
 
-/// The bootstrap peers and configured peers of a starting node, and the conditions for a usable peer.
+/// The bootstrap peers and configured peers of a starting node, and the conditions for a usable peer. A usable peer is
+/// a connected peer through which the node can resolve and fetch.
 struct FirstContacts {
     sources: Vec<BootstrapSource>,
     peers: Vec<BootstrapPeer>,
-    /// Whether a peer must be a DHT server to be usable. If `uses_mdns` is set, peers of the local network are an
-    /// exception.
+    /// Whether a usable peer must be a DHT server. If `uses_mdns` is set, peers of the local network need not be DHT
+    /// servers.
     needs_dht: bool,
     /// Whether the node searches the local network. Every peer that this search finds is usable.
     uses_mdns: bool,
@@ -105,7 +106,8 @@ impl FirstContacts {
     }
 }
 
-/// Waits until a usable peer is connected. On failure, the error lists every peer and other source that was tried.
+/// Waits until a usable peer is connected. On failure, the error lists what was tried: peers, peer lists and the local
+/// network.
 async fn join(node: &NodeHandle, contacts: &FirstContacts) -> Result<(), StartError> {
     let joined = async {
         tokio::select! {
@@ -135,7 +137,7 @@ async fn wait_for_usable_peer(node: &NodeHandle, contacts: &FirstContacts) {
     }
 }
 
-/// Tries a source of peers again, and returns the reasons why it led to no usable peer.
+/// Tries a bootstrap peer or a peer list again, and returns the reasons why it led to no usable peer.
 async fn try_again(node: &NodeHandle, source: &BootstrapSource) -> Attempt {
     match source {
         BootstrapSource::Url(url) => {
@@ -151,7 +153,7 @@ async fn try_again(node: &NodeHandle, source: &BootstrapSource) -> Attempt {
                 Ok(()) => vec![Cause::new("answers, but is not a Phase DHT server")],
                 Err(error) => error.causes(),
             };
-            // A cause without an address, such as a timeout, is about the address that was dialled.
+            // A cause without an address, such as a timeout, gets the address that was dialled.
             for cause in &mut causes {
                 cause.address.get_or_insert_with(|| peer.to_string());
             }
@@ -161,8 +163,8 @@ async fn try_again(node: &NodeHandle, source: &BootstrapSource) -> Attempt {
     }
 }
 
-/// Returns when no peer in `contacts` can be reached. Never returns if a connection succeeds, or if another peer may
-/// still be found by mDNS, in a peer list, or at an address without a peer id.
+/// Returns when no peer in `contacts` can be reached. Never returns if a connection succeeds. Never returns if mDNS, a
+/// peer list, or an address without a peer id may still lead to a peer.
 async fn all_failed(node: &NodeHandle, contacts: &FirstContacts) {
     if contacts.uses_mdns {
         return std::future::pending().await;
@@ -193,10 +195,10 @@ pub enum StartError {
         "no peer is known: name a bootstrap peer with --bootstrap, --bootstrap-file, PHASE_BOOTSTRAP or bootstrap-nodes.toml, or a peer to ask directly with --peer"
     )]
     NoPeers,
-    /// No source of peers led to a usable peer.
+    /// No usable peer was reached.
     #[error("no peer can be reached: {} tried", if tried.len() == 1 { "1 was".to_owned() } else { format!("{} were", tried.len()) })]
     Unreachable {
-        /// Every peer and other source of peers that was tried, with the reasons for its failure.
+        /// What was tried, with the reasons for each failure: a peer, a peer list, or the local network.
         tried: Vec<Attempt>,
     },
 }

@@ -42,8 +42,8 @@ fn write_file(artifact: &dyn Artifact, target: &Path) -> Result<(), ExportError>
         None => copy_from_ram(artifact, &temporary, failed),
     };
     let renamed = written.and_then(|()| fs::rename(&temporary, target).map_err(failed));
-    // Remove the temporary file after an error, or if the rename was a no-op because `target` is another hard link of
-    // the same file.
+    // The temporary file is left after an error. It is also left if `target` is already a hard link to the same file,
+    // because `rename` then does nothing.
     let _ = fs::remove_file(&temporary);
     renamed
 }

@@ -32,7 +32,7 @@ pub enum Selection {
     Some(Vec<String>),
 }
 
-/// The options of a fetch.
+/// The options of a fetch: the artifacts to fetch, and the limits of the download.
 #[derive(Clone, Debug, Default)]
 pub struct FetchOptions {
     /// The artifacts to fetch.

@@ -41,8 +41,8 @@ pub enum FetchError {
         #[source]
         source: IndexError,
     },
-    /// The published index is valid, but the size or SHA-256 in the manifest differs.
-    #[error("the index of {filename} has another size or SHA-256 than the manifest says; report it to the publisher")]
+    /// The published index is valid, but its size or SHA-256 differs from the manifest.
+    #[error("the index of {filename} contradicts the manifest in its size or SHA-256; report it to the publisher")]
     Contradiction {
         /// The artifact's file name.
         filename: String,

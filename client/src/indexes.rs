@@ -15,12 +15,12 @@ use crate::pool::Pool;
 
 /// The maximum number of indexes that are fetched at the same time.
 const CONCURRENCY: usize = 64;
-/// The longest time to wait until some peer sends an index block.
+/// The longest time to wait for an index block from any peer.
 const BLOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Returns the indexes of all `entries`, in the same order. Blocks that the store lacks are fetched from peers. The
-/// blocks of an index with several blocks are stored when they arrive. The only block of a small index is stored later,
-/// when the download of its artifact begins.
+/// blocks of an index with several blocks are stored when they arrive. An index with one block is stored later, when
+/// the download of its artifact begins.
 pub(crate) async fn collect(
     store: &Arc<dyn Store>,
     pool: &Arc<Pool>,

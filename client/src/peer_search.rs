@@ -1,5 +1,6 @@
-//! Finds peers while a fetch runs. It tries the peers that offered the release during the resolve, the DHT providers of
-//! the name, the manifest and some of the artifacts, and the peers that connected peers report.
+//! Finds peers while a fetch runs. First, it tries the peers that offered the release during the resolve. Then it tries
+//! the DHT providers of the name, of the manifest and of some artifacts. It also tries the peers that connected peers
+//! report.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub(crate) struct SearchTargets {
     pub(crate) peers: Vec<PeerId>,
     /// The DHT keys of the name and the manifest. Their providers have at least a part of the release.
     pub(crate) keys: Vec<DhtKey>,
-    /// The artifacts of the release, largest first.
+    /// The artifacts to fetch, largest first.
     pub(crate) artifacts: Vec<Cid>,
 }
 
@@ -47,8 +48,8 @@ type NamedPeer = (PeerId, Vec<Multiaddr>);
 struct Tried {
     /// The time when the attempt ended, or when it began if it is still running.
     at: Instant,
-    /// Whether the attempt is still running. A second attempt would be useless and would count towards
-    /// [`MAX_OPENING`].
+    /// Whether the attempt is still running. A second attempt is made only after it has ended, because both would count
+    /// towards [`MAX_OPENING`].
     is_opening: bool,
     /// The link that the attempt opened, which may be closed now. `None` if the attempt is running or has failed.
     link: Option<Arc<PeerLink>>,

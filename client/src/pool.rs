@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 
 /// The maximum number of links that the peer search keeps open.
 pub(crate) const MAX_LINKS: usize = 128;
-/// The time that a peer has to send a block before the next peer is asked too.
+/// The time to wait for a block from one peer before the next peer is asked.
 const HEDGE_DELAY: Duration = Duration::from_secs(1);
 
-/// The links of a fetch, numbered in the order in which they were added. Adding a link removes closed links, except the
-/// links of peers that misbehaved, because the report must name these peers. Each of them has only one link, because
-/// the peer search never tries a peer again that misbehaved.
+/// The links of a fetch, numbered in the order in which they were added. Adding a link removes closed links. The links
+/// of peers that misbehaved are kept, because the report must name these peers. Each of these peers has only one link,
+/// because the peer search never tries it again.
 pub(crate) struct Pool {
     links: Mutex<BTreeMap<u64, Arc<PeerLink>>>,
     /// The number that the next link gets.

@@ -21,11 +21,11 @@ use crate::sources::{Finding, Sources};
 
 /// The maximum number of peers that are asked at the same time.
 const MAX_ASKING: usize = 64;
-/// The time that a resolve waits for the DHT searches for the pointer before it may end early. The searches may return
-/// a pointer to a newer release.
+/// The time after which a resolve may end although DHT searches for the pointer are still running. Until then it waits
+/// for them, because a search may return a pointer to a newer release.
 const VALUES_TIMEOUT: Duration = Duration::from_secs(1);
-/// The maximum number of peers that one resolve asks, without bootstrap peers. Further peers would only repeat the
-/// answers.
+/// The maximum number of peers that one resolve asks, because further peers would only repeat the answers. Bootstrap
+/// peers are asked beyond this limit.
 const MAX_ASKED: usize = 128;
 
 /// The conditions under which a resolve ends.
@@ -163,17 +163,18 @@ fn search_attempt(outcome: &Result<QueryReport, QueryError>) -> Attempt {
     Attempt::new("DHT search for providers", vec![Cause::new(cause)])
 }
 
-/// The summary of all answers about a name. It decides the error of a resolve that finds no valid release. If the
-/// answers differ, the variant that is declared last counts.
+/// The summary of all answers about a name. It decides the error of a resolve that finds no valid release. If peers
+/// answered differently, the variant that is declared last is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
     /// No peer has answered. Errors from peers in `Search::unannounced` do not count as answers.
     Unknown,
-    /// A configured peer cannot be reached, and no other source reports that this peer serves the name.
+    /// A configured peer cannot be reached. Neither the DHT nor the local network has reported this peer.
     Unreachable,
     /// A peer replied that it does not serve the name.
     Denied,
-    /// A peer replied neither with a release nor with a denial, so the peer may have a release.
+    /// A peer may have a release but sent none. For instance, the DHT reported the peer, but the peer cannot be
+    /// reached.
     Claimed,
     /// A peer sent a release, valid or not.
     Answered,
@@ -187,7 +188,7 @@ struct VerifiedRelease {
     envelope: Vec<u8>,
 }
 
-/// The state of one resolve.
+/// The state of a running [`Client::resolve`].
 struct Search<'a> {
     client: &'a Client,
     name: &'a Name,
@@ -202,7 +203,7 @@ struct Search<'a> {
     standing: Standing,
     /// The pointer that the store has for the name. Its signatures are not verified.
     held: Option<&'a Pointer>,
-    /// The configured peers that no other source has reported.
+    /// The configured peers that neither the DHT nor the local network has reported.
     configured: BTreeSet<PeerId>,
     /// The bootstrap peers that are asked although no source reports that they serve the name.
     unannounced: BTreeSet<PeerId>,
@@ -307,12 +308,12 @@ impl Search<'_> {
 
     fn handle_answer(&mut self, peer: PeerId, answer: Result<HeadAnswer, AnswerError>) {
         if answer.is_err() && self.unannounced.contains(&peer) {
-            // No source reported that this peer serves the name, so its error does not count.
+            // Ignore the error, because no source reported that this peer serves the name.
             return;
         }
         let standing = match &answer {
             Ok(_) => Standing::Answered,
-            // A denial is normal, because configured peers are asked even if they do not serve the name.
+            // This refusal is normal, because configured peers are asked even if they do not serve the name.
             Err(error) if error.is_denial() => Standing::Denied,
             Err(error) if error.is_unreachable() && self.configured.contains(&peer) => Standing::Unreachable,
             Err(_) => Standing::Claimed,
@@ -403,7 +404,8 @@ pub enum ResolveError {
     NotFound {
         /// The requested name.
         name: Name,
-        /// The DHT searches, the peers that were asked and the DHT nodes of the searches, each with its result.
+        /// What was tried, with its result: a DHT search, a DHT node that a search asked, or a peer that was asked for
+        /// the release.
         asked: Vec<Attempt>,
     },
     /// At least one peer sent a release, but none is valid.

@@ -1,5 +1,5 @@
 //! The sources of a resolve: the DHT, the configured peers and the local network. All are searched in parallel. The
-//! findings of each source are limited, so that no source can crowd out another.
+//! findings of each search are limited, so that no source can crowd out another.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// The maximum number of findings that are taken from one source. An attacker who controls one source therefore cannot
-/// crowd out the other sources.
+/// The maximum number of findings of one search, such as a DHT search. The local network counts as three searches.
+/// Because of this limit, an attacker who controls one source cannot crowd out the other sources.
 const MAX_PER_SOURCE: usize = 32;
 /// The capacity of the channel that passes findings to the resolve.
 const QUEUE: usize = 64;
 /// The time to wait for peers of the local network, which answer mDNS queries within a second.
 const LOCAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// An item that a source has found, or the end of a DHT search.
+/// A message from a source to the resolve: the source has found something, or a DHT search has ended.
 pub(crate) enum Finding {
     /// An unverified value that was found in the DHT under a key of the name.
     Value(Vec<u8>),
     /// A DHT search for values under one key of the name has ended.
     ValuesEnded,
-    /// The number of a source, and a peer that may serve the name according to this source.
+    /// A peer that may serve the name. The first field is the number of the source that reported the peer.
     Peer(usize, FoundProvider),
-    /// The number of a source, and a configured peer, which may or may not serve the name.
+    /// A configured peer, which may not serve the name. The first field is the number of the source.
     Configured(usize, FoundProvider),
     /// A DHT search for providers has ended with this result.
     Ended(Result<QueryReport, QueryError>),
@@ -37,7 +37,7 @@ pub(crate) struct Sources {
     findings: mpsc::Receiver<Finding>,
     sender: mpsc::Sender<Finding>,
     tasks: JoinSet<()>,
-    /// The number of the source of peers that was started last. The first source has number 1.
+    /// The number of sources of peers that have been started. The sources are numbered from 1 in this order.
     started: usize,
 }
 
@@ -55,8 +55,7 @@ impl Sources {
         sources
     }
 
-    /// Starts to search the DHT for providers of a manifest. These peers serve the name too, even if the provider
-    /// records of the name are outdated.
+    /// Starts to search the DHT for providers of a manifest, because the provider records of the name may be outdated.
     pub(crate) fn find_providers_of(&mut self, manifest: &Cid) {
         self.find_providers(DhtKey::Content(*manifest));
     }
@@ -136,7 +135,7 @@ impl Sources {
 /// Reports the peers of the local network: first the peers that announce the name, then the other known peers, then
 /// each peer that is discovered later.
 async fn report_local_peers(node: &NodeHandle, name: &Name, source: usize, sender: &mpsc::Sender<Finding>) {
-    // Subscribe first, so that no peer is missed that is discovered while known peers are listed.
+    // Subscribe before the known peers are listed, so that a peer that is discovered in between is not missed.
     let mut events = node.peer_events();
     let found = |peer| Finding::Peer(source, FoundProvider { peer, addresses: Vec::new() });
     for peer in node.local_providers(name).into_iter().take(MAX_PER_SOURCE) {

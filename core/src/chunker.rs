@@ -1,5 +1,5 @@
 //! The chunker, which cuts a stream into chunks at positions that depend on its content. The algorithm is FastCDC 2020
-//! with normalization level 1 and seed 0.
+//! with normalization level 1 and unchanged gear tables.
 //!
 //! The same bytes with the same [`ChunkerParams`] give the same chunks on every machine, no matter how many bytes each
 //! read returns. Two publishers of the same file therefore get the same artifact CID.
@@ -101,7 +101,7 @@ pub struct ChunkerError {
     max: u32,
 }
 
-/// Finds the ends of chunks in a buffer.
+/// A cutter, which finds the ends of chunks in a buffer.
 #[derive(Clone, Debug)]
 pub struct Cutter {
     params: ChunkerParams,
@@ -170,7 +170,7 @@ impl Segment {
     }
 }
 
-/// Cuts a stream into chunks with bounded memory.
+/// A chunker, which cuts a stream into chunks with bounded memory.
 ///
 /// The chunks are returned in [`Segment`]s of at least [`SEGMENT_LEN`] bytes (the last segment may be shorter). One
 /// thread can then read a segment while another thread hashes and writes the previous segment:
@@ -263,8 +263,8 @@ impl<R: Read> Chunker<R> {
         }
     }
 
-    /// Returns the length of a segment's buffer, in bytes. The bytes after the last whole chunk in the buffer are fewer
-    /// than the maximum length of a chunk. Every segment except the last therefore has at least [`SEGMENT_LEN`] bytes.
+    /// Returns the length of a segment's buffer, in bytes: [`SEGMENT_LEN`] and the maximum length of a chunk. Less than
+    /// one chunk is left over at the end of a full buffer, so the whole chunks have at least [`SEGMENT_LEN`] bytes.
     fn capacity(&self) -> usize {
         SEGMENT_LEN + self.cutter.params.max as usize
     }

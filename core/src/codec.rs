@@ -45,7 +45,19 @@ pub fn from_dag_cbor_open<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Decode
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    serde_ipld_dagcbor::from_slice(bytes).map_err(|error| DecodeError::Malformed(error.to_string()))
+    serde_ipld_dagcbor::from_slice(bytes).map_err(|error| DecodeError::Malformed(in_words(error)))
+}
+
+/// Returns the cause of a decoding error in words. The library displays its errors only in Rust's debug notation.
+fn in_words<E>(error: serde_ipld_dagcbor::DecodeError<E>) -> String {
+    use serde_ipld_dagcbor::DecodeError as Cause;
+    let cause = match error {
+        Cause::Msg(text) => return text,
+        Cause::Eof { .. } | Cause::RequireLength { .. } => "the data is cut off",
+        Cause::Mismatch { .. } => "a value has another type than expected",
+        _ => "not DAG-CBOR",
+    };
+    cause.to_owned()
 }
 
 /// The type of the field `v`, which is the version of a format. It is encoded as 1, and every other number is refused.
@@ -79,8 +91,8 @@ pub struct LaterVersion(u64);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The bytes are not DAG-CBOR, or not of the expected type.
-    #[error("not DAG-CBOR of the expected form: {0}")]
+    /// The bytes are not DAG-CBOR, or not of the expected type. Contains the cause in words.
+    #[error("{0}")]
     Malformed(String),
     /// The bytes are DAG-CBOR, but not the canonical encoding of their value.
     #[error("the DAG-CBOR is not canonical")]
@@ -143,6 +155,20 @@ mod tests {
         let later = to_dag_cbor(&BTreeMap::from([("v", 2), ("a", 1)]));
         let error = from_dag_cbor_open::<Sample>(&later).unwrap_err();
         assert!(error.to_string().contains("format version 2"), "{error}");
+    }
+
+    #[test]
+    fn the_error_names_the_cause_in_words() {
+        for (hex, expected) in [
+            ("a261760 1646e616d6561", "the data is cut off"),
+            ("", "the data is cut off"),
+            ("6161", "a value has another type than expected"),
+            ("a0", "missing field `v`"),
+            ("a16176 01 00", "not DAG-CBOR"),
+        ] {
+            let [exact, _] = both(&hex.replace(' ', ""));
+            assert_eq!(exact.unwrap_err().to_string(), expected, "{hex}");
+        }
     }
 
     #[test]

@@ -111,11 +111,11 @@ impl Envelope {
         Ok(envelope)
     }
 
-    /// Adds the signature of `key`. It replaces an earlier signature of the same key.
+    /// Adds the signature of `key`. An earlier signature of the same key is replaced.
     ///
     /// # Errors
-    /// If the payload is not a valid `P`, so that no invalid payload is signed by mistake. Also if the envelope would
-    /// have more than [`MAX_SIGNATURES`] signatures or be too large.
+    /// If the payload is not a valid `P`, or if the envelope would have more than [`MAX_SIGNATURES`] signatures or be
+    /// too large.
     pub fn sign<P: Payload>(&mut self, key: &SigningKey) -> Result<(), EnvelopeError> {
         self.payload_unverified::<P>()?;
         let sig = key.sign(&signed_bytes(P::TYPE, &self.payload)).to_vec();
@@ -170,13 +170,13 @@ impl Envelope {
         &self.signatures
     }
 
-    /// Returns the payload, if at least `threshold` of `keys` have signed it as a `P`.
+    /// Returns the payload if at least `threshold` of the keys in `keys` have signed it as a payload of type `P`.
     ///
-    /// Each key counts once. Invalid signatures, and signatures by other keys, are ignored.
+    /// Each key counts once. Invalid signatures are ignored, and so are signatures by keys that are not in `keys`.
     ///
     /// # Errors
-    /// [`EnvelopeError::Signatures`] if there are too few valid signatures, or an error if the payload is not a valid
-    /// `P` although it was signed as one.
+    /// [`EnvelopeError::Signatures`] if there are too few valid signatures. [`EnvelopeError::Payload`] or
+    /// [`EnvelopeError::Invalid`] if the signed payload is not a valid `P`.
     pub fn verify<P: Payload>(&self, keys: &BTreeMap<KeyId, PublicKey>, threshold: u16) -> Result<P, EnvelopeError> {
         // A threshold of 0 is a mistake in the caller, and must not make an unsigned payload valid.
         let needed = usize::from(threshold.max(1));
@@ -253,8 +253,9 @@ pub enum EnvelopeError {
     },
     /// The payload is longer than [`MAX_PAYLOAD_LEN`].
     #[error(
-        "{ty} has {len} bytes, more than the maximum of {MAX_PAYLOAD_LEN}: list fewer files, for instance one image \
-         that contains them"
+        "{} has {len} bytes, more than the maximum of {MAX_PAYLOAD_LEN}: list fewer files, for instance one image \
+         that contains them",
+        noun(.ty)
     )]
     PayloadTooLarge {
         /// The name of the payload type.
@@ -275,10 +276,10 @@ pub enum EnvelopeError {
     #[error("the signatures of the envelope are out of order or repeated")]
     Order,
     /// The two envelopes to merge have different payloads.
-    #[error("the envelopes hold different payloads: only signatures of the same payload can be merged")]
+    #[error("the files are different documents: only copies of one document can be merged")]
     OtherPayload,
     /// Too few of the permitted keys have signed.
-    #[error("{ty} has {valid} of {needed} required signatures{}", unknown_note(.unknown))]
+    #[error("{} has {valid} of {needed} required signatures{}", noun(.ty), unknown_note(.unknown))]
     Signatures {
         /// The name of the payload type.
         ty: &'static str,
@@ -290,7 +291,7 @@ pub enum EnvelopeError {
         unknown: usize,
     },
     /// The payload cannot be decoded as the expected type.
-    #[error("the payload is not a {ty}")]
+    #[error("the payload is not {}", with_article(noun(.ty)))]
     Payload {
         /// The name of the expected payload type.
         ty: &'static str,
@@ -299,7 +300,7 @@ pub enum EnvelopeError {
         source: DecodeError,
     },
     /// The payload can be decoded but is invalid.
-    #[error("{ty} is invalid")]
+    #[error("{} is invalid", noun(.ty))]
     Invalid {
         /// The name of the payload type.
         ty: &'static str,
@@ -316,6 +317,24 @@ impl Fails for EnvelopeError {
             _ => Failure::Input,
         }
     }
+}
+
+/// Returns the word for a payload type in messages, for instance `trust root` for `phase/root/v1`.
+fn noun(ty: &str) -> &str {
+    let name = ty.strip_prefix("phase/").and_then(|rest| rest.strip_suffix("/v1")).unwrap_or(ty);
+    match name {
+        "root" => "trust root",
+        "pointer" => "pointer record",
+        "contact" => "contact record",
+        "authority" => "authority record",
+        "record" => "signed record",
+        other => other,
+    }
+}
+
+fn with_article(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {noun}")
 }
 
 fn unknown_note(unknown: &usize) -> String {
@@ -413,6 +432,22 @@ mod tests {
         let mut envelope = Envelope::unsigned(&Note { text }).unwrap();
         (0..MAX_SIGNATURES as u8).for_each(|seed| envelope.sign::<Note>(&key(seed)).unwrap());
         assert!(envelope.encode().len() <= MAX_ENVELOPE_LEN);
+    }
+
+    #[test]
+    fn messages_name_the_payload_type_in_words() {
+        for (ty, expected) in [
+            ("phase/manifest/v1", "a manifest"),
+            ("phase/root/v1", "a trust root"),
+            ("phase/pointer/v1", "a pointer record"),
+            ("phase/authority/v1", "an authority record"),
+            ("phase/record/v1", "a signed record"),
+            ("other", "an other"),
+        ] {
+            assert_eq!(with_article(noun(ty)), expected);
+        }
+        let error = signed(&[]).verify::<Note>(&BTreeMap::new(), 1).unwrap_err();
+        assert_eq!(error.to_string(), "note has 0 of 1 required signatures");
     }
 
     #[test]

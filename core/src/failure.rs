@@ -1,12 +1,12 @@
-//! The kinds of failure that callers handle differently, and the peers that a failed operation tried.
+//! Failures: their kinds, which callers handle differently, and what an operation tried before it failed.
 
 use std::error::Error;
 use std::fmt;
 
-/// The kind of an error, by which a caller chooses its next step.
+/// The kind of an error. A caller chooses its next step by it.
 ///
-/// Each error type returns its kind from [`Fails::failure`]. The command-line programs map each kind to an exit code
-/// with an exhaustive match, so a new kind requires a change in each program.
+/// Each error type returns its kind from [`Fails::failure`]. The command-line programs map each kind to an exit code.
+/// Their match is exhaustive, so that the compiler requires an exit code for each new kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// An error that fits no other kind.
@@ -15,7 +15,7 @@ pub enum Failure {
     Usage,
     /// An input file, key or identifier is missing or malformed.
     Input,
-    /// The requested item was not found in any place that was searched.
+    /// The requested item was not found: no source that was asked has it.
     NotFound,
     /// No peer could be reached, or all connections were lost.
     Network,
@@ -27,50 +27,50 @@ pub enum Failure {
     Interrupted,
 }
 
-/// An error that has a kind and, in some cases, a hint about the next step. Each module implements the trait next to
-/// its error type.
+/// An error that has a kind and, in some cases, a hint about the next step.
 pub trait Fails: Error + Send + Sync + 'static {
     /// Returns the kind of failure.
     fn failure(&self) -> Failure;
 
-    /// Returns the next step for the user, or `None` if there is none or the error's own text names it.
+    /// Returns a hint, which is the next step for the user. Returns `None` if the error message already names the next
+    /// step, or if there is none.
     fn hint(&self) -> Option<&'static str> {
         None
     }
 
-    /// Returns the peers and other targets that the operation tried, each at most once. The error's own text does not
-    /// contain them. The list is empty if the operation tries no peers.
+    /// Returns the targets that the operation tried, for instance peers, each at most once. The error message does not
+    /// contain them. The list is empty if the operation tries no targets.
     fn attempts(&self) -> Vec<Attempt> {
         Vec::new()
     }
 }
 
-/// A peer, or another source, that a failed operation tried. Displayed on one line with all causes, for logs and JSON.
+/// One target that a failed operation tried, and why it gave no result. It is displayed on one line, for logs and JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// The peer id; or an address without a peer id; or another source, such as a search in the DHT.
+    /// What was tried: a peer id, an address if the peer id is unknown, or another source such as a URL or the DHT.
     pub target: String,
-    /// Why the target did not help, at each address that was tried.
+    /// Why the target gave no result. A peer can have one cause for each address that was tried.
     pub causes: Vec<Cause>,
 }
 
-/// Why a peer did not help, at one of its addresses or in general.
+/// A cause: why a target gave no result. It concerns one address or the whole target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// The address that was tried. `None` if the cause is not about one address.
+    /// The address that was tried, or `None` if the cause concerns the whole target.
     pub address: Option<String>,
-    /// A few words, for instance "connection refused".
+    /// The cause in a few words, for instance `connection refused`.
     pub text: String,
 }
 
 impl Attempt {
-    /// Returns an attempt at `target`, with its causes.
+    /// Makes the attempt at `target` that gave no result because of `causes`.
     pub fn new(target: impl ToString, causes: Vec<Cause>) -> Self {
         Self { target: target.to_string(), causes }
     }
 
-    /// Merges the attempts that have the same target, in the order of the first of them. Of the causes that a target
-    /// has for the same address, keeps the first.
+    /// Merges the attempts at the same target into one. The targets stay in the order in which they appear for the
+    /// first time. Only the first cause is kept for each address of a target. A repeated cause is dropped.
     pub fn merged(attempts: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut merged: Vec<Self> = Vec::new();
         for Self { target, causes } in attempts {
@@ -99,7 +99,7 @@ impl fmt::Display for Attempt {
         for (n, cause) in self.causes.iter().enumerate() {
             let separator = if n == 0 { "" } else { "; " };
             match &cause.address {
-                // The address ends with /p2p/ and the peer id, or is itself the target.
+                // The address already contains the target: it ends with the peer id, or is the target itself.
                 Some(address) if address.ends_with(&self.target) => write!(f, "{separator}{cause}")?,
                 _ => write!(f, "{separator}{}: {cause}", self.target)?,
             }
@@ -109,12 +109,12 @@ impl fmt::Display for Attempt {
 }
 
 impl Cause {
-    /// Returns a cause that is not about one address.
+    /// Makes a cause that concerns the whole target.
     pub fn new(text: impl ToString) -> Self {
         Self { address: None, text: text.to_string() }
     }
 
-    /// Returns a cause at an address.
+    /// Makes a cause that concerns one address.
     pub fn at(address: impl ToString, text: impl ToString) -> Self {
         Self { address: Some(address.to_string()), text: text.to_string() }
     }

@@ -11,7 +11,7 @@ mod pipeline;
 
 pub(crate) use pipeline::{ScanError, scan};
 
-/// Whether the store makes its own copy of an imported file.
+/// The mode of an import: whether the store makes its own copy of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ImportMode {
     /// The store makes its own file. If the file system supports it, the new file shares its content with the original

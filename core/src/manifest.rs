@@ -19,8 +19,8 @@ use crate::envelope::Payload;
 use crate::index::ArtifactIndex;
 use crate::name::{Label, Name};
 
-/// The maximum number of artifacts in a manifest. With file names of usual length, the envelope reaches its maximum
-/// length at about 6,000 artifacts already.
+/// The maximum number of artifacts in a manifest. The maximum length of an envelope is usually reached before, at about
+/// 6,000 artifacts.
 pub const MAX_ARTIFACTS: usize = 16_384;
 /// The maximum length of a kernel command line, in bytes. Linux has this limit or a lower limit on every architecture.
 pub const MAX_CMDLINE_LEN: usize = 4096;
@@ -67,7 +67,10 @@ impl FromStr for Role {
 
 /// The error for a text that is not a [`Role`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a role: expected 1 to 64 of a-z 0-9 . _ - beginning with a letter or digit, for instance kernel")]
+#[error(
+    "{0:?} is not a role: expected 1 to 64 characters: a-z 0-9 . _ - beginning with a letter or digit, for instance \
+     kernel"
+)]
 pub struct RoleError(String);
 
 /// The entry of one artifact in a manifest.
@@ -203,7 +206,7 @@ fn check_artifacts(artifacts: &[ArtifactEntry]) -> Result<(), ManifestError> {
     }
 }
 
-/// An error that makes a manifest invalid.
+/// The reason why a manifest is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
@@ -216,7 +219,7 @@ pub enum ManifestError {
     /// A text is empty, too long, or contains control characters.
     #[error("{what} must have 1 to {max} bytes and no control characters")]
     Text {
-        /// The name of the refused text, for instance `board`.
+        /// The field whose text was refused, for instance `board`.
         what: &'static str,
         /// The maximum length of the text, in bytes.
         max: usize,

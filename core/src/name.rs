@@ -56,14 +56,16 @@ impl From<Label> for String {
     }
 }
 
-/// The number of DHT keys under which the records of a name are stored. To hide a name, an attacker must surround each
-/// of these keys with its own nodes. With three keys, an announcement takes two more lookups than with one.
+/// The number of DHT keys of a name. The same records are stored under each of them, so an attacker can hide the
+/// records only with its own nodes close to all these keys. With three keys, an announcement makes two more queries
+/// than with one.
 pub const NAME_COPIES: u8 = 3;
 
 /// A name: the channel and the architecture under which releases are published. Clients resolve a name to its newest
 /// release.
 ///
-/// A name is written `channel/arch`. Its first DHT key is `/phase/<channel>/<arch>/manifest`.
+/// A name is written `channel/arch`, for instance `stable/x86_64`. It has [`NAME_COPIES`] DHT keys, for instance
+/// `/phase/stable/x86_64/manifest` and `/phase/stable/x86_64/manifest/2`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Name {
     /// The channel, which is the series of releases that a machine follows, for instance `stable`.
@@ -73,13 +75,14 @@ pub struct Name {
 }
 
 impl Name {
-    /// Returns the first DHT key of the name, under which its pointer record and its provider records are stored.
+    /// Returns the main DHT key of the name, for instance `/phase/stable/x86_64/manifest`. The pointer record and the
+    /// provider records of the name are stored under it.
     pub fn key(&self) -> String {
         format!("/phase/{}/{}/manifest", self.channel, self.arch)
     }
 
-    /// Returns all [`NAME_COPIES`] DHT keys of the name, [`key`](Self::key) first. The same records are stored under
-    /// each DHT key. The DHT keys are far apart, so the nodes closest to them usually differ.
+    /// Returns the [`NAME_COPIES`] DHT keys of the name, beginning with [`key`](Self::key). The same records are stored
+    /// under each of them. Different DHT nodes usually store them, because the keys are far apart in the DHT.
     pub fn keys(&self) -> Vec<String> {
         let copies = (2..=NAME_COPIES).map(|copy| format!("{}/{copy}", self.key()));
         std::iter::once(self.key()).chain(copies).collect()
@@ -110,9 +113,10 @@ pub enum NameError {
     /// The text does not have the form `channel/arch`.
     #[error("{0:?} is not a name: expected channel/arch, for instance stable/x86_64")]
     Form(String),
-    /// A label contains a character that is not permitted there, or its length is not permitted.
+    /// The text is not a [`Label`].
     #[error(
-        "{0:?} is not a channel or architecture: expected 1 to 64 of a-z 0-9 . _ - beginning with a letter or digit"
+        "{0:?} is not a label, such as a channel or architecture: expected 1 to 64 characters: a-z 0-9 . _ - \
+         beginning with a letter or digit"
     )]
     Label(String),
 }

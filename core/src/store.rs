@@ -5,12 +5,12 @@
 //!   format                  "phase-store 1"
 //!   blocks/<cid>            envelopes and index blocks
 //!   artifacts/<cid>         a complete artifact, which can be served
-//!   artifacts/<cid>.seal    the state (size, time, inode) in which that file was verified
+//!   artifacts/<cid>.seal    the seal of an artifact
 //!   artifacts/<cid>.part    a partial artifact: a sparse file of full length with the verified chunks
-//!   artifacts/<cid>.have    the bitmap of its synced chunks: the data is synced first, then this file is replaced
+//!   artifacts/<cid>.have    the bitmap of the synced chunks in the .part file
 //!   refs/<channel>/<arch>   the signed pointer record of each name
 //!   tmp/                    files being written; the process that writes a file holds its lock
-//!   chunks.redb             the chunk map: derived, may be deleted at any time
+//!   chunks.redb             the chunk map; may be deleted at any time, because it is made from the indexes
 //!   identity.key            the node's key, mode 0600
 //!   peers.toml              the remembered peers of a provider, for its next start
 //!   provider.lock           locked by a running provider
@@ -19,12 +19,12 @@
 //!
 //! Invariants, which hold even after a crash at any instruction:
 //!
-//! - Everything that the store lists (an artifact, a chunk of a partial one, a block, a ref) was verified and can be
-//!   served. A file that was changed later is detected when it is opened and at every read, and is not served.
+//! - Everything that the store lists (an artifact, a chunk of a partial artifact, a block, a ref) was verified and can
+//!   be served. A file that was changed later is detected when it is opened and at every read, and is not served.
 //! - A ref, a block or a `.have` file has either its old content or its new content, never a mixture. A damaged seal is
 //!   ignored, so the artifact is hashed again.
-//! - Several processes may share a store, and each sees the changes of the others at once. Only one process at a time
-//!   writes an artifact.
+//! - Several processes may share a store. A change by one process is immediately visible to all. Only one process at a
+//!   time writes an artifact.
 //!
 //! All calls block.
 

@@ -8,7 +8,7 @@ const MILLIONTHS: u128 = 1_000_000;
 /// integer at every rate.
 const SCALE: u128 = 1_000_000_000 * MILLIONTHS;
 
-/// A token bucket. In any time `t`, it permits at most `burst + rate * t` tokens.
+/// A token bucket: a limit that permits at most `burst + rate * t` tokens in any time `t`.
 ///
 /// A token is one unit of the limited quantity, for instance a byte or a request. The bucket reads no clock, so the
 /// caller passes in the time.
@@ -60,8 +60,9 @@ impl TokenBucket {
         enough
     }
 
-    /// Returns the time at which the bucket will hold `tokens` tokens, if none are removed before. The returned time
-    /// may be in the past. `tokens` must not exceed the burst, because the bucket never holds more tokens.
+    /// Returns the time from which the bucket holds `tokens` tokens if no token is removed. It may be in the past.
+    ///
+    /// `tokens` must not exceed the burst, because the bucket never holds more tokens than the burst.
     pub fn ready_at(&self, now: Instant, tokens: u64) -> Instant {
         let lacking = (u128::from(tokens) * SCALE).saturating_sub(self.credit);
         let nanos = u64::try_from(lacking.div_ceil(self.rate)).unwrap_or(u64::MAX);

@@ -51,15 +51,15 @@ pub struct TrustRoot {
     /// The public keys that the roles name. The key ids are not encoded, because each id is the hash of its public key.
     #[serde(with = "key_list")]
     pub keys: BTreeMap<KeyId, PublicKey>,
-    /// The keys that may sign the next root, and their threshold. This root must also be signed by that many of them.
+    /// The keys that may sign the next root, and their threshold. This root must be signed by enough of the same keys.
     pub root: RootRole,
     /// The keys that may sign for each channel.
     pub channels: BTreeMap<Label, ChannelRole>,
 }
 
 impl TrustRoot {
-    /// Makes the first root of a publisher with one key. That key alone signs the manifests and pointers of `channels`
-    /// and the next root.
+    /// Makes a root with version 1 for a publisher that has one key. Only this key may sign the manifests and pointers
+    /// of `channels`. Only this key may sign the next root.
     pub fn of_one_key(
         key: PublicKey,
         channels: impl IntoIterator<Item = Label>,
@@ -94,8 +94,8 @@ impl TrustRoot {
     /// Verifies `envelope` and returns the manifest in it. Enough keys of the channel must have signed the manifest,
     /// its name must be `expected`, and neither the manifest nor this root may have expired.
     ///
-    /// The caller must check that the version is not older than a version seen before, and that the manifest is for the
-    /// caller's board.
+    /// The caller must check that the version is not lower than the version that it accepted before, and that the
+    /// manifest is for the caller's board.
     ///
     /// # Errors
     /// Every variant of [`TrustError`] is possible.
@@ -131,9 +131,11 @@ impl TrustRoot {
 
     fn role(&self, name: &Name, at: TrustedTime) -> Result<&ChannelRole, TrustError> {
         check_expiry("trust root", self.expires_at, at)?;
-        self.channels
-            .get(&name.channel)
-            .ok_or_else(|| TrustError::NoChannel { version: self.version, channel: name.channel.clone() })
+        self.channels.get(&name.channel).ok_or_else(|| TrustError::NoChannel {
+            version: self.version,
+            channel: name.channel.clone(),
+            channels: self.channels.keys().cloned().collect(),
+        })
     }
 
     fn select(&self, ids: &BTreeSet<KeyId>) -> BTreeMap<KeyId, PublicKey> {
@@ -141,10 +143,11 @@ impl TrustRoot {
     }
 }
 
-/// Returns the payload in `verified` if its name is `expected` and the payload has not expired.
+/// Checks the name and the expiry of a payload, and returns the payload. `verified` is the result of verifying its
+/// signatures.
 ///
-/// A payload for another channel usually fails with a signature error, which does not explain the cause. If the payload
-/// has another name, this function therefore returns [`TrustError::WrongName`] instead.
+/// The name is checked first, because [`TrustError::WrongName`] explains the cause better than an error about missing
+/// signatures. A payload for another channel usually causes both.
 fn accept<P: Payload>(
     verified: Result<P, EnvelopeError>,
     envelope: &Envelope,
@@ -241,9 +244,7 @@ pub enum TrustRootError {
     #[error("key id {0} is not the hash of its key")]
     WrongId(KeyId),
     /// The threshold of a role is 0, or larger than the number of keys in the role.
-    #[error(
-        "{role} requires {threshold} of {keys} keys to sign: the threshold must be at least 1 and at most the number of keys"
-    )]
+    #[error("{role} requires {}", threshold_problem(*.threshold, *.keys))]
     Threshold {
         /// The role: `root`, or for instance `channel stable`.
         role: String,
@@ -257,27 +258,45 @@ pub enum TrustRootError {
     MissingKey(KeyId),
 }
 
+fn threshold_problem(threshold: u16, keys: usize) -> String {
+    if threshold == 0 {
+        return "0 signatures: the threshold must be at least 1".to_owned();
+    }
+    let signatures = if threshold == 1 { "signature" } else { "signatures" };
+    let noun = if keys == 1 { "key" } else { "keys" };
+    format!("{threshold} {signatures}, but has only {keys} {noun}")
+}
+
+fn list(channels: &[Label]) -> String {
+    match channels {
+        [] => "none".to_owned(),
+        channels => channels.iter().map(Label::as_str).collect::<Vec<_>>().join(", "),
+    }
+}
+
 /// An error from verifying a root, manifest or pointer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustError {
-    /// The payload has too few signatures, or is not a payload of the expected type.
+    /// The envelope or its payload cannot be decoded, the payload is invalid, or there are too few valid signatures.
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
     /// The root names no keys for the channel.
-    #[error("trust root version {version} has no channel {channel}: ask the publisher for the right root")]
+    #[error("trust root version {version} has no channel {channel}; it has: {}", list(.channels))]
     NoChannel {
         /// The version of the root.
         version: u64,
         /// The requested channel.
         channel: Label,
+        /// The channels of the root.
+        channels: Vec<Label>,
     },
     /// The payload is for another name.
     #[error("{what} is for {part} {found}, not {expected}")]
     WrongName {
         /// The kind of payload: `manifest` or `pointer`.
         what: &'static str,
-        /// The part of the name that differs: `channel` or `architecture`.
+        /// The part of the payload's name that differs from the requested name: `channel` or `architecture`.
         part: &'static str,
         /// The channel or architecture in the payload.
         found: Label,
@@ -285,7 +304,10 @@ pub enum TrustError {
         expected: Label,
     },
     /// The payload or the root has expired.
-    #[error("{what} expired at {expires_at}, and it is {at} or later: a newer one must be published")]
+    #[error(
+        "{what} expired at {expires_at}; now it is {at} or later: get a newer one from the publisher, or check this \
+         machine's clock"
+    )]
     Expired {
         /// The expired item: `trust root`, `manifest` or `pointer`.
         what: &'static str,

@@ -1,5 +1,5 @@
-//! Tests that another CBOR library, which does not know Phase's types, decodes the expected values from the bytes that
-//! Phase encodes, and encodes these values as the same bytes.
+//! Tests of Phase's encodings with another CBOR library, ciborium, which does not know Phase's types. It must decode
+//! the expected values from Phase's bytes. It must encode these values as the same bytes.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
@@ -24,7 +24,7 @@ fn decode(bytes: &[u8]) -> Value {
     value
 }
 
-/// Returns a value in which the fields of every map have the order that the other library calls canonical.
+/// Returns `value` with the fields of every map in the canonical order of ciborium.
 fn sorted(value: Value) -> Value {
     match value {
         Value::Map(mut fields) => {

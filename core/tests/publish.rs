@@ -1,4 +1,5 @@
-//! Tests that a release becomes visible whole or not at all, and only if clients with its trust root accept it.
+//! Tests of publishing. Clients see a complete release or the previous release, never a part of a release. A release
+//! that clients would refuse is not published.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 

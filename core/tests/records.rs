@@ -67,7 +67,8 @@ fn open_record(bytes: &[u8], at: TrustedTime) -> Result<SignedRecord, RecordErro
     SignedRecord::open(bytes, &key(1).id(), &label("motd"), at)
 }
 
-/// Asserts the rules that hold for every kind of record. `other` differs from `record` only in its signed content.
+/// Asserts the rules that hold for every kind of record. `other` must be a different record with the same DHT key and
+/// the same encoded length.
 fn check<R: DhtRecord + Clone + PartialEq + std::fmt::Debug>(
     record: &R,
     other: &R,

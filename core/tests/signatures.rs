@@ -127,10 +127,10 @@ fn enough_signatures_are_accepted_and_too_few_are_not() {
     assert_eq!(verify(&signed(&manifest(), &[1, 2])).unwrap(), manifest());
     assert_eq!(verify(&signed(&manifest(), &[3, 2, 1])).unwrap(), manifest());
     let cases: [(&[u8], &str); 4] = [
-        (&[], "phase/manifest/v1 has 0 of 2 required signatures"),
-        (&[1], "phase/manifest/v1 has 1 of 2 required signatures"),
-        (&[1, 5], "phase/manifest/v1 has 1 of 2 required signatures (1 is by a key that may not sign it)"),
-        (&[4, 6, 9], "phase/manifest/v1 has 0 of 2 required signatures (3 are by keys that may not sign it)"),
+        (&[], "manifest has 0 of 2 required signatures"),
+        (&[1], "manifest has 1 of 2 required signatures"),
+        (&[1, 5], "manifest has 1 of 2 required signatures (1 is by a key that may not sign it)"),
+        (&[4, 6, 9], "manifest has 0 of 2 required signatures (3 are by keys that may not sign it)"),
     ];
     for (seeds, expected) in cases {
         assert_eq!(report(&verify(&signed(&manifest(), seeds)).unwrap_err()), expected);
@@ -172,7 +172,8 @@ fn bad_signatures_beside_enough_good_ones_do_no_harm() {
     }
 }
 
-/// Returns whether the signature at `position` was made by key 9, in an envelope that the keys 1, 2 and 9 signed.
+/// Returns whether key 9 made the signature at `position`. The keys 1, 2 and 9 have signed the envelope, and key 9 is
+/// not in the trust root.
 fn is_by_unknown_key(position: usize) -> bool {
     signed(&manifest(), &[1, 2, 9]).signatures()[position].key_id() == key(9).id()
 }
@@ -185,7 +186,7 @@ fn a_key_counts_once_however_often_it_signs() {
         signatures(fields).push(again);
     });
     assert!(matches!(repeated, Err(EnvelopeError::Order)));
-    // The envelope `renamed` has the signature by key 1 twice, the second time under the id of key 2.
+    // The envelope `renamed` has two copies of the signature by key 1: under the id of key 1 and under the id of key 2.
     let both = signed(&manifest(), &[1, 2]);
     let position = |seed| both.signatures().iter().position(|signature| signature.key_id() == key(seed).id()).unwrap();
     let renamed = tampered(&both, |fields| {
@@ -195,7 +196,7 @@ fn a_key_counts_once_however_often_it_signs() {
     let renamed = renamed.unwrap();
     assert!(report(&verify(&renamed).unwrap_err()).contains("1 of 2"));
 
-    // Even if the caller passes the same public key under two key ids, the signature by this key counts only once.
+    // The caller passes the same public key under two key ids. A signature by this key still counts only once.
     let twice = BTreeMap::from([(key(1).id(), key(1).public()), (key(2).id(), key(1).public())]);
     assert!(renamed.verify::<Manifest>(&twice, 1).is_ok() && renamed.verify::<Manifest>(&twice, 2).is_err());
     assert!(both.verify::<Manifest>(&BTreeMap::new(), 0).is_err(), "a threshold of 0 accepts nothing");
@@ -209,11 +210,11 @@ fn a_root_whose_ids_or_thresholds_are_wrong_is_refused() {
         (|root| _ = root.keys.remove(&key(1).id()), "is named by a role but not listed"),
         (|root| _ = root.keys.remove(&key(4).id()), "is named by a role but not listed"),
         (|root| _ = root.keys.remove(&key(6).id()), "is named by a role but not listed"),
-        (|root| root.root.threshold = 0, "root requires 0 of 2 keys to sign"),
-        (|root| root.root.threshold = 3, "root requires 3 of 2 keys to sign"),
+        (|root| root.root.threshold = 0, "root requires 0 signatures: the threshold must be at least 1"),
+        (|root| root.root.threshold = 3, "root requires 3 signatures, but has only 2 keys"),
         (
             |root| root.channels.values_mut().for_each(|role| role.threshold = 0),
-            "channel edge requires 0 of 1 keys to sign",
+            "channel edge requires 0 signatures: the threshold must be at least 1",
         ),
         (|root| root.expires_at = root.issued_at, "it expires before it is issued"),
     ];
@@ -256,12 +257,13 @@ fn the_error_names_the_wrong_channel_or_architecture() {
     assert_eq!(of("stable", "riscv64", &[1, 2]), "manifest is for architecture riscv64, not x86_64");
     let error =
         root().verify_manifest(&signed(&manifest(), &[1, 2]), &"beta/x86_64".parse().unwrap(), NOW).unwrap_err();
-    assert_eq!(report(&error), "trust root version 1 has no channel beta: ask the publisher for the right root");
+    assert_eq!(report(&error), "trust root version 1 has no channel beta; it has: edge, stable");
 }
 
 #[test]
 fn a_payload_of_one_type_is_not_accepted_as_another() {
-    // The same key is accepted for all three types, so only the type can cause a refusal.
+    // Each envelope is verified as a manifest, a root and a pointer, always with the same key. Only the payload type
+    // can therefore cause a refusal.
     let same_keys = || keys(&[1]);
     let envelopes = [signed(&manifest(), &[1]), signed(&root(), &[1]), signed(&pointer(), &[1])];
     for (position, envelope) in envelopes.iter().enumerate() {
@@ -298,7 +300,8 @@ fn a_payload_that_has_expired_at_the_trusted_time_is_refused() {
         longer_root.verify_manifest(&signed(&manifest(), &[1, 2]), &stable(), TrustedTime(EXPIRES)).unwrap_err();
     assert_eq!(
         report(&error),
-        "manifest expired at 2027-01-15T08:00:00Z, and it is 2027-01-15T08:00:00Z or later: a newer one must be published"
+        "manifest expired at 2027-01-15T08:00:00Z; now it is 2027-01-15T08:00:00Z or later: get a newer one from the \
+         publisher, or check this machine's clock"
     );
     let longer_manifest = signed(&Manifest { expires_at: EXPIRES + 100, ..manifest() }, &[1, 2]);
     let error = root().verify_manifest(&longer_manifest, &stable(), TrustedTime(EXPIRES)).unwrap_err();
@@ -415,7 +418,7 @@ fn payload_of(envelope: &Envelope) -> Ipld {
     serde_ipld_dagcbor::from_slice(&payload).unwrap()
 }
 
-/// Returns a signed envelope whose payload has these fields, as another version of Phase could make it.
+/// Returns a signed envelope whose payload is a map with these fields. They need not be the fields of the type `P`.
 fn signed_tree<P: Payload>(fields: BTreeMap<String, Ipld>, seeds: &[u8]) -> Envelope {
     signed_bytes::<P>(to_dag_cbor(&Ipld::Map(fields)), seeds)
 }

@@ -35,13 +35,14 @@ const MAX_WITHDRAWALS: usize = 8;
 const SMALL_NETWORK: usize = 20;
 /// The capacity of the set of DHT servers that were connected before. A full set is cleared.
 const MAX_SEEN: usize = 1024;
-/// The maximum number of consecutive failed plans. A plan fails because of an I/O error of the store, such as too many
-/// open files, and is retried every second. In later plans, content that cannot be read counts as removed.
+/// The number of consecutive failed plans after which content that cannot be read counts as removed. A plan is the list
+/// of DHT keys to announce. Making it fails on an I/O error of the store, such as too many open files, and is retried
+/// every second.
 const MAX_FAILED_PLANS: u32 = 5;
 /// The longest time that a shutdown spends on withdrawals.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The configuration of an announcer.
+/// The configuration of an [`Announcer`].
 pub(crate) struct AnnouncerConfig {
     /// The time between two announcements of the same key.
     pub(crate) interval: Duration,
@@ -52,7 +53,7 @@ pub(crate) struct AnnouncerConfig {
     pub(crate) http_port: Option<u16>,
 }
 
-/// A handle of the task that announces. Dropping it ends the task.
+/// The announcer: the task that announces the releases in a store. Dropping this handle ends the task.
 pub(crate) struct Announcer {
     announced: watch::Receiver<Announced>,
     planned_keys: watch::Receiver<Vec<(DhtKey, bool)>>,
@@ -84,9 +85,9 @@ impl Announcer {
         node.hide_addresses().await;
         let withdrawals = futures::stream::iter(keys)
             .map(|(key, is_withdrawal)| async move {
-                // Withdraw a key again if its withdrawal was planned, because other nodes may still have its record.
-                // Withdraw other keys only if this node provides them, because their announcement may never have
-                // started.
+                // Withdraw a key whose withdrawal was planned, because DHT nodes may still have its record. The
+                // announcement of any other key may never have started, so withdraw such a key only if this node
+                // provides it.
                 let withdrawn =
                     if is_withdrawal { node.withdraw(&key).await } else { node.withdraw_provided(&key).await };
                 if withdrawn.is_ok() {
@@ -138,8 +139,8 @@ impl Work {
                 Ok(()) = damaged.changed() => self.plan(&mut damaged).await,
                 Ok(()) = routing.changed() => {
                     routing.mark_unchanged();
-                    // A server that only reconnects after an idle time still has the records. Only a server that was
-                    // not connected before lacks the records.
+                    // A server that reconnects after an idle time still has the records. A server that was never
+                    // connected lacks them.
                     if self.has_new_server(&mut seen) && seen.len() <= SMALL_NETWORK {
                         self.queue.make_all_due(Instant::now());
                     }
@@ -173,8 +174,8 @@ impl Work {
         changed
     }
 
-    /// Makes a new plan of the announcements. Damage that is found meanwhile triggers no other plan, because this plan
-    /// leaves out the damaged content.
+    /// Makes a new plan of the announcements. Ignores damage that is found meanwhile, because the new plan leaves out
+    /// the damaged content.
     async fn plan(&mut self, damaged: &mut watch::Receiver<u64>) {
         let is_planned = self.try_to_plan().await;
         damaged.mark_unchanged();
@@ -265,8 +266,8 @@ async fn announce(node: &NodeHandle, key: &DhtKey, statement: Statement) -> Resu
     put.map(drop)
 }
 
-/// Returns an error if no node answered the query. Nodes do not acknowledge provider records, but without any answer no
-/// node has received the record.
+/// Returns an error if no node answered the query, because then no node has received the record. Nodes do not
+/// acknowledge provider records.
 fn require_answer(provided: Result<QueryReport, QueryError>) -> Result<(), QueryError> {
     match provided? {
         report if report.answered == 0 => Err(QueryError::NotStored { report }),
@@ -298,9 +299,9 @@ fn adverts(refs: &[(Name, Vec<u8>)], http_port: Option<u16>) -> Vec<Advert> {
     adverts.collect()
 }
 
-/// Returns the DHT keys of all content that the store can serve, each with its [`Statement`]. If a read fails with an
-/// error that may be temporary, returns `None` so that the caller can retry. If `may_retry` is false, content that
-/// cannot be read counts as removed instead.
+/// Returns the DHT keys of all content that the store can serve, each with what to announce under it. Returns `None` if
+/// a read fails with an error that may be temporary, so that the caller can retry. If `may_retry` is false, content
+/// that cannot be read is left out.
 fn statements(catalog: &Catalog, refs: &[(Name, Vec<u8>)], may_retry: bool) -> Option<BTreeMap<DhtKey, Statement>> {
     // Only an I/O error may be temporary. Other errors mean that the content is damaged, which the catalog logs.
     let is_gone = |error: &StoreError| !may_retry || !matches!(error, StoreError::Io { .. });

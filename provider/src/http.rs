@@ -28,8 +28,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// The maximum number of connections that are served at the same time. Each connection may use half a megabyte for the
 /// buffers of hyper. Further connections wait.
 const MAX_CONNECTIONS: usize = 64;
-/// The longest lifetime of a connection, even if it carries many requests. The limit ensures that slow clients do not
-/// block other clients. All responses together take a fraction of this time.
+/// The longest lifetime of a connection. The limit ensures that slow clients do not block other clients. A fast client
+/// receives all responses in a fraction of this time.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -103,7 +103,7 @@ fn router(node: NodeHandle) -> Router {
 }
 
 /// Returns this node and the connected DHT servers, each with the addresses that the HTTP client can reach. This node
-/// comes first, because the HTTP client can certainly reach it, while a DHT server may have left.
+/// comes first, because the HTTP client can certainly reach it. A DHT server may have left.
 async fn peers(State(node): State<NodeHandle>, ConnectInfo(RemoteIp(ip)): ConnectInfo<RemoteIp>) -> impl IntoResponse {
     let own = (node.peer_id(), node.external_addresses().await);
     let all = std::iter::once(own).chain(node.connected_dht_servers());
@@ -165,8 +165,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Returns an error if the connection must end. Otherwise makes sure that the task is woken when the connection
-    /// must end.
+    /// Returns an error if the connection must end. Otherwise registers the task to be woken at that time.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if self.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_pending()) {
             return Ok(());

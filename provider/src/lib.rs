@@ -71,16 +71,16 @@ pub struct ProviderConfig {
     /// The time between two renewals of the contact record, which is valid for two hours. If the DHT configuration has
     /// no clock, the provider has no contact record. Default: 1 h.
     pub contact_interval: Duration,
-    /// The time after which a provider counts as the first node of its network, if it knows only remembered peers and
-    /// none of them has answered. Default: 15 s.
+    /// The time after which a provider without a connected DHT server counts as the first node of its network. It
+    /// applies only if the provider knows remembered peers and no other peers. Default: 15 s.
     pub alone_after: Duration,
 }
 
 impl ProviderConfig {
     /// Creates a configuration for the store in the folder `store`. The other fields have their defaults.
     pub fn new(store: PathBuf, node: NodeConfig) -> Self {
-        // Use the shorter lifetime, because a too short interval costs little, while records would expire during a too
-        // long interval.
+        // Use the shorter lifetime. An interval that is too short costs little, but records expire during an interval
+        // that is too long.
         let usual = DhtConfig::default().provider_ttl;
         let record_ttl = node.dht.as_ref().map_or(usual, |dht| dht.provider_ttl.min(usual));
         Self {

@@ -26,7 +26,7 @@ const INTERRUPTED: u8 = 130;
 /// The result of a command: an exit code, or a failure that is printed.
 pub(crate) type Ended = Result<u8, Failure>;
 
-/// A failed command, with its exit code and its error message. The conversion from a text uses the exit code
+/// A failed command: its exit code and its error message. A failure that is made from a text has the exit code
 /// [`UNUSABLE`].
 pub(crate) struct Failure {
     code: u8,

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(
     name = "phase-testnet",
-    about = "Runs testnets: networks of simulated or real Phase nodes on one machine",
+    about = "Run testnets: networks of simulated or real Phase nodes on one machine",
     version
 )]
 struct Cli {

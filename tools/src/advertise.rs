@@ -15,19 +15,19 @@ use crate::output::Output;
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   phase advertise name stable/x86_64 --key publisher.key --version 7 --url https://example.org/stable/x86_64 \\
-      --root root.cbor --bootstrap /ip4/127.0.0.1/tcp/4001
-  phase advertise pointer store/refs/stable/x86_64 --bootstrap /ip4/127.0.0.1/tcp/4001";
+      --root root.cbor --bootstrap /ip4/127.0.0.1/tcp/4001 --once
+  phase advertise pointer store/refs/stable/x86_64 --bootstrap /ip4/127.0.0.1/tcp/4001 --once";
 
 const NAME_EXAMPLES: &str = "\
 Examples:
   phase advertise name stable/x86_64 --key publisher.key --version 7 --url https://example.org/stable/x86_64 \\
       --root root.cbor --bootstrap /ip4/127.0.0.1/tcp/4001 --once
   phase advertise name stable/x86_64 --key publisher.key --version 7 --bootstrap /ip4/127.0.0.1/tcp/4001 \\
-      --manifest \"$(phase inspect store/refs/stable/x86_64 --json | jq -r .manifest)\"
+      --manifest \"$(phase inspect store/refs/stable/x86_64 --json | jq -r .manifest)\" --once
 
 With --manifest, clients find the providers of that manifest by its CID. A record with URLs alone is for clients that
 fetch over HTTP. The record is signed and put again every 30 minutes, or after half of --lifetime if that is shorter,
-until SIGINT or SIGTERM. With --json, each announcement is one line with a JSON document.";
+until SIGINT or SIGTERM, unless --once is given. With --json, each announcement is one line with a JSON document.";
 
 const POINTER_EXAMPLES: &str = "\
 Examples:
@@ -36,7 +36,7 @@ Examples:
 const AUTHORITY_EXAMPLES: &str = "\
 Examples:
   phase advertise authority --key publisher.key --name stable/x86_64 --name edge/x86_64 \\
-      --provider /dns4/seed.example.org/tcp/4001 --bootstrap /ip4/127.0.0.1/tcp/4001
+      --provider /dns4/seed.example.org/tcp/4001 --bootstrap /ip4/127.0.0.1/tcp/4001 --once
   phase dht authority \"$(phase key show publisher.key --json | jq -r .key_id)\" --bootstrap /ip4/127.0.0.1/tcp/4001
 
 The record says which names the key claims to sign for. Clients trust a key only if their trust root lists it.";

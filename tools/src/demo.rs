@@ -125,7 +125,7 @@ async fn fetch(
 ) -> Result<(Report, Option<usize>), DemoError> {
     let mut options = FetchOptions::default();
     let total: u64 = resolved.manifest.artifacts.iter().map(|entry| entry.size).sum();
-    // Limits the bytes in flight, so that a small demo has not requested every chunk before the first half has arrived.
+    // Limit the inflight bytes, so that a small demo has not requested every chunk before the first half has arrived.
     let scheduler = &mut options.download.scheduler;
     scheduler.max_inflight = scheduler.max_inflight.min((total / 16).max(2 << 20));
     let fetch = client.fetch(resolved, options);

@@ -18,7 +18,7 @@ use phase_core::DhtKey;
 
 use crate::output::Output;
 use crate::providers;
-use key::{KEYS, parse_key};
+use key::{PROVIDED_KEYS, parse_key};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -55,8 +55,8 @@ pub(crate) enum Command {
 }
 
 #[derive(clap::Args)]
-#[command(after_help = format!("{PROVIDERS_EXAMPLES}\n\n{KEYS}"),
-    after_long_help = format!("{PROVIDERS_EXAMPLES}\n\n{KEYS}\n\n{EXIT_CODES}"))]
+#[command(after_help = format!("{PROVIDERS_EXAMPLES}\n\n{PROVIDED_KEYS}"),
+    after_long_help = format!("{PROVIDERS_EXAMPLES}\n\n{PROVIDED_KEYS}\n\n{EXIT_CODES}"))]
 pub(crate) struct ProvidersArgs {
     /// A name, or the CID of a manifest or artifact
     #[arg(value_parser = parse_key)]

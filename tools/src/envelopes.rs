@@ -91,12 +91,17 @@ pub(crate) fn json_signatures(envelope: &Envelope) -> Vec<Value> {
     signers(envelope).map(|id| id.to_string().into()).collect()
 }
 
-/// Returns one line for each signature of the envelope.
-pub(crate) fn signature_lines(envelope: &Envelope) -> String {
+/// The state of a signature that a command only shows.
+pub(crate) fn not_verified(_: &KeyId) -> &'static str {
+    "not verified here"
+}
+
+/// Returns one line for each signature of the envelope. `state` returns the state of the signature by a key.
+pub(crate) fn signature_lines(envelope: &Envelope, state: impl Fn(&KeyId) -> &'static str) -> String {
     if envelope.signatures().is_empty() {
         return "signature  none".to_owned();
     }
-    let lines: Vec<_> = signers(envelope).map(|id| format!("signature  by {id} (not verified here)")).collect();
+    let lines: Vec<_> = signers(envelope).map(|id| format!("signature  by {id} ({})", state(&id))).collect();
     lines.join("\n")
 }
 

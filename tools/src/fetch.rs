@@ -88,7 +88,7 @@ impl Observer for Terminal<'_> {
 
     fn failed(&mut self, report: &Report) {
         if self.output.shows_progress() {
-            progress::line(&cli::summary_line(report));
+            progress::line(&cli::incomplete_line(report));
             for line in cli::peer_lines(report) {
                 progress::line(&line);
             }

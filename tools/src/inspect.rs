@@ -5,9 +5,9 @@ mod show;
 
 use std::path::{Path, PathBuf};
 
-use phase_cli::{EXIT_CODES, Fault};
+use phase_cli::{Bytes, EXIT_CODES, Fault};
 use phase_core::store::{FileStore, Store};
-use phase_core::{Cid, Codec, Failure};
+use phase_core::{Cid, CidError, Codec, Failure};
 use serde_json::json;
 
 use crate::files;
@@ -44,8 +44,13 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
         Err(error) => {
             let path = PathBuf::from(&args.target);
             if !path.exists() {
-                let message = format!("{:?} is neither an existing file nor a CID", args.target);
-                return Err(Fault::new(Failure::Input, format!("{message}: {error}")));
+                let message = format!("there is no file {}, and it is not a CID", args.target);
+                let message = match error {
+                    // The message already says it.
+                    CidError::Text => message,
+                    error => format!("{message}: {error}"),
+                };
+                return Err(Fault::new(Failure::Input, message));
             }
             by_file(&path, args.store.open_if_there()?.as_ref(), args.chunks)?
         }
@@ -102,7 +107,7 @@ fn chunk(cid: Cid, store: &FileStore) -> Result<Shown, Fault> {
         }),
         text: [
             format!("chunk      {cid}"),
-            format!("size       {len} B, verified"),
+            format!("size       {} ({len} B), verified", Bytes(len.into())),
             format!("artifact   {artifact_cid}"),
             format!("index      {position}, at byte {offset}"),
         ]

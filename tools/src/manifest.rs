@@ -81,7 +81,7 @@ pub(crate) struct New {
     #[arg(long, help_heading = RELEASE)]
     arch: Label,
     /// The version of the release, above that of every earlier release of the name
-    #[arg(long, value_name = "N", help_heading = RELEASE)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = RELEASE)]
     version: u64,
     #[command(flatten)]
     content: ContentArgs,
@@ -102,7 +102,7 @@ pub(crate) struct Verify {
     #[arg(long)]
     name: Name,
     /// The time at which the manifest must be valid, in seconds since 1970. Default: now
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     at: Option<u64>,
 }
 
@@ -158,7 +158,8 @@ fn print(path: &Path, envelope: &Envelope, manifest: &Manifest, output: &Output)
         || document(path, envelope, manifest),
         || {
             let cid = envelope.cid();
-            let (content, signatures) = (view::manifest_text(manifest), envelopes::signature_lines(envelope));
+            let (content, signatures) =
+                (view::manifest_text(manifest), envelopes::signature_lines(envelope, envelopes::not_verified));
             format!("file       {}\nmanifest   {cid}\n{content}\n{signatures}", path.display())
         },
     )

@@ -15,6 +15,11 @@ use serde_json::{Value, json};
 /// server.
 const DHT_PATIENCE: Duration = Duration::from_secs(5);
 
+/// The error of a command that needs the DHT, if `--peer` is given.
+pub(crate) const PEER_WITHOUT_DHT: &str = "--peer switches the DHT off: use --bootstrap instead";
+/// The shortest round-trip time that is printed. A shorter time would be printed as zero.
+const SHORTEST_ROUND_TRIP: Duration = Duration::from_micros(5);
+
 /// Runs the asynchronous part of a command until it ends.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     cli::warn_of_key_log();
@@ -59,7 +64,10 @@ pub(crate) fn ask_dht<T>(
 /// If the DHT is switched off, if no peer can be reached, or if no reachable peer is a DHT server.
 pub(crate) async fn join_dht(node: &NodeArgs) -> Result<Client, Fault> {
     if node.configure(Role::Client)?.dht.is_none() {
-        return Err(QueryError::Off.into());
+        return Err(match node.has_peers() {
+            true => Fault::new(Failure::Usage, PEER_WITHOUT_DHT),
+            false => QueryError::Off.into(),
+        });
     }
     let client = join(node, None).await?;
     let mut servers = client.node().routing_peers();
@@ -119,12 +127,16 @@ pub(crate) fn texts<T: ToString>(all: &[T]) -> Vec<String> {
     all.iter().map(ToString::to_string).collect()
 }
 
-/// Formats the peer id of a node that stores a record. `None` is this node.
+/// Formats the peer id of a node that stores a record. `None` stands for this node.
 pub(crate) fn holder(peer: Option<PeerId>) -> String {
     peer.map_or_else(|| "this node".to_owned(), |peer| peer.to_string())
 }
 
-/// Formats the round-trip time of a ping, which is `None` if no ping was answered.
+/// Formats the round-trip time of a ping. `None` means that it was not measured.
 pub(crate) fn milliseconds(time: Option<Duration>) -> String {
-    time.map_or_else(|| "-".to_owned(), |time| format!("{:.2} ms", 1000.0 * time.as_secs_f64()))
+    match time {
+        None => "-".to_owned(),
+        Some(time) if time < SHORTEST_ROUND_TRIP => "less than 0.01 ms".to_owned(),
+        Some(time) => format!("{:.2} ms", 1000.0 * time.as_secs_f64()),
+    }
 }

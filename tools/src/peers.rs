@@ -31,7 +31,8 @@ event is one line with a JSON document, and the last line is a document with all
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Args {
     /// How long to watch the peers
-    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = cli::parse_duration)]
+    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = cli::parse_duration,
+        allow_hyphen_values = true)]
     time: Duration,
     /// Watch until Ctrl-C
     #[arg(long, conflicts_with = "time")]

@@ -83,6 +83,13 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
         Ok(found)
     })?;
     if found.is_empty() {
+        if let Err(QueryError::Off) = outcome {
+            let message = match args.node.has_peers() {
+                true => network::PEER_WITHOUT_DHT,
+                false => "providers are found through the DHT, which is switched off",
+            };
+            return Err(Fault::new(Failure::NotFound, message));
+        }
         let asked = outcome.map_or_else(|error| error.attempts(), |report| report.attempts());
         return Err(Fault::new(Failure::NotFound, no_provider(&key)).attempts(asked));
     }

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, required_unless_present = "manifest", help_heading = RELEASE)]
     arch: Option<Label>,
     /// The version of the release. Default: one above the version in the store
-    #[arg(long, value_name = "N", help_heading = RELEASE)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = RELEASE)]
     version: Option<u64>,
     #[command(flatten)]
     content: ContentArgs,
@@ -76,7 +76,7 @@ fn publish_files(publisher: &Publisher, args: &Args, output: &Output) -> Result<
     let (channel, arch) = args.channel.clone().zip(args.arch.clone()).ok_or_else(missing)?;
     let now = cli::now();
     let draft = args.content.draft(&Name { channel, arch }, args.version)?;
-    // Checks the files and the keys before the store is opened, because opening the store may create it.
+    // Check the files and the keys before the store is opened, because opening the store may create it.
     publisher.check(&draft, now).map_err(explained)?;
     let store = args.store.open()?;
     let began = progress::now();
@@ -122,8 +122,10 @@ fn print(publisher: &Publisher, release: &Release, elapsed: Option<Duration>, ou
         || {
             let head = format!("published {} version {}", release.name(), manifest.version);
             let speed = elapsed.map(|elapsed| {
-                let (time, rate) = (cli::seconds(elapsed.as_secs_f64()), ByteRate::of(bytes, elapsed));
-                format!("\nimported   {} in {time}, {rate}", Bytes(bytes))
+                let time = cli::seconds(elapsed.as_secs_f64());
+                // The rate of a few bytes means nothing.
+                let rate = if bytes < 1 << 20 { String::new() } else { format!(", {}", ByteRate::of(bytes, elapsed)) };
+                format!("\nimported   {} in {time}{rate}", Bytes(bytes))
             });
             format!(
                 "{head}\nmanifest   {cid}\n{}{}",

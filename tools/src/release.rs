@@ -39,7 +39,8 @@ pub(crate) struct ContentArgs {
     #[arg(long, value_name = "TEXT", help_heading = RELEASE)]
     cmdline: Option<String>,
     /// How long the release is valid
-    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = cli::parse_duration, help_heading = RELEASE)]
+    #[arg(long, value_name = "TIME", default_value = "90d", value_parser = cli::parse_duration,
+        allow_hyphen_values = true, help_heading = RELEASE)]
     expires: Duration,
 }
 
@@ -75,6 +76,10 @@ impl ContentArgs {
     pub(crate) fn draft(&self, name: &Name, version: Option<u64>) -> Result<Draft, Fault> {
         let mut files = Vec::new();
         for ArtifactArg { role, filename, path } in &self.artifact {
+            if path.is_dir() {
+                let message = format!("{} is a folder, not a regular file", path.display());
+                return Err(Fault::new(Failure::Input, message).hint(format!("use --dir {}", path.display())));
+            }
             files.push(ReleaseFile::new(role.clone(), filename.clone(), path)?);
         }
         if let Some(dir) = &self.dir {

@@ -9,6 +9,7 @@ use phase_client::{ResolveOptions, Resolved, Trust};
 use phase_core::store::Store;
 use phase_core::time::TrustedTime;
 use phase_core::{Attempt, Name};
+use phase_node::Role;
 use serde_json::json;
 
 use crate::options::StoreArgs;
@@ -38,10 +39,11 @@ pub(crate) struct Args {
     #[command(flatten)]
     store: StoreArgs,
     /// Stop as soon as this many peers have returned the newest release
-    #[arg(long, value_name = "N", default_value_t = ResolveOptions::default().answers)]
+    #[arg(long, value_name = "N", default_value_t = ResolveOptions::default().answers, allow_negative_numbers = true)]
     answers: usize,
     /// Accept fewer answers than --answers after this time
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = cli::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = cli::parse_duration,
+        allow_hyphen_values = true)]
     timeout: Duration,
 }
 
@@ -49,13 +51,14 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
     let trust = Trust { root: cli::read_root(&args.root)?, time: TrustedTime(cli::now()) };
     let store = args.store.open_if_there()?.map(|store| Arc::new(store) as Arc<dyn Store>);
     let options = ResolveOptions { answers: args.answers, timeout: args.timeout };
+    let has_dht = args.node.configure(Role::Client)?.dht.is_some();
     let resolved = network::ask(async {
         let client = network::join(&args.node, store).await?;
         let resolved = client.resolve(&args.name, &trust, options).await;
         client.stop().await;
         Ok(resolved?)
     })?;
-    output.result(|| json(&resolved), || text(&resolved, args.answers, output.is_verbose()))
+    output.result(|| json(&resolved), || text(&resolved, has_dht, args.answers, output.is_verbose()))
 }
 
 fn json(resolved: &Resolved) -> serde_json::Value {
@@ -70,14 +73,18 @@ fn json(resolved: &Resolved) -> serde_json::Value {
     })
 }
 
-fn text(resolved: &Resolved, wanted: usize, is_verbose: bool) -> String {
+fn text(resolved: &Resolved, has_dht: bool, wanted: usize, is_verbose: bool) -> String {
     let agreeing = resolved.providers.len();
-    let dht = if resolved.pointer_in_dht { "a valid pointer record" } else { "no valid pointer record" };
+    let dht = match (has_dht, resolved.pointer_in_dht) {
+        (false, _) => "the DHT is off",
+        (true, true) => "the DHT returned a valid pointer record",
+        (true, false) => "the DHT returned no valid pointer record",
+    };
     let time = cli::seconds(resolved.elapsed.as_secs_f64());
     let mut lines = vec![
         format!("manifest   {}", resolved.manifest_cid),
         view::manifest_text(&resolved.manifest),
-        format!("resolved   in {time}; the DHT returned {dht}"),
+        format!("resolved   in {time}; {dht}"),
     ];
     if agreeing < wanted {
         let have = counted(agreeing, "peer has", "peers have");

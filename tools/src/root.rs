@@ -82,7 +82,7 @@ pub(crate) struct New {
     #[arg(long, value_name = "FILE", required = true, help_heading = MANIFESTS)]
     key: Vec<PathBuf>,
     /// How many of these keys must sign a manifest
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = MANIFESTS)]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, help_heading = MANIFESTS)]
     threshold: u16,
     /// A key that may sign pointer records; repeatable. Default: the keys given with --key
     #[arg(long, value_name = "FILE", help_heading = MANIFESTS)]
@@ -91,12 +91,13 @@ pub(crate) struct New {
     #[arg(long, value_name = "FILE", help_heading = ROOTS)]
     root_key: Vec<PathBuf>,
     /// How many of the root keys must sign a root. Default: --threshold, at most the number of root keys
-    #[arg(long, value_name = "N", help_heading = ROOTS)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = ROOTS)]
     root_threshold: Option<u16>,
     /// How long the root is valid
-    #[arg(long, value_name = "TIME", default_value = "365d", value_parser = cli::parse_duration, help_heading = ROOTS)]
+    #[arg(long, value_name = "TIME", default_value = "365d", value_parser = cli::parse_duration,
+        allow_hyphen_values = true, help_heading = ROOTS)]
     expires: Duration,
-    /// Another secret key to sign this root with; repeatable. It must be one of the root keys
+    /// An additional secret key to sign this root with; repeatable. It must be one of the root keys
     #[arg(long, value_name = "FILE", help_heading = ROOTS)]
     sign_key: Vec<PathBuf>,
     #[command(flatten)]
@@ -164,7 +165,7 @@ fn print(path: &std::path::Path, envelope: &Envelope, root: &TrustRoot, output: 
                 "file       {}\n{}\n{}",
                 path.display(),
                 view::root_text(root),
-                envelopes::signature_lines(envelope)
+                envelopes::signature_lines(envelope, |id| signature_state(envelope, root, id))
             )
         },
     )?;
@@ -174,6 +175,15 @@ fn print(path: &std::path::Path, envelope: &Envelope, root: &TrustRoot, output: 
         output.remark(&cli::printable(&format!("not valid yet: {keys} must sign it; {next}")));
     }
     Ok(())
+}
+
+/// Returns whether the signature of a trust root by the key `id` is valid and counts for the threshold.
+fn signature_state(envelope: &Envelope, root: &TrustRoot, id: &KeyId) -> &'static str {
+    let Some(key) = root.keys.get(id).filter(|_| root.root.keys.contains(id)) else { return "not a root key" };
+    match envelope.verify::<TrustRoot>(&BTreeMap::from([(key.id(), *key)]), 1) {
+        Ok(_) => "valid",
+        Err(_) => "not valid",
+    }
 }
 
 /// The keys in all files that the command line names. Some of these files have only the public key.

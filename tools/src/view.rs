@@ -40,9 +40,12 @@ pub(crate) fn entries_json(entries: &[ArtifactEntry]) -> Vec<Value> {
 }
 
 pub(crate) fn manifest_text(manifest: &Manifest) -> String {
+    let version = manifest.version.to_string();
+    let label =
+        if manifest.release == version { String::new() } else { format!(" ({})", printable(&manifest.release)) };
     let mut lines = vec![
         format!("name       {}", manifest.name()),
-        format!("version    {} ({})", manifest.version, printable(&manifest.release)),
+        format!("version    {version}{label}"),
         format!("issued     {}", date(manifest.issued_at)),
         format!("expires    {}", date(manifest.expires_at)),
     ];

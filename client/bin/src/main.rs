@@ -56,8 +56,8 @@ root of the publisher. Without --bootstrap and --peer, peers are found in the lo
 struct Fetch {
     #[command(flatten)]
     fetch: FetchArgs,
-    /// The folder of the store for the fetched artifacts, created if it does not exist. Not used with --ephemeral,
-    /// which keeps them in RAM
+    /// The folder of the store for the fetched artifacts, created if it does not exist. Either --store DIR or
+    /// --ephemeral is required; --ephemeral keeps the artifacts in RAM
     #[arg(long, value_name = "DIR", env = "PHASE_STORE", required_unless_present = "ephemeral")]
     store: Option<PathBuf>,
     /// Print the result as JSON on standard output, and errors as JSON on standard error
@@ -154,8 +154,14 @@ impl Observer for Console {
         if self.json {
             return cli::print(&format!("{:#}\n", cli::json_report(fetched)));
         }
-        self.table(&fetched.report);
-        self.line(&format!("done {}", cli::summary_line(&fetched.report)));
+        let report = &fetched.report;
+        let summary = cli::summary_line(report);
+        if report.resumed >= report.total {
+            self.line(&summary);
+        } else {
+            self.table(report);
+            self.line(&format!("done {summary}"));
+        }
         Ok(())
     }
 }

@@ -23,7 +23,8 @@ async fn a_client_with_one_bootstrap_address_fetches_from_all_providers() {
         let resolved = world.resolve(&client, 3).await;
         assert!(resolved.pointer_in_dht);
         let fetch = client.fetch(&resolved, FetchOptions::default());
-        // Open the gates only after all three providers have received a request for chunks, so that each delivers some.
+        // Open the read gates only after all three providers have received a request for chunks, so that each delivers
+        // some.
         for gate in &gates {
             gate.blocked().await;
         }
@@ -88,7 +89,7 @@ async fn only_selected_artifacts_are_fetched_and_the_ref_is_not_set() {
 async fn a_client_serves_other_clients_while_it_still_fetches() {
     in_time(async {
         let world = World::new([("rootfs", bytes(1, 4 << 20))]).await;
-        // The gate lets the provider read half of the artifact, and then blocks its reads.
+        // The read gate lets the provider read half of the artifact, and then blocks its reads.
         let gate = Gate::new(2 << 20);
         let provider = world.gated_provider(&gate, false).await;
         let first = world.client("first").await;
@@ -97,7 +98,8 @@ async fn a_client_serves_other_clients_while_it_still_fetches() {
         let half = gate.blocked().await;
         fetching.progress().wait_for(|progress| progress.verified >= half).await.unwrap();
 
-        // The second client resolves only the provider, whose reads are blocked now, so it must ask the first client.
+        // The second client's resolve finds only the provider. The reads of the provider are blocked now, so the second
+        // client must fetch from the first client.
         let second = world.client("second").await;
         let resolved = world.resolve(&second, 1).await;
         assert_eq!(resolved.providers, [provider.peer]);
@@ -120,7 +122,7 @@ async fn a_flash_crowd_at_one_seed_shares_chunks_and_bans_no_peer() {
         const CLIENTS: usize = 8;
         let files: Vec<_> = (0..6).map(|n| (n.to_string(), bytes(n, 700 << 10))).collect();
         let world = World::new(files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone()))).await;
-        // The gate lets the seed read as many bytes as all files have, and then blocks its reads until the clients
+        // The read gate lets the seed read as many bytes as all files have, and then blocks its reads until the clients
         // serve each other.
         let gate = Gate::new(files.iter().map(|(_, bytes)| bytes.len() as u64).sum());
         let seed = world.gated_provider(&gate, false).await;

@@ -1,5 +1,6 @@
 //! Tests that a fetch gets the published bytes from an honest provider, whatever a hostile provider does, and reports
-//! the hostile provider. The store of the client never contains wrong bytes that a fetch could take for verified ones.
+//! the hostile provider. The store of the client never contains wrong bytes that a later fetch would use as verified
+//! bytes.
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ use crate::support::world::{World, impatient};
 enum Expect {
     /// The provider is banned, for a reason that contains this text.
     Banned(&'static str),
-    /// The provider is banned although it closed the stream before the client verified its chunk. The reason contains
-    /// this text.
+    /// The provider is banned for a reason that contains this text. It closed the stream before the client verified its
+    /// chunk.
     BannedAfterClose(&'static str),
     /// The link to the provider is lost, and the provider delivered nothing.
     Lost,
@@ -31,8 +32,9 @@ async fn world() -> World {
     World::new([("rootfs", bytes(1, 2 << 20))]).await
 }
 
-/// Fetches from a hostile and an honest provider. A gate blocks the chunks of the honest provider until the hostile
-/// provider has played its trick and, for [`Expect::Banned`] and [`Expect::Lost`], the client has reacted.
+/// Fetches from a hostile and an honest provider. A read gate blocks the chunks of the honest provider. The test opens
+/// it after the hostile provider has used its trick. For [`Expect::Banned`], the client must also have ended the stream
+/// of the hostile provider. For [`Expect::Lost`], the client must also have lost the connection to it.
 async fn survives(trick: Trick, expect: Expect) {
     in_time(async {
         let world = world().await;
@@ -224,7 +226,7 @@ async fn without_an_honest_provider_a_fetch_fails_and_reports_the_hostile_one() 
         assert!(missing > 0);
         assert_verdict(&report, &hostile, &Expect::Banned("do not match its digest"));
         assert_no_wrong_bytes_on_disk(&world);
-        // The next fetch does not take the wrong bytes for verified chunks.
+        // In the next fetch, the chunks with wrong bytes count as missing.
         let entry = &world.release.manifest.artifacts[0];
         let index = world.store.artifact(&entry.cid).unwrap().unwrap().index().clone();
         let part = client.catalog().store().partial(&entry.cid, index).unwrap();

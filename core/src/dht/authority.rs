@@ -1,7 +1,7 @@
-//! The authority record: the names for which a publisher's key signs, and the nodes that serve them, signed with the
-//! key itself.
+//! The authority record: the names for which a publisher's key claims to sign, and nodes that serve releases of these
+//! names. The record is signed with the same key.
 //!
-//! The record only contains claims of the key's owner. The trust root decides whether the key may sign for a name.
+//! The record is only a claim. The trust root decides whether the key may sign for a name.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +13,8 @@ use crate::keys::{KeyId, PublicKey};
 use crate::name::Name;
 use crate::time::TrustedTime;
 
-/// The maximum number of names in an authority record. With long names, the record reaches
-/// [`MAX_RECORD_LEN`](record::MAX_RECORD_LEN) earlier.
+/// The maximum number of names in an authority record. A record with long names can hold fewer names, because its
+/// length is limited to [`MAX_RECORD_LEN`](record::MAX_RECORD_LEN).
 pub const MAX_NAMES: usize = 64;
 
 /// An authority record: the names for which a publisher's key signs. Times are Unix times in seconds.

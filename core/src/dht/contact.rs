@@ -29,8 +29,9 @@ pub struct Contact {
 }
 
 impl Contact {
-    /// Decodes and verifies the contact record of `peer`, which must be signed with the identity key `key`. The caller
-    /// must know that `key` belongs to `peer`. The peer id of an Ed25519 identity contains the key.
+    /// Decodes and verifies the contact record of `peer`, which must be signed with the identity key `key`.
+    ///
+    /// The caller must have checked that `key` belongs to `peer`. If it is an Ed25519 key, the peer id contains it.
     ///
     /// # Errors
     /// Every variant of [`RecordError`] except [`RecordError::Signer`] is possible.

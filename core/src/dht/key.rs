@@ -9,10 +9,10 @@
 //! content    the 36 bytes of a dag-cbor CID        providers of an artifact or manifest
 //! ```
 //!
-//! Each DHT key has exactly one encoding. A CID begins with the byte 1, and a path begins with a slash. The kind of a
-//! path depends on its number of parts and on its first or last part. If a path has three parts after `/phase/` and the
-//! last part is `manifest`, the path is always the DHT key of a name. A channel may therefore be called `contact`,
-//! `authority` or `record`, but a record cannot have the label `manifest`.
+//! Each DHT key has exactly one encoding. A CID begins with the byte 1, and a path begins with a slash.
+//!
+//! A path of the form `/phase/<a>/<b>/manifest` is always the DHT key of a name. A channel may therefore be called
+//! `contact`, `authority` or `record`, but a signed record cannot have the label `manifest`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,8 +23,8 @@ use crate::failure::{Fails, Failure};
 use crate::keys::KeyId;
 use crate::name::{Label, MAX_LABEL_LEN, NAME_COPIES, Name};
 
-/// The maximum length of a DHT key, in bytes. The longest DHT keys are the copies ([`DhtKey::NameCopy`]) for a name
-/// whose two labels have the maximum length.
+/// The maximum length of a DHT key, in bytes. The longest DHT key is a [`DhtKey::NameCopy`] of a name whose channel and
+/// architecture have the maximum length.
 pub const MAX_DHT_KEY_LEN: usize = PREFIX.len() + 2 * (MAX_LABEL_LEN + 1) + MANIFEST.len() + "/n".len();
 
 /// The prefix of every DHT key that is not a CID.
@@ -47,10 +47,11 @@ const MAX_SHOWN: usize = 200;
 pub enum DhtKey {
     /// The DHT key of a name, for its pointer record and for the providers of its release.
     Name(Name),
-    /// A further DHT key of a name, under which the same records are stored. The numbers of these copies begin with 2,
-    /// because [`Name`](Self::Name) counts as the first.
+    /// An additional DHT key of a name, with its number, which is 2 to [`NAME_COPIES`]. The same records are stored
+    /// under it as under [`Name`](Self::Name).
     NameCopy(Name, u8),
-    /// The DHT key for the providers of an artifact or manifest, which is its CID. Chunks are not in the DHT.
+    /// The DHT key of an artifact or manifest, which is its artifact CID or manifest CID. It leads to the providers.
+    /// Chunks are not in the DHT.
     Content(Cid),
     /// The DHT key of a node's contact record.
     Contact(PeerText),

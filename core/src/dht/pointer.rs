@@ -39,8 +39,10 @@ pub struct Pointer {
 }
 
 impl Pointer {
-    /// Makes a pointer record without URLs for `manifest`, whose manifest CID is `cid`. The record expires when the
-    /// manifest expires and not earlier, because providers that renew it in the DHT have no key to sign a new record.
+    /// Makes a pointer record without URLs. It leads to `manifest`, whose manifest CID is `cid`.
+    ///
+    /// The record expires at the same time as the manifest. Until then, a provider can renew it in the DHT without a
+    /// key.
     pub fn to(manifest: &Manifest, cid: Cid, issued_at: u64) -> Self {
         Self {
             v: V1,

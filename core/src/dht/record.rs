@@ -30,7 +30,7 @@ pub struct Rank {
     pub issued_at: u64,
 }
 
-/// A payload that is stored in the DHT. Times are Unix times in seconds.
+/// A type of DHT record: a payload that is stored under a DHT key. Times are Unix times in seconds.
 pub trait DhtRecord: Payload {
     /// Returns the DHT key under which the record is stored.
     fn dht_key(&self) -> DhtKey;
@@ -69,8 +69,8 @@ pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
     Envelope::decode(bytes)
 }
 
-/// Decodes and verifies a record with exactly one signature. `signer` returns the key that must have signed. Its
-/// argument is the unverified payload, whose DHT key is `expected`.
+/// Decodes and verifies a record. It must have the DHT key `expected` and exactly one signature. `signer` returns the
+/// key that must have signed it. The argument of `signer` is the record before it is verified.
 pub(crate) fn open<R: DhtRecord>(
     bytes: &[u8],
     expected: &DhtKey,
@@ -142,7 +142,7 @@ pub enum RecordError {
         expected: KeyId,
     },
     /// The record has expired.
-    #[error("record expired at {expires_at}, and it is {at} or later")]
+    #[error("record expired at {expires_at}; now it is {at} or later")]
     Expired {
         /// The time at which the record expired.
         expires_at: TrustedTime,

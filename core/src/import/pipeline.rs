@@ -1,9 +1,10 @@
 //! The import pipeline, in which two threads share the work.
 //!
-//! The calling thread, the reader, reads the file and cuts it into chunks. The other thread, the hasher, computes the
-//! SHA-256 of the whole file, which cannot be split between threads. The chunks must also be hashed and written. The
-//! reader does this when the queue to the hasher is full, otherwise the hasher does it. Both threads therefore stay
-//! busy, no matter how fast the disk, the chunker and the hash functions are.
+//! The calling thread is the reader: it reads the file and cuts it into chunks. The second thread is the hasher: it
+//! computes the SHA-256 of the whole file, which cannot be split between threads.
+//!
+//! Either thread hashes and writes the chunks: the reader while the queue to the hasher is full, otherwise the hasher.
+//! Both threads therefore stay busy, no matter how fast the disk, the chunker and the hash functions are.
 //!
 //! A fixed number of [`Segment`]s circulate between the two threads. Only segments contain bytes of the file, so memory
 //! is bounded.
@@ -20,10 +21,11 @@ use crate::index::{ArtifactIndex, ChunkEntry, IndexError};
 
 /// The maximum length of the queue to the hasher, in segments. A longer queue would only use more memory.
 const QUEUED_SEGMENTS: usize = 2;
-/// The number of segments: those in the queue, one that the reader fills and one that the hasher processes.
+/// The number of segments: [`QUEUED_SEGMENTS`], one that the reader fills and one that the hasher processes.
 const SEGMENTS: usize = QUEUED_SEGMENTS + 2;
 
-/// A function that writes bytes at a position. Both threads may call it at the same time, but never for the same bytes.
+/// A sink: a function that writes bytes at a position. Both threads may call it at the same time, but never for the
+/// same bytes.
 pub(crate) type Sink<'a> = dyn Fn(u64, &[u8]) -> io::Result<()> + Sync + 'a;
 
 /// An error from [`scan`].
@@ -63,13 +65,13 @@ pub(crate) fn scan(
     ArtifactIndex::new(chunker, hash, hashed.sha256, hashed.chunks).map_err(ScanError::Index)
 }
 
-/// The work for each segment: hashing its chunks and, if there is a sink, writing its bytes.
+/// The work for each segment: hashing its chunks, and writing its bytes to the sink if there is one.
 struct Work<'a> {
     hash: HashAlgorithm,
     sink: Option<&'a Sink<'a>>,
 }
 
-/// A segment, and the results of the work that was done for it.
+/// A segment, with the digests of its chunks if they are computed, and whether its bytes are written.
 struct SegmentWork {
     segment: Segment,
     digests: Option<Vec<Digest>>,
@@ -77,8 +79,7 @@ struct SegmentWork {
 }
 
 impl SegmentWork {
-    /// Performs the next step, which is to hash the chunks or to write the segment. Returns false if both steps were
-    /// done before.
+    /// Hashes the chunks, or writes the segment if the chunks are hashed. Returns false if there is nothing left to do.
     fn advance(&mut self, work: &Work<'_>) -> Result<bool, ScanError> {
         if self.digests.is_none() {
             self.digests = Some(self.segment.chunks().map(|chunk| work.hash.digest(chunk)).collect());
@@ -126,7 +127,7 @@ fn read_all(
     Ok(())
 }
 
-/// The result of the hasher.
+/// The hashes of a file, as [`hash_all`] returns them.
 struct Hashed {
     sha256: Digest,
     chunks: Vec<ChunkEntry>,

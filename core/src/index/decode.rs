@@ -11,7 +11,7 @@ use super::error::{IndexError, MAX_BLOCK_LEN, MAX_CHUNKS};
 use crate::cid::{Cid, Codec};
 use crate::codec::from_dag_cbor_exact;
 
-/// Assembles an index from its blocks, which may be added in any order.
+/// A decoder that assembles an index from its blocks, which may be added in any order.
 ///
 /// Fetch the blocks that [`wanted`](Self::wanted) returns and pass each to [`handle_block`](Self::handle_block), until
 /// `wanted` returns an empty list. Then call [`finish`](Self::finish).

@@ -68,12 +68,12 @@ pub enum IndexError {
         /// The artifact's size in the signed manifest, in bytes.
         max: u64,
     },
-    /// Parts of the index contradict each other.
+    /// Fields of the index contradict each other, for instance the size and the number of chunks.
     #[error("index {cid} contradicts itself: {what}")]
     Inconsistent {
-        /// The CID of the index block that contains the contradiction.
+        /// The CID of the index block in which the error was found.
         cid: Cid,
-        /// A description of the contradiction.
+        /// What is wrong, for instance `its number of chunks does not fit its size`.
         what: &'static str,
     },
     /// [`IndexDecoder::finish`](super::IndexDecoder::finish) was called before all blocks were added.

@@ -18,6 +18,11 @@ use crate::failure::{Fails, Failure};
 /// The length of a signature, in bytes.
 pub const SIGNATURE_LEN: usize = ed25519_dalek::SIGNATURE_LENGTH;
 
+/// The first line of a public key in PEM form.
+const PUBLIC_PEM: &str = "-----BEGIN PUBLIC KEY-----";
+/// The first line of a secret key in PEM form.
+const SECRET_PEM: &str = "-----BEGIN PRIVATE KEY-----";
+
 /// A key id: the BLAKE3 hash of the 32 bytes of a public key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -68,9 +73,11 @@ impl PublicKey {
     /// Parses a public key in PEM form, which begins with `-----BEGIN PUBLIC KEY-----`.
     ///
     /// # Errors
-    /// [`KeyError::PublicPem`] or [`KeyError::Point`].
+    /// [`KeyError::PublicPem`], [`KeyError::DamagedPublicPem`], [`KeyError::OpenSsh`] or [`KeyError::Point`].
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
-        let key = ed25519_dalek::VerifyingKey::from_public_key_pem(pem.trim()).map_err(|_| KeyError::PublicPem)?;
+        let pem = pem.trim();
+        let key = ed25519_dalek::VerifyingKey::from_public_key_pem(pem)
+            .map_err(|_| pem_error(pem, PUBLIC_PEM, KeyError::PublicPem, KeyError::DamagedPublicPem))?;
         Self::from_bytes(&key.to_bytes())
     }
 
@@ -139,9 +146,12 @@ impl SigningKey {
     /// Parses a secret key in PEM form, which begins with `-----BEGIN PRIVATE KEY-----`.
     ///
     /// # Errors
-    /// [`KeyError::SecretPem`].
+    /// [`KeyError::SecretPem`], [`KeyError::DamagedSecretPem`] or [`KeyError::OpenSsh`].
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
-        ed25519_dalek::SigningKey::from_pkcs8_pem(pem.trim()).map(Self).map_err(|_| KeyError::SecretPem)
+        let pem = pem.trim();
+        ed25519_dalek::SigningKey::from_pkcs8_pem(pem)
+            .map(Self)
+            .map_err(|_| pem_error(pem, SECRET_PEM, KeyError::SecretPem, KeyError::DamagedSecretPem))
     }
 
     /// Returns the secret key in PEM form, which begins with `-----BEGIN PRIVATE KEY-----`. The format is version 1 of
@@ -175,6 +185,17 @@ impl fmt::Debug for SigningKey {
     }
 }
 
+/// Returns the error for `text` that is not a key. The error is `damaged` if the text begins with `first_line`.
+fn pem_error(text: &str, first_line: &str, other: KeyError, damaged: KeyError) -> KeyError {
+    if text.starts_with("-----BEGIN OPENSSH ") || text.starts_with("ssh-") {
+        KeyError::OpenSsh
+    } else if text.starts_with(first_line) {
+        damaged
+    } else {
+        other
+    }
+}
+
 /// An error from parsing or generating a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -183,11 +204,20 @@ pub enum KeyError {
     #[error("not a key id: expected 64 hexadecimal digits")]
     Id,
     /// The text is not a public key.
-    #[error("not an Ed25519 public key: expected PEM text that begins with -----BEGIN PUBLIC KEY-----")]
+    #[error("not an Ed25519 public key: expected PEM text that begins with {PUBLIC_PEM}")]
     PublicPem,
+    /// The text begins like a public key, but is damaged or a key of another kind.
+    #[error("not an Ed25519 public key: damaged, or of another kind than Ed25519")]
+    DamagedPublicPem,
     /// The text is not a secret key.
-    #[error("not an Ed25519 secret key: expected PEM text that begins with -----BEGIN PRIVATE KEY-----")]
+    #[error("not an Ed25519 secret key: expected PEM text that begins with {SECRET_PEM}")]
     SecretPem,
+    /// The text begins like a secret key, but is damaged or a key of another kind.
+    #[error("not an Ed25519 secret key: damaged, or of another kind than Ed25519")]
+    DamagedSecretPem,
+    /// The text is a key in the format of OpenSSH.
+    #[error("an OpenSSH key, not an Ed25519 key in PEM form: make a key with `phase key new`")]
+    OpenSsh,
     /// The bytes are not a permitted point on the curve.
     #[error("not an Ed25519 public key: the bytes are not a permitted point on the curve")]
     Point,
@@ -244,6 +274,17 @@ mod tests {
         assert_eq!(PublicKey::from_pem(public), Ok(key.public()));
         assert_eq!(SigningKey::from_pem(public).unwrap_err(), KeyError::SecretPem);
         assert_eq!(PublicKey::from_pem(secret), Err(KeyError::PublicPem));
+    }
+
+    #[test]
+    fn the_error_names_a_damaged_key_and_an_openssh_key() {
+        let key = rfc_key();
+        let (secret, public) = (key.to_pem(), key.public().to_pem());
+        assert_eq!(SigningKey::from_pem(&secret[..60]).unwrap_err(), KeyError::DamagedSecretPem);
+        assert_eq!(PublicKey::from_pem(&public[..60]), Err(KeyError::DamagedPublicPem));
+        assert_eq!(PublicKey::from_pem("ssh-ed25519 AAAAC3Nz a@b"), Err(KeyError::OpenSsh));
+        let openssh = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n-----END OPENSSH PRIVATE KEY-----\n";
+        assert_eq!(SigningKey::from_pem(openssh).unwrap_err(), KeyError::OpenSsh);
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 /// fails.
 fn move_into_place(temporary: &Path, path: &Path) -> io::Result<()> {
     match renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
-        // Some file systems, such as NFS, do not support this flag. A hard link also fails if `path` exists.
+        // Some file systems, such as NFS, do not support `NOREPLACE`. Making a hard link fails if `path` exists.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
             std::fs::hard_link(temporary, path)?;
             std::fs::remove_file(temporary)?;

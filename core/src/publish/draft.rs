@@ -1,4 +1,4 @@
-//! The draft of a release, before it is signed.
+//! Drafts. A draft is a release whose files are not read yet, and whose manifest is not signed yet.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::manifest::{ArtifactEntry, Manifest};
 use crate::name::Name;
 use crate::store::{Artifact, Store, StoreError};
 
-/// The draft of a release. It lists files whose content has not been read yet.
+/// A draft: a release that is prepared. Its files have not been read, and its manifest is not signed.
 #[derive(Clone, Debug)]
 pub struct Draft {
     files: Vec<ReleaseFile>,

@@ -8,7 +8,8 @@ use crate::name::Name;
 use crate::store::StoreError;
 use crate::trust::TrustError;
 
-/// An error from publishing a release. The ref of the name has not changed.
+/// An error from publishing a release. The name still points to the previous release, unless only the last step failed:
+/// syncing the new ref.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError {
@@ -32,8 +33,9 @@ pub enum PublishError {
         /// The version in the store.
         held: u64,
     },
-    /// An artifact in a manifest that was signed elsewhere is not in the store, or has another size or SHA-256 there.
-    #[error("{filename} ({cid}) is not in the store")]
+    /// The store does not have an artifact of a manifest that was already signed, or the artifact in the store has
+    /// another size or SHA-256 than the manifest states.
+    #[error("{filename} ({cid}) is not in the store, or not with the size and SHA-256 that the manifest states")]
     NotImported {
         /// The file name in the manifest.
         filename: FileName,

@@ -29,8 +29,10 @@ impl ReleaseFile {
         }
     }
 
-    /// Returns all files below a folder, sorted, with role [`Role::FILE`] and their paths relative to the folder as
-    /// names. Symbolic links to files are followed. Any entry that is neither a file nor a folder is an error, so that
+    /// Returns all files below a folder, sorted. Each file has the role [`Role::FILE`]. Its name in the release is its
+    /// path relative to the folder.
+    ///
+    /// Symbolic links to files are followed. Any other entry that is neither a file nor a folder is an error, so that
     /// no file is silently missing in the release.
     ///
     /// # Errors
@@ -56,12 +58,12 @@ impl ReleaseFile {
         &self.path
     }
 
-    /// Returns the size in bytes that the file had when it was found.
+    /// Returns the size in bytes that the file had when this entry was made.
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Returns whether the file was empty when it was found.
+    /// Returns whether the file was empty when this entry was made.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -16,13 +16,13 @@ const WORKERS: usize = 16;
 /// two processor cores busy.
 const LARGE: u64 = 4 << 20;
 
-/// The progress of an import.
+/// The progress of importing the files of a release.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Progress<'a> {
     /// The number of bytes read so far from all files together. It never decreases.
     pub done: u64,
-    /// The total size of all files in bytes, at the time when the draft was made.
+    /// The sum of the sizes of all files in bytes, as [`ReleaseFile::len`] returns them.
     pub total: u64,
     /// The name of the file from which bytes were read last.
     pub file: &'a FileName,
@@ -101,8 +101,7 @@ impl Work<'_> {
     }
 }
 
-/// Locks the mutex even if it is poisoned. If `progress` panics in a thread, the whole import ends with that panic
-/// anyway.
+/// Locks the mutex. A poisoned mutex is accepted, because the whole import ends with the panic that poisoned it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The publisher: signs a release and makes it visible to clients of the store.
+//! The publisher, which signs a release and sets the ref of its name in the store.
 
 use super::draft::Draft;
 use super::error::PublishError;
@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::time::TrustedTime;
 use crate::trust::{TrustError, TrustRoot};
 
-/// Publishes releases for clients that have the same trust root as the publisher.
+/// A publisher, which signs releases for clients that have the same trust root as itself.
 #[derive(Clone, Debug)]
 pub struct Publisher {
     root: TrustRoot,
@@ -59,11 +59,11 @@ impl Release {
 }
 
 impl Publisher {
-    /// Makes a publisher for clients that have `root`, the encoded envelope of a trust root.
+    /// Makes a publisher with the secret keys `keys`. `root` is the encoded envelope of the trust root that clients
+    /// have.
     ///
-    /// Every key signs each manifest. A pointer record is signed only by the keys that the root permits to sign it.
-    /// Clients ignore a signature by a key that is not permitted, so such a key is an error only if too few permitted
-    /// keys remain.
+    /// Every key signs each manifest. Only keys that the root permits to sign pointer records sign them. A key that the
+    /// root does not permit does no harm, because clients ignore its signature.
     ///
     /// # Errors
     /// The errors of [`TrustRoot::decode_trusted`].
@@ -101,8 +101,8 @@ impl Publisher {
     ///
     /// # Errors
     /// Every variant of [`PublishError`] except [`PublishError::NotImported`] is possible. [`PublishError::NotNewer`]
-    /// is also returned if the version in the store is `u64::MAX`, or if another publisher has published a later
-    /// version in the meantime.
+    /// has two more causes: the version in the store is `u64::MAX`, or another publisher has published a later version
+    /// during the import.
     pub fn publish(
         &self,
         store: &dyn Store,
@@ -117,8 +117,8 @@ impl Publisher {
         Ok(release)
     }
 
-    /// Points the name to a manifest that was signed elsewhere and whose artifacts are in the store. Publishing the
-    /// current release again is permitted, and renews its pointer record.
+    /// Publishes a manifest that is already signed, for instance on another machine. Its artifacts must be in the
+    /// store. The current release may be published again, so that its pointer record is renewed.
     ///
     /// # Errors
     /// Every variant of [`PublishError`] is possible.

@@ -1,7 +1,7 @@
-//! Complete artifacts on disk: the store's own files, and files that were imported by reference.
+//! Complete artifacts on disk: files inside the store, and files outside it that were imported by reference.
 //!
-//! Invariant: the file of a [`FileArtifact`] was verified when its state was `stat`, and `read_at` fails if the file
-//! has another state.
+//! Invariant: the file of a [`FileArtifact`] was verified when it had the state `stat`. If the file now has another
+//! state, `read_at` fails.
 
 use std::fs::File;
 use std::io;
@@ -44,7 +44,7 @@ impl Artifact for FileArtifact {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(changed(&self.path)),
             other => other.map_err(|e| StoreError::read("read", &self.path, e))?,
         }
-        // The state is checked after the read, so that a change during the read is detected too.
+        // The state is checked after the read, so that a change during the read is detected.
         let now = self.file.stat().map_err(|e| StoreError::read("read", &self.path, e))?;
         let removed = now.links == 0;
         if removed || !same_state(now, self.stat) { Err(changed(&self.path)) } else { Ok(()) }
@@ -68,8 +68,8 @@ pub(crate) fn open(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<
     }
 }
 
-/// Opens the store's own file of an artifact that the caller has just verified, without reading the index or hashing
-/// the file. Returns `None` if the state of the file differs from `verified`.
+/// Opens an artifact's file inside the store that the caller has just verified. `verified` is the state that the file
+/// had then. Returns `None` if the file now has another state. The file is not hashed again.
 pub(crate) fn open_verified(
     backend: &dyn Backend,
     layout: &Layout,
@@ -83,8 +83,8 @@ pub(crate) fn open_verified(
     Ok(same_state(stat, verified).then(|| FileArtifact { cid: *cid, index, file, stat, path }))
 }
 
-/// Opens the store's own file of an artifact. If the file does not match its seal, the file is hashed and gets a new
-/// seal.
+/// Opens an artifact's file inside the store. If the file does not match its seal, the file is verified again and gets
+/// a new seal.
 fn open_owned(
     backend: &dyn Backend,
     layout: &Layout,

@@ -10,7 +10,7 @@ use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::Path;
 
-/// How [`Backend::open`] opens a file.
+/// The mode in which [`Backend::open`] opens a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
     /// Opens an existing file, for reading only.

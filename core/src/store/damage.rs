@@ -20,13 +20,13 @@ pub enum Damage {
         cap: usize,
     },
     /// The bytes of a block do not match its CID.
-    #[error("its bytes do not match the CID that is its file name; publish or fetch it again")]
+    #[error("its bytes do not match the CID that is its file name; publish or fetch the release again")]
     OtherBytes,
     /// A block of an artifact's index is missing.
-    #[error("this index block is missing; publish or fetch it again")]
+    #[error("this index block is missing; publish or fetch the artifact again")]
     NoIndexBlock,
     /// The size of an artifact differs from the size in its index.
-    #[error("it has {len} bytes instead of {expected}; it is not served; publish or fetch it again")]
+    #[error("it has {len} bytes instead of {expected}; it is not served; publish or fetch the artifact again")]
     Length {
         /// The length of the file in bytes.
         len: u64,
@@ -34,7 +34,9 @@ pub enum Damage {
         expected: u64,
     },
     /// The bytes of a chunk do not match the chunk's digest in the index.
-    #[error("chunk {0} does not match its digest in the index; it is not served; publish or fetch it again")]
+    #[error(
+        "chunk {0} does not match its digest in the index; the file is not served; publish or fetch the artifact again"
+    )]
     Chunk(ChunkIndex),
     /// The file of an artifact was changed, removed or replaced after it was verified.
     #[error("it was changed, removed or replaced after it was verified; it is not served")]

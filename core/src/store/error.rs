@@ -13,8 +13,8 @@ use crate::name::Name;
 /// An error from a store operation. The message names the file or artifact, the cause and, if there is one, the next
 /// step.
 ///
-/// A failed operation leaves the store unchanged, except that blocks and verified chunks which it wrote before the
-/// error stay in the store.
+/// Blocks and verified chunks that a failed operation wrote before the error stay in the store. If only the last sync
+/// failed, the change is made, but it may not survive a power cut. Otherwise, the content of the store is unchanged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -48,9 +48,17 @@ pub enum StoreError {
         /// The error from the operating system.
         source: io::Error,
     },
-    /// The folder is not empty and is not a store, or the path is not a folder.
+    /// The folder is not empty and is not a store.
     #[error("{0} is not a store: it is not empty and has no file `format`; use an empty or new folder")]
     NotAStore(PathBuf),
+    /// The path of the store, or a folder above it, is a file.
+    #[error("cannot use {path} as a store: {file} is a file, not a folder")]
+    NotAFolder {
+        /// The path of the store.
+        path: PathBuf,
+        /// The path of the file.
+        file: PathBuf,
+    },
     /// The file `format` does not contain a store format.
     #[error("{0} does not name a store format; check that its folder is a store of Phase")]
     UnknownFormat(PathBuf),

@@ -33,11 +33,12 @@ pub struct FileStore {
 }
 
 impl FileStore {
-    /// Opens the store at `path`, or creates a store if the folder is empty or does not exist. A read-only store can be
-    /// opened too, but writing to it fails.
+    /// Opens the store at `path`, or creates a store if the folder is empty or does not exist. A store on a read-only
+    /// file system can be opened, but writing to it fails.
     ///
     /// # Errors
-    /// [`StoreError::NotAStore`], [`StoreError::NewerFormat`], or an error from the operating system.
+    /// [`StoreError::NotAStore`], [`StoreError::NotAFolder`], [`StoreError::UnknownFormat`],
+    /// [`StoreError::NewerFormat`], or an error from the operating system.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::with_backend(path, Arc::new(OsBackend))
     }
@@ -108,7 +109,7 @@ impl FileStore {
         Ok(encoded.root)
     }
 
-    /// Imports `input` by reflink or copy, so that the store has its own file.
+    /// Imports `input` by reflink or by copy, so that the content is in a file inside the store.
     fn import_copy(
         &self,
         input: &InputFile,
@@ -132,7 +133,7 @@ impl FileStore {
         Ok(cid)
     }
 
-    /// Moves a synced temporary file to the artifact's path, unless the store already has an undamaged file there.
+    /// Moves a synced temporary file to the artifact's path, unless an undamaged file already has this path.
     fn install(&self, temp: TempFile<'_>, cid: Cid) -> Result<(), StoreError> {
         let target = self.layout.artifact(&cid);
         let _lock = StoreLock::take(&*self.backend, &self.layout)?;
@@ -168,8 +169,8 @@ impl FileStore {
         Ok(cid)
     }
 
-    /// Removes the store's own damaged file of an artifact, if there is one. Otherwise, the store would open that file
-    /// instead of the file that was imported by reference.
+    /// Removes an artifact's damaged file inside the store, if there is one. Otherwise, the store would open it instead
+    /// of the file that was imported by reference.
     fn remove_damaged(&self, cid: &Cid) -> Result<(), StoreError> {
         let path = self.layout.artifact(cid);
         match self.backend.remove(&path) {

@@ -45,8 +45,8 @@ impl InputFile {
         self.before
     }
 
-    /// Returns a reader for the whole file. The reader ends one byte after the original end of the file. It therefore
-    /// ends even if another process keeps appending to the file, and the extra byte shows that the file has grown.
+    /// Returns a reader for the file, which reads at most one byte more than the file had when it was opened. This byte
+    /// shows that the file has grown. Without the limit, the import could not end while another process appends bytes.
     pub(crate) fn reader(&self) -> impl Read + '_ {
         ReadAt::start(&self.file).take(self.before.len.saturating_add(1))
     }

@@ -16,7 +16,8 @@ pub trait Store: Send + Sync {
     /// Stores a block. It is not an error if the block is in the store already.
     ///
     /// # Errors
-    /// [`StoreError::BadBlock`] if `bytes` do not hash to `cid`.
+    /// [`StoreError::BadBlock`] if `bytes` do not hash to `cid`, [`StoreError::BlockTooLarge`], or an error from the
+    /// operating system.
     fn put_block(&self, cid: &Cid, bytes: &[u8]) -> Result<(), StoreError>;
 
     /// Returns the bytes of a block, or `None` if the store does not have it.
@@ -25,23 +26,25 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Damaged`] if the bytes on disk do not hash to `cid`, or an error from the operating system.
     fn block(&self, cid: &Cid) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Opens a complete artifact, or returns `None` if the store does not have it. If the store's own file has changed
-    /// since it was verified, the whole file is read and verified again.
+    /// Opens a complete artifact, or returns `None` if the store does not have it.
+    ///
+    /// A file that differs from its seal is verified again if it is inside the store. It is refused if it was imported
+    /// by reference.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] if the content has changed. [`Store::partial`] or [`Store::import`] can replace the
-    /// artifact.
+    /// [`StoreError::Damaged`] if the file is damaged or refused. [`Store::partial`] or [`Store::import`] can replace
+    /// the artifact then. [`StoreError::BadIndex`], or an error from the operating system.
     fn artifact(&self, cid: &Cid) -> Result<Option<Arc<dyn Artifact>>, StoreError>;
 
-    /// Opens the partial artifact that an earlier fetch left in the store, or creates an empty one. Chunks that are
-    /// already on disk are verified, and those that match the index count as stored.
+    /// Opens the partial artifact that an earlier fetch left in the store, or creates an empty one. Stores the blocks
+    /// of `index`.
     ///
-    /// The blocks of `index` are stored too.
+    /// All chunks on disk are verified. Only chunks that match the index count as stored.
     ///
     /// # Errors
     /// [`StoreError::Busy`] if the partial artifact is open already, in this or another process;
-    /// [`StoreError::Complete`] if the artifact is complete; [`StoreError::NoSpace`] if the whole artifact does not
-    /// fit.
+    /// [`StoreError::Complete`] if the artifact is complete; [`StoreError::OtherIndex`] if `index` belongs to another
+    /// artifact; [`StoreError::NoSpace`] if the whole artifact does not fit; or an error from the operating system.
     fn partial(&self, cid: &Cid, index: Arc<ArtifactIndex>) -> Result<Arc<dyn Partial>, StoreError>;
 
     /// Imports the file at `path` as an artifact. `progress` is called with the number of bytes read so far.
@@ -61,7 +64,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::BadPointer`], [`StoreError::NoManifest`], or an error from the operating system. The ref is
-    /// unchanged after an error.
+    /// unchanged after an error, unless only the last step failed: syncing the new ref.
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError>;
 
     /// Returns the envelope of the pointer record for `name`, or `None` if the name has no ref.
@@ -76,9 +79,10 @@ pub trait Store: Send + Sync {
     /// An error from the operating system.
     fn names(&self) -> Result<Vec<Name>, StoreError>;
 
-    /// For each digest, returns a complete artifact that contains a chunk with this digest, and the chunk's index in
-    /// that artifact, or `None` if no such chunk is known. The caller must verify the chunk, because the file may have
-    /// changed.
+    /// Finds chunks by their digests in the complete artifacts. For each digest, returns the artifact CID and the chunk
+    /// index of one such chunk, or `None` if there is none.
+    ///
+    /// The caller must verify the chunk, because the artifact's file may have changed.
     ///
     /// # Errors
     /// [`StoreError::ChunkMap`], or an error from the operating system.
@@ -121,7 +125,8 @@ pub trait Partial: Send + Sync {
     /// the same time.
     ///
     /// # Errors
-    /// [`StoreError::BadChunk`] if the bytes do not match the index. Nothing is written then.
+    /// [`StoreError::BadChunk`] if the bytes do not match the index, [`StoreError::Finished`] after
+    /// [`finish`](Self::finish), or an error from the operating system. The set of stored chunks is unchanged then.
     fn write_chunk(&self, chunk: ChunkIndex, bytes: &[u8]) -> Result<(), StoreError>;
 
     /// Verifies several chunks and then writes them with as few writes as possible. Chunks that are adjacent both in
@@ -138,8 +143,8 @@ pub trait Partial: Send + Sync {
     /// [`StoreError::NotThere`] if not all of these bytes are in verified chunks.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError>;
 
-    /// Syncs the chunks that were written so far to disk, so that they survive a power cut. Other threads may write at
-    /// the same time.
+    /// Makes a checkpoint: syncs the chunks that were written so far to disk and saves the bitmap, so that the chunks
+    /// survive a power cut. Other threads may write at the same time.
     ///
     /// # Errors
     /// An error from the operating system. The written chunks stay in the store, but may not survive a power cut.
@@ -148,6 +153,7 @@ pub trait Partial: Send + Sync {
     /// Makes the partial artifact a complete artifact, which other processes can open from then on.
     ///
     /// # Errors
-    /// [`StoreError::Incomplete`] if chunks are missing.
+    /// [`StoreError::Incomplete`] if chunks are missing, [`StoreError::Finished`] if it was finished before, or an
+    /// error from the operating system.
     fn finish(self: Arc<Self>) -> Result<Arc<dyn Artifact>, StoreError>;
 }

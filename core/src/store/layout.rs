@@ -13,11 +13,18 @@ use crate::name::Name;
 const FORMAT: u32 = 1;
 /// The text with which the file `format` begins.
 const FORMAT_PREFIX: &str = "phase-store ";
-/// The maximum length of the file `format`, in bytes. It leaves space for additions by later versions.
+/// The maximum length of the file `format`, in bytes. Later versions of Phase may write more text into this file.
 const MAX_FORMAT_LEN: usize = 256;
 /// The names that a folder may already contain when a store is created in it. A crash during an earlier creation can
 /// leave such names, and file systems create `lost+found`.
 const HARMLESS: [&str; 6] = ["tmp", "blocks", "artifacts", "refs", "store.lock", "lost+found"];
+
+/// Returns the part of `path` that is a file, although a folder is needed: `path` itself or a folder above it.
+fn file_in_path(backend: &dyn Backend, path: &Path) -> PathBuf {
+    let is_no_folder =
+        |part: &&Path| backend.read_dir(part).is_err_and(|error| error.kind() == io::ErrorKind::NotADirectory);
+    path.ancestors().take_while(is_no_folder).last().unwrap_or(path).to_owned()
+}
 
 /// The paths of the files and folders in one store.
 #[derive(Clone, Debug)]
@@ -31,7 +38,8 @@ impl Layout {
         let layout = Self { root: root.to_owned() };
         let format = match temp::read_small(backend, &layout.format(), MAX_FORMAT_LEN) {
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotADirectory => {
-                return Err(StoreError::NotAStore(layout.root));
+                let file = file_in_path(backend, root);
+                return Err(StoreError::NotAFolder { path: layout.root, file });
             }
             other => other?,
         };

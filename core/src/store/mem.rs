@@ -263,7 +263,7 @@ impl Drop for MemPartial {
     }
 }
 
-/// Locks the mutex even if it is poisoned, because a panic cannot leave the state inconsistent.
+/// Locks the mutex. A poisoned mutex is accepted, because a panic cannot leave the state inconsistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -14,7 +14,7 @@ use super::backend::{Backend, BackendFile, FileStat, OpenMode};
 /// The maximum number of slices that the operating system writes in one call (`IOV_MAX`).
 const MAX_SLICES: usize = 1024;
 
-/// The real file system.
+/// The [`Backend`] that uses the real file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsBackend;
 

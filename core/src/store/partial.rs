@@ -1,15 +1,14 @@
-//! Partial artifacts on disk. The file `<cid>.part` contains the chunks, and the file `<cid>.have` contains the bitmap
-//! of the chunks that were written to it.
+//! Partial artifacts on disk. The file `<cid>.part` contains the chunks. The file `<cid>.have` contains the bitmap of
+//! the chunks that were written and synced.
 //!
 //! Invariants:
 //!
-//! - A chunk is added to the chunk set in memory only after its verified bytes were written, and to the `.have` file
-//!   only after these bytes were synced.
-//! - The `.part` file is sparse and has its full length from the beginning. The free disk space is checked at that
-//!   time, but not reserved with fallocate, which would make writing slower on both tmpfs and ext4.
-//! - When a partial artifact is opened again, a chunk counts as stored only if its hash is right, because nothing on
-//!   disk is trusted. The store hashes each chunk that the `.have` file lists or that is not in a hole of the `.part`
-//!   file.
+//! - A chunk is added to the chunk set in memory only after its verified bytes were written. It is added to the `.have`
+//!   file only after these bytes were synced.
+//! - The `.part` file is sparse and has its full length from the beginning. The free disk space is checked when the
+//!   file is opened. It is not reserved with fallocate, because that makes writing slower on tmpfs and on ext4.
+//! - When a partial artifact is opened again, a chunk counts as stored only if its hash is right. The store hashes each
+//!   chunk that the `.have` file lists or that is not in a hole of the `.part` file.
 //! - The `.part` file is locked while the [`FilePartial`] exists. It is never written to after it was renamed.
 
 use std::io::{self, IoSlice};

@@ -53,8 +53,8 @@ impl Seal {
         (self.size, self.mtime_ns, self.inode) == (stat.len, stat.mtime_ns, stat.inode)
     }
 
-    /// Replaces the seal of an artifact. The seal of the store's own file is not synced, because syncing many small
-    /// files is slow. If a power cut damages such a seal, the artifact's file is hashed again.
+    /// Replaces the seal of an artifact. The seal of a file inside the store is not synced, because syncing many small
+    /// files is slow. If a power cut damages such a seal, the file is hashed again.
     pub(crate) fn write(&self, backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<(), StoreError> {
         let (target, bytes) = (layout.seal(cid), to_dag_cbor(self));
         match self.path {

@@ -259,13 +259,13 @@ fn several_threads_can_write_at_the_same_time(store: &dyn Store) {
 fn each_chunk_of_a_batch_is_verified(store: &dyn Store) {
     let bytes = bytes(1, 50_000);
     let (cid, index) = index_of(&bytes);
-    assert!(index.len() > 9, "the artifact has enough chunks for several runs");
+    assert!(index.len() > 9, "the artifact has enough chunks for the batch");
     let partial = store.partial(&cid, index.clone()).unwrap();
     let mut flipped = chunk(&bytes, &index, 2).to_vec();
     flipped[0] ^= 1;
     data::write(&*partial, &bytes, [5]);
-    // The batch has a run with a bad chunk in the middle, a stored chunk, a chunk that is given twice, a single chunk,
-    // and a chunk index that the artifact does not have.
+    // Five adjacent chunks (0 to 4), of which chunk 2 has wrong bytes. Then chunk 5 twice, which is already stored.
+    // Then chunk 8, which is not adjacent to another chunk. Then a chunk index that the artifact does not have.
     let given: Vec<(u32, &[u8])> = [0, 1, 2, 3, 4, 5, 5, 8].map(|n| (n, chunk(&bytes, &index, n))).into();
     let mut given: Vec<_> = given.into_iter().map(|(n, bytes)| (ChunkIndex(n), bytes)).collect();
     given[2].1 = &flipped;

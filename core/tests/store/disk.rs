@@ -1,5 +1,5 @@
-//! Tests of the guarantees that only the store on disk gives, in addition to [`crate::conformance`]: use by several
-//! processes, detection of damaged files, and clear errors.
+//! Tests of the guarantees that only the store on disk gives: several processes can use it, damaged files are detected,
+//! and errors name the file. The guarantees of every store are tested in [`crate::conformance`].
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
@@ -93,14 +93,14 @@ fn resuming_hashes_every_chunk_and_does_not_trust_the_checkpoint() {
     partial.checkpoint().unwrap();
     data::write(&*partial, &bytes, [5]);
     drop(partial);
-    // The checkpoint lists chunk 1, whose bytes are wrong. It lists neither chunk 5, whose bytes are right, nor chunk
-    // 6, whose bytes are wrong.
+    // The saved bitmap lists chunk 1, whose bytes are made wrong. Chunk 5 was written after the checkpoint, and its
+    // bytes are right. Chunk 6 was never written, and wrong bytes are put in its place.
     let part = artifact_file(&store, &cid).with_extension("part");
     flip(&part, index.chunk(ChunkIndex(1)).unwrap().offset);
     flip(&part, index.chunk(ChunkIndex(6)).unwrap().offset);
     let have: Vec<u32> = store.partial(&cid, index.clone()).unwrap().have().iter().map(|chunk| chunk.0).collect();
     assert_eq!(have, [0, 2, 5]);
-    // No stored chunk is lost if the `.have` file, which holds the checkpoint, is missing or unreadable.
+    // No stored chunk is lost if the `.have` file, which holds the saved bitmap, is missing or unreadable.
     for garbage in [None, Some("garbage")] {
         let path = part.with_extension("have");
         garbage.map_or_else(|| fs::remove_file(&path), |text| fs::write(&path, text)).unwrap();
@@ -133,8 +133,8 @@ fn a_new_part_file_takes_no_disk_space_and_is_gone_after_finishing() {
     assert_eq!(fs::read_dir(store.path().join("tmp")).unwrap().count(), 0);
 }
 
-/// A change to a file: the name of the change, whether the bytes of the file are still right after it, and the function
-/// that makes it.
+/// A change to a file: its name, whether the file still has the right bytes when the change is made, and the function
+/// that makes the change.
 type Change = (&'static str, bool, fn(&Path));
 
 const CHANGES: [Change; 5] = [
@@ -254,8 +254,11 @@ fn a_folder_or_file_that_is_not_a_store_is_not_changed() {
     let error = FileStore::open(folder.path()).unwrap_err();
     assert!(matches!(error, StoreError::NotAStore(_)), "{error}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    let error = FileStore::open(folder.path().join("letter.txt")).unwrap_err();
-    assert!(matches!(error, StoreError::NotAStore(_)), "{error}");
+    for path in ["letter.txt", "letter.txt/store"] {
+        let error = FileStore::open(folder.path().join(path)).unwrap_err();
+        assert!(matches!(error, StoreError::NotAFolder { .. }), "{error}");
+        assert!(error.to_string().ends_with("letter.txt is a file, not a folder"), "{error}");
+    }
 }
 
 #[test]

@@ -121,8 +121,8 @@ impl FaultBackend {
 }
 
 impl State {
-    /// Counts an operation. Returns an error if the injected fault makes it fail, and `Ok(false)` if only half of it
-    /// must be done.
+    /// Counts an operation. Returns an error if the injected fault makes the operation fail. Returns `Ok(false)` if a
+    /// write must write only half of the bytes.
     fn operate(&mut self) -> io::Result<bool> {
         self.operations += 1;
         self.clock += 1;
@@ -136,7 +136,7 @@ impl State {
         }
     }
 
-    /// Like [`State::operate`], for an operation that is done wholly or not at all.
+    /// Counts an operation that is not a write. Returns an error if the injected fault makes the operation fail.
     fn operate_atomically(&mut self) -> io::Result<()> {
         match (self.operate()?, self.fault) {
             (false, Some((_, Fault::PowerCut))) => Err(power_cut()),
@@ -383,8 +383,8 @@ fn power_cut() -> io::Error {
     io::Error::other("power cut")
 }
 
-/// The random choices of the data that survive a power cut. RNG seed 0 keeps no unsynced data, and RNG seed 1 keeps all
-/// of it.
+/// A random number generator that decides which unsynced data survives a power cut. With RNG seed 0, no such data
+/// survives. With RNG seed 1, all of it survives.
 struct Random(u64);
 
 impl Random {

@@ -9,8 +9,8 @@ use crate::data::{self, bytes, chunk, content, fetch, file_with, import_options,
 use crate::fault_backend::{Fault, FaultBackend};
 use crate::scenario::{Confirmed, Scenario};
 
-/// Runs the scenario once for each operation in it, with a fault at that operation, and then again without a fault.
-/// `expected` returns whether the fault may cause this error.
+/// Tests a fault at every operation of the scenario. For each operation, runs the scenario with the fault at this
+/// operation, and then once more without a fault. `expected` returns whether the fault may cause this error.
 fn at_every_operation(fault: Fault, expected: impl Fn(&StoreError) -> bool) {
     let scenario = Scenario::new();
     let undisturbed = FaultBackend::new();
@@ -61,8 +61,8 @@ fn only_written_chunks_of_a_batch_count_as_stored() {
     let (cid, index) = index_of(&bytes);
     let partial = store.partial(&cid, index.clone()).unwrap();
     let chunks: Vec<_> = [0, 1, 3, 4].map(|n| (ChunkIndex(n), chunk(&bytes, &index, n))).into();
-    // The write of the second chunk fails, so neither chunk of the first run (0 and 1) is stored. The second run (3 and
-    // 4) is written after that failure.
+    // The chunks 0 and 1 are adjacent, so the store writes both with one call. This backend makes two writes of the
+    // call, and the second write fails. So neither chunk counts as stored. The chunks 3 and 4 are written after that.
     backend.inject(backend.operations() + 2, Fault::Fail(ErrorKind::StorageFull));
     let results = partial.write_chunks(&chunks);
     assert!(results[..2].iter().all(|result| matches!(result, Err(StoreError::NoSpace { .. }))), "{results:?}");
@@ -112,7 +112,7 @@ fn a_disk_that_is_too_small_is_reported_before_anything_is_read() {
     for error in errors {
         assert!(matches!(error, StoreError::NoSpace { .. }) && error.to_string().contains("needs 48.8 KiB"), "{error}");
     }
-    // Chunks that are stored already need no further space.
+    // A partial artifact whose second half is stored needs space only for the first half.
     backend.set_available(50_000);
     let partial = store.partial(&cid, index.clone()).unwrap();
     data::write(&*partial, &bytes, index.len() / 2..index.len());

@@ -35,7 +35,7 @@ fn a_changed_file_is_an_error_until_it_is_imported_again() {
         |path| OpenOptions::new().write(true).open(path).unwrap().set_len(49_999).unwrap(),
         |path| fs::remove_file(path).unwrap(),
         |path| {
-            // Replaces the file with another one of the same length and modification time.
+            // Replace the file with another one of the same length and modification time.
             let modified = fs::metadata(path).unwrap().modified().unwrap();
             let other = path.with_extension("other");
             fs::write(&other, bytes(2, 50_000)).unwrap();

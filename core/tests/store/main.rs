@@ -1,5 +1,5 @@
-//! Tests of the stores: what every store guarantees, what the store on disk guarantees in addition, and what survives
-//! crashes.
+//! Tests of the stores: the guarantees of every store, further guarantees of the store on disk, and the effects of
+//! faults and power cuts on it.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 

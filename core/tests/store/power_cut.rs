@@ -1,5 +1,5 @@
-//! Tests that keys, refs, artifacts and checkpointed chunks survive a power cut, or a kill of the process, at any
-//! operation.
+//! Tests that keys, refs, artifacts and the chunks of a checkpoint survive a power cut, or a kill of the process, at
+//! any operation.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! A sequence of store operations that contains every kind of write, for tests that interrupt the sequence.
+//! The scenario of these tests: a sequence of store operations with every kind of write, which tests interrupt. It is
+//! not a scenario of a testnet.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ const MANIFEST: &[u8] = b"manifest";
 /// The number of chunks that the scenario writes between two checkpoints.
 const CHECKPOINT: usize = 3;
 
-/// The artifacts that a run of the scenario stores, and the files that it imports.
+/// The scenario: the artifacts that it stores, and the files that it imports.
 pub(crate) struct Scenario {
     fetched: Content,
     imported: Content,
@@ -22,7 +23,8 @@ pub(crate) struct Scenario {
     sources: [(tempfile::TempDir, PathBuf); 2],
 }
 
-/// The bytes of an artifact, with its CID and its index, which are computed only once because they are needed often.
+/// The bytes of an artifact, with its CID and its index. The CID and the index are computed only once, because they are
+/// needed often.
 struct Content {
     bytes: Vec<u8>,
     cid: Cid,
@@ -36,7 +38,7 @@ impl Content {
     }
 }
 
-/// The results of the operations that the store has confirmed, which must survive any fault.
+/// The results of the operations that have succeeded. They must survive any fault.
 #[derive(Debug, Default)]
 pub(crate) struct Confirmed {
     manifest: bool,
@@ -58,7 +60,8 @@ impl Scenario {
         Self { fetched, imported: Content::new(imported), referenced: Content::new(referenced), sources }
     }
 
-    /// Runs the scenario until an operation fails. Notes in `confirmed` the operations that the store has confirmed.
+    /// Performs the operations until one of them fails. The results of the operations that succeed are added to
+    /// `confirmed`.
     pub(crate) fn run(&self, backend: &FaultBackend, confirmed: &mut Confirmed) -> Result<(), StoreError> {
         let store = FileStore::with_backend(STORE, Arc::new(backend.clone()))?;
         let manifest = Cid::of_block(MANIFEST);
@@ -100,7 +103,7 @@ impl Scenario {
         partial.finish().map(drop)
     }
 
-    /// Asserts that the store can be opened, has everything that it confirmed, and has no wrong data.
+    /// Asserts that the store can be opened, that every result in `confirmed` is in it, and that it has no wrong data.
     pub(crate) fn check(&self, backend: &FaultBackend, confirmed: &Confirmed, context: &str) {
         let store = FileStore::with_backend(STORE, Arc::new(backend.clone())).unwrap();
         let manifest = store.block(&Cid::of_block(MANIFEST)).unwrap();

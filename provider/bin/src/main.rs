@@ -69,7 +69,7 @@ struct Serve {
     #[arg(long, value_name = "DIR", env = "PHASE_STORE")]
     store: PathBuf,
     /// The address to listen on; repeatable, or separated by commas
-    #[arg(long, value_name = "ADDR", value_delimiter = ',', help_heading = SERVING,
+    #[arg(long, value_name = "ADDR", value_parser = cli::parse_address, value_delimiter = ',', help_heading = SERVING,
         default_values = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"])]
     listen: Vec<Multiaddr>,
     #[command(flatten)]
@@ -81,13 +81,13 @@ struct Serve {
     /// /peers lists bootstrap peers: this node and the DHT servers to which it is connected. Other nodes read the list
     /// with --bootstrap http://…/peers. /metrics is for Prometheus. Any client that can reach the address can read all
     /// three. With port 0 the system chooses a port.
-    #[arg(long, value_name = "ADDR", help_heading = SERVING)]
+    #[arg(long, value_name = "ADDR", value_parser = parse_socket, help_heading = SERVING)]
     http: Option<SocketAddr>,
     /// The time between two announcements of the same key, for instance 12h
     ///
     /// Default: half of --record-ttl, at most 30m, because other nodes keep a record for 1h by default. The time must
     /// be shorter than --record-ttl on the other nodes, so that records are renewed before they expire.
-    #[arg(long, value_name = "TIME", value_parser = cli::parse_duration, help_heading = DHT)]
+    #[arg(long, value_name = "TIME", value_parser = cli::parse_duration, allow_hyphen_values = true, help_heading = DHT)]
     announce_interval: Option<Duration>,
     #[cfg(feature = "dht")]
     #[command(flatten)]
@@ -108,7 +108,8 @@ struct Records {
     /// How long to keep a record of another node that is not announced again: 1m to 48h
     ///
     /// A longer time means fewer announcements, but clients keep trying dead providers for longer.
-    #[arg(long, value_name = "TIME", value_parser = parse_ttl, default_value = "1h", help_heading = DHT)]
+    #[arg(long, value_name = "TIME", value_parser = parse_ttl, default_value = "1h", allow_hyphen_values = true,
+        help_heading = DHT)]
     record_ttl: Duration,
     /// A trust root. For the channels in it, keep only pointers that it accepts; repeatable
     ///
@@ -134,6 +135,10 @@ impl Records {
 fn parse_ttl(text: &str) -> Result<Duration, String> {
     let ttl = cli::parse_duration(text)?;
     if RECORD_TTL.contains(&ttl) { Ok(ttl) } else { Err("must be between 1m and 48h".to_owned()) }
+}
+
+fn parse_socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, for instance 127.0.0.1:9464".to_owned())
 }
 
 fn main() -> ExitCode {

@@ -65,9 +65,9 @@ fn a_wrong_command_line_exits_with_code_2() {
     fails(folder.path(), "", 2, &["--store"]);
     fails(folder.path(), "--store s --listen localhost:4001", 2, &["localhost:4001"]);
     fails(folder.path(), "--store s --bootstrap localhost:4001", 2, &["localhost:4001", "multiaddr"]);
-    fails(folder.path(), "--store s --announce-interval soon", 2, &["soon"]);
+    fails(folder.path(), "--store s --announce-interval soon", 2, &["\"soon\" is not a time"]);
     fails(folder.path(), "--store s --announce-interval 0s", 2, &["longer than zero"]);
-    fails(folder.path(), "--store s --http 9464", 2, &["9464", "--http"]);
+    fails(folder.path(), "--store s --http 9464", 2, &["9464", "--http", "127.0.0.1:9464"]);
     fails(folder.path(), "--store s --http http://127.0.0.1:9464/", 2, &["http://127.0.0.1:9464/"]);
     for ttl in ["59s", "48h 1s", "forever"] {
         let mut line = command(folder.path(), "--store s --record-ttl");

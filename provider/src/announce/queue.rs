@@ -1,5 +1,5 @@
-//! The queue of announcements, which decides when each DHT key is announced or withdrawn. It is bounded, limits the
-//! rate, and announces names first. It does no I/O.
+//! The queue of announcements. It decides when each DHT key is announced or withdrawn. Names are announced first. The
+//! number of keys and the number of announcements per second are limited. The queue does no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +15,8 @@ pub(super) const MAX_KEYS: usize = 64 * 1024;
 /// usual size.
 const BURST: u64 = 64;
 /// The number of announcements per second after the burst. A provider of 1,000 artifacts needs half a minute at this
-/// rate. Each announcement asks about 20 nodes twice, which is within the default request limits of a DHT node.
+/// rate. Each announcement sends two requests to each of
+/// approximately 20 nodes. At this rate, no node receives more requests than its default limits permit.
 const PER_SECOND: u64 = 40;
 /// The maximum number of announcements that run at the same time.
 const MAX_RUNNING: usize = 8;
@@ -24,11 +25,10 @@ const RETRY_MIN: Duration = Duration::from_secs(2);
 /// The longest backoff after a failed announcement.
 const RETRY_MAX: Duration = Duration::from_secs(120);
 
-/// The statement of this node about a DHT key: that the node provides the key, or no longer provides it. The keys of
-/// names, which have a value, are announced first, because clients find the other keys through names.
+/// A statement: what this node announces or withdraws under a DHT key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Statement {
-    /// Provide the key, and put this value under it.
+    /// Provide the key of a name, and put this encoded pointer under it.
     Point(Vec<u8>),
     /// Provide the key.
     Provide,
@@ -37,7 +37,8 @@ pub(super) enum Statement {
 }
 
 impl Statement {
-    /// Returns the priority of the statement. A statement with a lower number is announced first.
+    /// Returns the priority of this announcement or withdrawal. The lowest number starts first. The keys of names come
+    /// first, because clients find the other keys through names.
     fn urgency(&self) -> u8 {
         match self {
             Self::Point(_) => 0,
@@ -52,31 +53,34 @@ impl Statement {
 pub struct Announced {
     /// The number of DHT keys to announce.
     pub wanted: usize,
-    /// The number of DHT keys whose last announcement succeeded and is up to date.
+    /// The number of DHT keys whose last announcement succeeded and need not be repeated yet.
     pub done: usize,
 }
 
 /// The state of one DHT key in the queue.
 struct Entry {
+    /// What to announce or withdraw under the key.
     statement: Statement,
     /// The time of the next announcement or withdrawal, or `None` while one is running.
     due: Option<Instant>,
     retry: Backoff,
-    /// Whether the last announcement succeeded and is up to date.
+    /// Whether the key needs no announcement until the announce interval is over. It is true after an announcement
+    /// succeeded. A new statement or [`Queue::make_all_due`] makes it false.
     done: bool,
     /// Whether any announcement of the key has started, so that other nodes may have a record.
     was_started: bool,
-    /// Whether the key must be announced again as soon as the running announcement has ended.
+    /// Whether `statement` must be announced or withdrawn as soon as the running announcement or withdrawal has ended.
     again: bool,
 }
 
 /// The queue of announcements. It has one entry for each DHT key.
 pub(super) struct Queue {
     entries: BTreeMap<DhtKey, Entry>,
-    /// The keys that wait to be announced, each with its start time and priority, in the order in which they start.
+    /// The keys that wait to be announced, in the order in which they start. Each has the time from which it is due for
+    /// its next announcement, and its priority.
     waiting: BTreeSet<(Instant, u8, DhtKey)>,
     /// The keys that wait to be withdrawn, in the same form as `waiting`. A withdrawal starts only when no key in
-    /// `waiting` is due.
+    /// `waiting` is due for its next announcement.
     withdrawals: BTreeSet<(Instant, u8, DhtKey)>,
     running: usize,
     wanted: usize,
@@ -104,13 +108,13 @@ impl Queue {
         keys.into_iter().map(|(key, entry)| (key.clone(), entry.statement == Statement::Withdraw)).collect()
     }
 
-    /// Returns the set in which a key with this statement waits: `withdrawals` or `waiting`.
+    /// Returns the set in which a key waits: `withdrawals` if it is to be withdrawn, otherwise `waiting`.
     fn queue_of(&mut self, statement: &Statement) -> &mut BTreeSet<(Instant, u8, DhtKey)> {
         if *statement == Statement::Withdraw { &mut self.withdrawals } else { &mut self.waiting }
     }
 
-    /// Sets the keys to announce, with their statements. A key that is not in `wanted` is withdrawn, or just removed if
-    /// no announcement of the key has started.
+    /// Sets the keys to announce, each with what to announce under it. A key that is not in `wanted` is withdrawn, or
+    /// just removed if no announcement of the key has started.
     pub(super) fn plan(&mut self, now: Instant, mut wanted: BTreeMap<DhtKey, Statement>) {
         if wanted.len() > MAX_KEYS {
             // Drop no names, because clients find the other keys through names.
@@ -136,8 +140,8 @@ impl Queue {
         }
     }
 
-    /// Sets the statement about a key. If the statement has changed, the key is due now, or as soon as its running
-    /// announcement has ended.
+    /// Sets what to announce or withdraw under a key. If this has changed, it starts now, or as soon as the running
+    /// announcement of the key has ended.
     fn set_statement(&mut self, now: Instant, key: DhtKey, statement: Statement) {
         match self.entries.get_mut(&key) {
             Some(held) if held.statement == statement => {}
@@ -153,7 +157,7 @@ impl Queue {
         }
     }
 
-    /// Makes every key due now, except keys that wait to be withdrawn.
+    /// Makes every key due for its next announcement now, except keys that wait to be withdrawn.
     pub(super) fn make_all_due(&mut self, now: Instant) {
         let later: Vec<_> = self.waiting.iter().filter(|(due, ..)| *due > now).cloned().collect();
         self.entries.values_mut().filter(|entry| entry.due.is_none()).for_each(|entry| entry.again = true);
@@ -164,8 +168,8 @@ impl Queue {
         }
     }
 
-    /// Takes the next announcement or withdrawal, if one is due and the limits permit it. The caller must call
-    /// [`finished`](Self::finished) when the announcement or withdrawal has ended.
+    /// Takes the next key that is due to be announced or withdrawn, if the limits permit another announcement. Returns
+    /// it with what to announce or withdraw. The caller must call [`finished`](Self::finished) when that has ended.
     pub(super) fn next(&mut self, now: Instant) -> Option<(DhtKey, Statement)> {
         if self.running >= MAX_RUNNING || !self.rate.has(now.into_std(), 1) {
             return None;
@@ -187,8 +191,8 @@ impl Queue {
         let is_withdrawal = entry.statement == Statement::Withdraw;
         let due = match () {
             () if entry.again => now,
-            // The withdrawal has succeeded, or is given up after the longest backoff. The record will expire on nodes
-            // that could not be reached.
+            // Remove the key after a successful withdrawal, or after the longest backoff. Nodes that could not be
+            // reached keep the record until it expires.
             () if is_withdrawal && (is_announced || entry.retry.is_longest()) => {
                 self.entries.remove(key);
                 return;

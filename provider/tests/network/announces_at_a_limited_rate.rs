@@ -78,8 +78,9 @@ async fn a_new_connection_to_a_known_node_causes_no_announcements() {
         let keys = publish_version(&store, 2, 21);
         provider.announced().wait_for(|announced| announced.done == keys && announced.wanted == keys).await.unwrap();
         let new = published(&provider.node().metrics()) - first_published;
-        // The expected announcements are the three keys of the name, the manifest, one file, the withdrawn manifest,
-        // and retries. If the unchanged files were announced again, there would be 20 more.
+        // Six are expected: the announcements of the three keys of the name, of the new manifest and of one file, and
+        // the withdrawal of the old manifest. There may be retries. If the unchanged files were announced again, there
+        // would be 20 more.
         assert!(new < 20, "{new} announcements were made");
         until(is_quiet).await;
         assert_eq!(refreshed(&provider), first_refreshed, "the provider has refreshed its routing table again");

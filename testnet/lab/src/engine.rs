@@ -98,8 +98,8 @@ impl Engine {
         words.extend(["--ip".to_owned(), container.address.to_string()]);
         words.extend(["--env", "PHASE_NO_MDNS=1", "--log-driver", "none", "--stop-timeout", "10"].map(str::to_owned));
         words.extend(["--sysctl".to_owned(), format!("net.ipv4.tcp_congestion_control={CONGESTION_CONTROL}")]);
-        // If a container has a relay, it sends packets through another network device than the one that receives them.
-        // The kernel's reverse path filter would drop the received packets as forged.
+        // A container with a relay receives packets on eth0, but sends them through the relay's device. The kernel's
+        // reverse path filter would therefore drop the received packets as forged.
         for interfaces in ["all", "default"] {
             words.extend(["--sysctl".to_owned(), format!("net.ipv4.conf.{interfaces}.rp_filter=0")]);
         }

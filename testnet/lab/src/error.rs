@@ -73,7 +73,8 @@ pub enum LabError {
         /// A colon and the last lines of the node's standard error; empty if there are none.
         detail: String,
     },
-    /// A distribution of the release failed, although this machine has everything that the scenario needs.
+    /// A stage failed. The tested programs may be the cause, because this machine has everything that the scenario
+    /// needs.
     #[error(transparent)]
     Stage(Box<LabError>),
     /// A signal stopped the run.
@@ -82,7 +83,8 @@ pub enum LabError {
 }
 
 impl LabError {
-    /// Wraps the error in [`LabError::Stage`], except [`LabError::Interrupted`].
+    /// Wraps an error of a stage in [`LabError::Stage`]. Leaves [`LabError::Interrupted`] as it is, because a signal is
+    /// not a failure of the stage.
     pub(crate) fn of_stage(self) -> Self {
         match self {
             Self::Interrupted => self,

@@ -1,4 +1,4 @@
-//! Runs all cases of a scenario file in containers and collects their results.
+//! Makes all runs of a scenario file in containers and collects their results.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ use crate::promises;
 use crate::release::Release;
 use crate::stage::{Stage, StageResult, Way};
 
-/// The timeout of the comparison over HTTP, as a multiple of the time that Phase took.
+/// The timeout of the HTTP baseline, as a multiple of the time that Phase took.
 const HTTP_TIMEOUT_FACTOR: f64 = 4.0;
-/// The least timeout of the comparison over HTTP, in seconds.
+/// The least timeout of the HTTP baseline, in seconds.
 const MIN_HTTP_TIMEOUT: f64 = 60.0;
 
 /// The options of a run that come from the command line instead of the scenario file.
@@ -28,15 +28,14 @@ pub struct Options {
     /// The folder in which a run keeps the nodes' stores. Default: `/dev/shm` (in RAM) if it exists, otherwise the
     /// folder for temporary files.
     pub dir: Option<PathBuf>,
-    /// Whether to skip the comparison over HTTP, even if the scenario asks for it.
+    /// Whether to skip the HTTP baseline that the scenario asks for.
     pub without_http: bool,
 }
 
-/// Runs every case of a scenario file. `now` is in Unix seconds.
+/// Makes every run of a scenario file, and removes everything that the runs created. `now` is in Unix seconds.
 ///
 /// # Errors
-/// [`LabError`] if a case cannot be set up or followed, or a signal stops the run. Everything that the run created is
-/// removed even then.
+/// [`LabError`] if a run cannot be set up or followed, or a signal stops it. An error does not prevent the removal.
 pub fn run(file: &ScenarioFile, options: &Options, now: u64, console: &Console) -> Result<Record, LabError> {
     check_prerequisites(file)?;
     let mut runs = Vec::new();
@@ -62,7 +61,7 @@ pub fn run(file: &ScenarioFile, options: &Options, now: u64, console: &Console) 
     })
 }
 
-/// Starts all nodes of the first case in a scenario file except its clients, and leaves the nodes running. Returns
+/// Starts the nodes of the first run of a scenario file, except its clients, and leaves them running. Returns
 /// instructions for using the nodes.
 ///
 /// # Errors
@@ -70,15 +69,15 @@ pub fn run(file: &ScenarioFile, options: &Options, now: u64, console: &Console) 
 pub fn up(file: &ScenarioFile, options: &Options, now: u64, console: &Console) -> Result<String, LabError> {
     check_prerequisites(file)?;
     let scenario = &file.cases.first().expect("a file has at least one case").scenario;
-    // The case runs without clients and events, because the user starts clients by hand.
+    // The run has no clients and no events, because the user starts clients by hand.
     let clients = Clients { count: 0, ..scenario.clients.clone() };
     let scenario = Scenario { clients, events: Vec::new(), ..scenario.clone() };
     let lab = Lab::open(&options.binaries, options.dir.as_deref(), true)?;
     match bring_up(&lab, &scenario, now, console) {
         Ok(text) => Ok(text),
         Err(error) => {
-            // Returns only the setup error. If the removal fails too, the next `phase-testnet down` tries the removal
-            // again and reports its error.
+            // An error of this removal is ignored, because the next `phase-testnet down` tries the removal again and
+            // reports its error.
             let _ = lab.close();
             Err(error)
         }
@@ -102,7 +101,7 @@ fn check_prerequisites(file: &ScenarioFile) -> Result<(), LabError> {
     let limited = all().any(is_limited);
     let cut = all().any(is_cut);
     if (limited || cut) && !rustix::process::geteuid().is_root() {
-        let why = "limits or cuts the links of containers, which only root may do: run it as root";
+        let why = "limits or cuts the network links of containers, which only root may do: run it as root";
         return Err(LabError::Needs(format!("{} {why}", file.path.display())));
     }
     if limited {
@@ -115,7 +114,7 @@ fn check_prerequisites(file: &ScenarioFile) -> Result<(), LabError> {
     Ok(())
 }
 
-/// Runs one case of a scenario file.
+/// Makes one run of a scenario file, with all of its stages.
 struct Experiment<'a> {
     lab: &'a Lab,
     label: &'a str,
@@ -141,8 +140,8 @@ impl Experiment<'_> {
         let mut http = None;
         if self.scenario.http && !self.options.without_http {
             let one_server = Scenario { seeds: undisturbed_scenario.seeds[..1].to_vec(), ..undisturbed_scenario };
-            // With many clients at one HTTP server, the comparison could take an hour. A few times the time that Phase
-            // took is enough to compare.
+            // With many clients at one HTTP server, the HTTP baseline could take an hour. A timeout ends it, because a
+            // few times the time of Phase is enough to show the difference.
             let last = phase.outcome.percentile(1.0);
             let timeout = last.map(|last| (HTTP_TIMEOUT_FACTOR * last).max(MIN_HTTP_TIMEOUT));
             http = Some(self.stage(&release, &one_server, Way::Http, "http", timeout)?.outcome);

@@ -1,7 +1,7 @@
 //! Creates and removes what a run needs on this machine: a folder, an image and a network. The image and the network
-//! are labelled with the id of the run.
+//! are labelled with the id of the run. All runs of a scenario file share them, so "run" here means all these runs.
 //!
-//! The reaper, a child process, outlives this process and removes everything, even if this process is killed.
+//! A child process, the reaper, removes everything after this process has exited, because this process may be killed.
 
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
@@ -22,8 +22,8 @@ const PREFIX: &str = "phase-testnet-";
 /// The values of the subnet's third byte. They are tried in this order until a subnet is free: 10.77.0.0/24 to
 /// 10.77.255.0/24.
 const SUBNETS: std::ops::RangeInclusive<u8> = 0..=255;
-/// A folder in RAM. If it exists, it holds the stores of the nodes, so that no disk limits the measurement. A machine
-/// that boots into its initramfs has its store in RAM too.
+/// A folder in RAM. If it exists, it holds the stores of the nodes, so that no disk limits the measurement. This is
+/// realistic, because the store of a machine that boots into its initramfs is in RAM.
 const RAM_FOLDER: &str = "/dev/shm";
 
 /// The folder, image and network of a run. [`Lab::close`] removes them.
@@ -139,7 +139,8 @@ fn base() -> PathBuf {
 /// A child process that waits until this process exits and then removes what is left of the run.
 struct Reaper {
     child: Child,
-    /// The operating system closes this pipe when this process exits for any reason, which starts the removal.
+    /// The pipe to the reaper. The operating system closes it when this process exits for any reason. The reaper then
+    /// removes the run.
     lifeline: Option<ChildStdin>,
 }
 
@@ -168,7 +169,7 @@ impl Reaper {
 /// # Errors
 /// [`LabError`] if something cannot be removed.
 pub fn reap(id: &str, folder: &Path, lifeline: &mut dyn io::Read) -> Result<(), LabError> {
-    // A read error also means that the parent process has exited.
+    // A read error needs no other action, because it means that the parent process has exited.
     let _ = io::copy(lifeline, &mut io::sink());
     remove(id, Some(folder))
 }
@@ -185,8 +186,8 @@ pub(crate) fn remove(id: &str, folder: Option<&Path>) -> Result<(), LabError> {
     removed
 }
 
-/// Whether the name of this folder shows that a lab created the folder. Other folders are never removed, even if a
-/// Docker label names them.
+/// Whether the name of this folder shows that a lab created the folder. The lab removes no other folder, because a
+/// Docker label can name any folder.
 fn is_ours(folder: &Path) -> bool {
     folder.is_absolute() && folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX))
 }

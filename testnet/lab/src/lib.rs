@@ -1,11 +1,11 @@
-//! Runs scenarios with real nodes in containers. Each container has its own address and a limited link.
+//! Runs scenarios with real nodes in containers. Each container has its own address and a limited network link.
 //!
 //! ```text
 //! ScenarioFile ──► experiment ──► Record ──► phase-report: summary, pictures, index
 //!                    │
 //!                    ├── Lab     the image, network and folder of a run on this machine, and their removal
-//!                    └── Stage   one distribution from start to end: with Phase, undisturbed, or over HTTP
-//!                          └── Node    a container: its program, its link, its output, the resources it uses
+//!                    └── Stage   one fetch by all clients: with Phase, undisturbed, or over HTTP
+//!                          └── Node    a container: its program, its network link, its output, its resources
 //! ```
 //!
 //! Invariant: everything that a run creates in Docker has the label of that run, and the lab never changes anything

@@ -11,7 +11,8 @@ use crate::relay::{DEVICE, MARK};
 const FRAME: f64 = 1514.0;
 /// The size of the IPv4 packet in a full Ethernet frame, in bytes.
 const PACKET: f64 = 1500.0;
-/// The size of the TCP payload in a full Ethernet frame, in bytes. The TCP header contains a timestamp.
+/// The size of the TCP payload in a full Ethernet frame, in bytes: [`PACKET`] without the IPv4 header of 20 bytes and
+/// the TCP header of 32 bytes, which contains a timestamp.
 const PAYLOAD: f64 = 1448.0;
 /// The burst of a token bucket in bytes: more than one frame, but little compared with a second of traffic.
 const BURST: u32 = 16 << 10;
@@ -31,8 +32,8 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Limits the container's upload, in bytes of TCP payload per second. If there is a relay, the limit applies before
-    /// packets enter the relay. A change of the limit drops no queued packets.
+    /// Limits the container's upload, in bytes of TCP payload per second. A change of the limit keeps the queued
+    /// packets. In a container with a relay, the limit applies before the relay.
     pub(crate) fn limit_up(self, rate: f64) -> Result<(), LabError> {
         let (device, size) = if self.is_relayed { (DEVICE, PACKET) } else { ("eth0", FRAME) };
         let qdisc = token_bucket(rate, size);
@@ -87,7 +88,7 @@ impl Link {
     fn other_end(self) -> Result<String, LabError> {
         let unknown = |output: &str| LabError::Failed {
             command: "ip -o link".to_owned(),
-            output: format!("cannot find this machine's end of a container's link: {output}"),
+            output: format!("cannot find this machine's end of a container's network link: {output}"),
         };
         let inside = self.inside(&["ip", "-o", "link", "show", "eth0"])?;
         let number = inside.split_once("eth0@if").map(|(_, rest)| rest);

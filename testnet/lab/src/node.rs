@@ -33,7 +33,7 @@ pub(crate) struct Node {
     pub(crate) folder: PathBuf,
     /// The limits of upload and download, in bytes of TCP payload per second; `None` means no limit.
     pub(crate) rates: (Option<Rate>, Option<Rate>),
-    /// The fraction of its upload limit that the node may use now, 0 to 1.
+    /// The fraction of its upload limit that the node may use, 0 to 1. An event can change it.
     pub(crate) part: f64,
     pub(crate) peer_id: Option<String>,
     /// Whether the node has printed that it announced the release.
@@ -44,7 +44,7 @@ pub(crate) struct Node {
     pub(crate) deeds: u64,
     /// The delay that a relay adds to each packet that the node sends. Zero means that there is no relay.
     pub(crate) latency: Duration,
-    /// One error text for each of the node's relays that failed, because the latency was then wrong.
+    /// One error text for each of the node's relays that did not delay packets as configured.
     pub(crate) relay_failures: Vec<String>,
     relay: Option<Relay>,
     container: String,
@@ -96,8 +96,8 @@ impl Node {
         Some(format!("/ip4/{}/tcp/{PORT}/p2p/{}", self.address, self.peer_id.as_ref()?))
     }
 
-    /// Creates the node's container. The program waits until the file `after` exists in the shared folder; with `None`
-    /// it starts at once.
+    /// Creates the node's container. The program waits until the gate file `after` exists in the shared folder; with
+    /// `None` it starts at once.
     pub(crate) fn create(
         &self,
         lab: &Lab,
@@ -127,7 +127,7 @@ impl Node {
         self.pid.is_some_and(|pid| fs::exists(format!("/proc/{pid}/fd")).unwrap_or(false) && !is_zombie(pid))
     }
 
-    /// Whether the node's process exited although the lab did not end it.
+    /// Whether the node's process exited by itself. False if the lab ended it.
     pub(crate) fn has_ended(&self) -> bool {
         self.pid.is_some() && !self.is_running()
     }
@@ -222,13 +222,13 @@ pub(crate) fn start(lab: &Lab, nodes: &mut [&mut Node]) -> Result<(), LabError> 
 /// The resources that a node has used, summed over all its processes, because a node may be restarted.
 #[derive(Debug, Default)]
 struct Meter {
-    /// The sums over all earlier processes of the node.
+    /// The resources that all earlier processes of the node used.
     before: Usage,
     samples: Vec<Usage>,
 }
 
 impl Meter {
-    /// Prepares the sums for a new process of the node. The counters of the new process start at zero.
+    /// Starts the sum for a new process of the node, because the counters of each process start at zero.
     fn begin(&mut self) {
         self.before = self.samples.last().copied().unwrap_or_default();
     }

@@ -34,8 +34,7 @@ pub(crate) struct Line {
     pub(crate) peers: Peers,
 }
 
-/// The value of the key `peers` in a line. In a progress event it is the number of peers, in a result it is a list of
-/// peers.
+/// The value of the key `peers` in a line: the number of peers in a progress event, the list of peers in a result.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Peers {

@@ -3,9 +3,8 @@
 use phase_report::lab::record::Run;
 use phase_scenario::{Hold, Promise, Variant};
 
-/// Returns one sentence for each promise of the scenario that was broken. The bounds that apply to every run are
-/// checked elsewhere, see [`StageResult::broken`](crate::stage::StageResult::broken): each client that must finish does
-/// so with the right SHA-256, every event takes place, and every hostile node receives a chunk request.
+/// Returns one sentence for each promise of the scenario that was broken. The bounds that apply to every run are not
+/// promises. They are in [`StageResult::broken`](crate::stage::StageResult::broken).
 pub(crate) fn broken(hold: &Hold, run: &Run) -> Vec<String> {
     hold.broken(|promise| figure(promise, run))
 }
@@ -23,7 +22,7 @@ fn figure(promise: Promise, run: &Run) -> Option<f64> {
         Promise::Duplicates => Some(run.phase.duplicates()),
         Promise::SeedCopies => Some(run.seed_copies()),
         Promise::Versus(Variant::Undisturbed) => run.slowdown(),
-        // Only the simulator runs the other variants of a scenario.
+        // Only the simulator measures this figure.
         Promise::Versus(_) => None,
         Promise::VersusHttp => run.times_faster_than_http(),
         Promise::PredictedP50 => of_p50,
@@ -41,7 +40,7 @@ mod tests {
     const SIZE: u64 = 1_000_000;
 
     /// Returns an outcome with 20 clients. 10 clients took the first of `times`, 9 took the second, and 1 took the
-    /// third. The download alone took each client 1 s less.
+    /// third. The download of each client took 1 s less than its whole fetch.
     fn outcome(times: [f64; 3]) -> Outcome {
         let client = |number: usize| {
             let time = times[usize::from(number >= 10) + usize::from(number >= 19)];
@@ -60,10 +59,7 @@ mod tests {
         Outcome { clients: (0..20).map(client).collect(), nodes }
     }
 
-    /// Returns a run with these figures: T_min is 10 s. The p50 is 1.1, the p95 is 1.3, and the p99 and the last time
-    /// are 1.6 times T_min. The throughput is 0.8 of the sum of the rates. Duplicates are 2 %. The seeds send 1.8
-    /// copies. The run takes 1.25 times the time of the undisturbed run, and is 4 times as fast as HTTP. The p50 and
-    /// the last time differ from the simulator's prediction by 10 % and 20 %.
+    /// Returns a run with a T_min of 10 s. The table in the first test lists its figures.
     fn run() -> Run {
         let artifact = ArtifactRecord { filename: "x".to_owned(), size: SIZE, kind: "noise".to_owned() };
         let rate = 20.0 * SIZE as f64 / 15.0 / 0.8;

@@ -15,14 +15,15 @@ use crate::error::LabError;
 
 /// The name of the TUN device through which packets reach the relay.
 pub(crate) const DEVICE: &str = "phase-relay";
-/// The firewall mark of packets that have passed the relay. It is also the number of the routing table that sends all
-/// packets without the mark to the relay.
+/// The firewall mark of packets that have passed the relay. A routing table with the same number sends packets without
+/// the mark to the relay.
 pub(crate) const MARK: u32 = 77;
-/// The limit on the mean delay of packets beyond the latency, in seconds. A tenth of the latency is added to this
-/// limit. Above the limit, the machine is too busy and the run has not tested the configured latency.
+/// The fixed part of the limit on [`RelayReport::late`], in seconds. A tenth of the latency is added to it. If packets
+/// are later than that, the machine is too busy to test the configured latency.
 const MAX_LATE: f64 = 0.005;
 
-/// A running relay process. It ends when the container's process ends, even if the lab was killed before that.
+/// A running relay process. It exits after the container's process. It does not wait for the lab, because the lab may
+/// be killed.
 #[derive(Debug)]
 pub(crate) struct Relay {
     child: Child,
@@ -30,7 +31,7 @@ pub(crate) struct Relay {
     latency: Duration,
 }
 
-/// A line of JSON that the relay prints. The first line says that the relay is ready, the last line contains its
+/// A line of JSON that the relay prints. The first line says that the relay is ready. The last line contains its
 /// counters.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -39,7 +40,7 @@ struct RelayReport {
     packets: u64,
     /// The number of packets that were dropped because the relay's queue was full.
     lost: u64,
-    /// The mean delay of packets beyond the latency, in seconds.
+    /// The mean time by which packets were late, in seconds: the delay of a packet minus the configured latency.
     late: f64,
 }
 
@@ -77,8 +78,8 @@ impl Relay {
         serde_json::from_str(&line).ok()
     }
 
-    /// Waits until the relay exits and checks its counters. The container's process must have ended. The error text
-    /// says why the latency was wrong.
+    /// Waits until the relay exits and checks its counters. The container's process must have ended. Returns an error
+    /// text if packets were not delayed as configured.
     pub(crate) fn end(mut self) -> Result<(), String> {
         let report = self.next();
         // The exit status does not matter, because the relay has printed its counters.

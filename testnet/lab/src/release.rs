@@ -1,4 +1,4 @@
-//! Publishes the release of a run, and copies the store that contains the release for the nodes.
+//! Publishes the release of a run in a store, and gives copies of this store to the nodes.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -107,7 +107,8 @@ impl Release {
         self.artifacts.iter().all(|file| sha256(&folder.join(&file.record.filename)).ok() == Some(file.sha256))
     }
 
-    /// Changes single bytes of every artifact in a store. A node may be serving from the store at the same time.
+    /// Damages every artifact in a store: inverts one of every [`DAMAGE_STEP`] bytes. A node may be serving from the
+    /// store at the same time.
     pub(crate) fn damage(&self, store: &Path) -> Result<(), LabError> {
         for artifact in &self.artifacts {
             let path = store.join("artifacts").join(artifact.cid.to_string());
@@ -124,11 +125,12 @@ impl Release {
 /// [`LabError`] if a file or store cannot be written.
 pub fn publish(size: u64, now: u64, root: &Path, stores: &[PathBuf]) -> Result<(), LabError> {
     let first = stores.first().map_or(Path::new("."), PathBuf::as_path);
-    // Generates the release in the folder of the first store, because that disk must have space for the release anyway.
+    // Generate the release in the folder of the first store, because the disk of a store must have space for the
+    // release.
     let folder = first.join("release");
     let release = Release::publish(&folder, &[Artifact { size: Size(size), kind: Kind::Noise }], now, now)?;
     stores.iter().try_for_each(|store| release.copy_store(store))?;
-    // Writes the trust root last, so that all stores are complete once the file of the root exists.
+    // Write the trust root last, so that all stores are complete once the file of the root exists.
     fs::copy(release.root(), root).map_err(failed("write", root))?;
     fs::remove_dir_all(&folder).map_err(failed("remove", &folder))
 }

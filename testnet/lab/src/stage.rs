@@ -1,4 +1,5 @@
-//! A stage: one distribution of a release to all clients from start to end, with Phase or over plain HTTP.
+//! A stage: one fetch of a release by all clients of a scenario, with Phase or over plain HTTP. A run has one or more
+//! stages, for instance one with Phase and one for the HTTP baseline.
 
 mod changes;
 mod client;

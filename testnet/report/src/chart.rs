@@ -26,7 +26,7 @@ pub(crate) const COLOURS: [Colour; 7] = [
     Colour(0x666666),
 ];
 
-/// A whole picture.
+/// A whole picture: a title, rows of charts and a legend.
 pub(crate) struct Sheet {
     /// The lines of the title with their colours. The first line is the largest.
     pub(crate) title: Vec<(String, Colour)>,
@@ -41,7 +41,7 @@ pub(crate) type Legend = Vec<(Key, String)>;
 pub(crate) struct Row {
     /// The height in pixels.
     pub(crate) height: f64,
-    /// The charts from left to right. The first number is the chart's share of the picture's width.
+    /// The charts from left to right. The number is the part of the picture's width that the chart takes, 0 to 1.
     pub(crate) charts: Vec<(f64, Chart)>,
 }
 
@@ -65,12 +65,12 @@ pub(crate) struct Axis {
 pub(crate) enum Rows {
     /// The vertical axis has numbers, from bottom to top.
     Values(Axis),
-    /// The vertical axis has lanes for horizontal bars, from top to bottom. Each lane has a name, drawn to its left,
-    /// and a note, drawn to the right of its bars.
+    /// The vertical axis has lanes, which are rows of horizontal bars, from top to bottom. Each lane has a name, drawn
+    /// to its left, and a note, drawn to the right of its bars.
     Lanes(Vec<(String, String)>),
 }
 
-/// An item in a chart.
+/// A shape or a text that is drawn in a chart.
 pub(crate) enum Item {
     Line(Vec<Point>, Stroke),
     Circle(Point, Colour),
@@ -82,18 +82,18 @@ pub(crate) enum Item {
     Words(String),
 }
 
-/// A vertical line through a chart, with a text above it.
+/// A mark: a vertical line through a chart, with a text above it.
 #[derive(Clone)]
 pub(crate) struct Mark {
     pub(crate) at: f64,
     pub(crate) words: String,
     pub(crate) stroke: Stroke,
-    /// The value on the vertical axis down to which the line is drawn from the top. The line ends with a tick. `None`
-    /// if the line crosses the whole chart.
+    /// The value on the vertical axis at which the line ends with a tick. The line begins at the top of the chart.
+    /// `None` if the line crosses the whole chart.
     pub(crate) down_to: Option<f64>,
 }
 
-/// The style of a line.
+/// The colour, width and dashes of a line in a chart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Stroke {
     pub(crate) colour: Colour,

@@ -10,7 +10,7 @@ pub(crate) fn html(text: &str) -> String {
             '>' => html.push_str("&gt;"),
             '"' => html.push_str("&quot;"),
             '\'' => html.push_str("&#39;"),
-            // XML does not permit these two characters, even if they are escaped.
+            // XML permits neither these two characters nor references to them.
             '\u{fffe}' | '\u{ffff}' => html.push('\u{fffd}'),
             _ if letter.is_control() => html.push(' '),
             _ => html.push(letter),

@@ -24,8 +24,8 @@ pub(crate) fn thinned<T: Copy>(all: &[T], most: usize) -> Vec<T> {
     (0..most).map(|number| all[number * (all.len() - 1) / (most - 1)]).collect()
 }
 
-/// Returns the step curve of the share of all clients that had finished, from time 0 to `end`. `times` are the sorted
-/// finish times, and `clients` is the number of all clients.
+/// Returns the part of all clients that had finished, as a curve with steps from time 0 to `end`. `times` are the
+/// sorted finish times, and `clients` is the number of all clients.
 pub(crate) fn steps(times: &[f64], clients: usize, end: f64) -> Vec<Point> {
     let shown = times.iter().filter(|at| (0.0..=end).contains(*at));
     let numbered: Vec<_> =
@@ -40,8 +40,8 @@ pub(crate) fn steps(times: &[f64], clients: usize, end: f64) -> Vec<Point> {
     points
 }
 
-/// Returns the time at which the share `part` of all clients had finished, or `None` if fewer finished. `times` are the
-/// sorted finish times, and `clients` is the number of all clients.
+/// Returns the time at which this part of all clients had finished, or `None` if fewer finished. For instance, `part`
+/// is 0.5 for half of the clients. `times` are the sorted finish times, and `clients` is the number of all clients.
 pub fn percentile(times: &[f64], clients: u32, part: f64) -> Option<f64> {
     let rank = (f64::from(clients) * part).ceil().max(1.0) as usize;
     times.get(rank - 1).copied()

@@ -1,5 +1,8 @@
 //! Reports of simulated swarms.
 //!
+//! A [`Report`] has the figures of one simulation. A [`Run`] contains it, with its label and RNG seed. An [`Outcome`]
+//! contains a run and its broken promises. A [`ScenarioOutcome`] contains the outcomes of one scenario file.
+//!
 //! ```text
 //! Report ──► Run ──► Outcome ──► ScenarioOutcome ──► to_json   report.json
 //!                      │               └───────────► plot      <name>.svg

@@ -1,11 +1,12 @@
-//! T_min, the lower bound with which measured times are compared.
+//! T_min: a lower bound for the time to distribute artifacts. Measured times are compared with it.
 
-/// Returns T_min, the shortest time in seconds in which any scheme can distribute `size` bytes to all clients:
-/// `max(F/Σu_s, F/d_min, N·F/(Σu_s + Σu_i))` (Kumar and Ross 2006). F is `size`, N is the number of clients, u_s and
-/// u_i are the upload rates of seeds and clients, and d_min is the lowest download rate.
+/// Returns T_min in seconds: no schedule can distribute `size` bytes to all clients in less time.
+///
+/// T_min is `max(F/Σu_s, F/d_min, N·F/(Σu_s + Σu_i))` (Kumar and Ross 2006). F is `size`, N is the number of clients,
+/// u_s and u_i are the upload rates of seeds and clients, and d_min is the lowest download rate.
 ///
 /// `seeds` yields upload rates. `clients` yields pairs of an upload rate and a download rate. Rates are in bytes per
-/// second; an infinite rate means that the link has no limit.
+/// second. An infinite rate means no limit.
 pub fn t_min(
     size: u64,
     seeds: impl IntoIterator<Item = f64>,

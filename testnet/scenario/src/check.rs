@@ -156,7 +156,7 @@ impl Scenario {
         Ok(())
     }
 
-    /// Checks that the scenario uses no feature that only containers support.
+    /// Checks that the scenario uses no feature that only the lab supports.
     fn check_simulator(&self) -> Result<(), Problem> {
         let clients = &self.clients;
         let unsupported = |key: &str| Err(Engine::Simulator.unsupported(key));
@@ -291,7 +291,7 @@ mod tests {
     fn the_ends_of_a_range_are_accepted_and_values_beyond_are_refused() {
         for engine in BOTH {
             let limits = engine.limits();
-            // The maximum number of nodes in addition to one client, one seed, and the bootstrap node in containers.
+            // How many nodes may be added to one client and one seed. In containers there is a bootstrap node as well.
             let spare = limits.nodes - 2 - u32::from(engine == Engine::Containers);
             let rate = |rate| Scenario { seeds: vec![Some(Rate(rate))], ..plain() };
             let slowed = |part| events(1, When::Progress(0.0), Change::Slow(part));
@@ -299,8 +299,8 @@ mod tests {
             let (min, max) = (*limits.rates.start(), *limits.rates.end());
             let seeds = |count| Scenario { seeds: vec![Some(Rate(1e6)); count], ..plain() };
             let moment = Duration::from_nanos(1);
-            // Each pair has an accepted scenario with a value at the end of its range, and a refused scenario with a
-            // value beyond the end of its range.
+            // Each pair has two scenarios. In the first, a value is at its bound, and the scenario is accepted. In the
+            // second, the value is beyond its bound, and the scenario is refused.
             let pairs = [
                 (with_clients(clients(1 + spare)), with_clients(clients(2 + spare))),
                 (with_clients(clients(1)), with_clients(clients(0))),

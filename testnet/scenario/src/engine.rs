@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// A program that runs scenarios.
+/// What runs a scenario: the simulator or the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
     /// The simulator, which runs simulated nodes in virtual time.
@@ -41,28 +41,32 @@ pub(crate) struct Limits {
     pub(crate) slowest: f64,
 }
 
-/// The limits of the simulator. With more nodes or bytes, a run would take longer than some minutes and need more than
-/// a few gigabytes of RAM. At the highest rate, a chunk is sent in 0.1 µs. With a longer latency, every reply would
-/// exceed its timeout. An event after the time limit of a run would never happen. A node with a smaller factor would be
-/// frozen rather than slow.
+/// The limits of the simulator.
 const SIMULATOR: Limits = Limits {
+    // With more nodes or bytes, a run would take longer than some minutes, or more than a few gigabytes of RAM.
     nodes: 20_000,
     size: 16 << 30,
+    // At the highest rate, an average chunk (128 KiB) is sent in about 0.1 µs.
     rates: 1.0..=1e12,
+    // With a longer latency, most round trips would exceed the timeout of a peer, which is at most 15 s.
     latency: Duration::from_secs(10),
     events: 10_000,
+    // No run is longer than this.
     event_time: Duration::from_secs(4 * 3600),
+    // With a smaller factor, a node would be frozen rather than slow.
     slowest: 1e-6,
 };
 
-/// The limits of networks of containers. A /24 network has about 250 addresses. The size is limited because all clients
-/// store the artifacts in RAM or on one disk. At a rate below the range, a chunk would take minutes. At a rate above
-/// the range, the machine would be the bottleneck. With a longer latency, requests would exceed their timeouts, which
-/// are a few seconds.
+/// The limits of the lab.
 const CONTAINERS: Limits = Limits {
+    // A /24 network has about 250 addresses.
     nodes: 250,
+    // All clients store the artifacts in RAM or on one disk.
     size: 4 << 30,
+    // At a lower rate, an average chunk (128 KiB) would take more than 13 s. At a higher rate, the machine would be the
+    // bottleneck.
     rates: 10e3..=1.25e9,
+    // With a longer latency, a round trip would exceed the shortest timeout of a peer, which is 2 s.
     latency: Duration::from_secs(1),
     events: 1000,
     event_time: Duration::from_secs(3600),

@@ -52,7 +52,8 @@ pub struct ScenarioFile {
 /// One run of a scenario file, identified by its label and its RNG seed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Case {
-    /// The name of the file, followed by the number of seeds or clients if the file lists several numbers.
+    /// The name of the run, such as `flash-crowd-1000`: the name of the file, followed by the number of seeds or
+    /// clients if the file lists several numbers.
     pub label: String,
     /// The scenario of this run.
     pub scenario: Scenario,
@@ -117,7 +118,7 @@ struct Document {
 #[serde(deny_unknown_fields, default)]
 struct Seeds {
     /// The number of seeds, or a list with the number of seeds of each run. If this key is missing, there is one seed
-    /// for each rate in `up`, or one seed without a limit if `up` is missing too.
+    /// for each rate in `up`. If both keys are missing, there is one seed without a limit.
     count: OneOrMany<u32>,
     up: Option<OneOrMany<Rate>>,
 }
@@ -258,7 +259,7 @@ fn check_list<T: PartialEq + std::fmt::Display>(key: &str, list: &[T]) -> Result
 }
 
 impl Seeds {
-    /// Returns one list for each number of seeds in the file: the upload rates of that many seeds.
+    /// Returns the upload rates of all seeds: one list for each number of seeds in the file.
     fn rates(&self, engine: Engine) -> Result<Vec<Vec<Option<Rate>>>, Problem> {
         let rates: Vec<_> = self.up.iter().flat_map(|up| &up.0).copied().map(Some).collect();
         match (self.count.0.as_slice(), rates.as_slice()) {
@@ -270,7 +271,7 @@ impl Seeds {
             (counts, [] | [_]) => {
                 check_list("seeds.count", counts)?;
                 let rate = rates.first().copied().flatten();
-                // The number of seeds is checked later. Until then, this cap prevents a huge allocation.
+                // The number of seeds is checked later. `most` prevents a huge allocation before that check.
                 let most = engine.limits().nodes + 1;
                 Ok(counts.iter().map(|count| vec![rate; (*count).min(most) as usize]).collect())
             }

@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::units::{Multiple, Share};
 use crate::variant::Variant;
 
-/// The promises of a scenario, which must hold at the end of a run. Default: no promises. Even without promises, every
-/// client that must finish has to fetch all artifacts. The JSON form omits promises that only containers support.
+/// The promises of a scenario, which must hold at the end of a run. Default: no promises. It is always required that
+/// every client that must finish fetches all artifacts, so that there is no promise for this.
+///
+/// The JSON form is for reports of the simulator, so it omits the promises that only the lab supports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hold {
@@ -27,7 +29,7 @@ pub struct Hold {
     predicted: Option<Share>,
 }
 
-/// A kind of promise, named after the figure that is compared with a bound.
+/// A kind of promise. Each variant has the name of the figure that is compared with a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Promise {
     /// The time until half of the clients have finished, as a multiple of T_min.
@@ -38,19 +40,21 @@ pub enum Promise {
     P99,
     /// The time until all clients have finished, as a multiple of T_min.
     Last,
-    /// The total download rate of all clients, as a share of the total upload rate of the seeds.
+    /// The total download rate of all clients, divided by the total upload rate of the seeds.
     Throughput,
-    /// The data that clients received twice, as a share of the data that they verified.
+    /// The data that clients received twice, divided by the data that they verified.
     Duplicates,
     /// The number of bytes that seeds sent, divided by the size of all artifacts.
     SeedCopies,
-    /// The time until all clients have finished, divided by the same time in another variant of the scenario.
+    /// The finish time of the last client, divided by the finish time of the last client in this variant of the
+    /// scenario.
     Versus(Variant),
-    /// The time until all clients have finished over plain HTTP, divided by the same time over Phase.
+    /// The finish time of the last client over plain HTTP, divided by the finish time of the last client over Phase.
     VersusHttp,
-    /// The relative difference between the measured p50 and the p50 predicted by the simulator.
+    /// The relative difference between the measured p50 and the p50 that the simulator predicts.
     PredictedP50,
-    /// The relative difference between the measured and the predicted time until all clients have finished.
+    /// The relative difference between the measured finish time of the last client and the time that the simulator
+    /// predicts.
     PredictedLast,
 }
 
@@ -133,7 +137,7 @@ impl Hold {
         all.into_iter().filter_map(|(promise, bound)| Some((promise, bound?)))
     }
 
-    /// Returns the promises about finish times. Each entry has the name of the promise, the share of the clients that
+    /// Returns the promises about finish times. Each entry has the name of the promise, the part of the clients that
     /// must have finished, and the bound in multiples of T_min, for example `("p50", 0.5, 1.15)`.
     pub fn deadlines(&self) -> Vec<(&'static str, f64, f64)> {
         let deadline = |(promise, bound)| match promise {
@@ -146,8 +150,8 @@ impl Hold {
         self.promises().filter_map(deadline).collect()
     }
 
-    /// Returns the promises that compare the time until all clients have finished with the same time in another
-    /// variant. Each entry has this variant and the largest permitted ratio of the two times.
+    /// Returns the promises that compare the scenario with a variant of it. Each entry has the variant, and the largest
+    /// permitted ratio of the two finish times of the last client.
     pub fn comparisons(&self) -> Vec<(Variant, f64)> {
         let comparison = |(promise, bound)| match promise {
             Promise::Versus(variant) => Some((variant, bound)),
@@ -156,8 +160,8 @@ impl Hold {
         self.promises().filter_map(comparison).collect()
     }
 
-    /// Returns one message for each broken promise, and an empty list if all promises held. `figure` returns the
-    /// measured figure for a promise, or `None` if it is unknown.
+    /// Returns one message for each broken promise. `figure` returns the measured figure for a promise, or `None` if it
+    /// is unknown.
     pub fn broken(&self, figure: impl Fn(Promise) -> Option<f64>) -> Vec<String> {
         self.promises().filter_map(|(promise, bound)| promise.broken(figure(promise), bound)).collect()
     }

@@ -1,6 +1,6 @@
-//! Scenario files. A scenario describes the nodes of a testnet and their links, the artifacts to publish, the events
-//! during the run, and the promises that must hold at the end. The simulator and the lab (networks of containers) read
-//! the same format.
+//! Scenario files. A scenario describes a testnet: its nodes, their network links, and the artifacts to publish. It
+//! lists the events of the run, and the promises that must hold at the end. Both engines, the simulator and the lab,
+//! read the same format.
 //!
 //! ```text
 //! text ──► ScenarioFile ──► Case: label, Scenario ──► engine ──► figures ──► Hold::broken
@@ -8,7 +8,7 @@
 //!              └── file, line, key     └── Scenario::check(Engine): ranges, order of events, features of the engine
 //! ```
 //!
-//! Invariant: an engine can run every scenario of a file that was read for this engine.
+//! Invariant: [`ScenarioFile::read`] returns only scenarios that the given engine can run.
 
 mod bound;
 mod check;

@@ -22,9 +22,9 @@ pub struct FileError {
 /// The positions of all keys of a TOML document and of their values.
 pub(crate) struct KeyLocations<'t> {
     text: &'t str,
-    /// Each key has two entries: its path, such as `clients.spread`, with the byte range of the key, and the same path
-    /// with the byte range of the value. A key of a table comes after the table. An item of a list has only an entry
-    /// for its value.
+    /// Byte ranges in `text`, each with the path of a key, such as `clients.spread`. A key has two entries: the range
+    /// of the key itself, and the range of its value. An item of a list has one entry, the range of its value. The
+    /// content of a table or list comes after the table or list.
     keys: Vec<(String, std::ops::Range<usize>)>,
 }
 
@@ -74,8 +74,8 @@ impl<'t> KeyLocations<'t> {
     /// Converts an error from deserialising this document, and adds the line and the key.
     pub(crate) fn error(&self, path: &Path, error: &Error) -> FileError {
         let span = error.span().unwrap_or(0..0);
-        // The innermost key around the error has the shortest range. If several keys have this range, the last of them
-        // is the innermost, because a table or list comes before its content.
+        // Find the innermost key around the error, which is the key with the shortest range. Search backwards, because
+        // a table or list comes before its content, and both may have the same range.
         let around = self.keys.iter().rev().filter(|(_, taken)| taken.start <= span.start && span.end <= taken.end);
         let key = around.min_by_key(|(_, taken)| taken.len()).map(|(key, _)| key.clone());
         let line = (!span.is_empty()).then(|| line_at(self.text, span.start));

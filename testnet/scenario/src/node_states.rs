@@ -19,8 +19,8 @@ impl Scenario {
     /// Checks the events by applying them, in order, to the states of the nodes.
     ///
     /// # Errors
-    /// If a node is in a state in which an event cannot happen to it, if no client runs from the start, or if no client
-    /// is running after the last event.
+    /// If an event cannot happen to a node, for instance because it kills a node that is not running; if no client runs
+    /// from the start; or if no client is running after the last event.
     pub(crate) fn check_node_states(&self) -> Result<(), Problem> {
         let mut states: BTreeMap<NodeName, NodeState> = BTreeMap::new();
         let mut late_clients = 0;

@@ -12,9 +12,10 @@ impl Scenario {
     /// Returns the scenario with which the simulator predicts a run in containers. Returns `None` if a seed has no rate
     /// limit, because then the result depends on the speed of the machine.
     ///
-    /// In containers, all nodes find each other, so every node counts as a neighbour. All pairs of containers have the
-    /// same latency, but the simulator draws a random latency for each pair, between half of the given value and the
-    /// given value. Therefore the given value is multiplied by 4/3, so that the mean latency is the same.
+    /// Every node is a neighbour of every client, because in containers all nodes find each other. All pairs of
+    /// containers have the same latency. The simulator draws the latency of each pair at random, from half of the given
+    /// value to the given value. So the given value is 4/3 of the latency of the containers: then the mean latency is
+    /// the same.
     pub fn for_prediction(&self) -> Option<Self> {
         let network = Network {
             latency: (self.network.latency + BRIDGE) * 4 / 3,

@@ -1,5 +1,5 @@
-//! The data model of a scenario: nodes and links, events, and promises. Most of these types are deserialised from
-//! scenario files. A key that is missing in a file has the default value.
+//! The data model of a scenario. Most of these types are deserialised from scenario files. A key that is missing in a
+//! file has its default value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,44 +13,43 @@ use crate::hold::Hold;
 use crate::units::{self, Multiple, Rate, Share, Size};
 use crate::variant::Variant;
 
-/// The scenario of one run: nodes, links, artifacts, events and promises.
+/// The scenario of one run: its nodes, network links, artifacts, events and promises.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
     /// The RNG seed, which determines all random choices. Default 0.
     pub rng_seed: u64,
     /// The published artifacts. Every client fetches all of them. Default: one artifact of 64 MiB.
     pub artifacts: Vec<Artifact>,
-    /// The upload rate of each seed, or `None` for no limit. Seeds have all artifacts from the start. Default: one seed
-    /// without a limit.
+    /// One entry for each seed: its upload rate, or `None` for no limit. Default: one seed without a limit.
     pub seeds: Vec<Option<Rate>>,
-    /// The number of clients, their links and their behaviour.
+    /// The clients: their number, their network links and their behaviour.
     pub clients: Clients,
-    /// The latency between nodes, and the number of connections of a client.
+    /// The network between the nodes.
     pub network: Network,
     /// The hostile nodes, which have the same rate limits as clients. Default: none.
     pub hostile: Hostile,
-    /// How often and how many clients are replaced during the run. Default: no churn.
+    /// How often clients are replaced during the run, and how many of them. Default: no churn.
     pub churn: Option<Churn>,
-    /// Faults and other changes of single nodes during the run. Default: none.
+    /// The events during the run, such as the kill of a seed. Default: none.
     pub events: Vec<Event>,
-    /// Whether clients also fetch the artifacts over plain HTTP, for comparison. Default true.
+    /// Whether the HTTP baseline is run, for comparison. Default true.
     pub http: bool,
     /// The promises, which must hold at the end of the run.
     pub hold: Hold,
 }
 
-/// A published artifact.
+/// An artifact that the clients of a scenario fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Artifact {
     /// The size of the artifact.
     pub size: Size,
-    /// The kind of content of the artifact.
+    /// The kind of bytes in the artifact.
     #[serde(default)]
     pub kind: Kind,
 }
 
-/// The kind of content of an artifact.
+/// The kind of bytes in an artifact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -61,8 +60,8 @@ pub enum Kind {
     Sparse,
 }
 
-/// A description of the clients. They start at the same moment, except clients that an event starts later. `N` is the
-/// type of `count`, because a scenario file may list several numbers of clients.
+/// A description of the clients. All clients start at the same moment, except those that an event starts later. `N` is
+/// the type of `count`: one number in a scenario, and possibly several numbers in a scenario file.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, bound = "Clients<N>: Default, N: Deserialize<'de>")]
 pub struct Clients<N = u32> {
@@ -72,9 +71,10 @@ pub struct Clients<N = u32> {
     pub up: Option<Rate>,
     /// The download rate of each client. Default: no limit.
     pub down: Option<Rate>,
-    /// The share by which the rates of a client may differ from `up` and `down`, 0 to 0.9. Default 0.
+    /// The largest relative difference of a client's rates from `up` and `down`, 0 to 0.9. For instance, with 0.2 a
+    /// rate is up to 20 % higher or lower. Default 0.
     pub spread: Share,
-    /// The share of the clients that no node can dial. Two such clients are never connected. Default 0.
+    /// The part of the clients that no node can dial, 0 to 1. Two such clients are never connected. Default 0.
     pub nat: Share,
     /// The order in which clients request chunks. Default: rarest first.
     pub order: Order,
@@ -110,7 +110,7 @@ pub enum Afterwards {
     Leave,
 }
 
-/// The latency and the number of connections between nodes.
+/// The network between the nodes: its latency, and the number of neighbours of each client.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
@@ -118,13 +118,12 @@ pub struct Network {
     /// this value and this value. Default 0.
     #[serde(deserialize_with = "units::time")]
     pub latency: Duration,
-    /// The approximate number of clients and hostile nodes to which each client connects. Only the simulator supports
-    /// this key. With `None`, the simulator uses its default.
+    /// The approximate number of neighbours of each client, not counting seeds. Only the simulator supports this key.
+    /// `None` means the simulator's default.
     pub neighbours: Option<u32>,
 }
 
-/// The number of hostile nodes of each kind. All nodes of one kind have consecutive numbers, and the kinds have the
-/// order of [`HostileKind`].
+/// The number of hostile nodes of each kind. The nodes are numbered kind by kind, in the order of [`HostileKind`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Hostile(pub BTreeMap<HostileKind, u32>);
@@ -140,9 +139,10 @@ pub enum HostileKind {
     Stall,
     /// The hostile node refuses every request for chunks, with the reason that it lacks a chunk.
     Lie,
-    /// The hostile node sends chunks so slowly that no client can wait for them.
+    /// The hostile node sends chunks at 256 bytes per second: 64 bytes every 250 ms, so that the request never stalls.
     Drip,
-    /// The hostile node sends a frame header that is too long, or that announces a payload that is too long.
+    /// The hostile node breaks a length limit in each reply to a request for chunks. Alternately, the frame header is
+    /// too long, or the frame header announces a payload that is too long.
     Oversize,
 }
 
@@ -153,7 +153,7 @@ pub enum HostileKind {
 pub struct Churn {
     /// The time between two replacements of clients, as a multiple of T_min.
     pub every: Multiple,
-    /// The share of the clients that is replaced each time.
+    /// The part of the clients that is replaced each time.
     pub share: Share,
 }
 
@@ -168,7 +168,7 @@ pub struct Event {
     pub change: Change,
 }
 
-/// The name of a node in a scenario. Nodes of each role are numbered from 0.
+/// The name of a node in a scenario, such as `client 3`. Nodes of each kind are numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub enum NodeName {
@@ -182,12 +182,13 @@ pub enum NodeName {
     Client(u32),
 }
 
-/// The time of an event.
+/// The condition for an event of a scenario to happen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum When {
     /// The event happens at this time after the start of the run.
     At(Duration),
-    /// The event happens when all clients together have verified this share of the bytes that they have to fetch.
+    /// The event happens when all clients together have verified this part of the bytes that they have to fetch. For
+    /// instance, 0.5 is half of the bytes.
     Progress(f64),
     /// The event happens when the client with this number has all artifacts.
     Done(u32),
@@ -206,18 +207,18 @@ pub enum Change {
     Restart,
     /// The node is frozen, which means that it keeps its connections and does nothing.
     Pause,
-    /// The node that [`Change::Pause`] has frozen continues.
+    /// The node continues after [`Change::Pause`].
     Resume,
-    /// The node is cut off from all nodes that the same event does not list.
+    /// The node can reach only the nodes that the same event lists.
     Partition,
-    /// The partition of the node ends, so that the node can reach all nodes again.
+    /// The node can reach all nodes again, after [`Change::Partition`].
     Heal,
     /// One byte in every 64 KiB of the seed's artifacts is changed on disk.
     Corrupt,
     /// The seed becomes a hostile node that refuses requests for chunks that it claims to have. The seed keeps its
     /// address and its identity.
     Lie,
-    /// The upload rate of the node falls to this share.
+    /// The upload rate of the node is multiplied by this factor, from 0 to 1.
     Slow(f64),
 }
 
@@ -340,7 +341,7 @@ impl Scenario {
         self.events.iter().filter(move |event| event.nodes.contains(&node)).map(|event| event.change)
     }
 
-    /// Whether the first event of a node starts it, so that the node does not run from the start.
+    /// Whether the node does not run from the start, because its earliest event starts it.
     pub fn starts_later(&self, node: NodeName) -> bool {
         self.changes(node).next() == Some(Change::Start)
     }

@@ -1,4 +1,4 @@
-//! The types of shares, multiples and lists in scenario files.
+//! The types of values in scenario files, such as parts of a whole and lists.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use phase_units::Time;
 pub use phase_units::{Rate, Size};
 
-/// A share of a whole, from 0 to 1.
+/// A part of a whole, as a number from 0 to 1. For instance, 0.25 is a quarter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "f64")]
 pub struct Share(pub f64);

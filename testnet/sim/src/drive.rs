@@ -1,4 +1,5 @@
-//! Drives the shipped state machines without I/O: performs their actions and passes messages and timeouts to them.
+//! Drives the shipped scheduler and upload queue without I/O: performs their actions, and passes messages and timeouts
+//! to them.
 
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ impl Swarm<'_> {
                 assert!(state.have.is_full(), "the scheduler reported completion although chunks are missing");
                 state.finished = Some(self.now);
                 self.unfinished -= 1;
-                // `is_first_client` cannot be called here, because `self.nodes` is borrowed.
+                // The same check as in `is_first_client`, which cannot be called while `self.nodes` is borrowed.
                 let (seeds, first) = (self.scenario.seeds.len(), self.scenario.clients.count as usize);
                 self.unfinished_first -= usize::from((seeds..seeds + first).contains(&(node as usize)));
             }
@@ -63,7 +64,7 @@ impl Swarm<'_> {
         }
     }
 
-    /// Closes the connection of a node with another node, and notifies the other node.
+    /// Closes the connection between `node` and `other`, and notifies `other`.
     fn disconnect(&mut self, node: u32, other: u32) {
         self.nodes[node as usize].peers.remove(&key(other));
         self.send(node, other, Message::Gone);

@@ -1,4 +1,5 @@
-//! The simulator: a swarm in virtual time. Every client runs the shipped
+//! The simulator: runs a swarm, which is all nodes of a simulated testnet, in virtual time. Virtual time is simulated
+//! time, which jumps from one event to the next. Every client runs the shipped
 //! [`Scheduler`](phase_protocol::scheduler::Scheduler), and every node runs the shipped
 //! [`UploadQueue`](phase_protocol::upload::UploadQueue). The network between the nodes is simulated.
 //!

@@ -10,7 +10,7 @@ use phase_scenario::HostileKind;
 
 use crate::uplink::Uplink;
 
-/// A node of the swarm.
+/// A simulated node.
 pub(crate) struct Node {
     /// The kind of hostile node, or `None` if the node is honest.
     pub(crate) hostile_kind: Option<HostileKind>,
@@ -19,7 +19,7 @@ pub(crate) struct Node {
     pub(crate) is_open: bool,
     /// The scheduler of a client; `None` on seeds and hostile nodes.
     pub(crate) scheduler: Option<Scheduler>,
-    /// The virtual time of the scheduler's next timer event, or `None` if none is queued.
+    /// The virtual time of the scheduler's next timer event. `None` if no timer event is queued.
     pub(crate) timer: Option<Duration>,
     /// The chunks that the node has.
     pub(crate) have: ChunkSet,

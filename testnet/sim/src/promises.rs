@@ -23,7 +23,7 @@ fn figure(promise: Promise, report: &Report, outcome: &Outcome) -> Option<f64> {
         Promise::Duplicates => Some(report.duplicates),
         Promise::SeedCopies => Some(report.seed_copies),
         Promise::Versus(variant) => Some(report.last? / outcome.other(variant)?.last?),
-        // Only containers support these promises.
+        // Only the lab measures these figures.
         Promise::Throughput | Promise::VersusHttp | Promise::PredictedP50 | Promise::PredictedLast => None,
     }
 }
@@ -56,8 +56,8 @@ mod tests {
         }
     }
 
-    /// Returns the outcome of a run with `report`, and with two runs for comparison. The last client is two times
-    /// faster in the first of these two runs, and three times faster in the second.
+    /// Returns the outcome of a run with `report`, and with two runs for comparison. In the first of these two runs,
+    /// the last client needs half of the time. In the second, it needs a third.
     fn outcome(report: &Report) -> Outcome {
         let run = |variant, times: f64| {
             let report = Report { last: report.last.map(|last| last / times), ..report.clone() };

@@ -12,14 +12,14 @@ use crate::setting::{all_rates, bound, index};
 use crate::swarm::{Message, SimEvent, Swarm, key, some_instant};
 use crate::watch::{Progress, Watch};
 
-/// The maximum virtual time of a run. A longer run is ended with unfinished clients.
+/// The maximum virtual time of a run. A run that reaches it ends with unfinished clients.
 const MAX_TIME: Duration = Duration::from_secs(4 * 3600);
-/// The panic message for changes and nodes that only containers support.
+/// The panic message for changes and nodes that only the lab supports.
 const CHECKED: &str = "`Scenario::check` refuses what the simulator does not support";
 
-/// Runs a scenario. Calls `watch` with the progress from time to time. If `check` is set, checks the invariants of a
-/// client's scheduler after every event that the scheduler handles. Each check takes time in proportion to the number
-/// of chunks.
+/// Runs a scenario. Calls `watch` with the progress after every 16,384 events. If `check` is set, checks the invariants
+/// of a client's scheduler after every event that the scheduler handles. Each check takes time in proportion to the
+/// number of chunks.
 ///
 /// # Errors
 /// If the simulator cannot run the scenario. Unfinished clients are not an error, but [`Report::is_complete`] returns
@@ -69,8 +69,8 @@ impl<'a> Swarm<'a> {
         swarm
     }
 
-    /// Puts the scenario's events that happen at a given time, and the first replacement of clients by churn, into the
-    /// event queue. Puts events that happen at a given progress into `progress_events`.
+    /// Queues the scenario's events that happen at a given time. Adds the events that happen at a given progress to
+    /// `progress_events`. If the scenario has churn, also queues the first replacement of clients.
     fn schedule_events(&mut self) {
         let chunks = u64::from(self.index.len()) * u64::from(self.scenario.clients.count);
         for (position, event) in self.scenario.events.iter().enumerate() {
@@ -104,7 +104,9 @@ impl<'a> Swarm<'a> {
     fn handle(&mut self, event: SimEvent) {
         match event {
             SimEvent::Delivery { to, from, message } => {
-                // A killed node receives nothing, but messages that it sent earlier are still delivered.
+                // A killed node receives nothing. A message from a peer that is not connected is dropped, unless it is
+                // `Gone`. A killed peer stays connected until `Gone` arrives, so messages that it sent earlier are
+                // delivered.
                 let node = &self.nodes[to as usize];
                 if node.alive && (node.peers.contains(&key(from)) || matches!(message, Message::Gone)) {
                     self.handle_message(to, from, message);

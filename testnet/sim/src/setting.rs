@@ -10,7 +10,7 @@ use phase_scenario::{Rate, Scenario, t_min};
 
 /// The simulated rate of an uplink or downlink for which the scenario has no limit, in bytes per second.
 const UNLIMITED: f64 = 1e9;
-/// The default number of clients and hostile nodes to which each client connects.
+/// The default for the number of neighbours of each client, not counting seeds.
 pub(crate) const NEIGHBOURS: u32 = 24;
 
 /// The upload rate and the download rate of a node, in bytes per second.
@@ -46,7 +46,7 @@ pub(crate) fn all_rates(scenario: &Scenario, rng: &mut Rng) -> Vec<Rates> {
     seeds.chain((0..others).map(|_| client_rates(scenario, rng))).collect()
 }
 
-/// Draws the rates of one client, which differ from the rates in the scenario by at most the share `spread`.
+/// Draws the rates of one client at random. Their relative difference from the scenario's rates is at most `spread`.
 pub(crate) fn client_rates(scenario: &Scenario, rng: &mut Rng) -> Rates {
     let mut vary = |rate: Option<Rate>| limit(rate) * (1.0 + scenario.clients.spread.0 * (2.0 * rng.f64() - 1.0));
     Rates { up: vary(scenario.clients.up), down: vary(scenario.clients.down) }

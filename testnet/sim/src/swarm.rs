@@ -14,8 +14,7 @@ use crate::node::Node;
 use crate::queue::Queue;
 use crate::watch::Watch;
 
-/// The artifact slot: the number of the artifact within a download. There is only one slot, because all artifacts of a
-/// scenario are simulated as one artifact.
+/// The artifact slot of every download, because all artifacts of a scenario are simulated as one artifact.
 pub(crate) const SLOT: ArtifactSlot = ArtifactSlot(0);
 /// The time after which the peers of a killed node notice that the connection is lost.
 pub(crate) const NOTICE: Duration = Duration::from_secs(1);
@@ -53,7 +52,7 @@ pub(crate) enum SimEvent {
     Uplink { node: u32 },
     /// The timer of a client's scheduler has expired.
     Timer { node: u32 },
-    /// A client sends a have update.
+    /// It is time for a client to send a have update.
     HaveUpdate { node: u32 },
     /// An event of the scenario happens. The number is the event's position in the scenario's list of events.
     Scenario(usize),
@@ -61,10 +60,10 @@ pub(crate) enum SimEvent {
     Churn,
 }
 
-/// The state of a simulation.
+/// The state of a simulated run: its nodes, its queue of events and its virtual time.
 pub(crate) struct Swarm<'a> {
     pub(crate) scenario: &'a Scenario,
-    /// Whether each client's scheduler is checked for broken invariants after every event that it handles.
+    /// Whether the invariants of a client's scheduler are checked after every event that the scheduler handles.
     pub(crate) is_checked: bool,
     /// The [`Instant`] that represents virtual time zero.
     pub(crate) base: Instant,
@@ -83,8 +82,9 @@ pub(crate) struct Swarm<'a> {
     pub(crate) unfinished: usize,
     /// The number of live, unfinished clients that ran from the start. Churn ends when this number is 0.
     pub(crate) unfinished_first: usize,
-    /// The events that happen when clients have verified a given number of chunks. Each entry has this number, and the
-    /// position of the event in the scenario. Sorted in descending order, so that `pop` takes the next event.
+    /// The events that happen at a given progress. Each entry has the number of chunks that all clients together must
+    /// have verified, and the position of the event in the scenario. Sorted in descending order, so that `pop` takes
+    /// the next event.
     pub(crate) progress_events: Vec<(u64, usize)>,
     /// The number of chunks that all clients together have verified.
     pub(crate) verified: u64,

@@ -9,7 +9,7 @@ use crate::setting::{NEIGHBOURS, Rates, client_rates};
 use crate::swarm::{Message, NOTICE, SLOT, SimEvent, Swarm, key, number};
 use crate::uplink::Uplink;
 
-/// The maximum number of connections of a seed, which is also the maximum number of sessions of a real provider.
+/// The maximum number of connections of a seed. It is equal to the maximum number of sessions of a real provider.
 const MAX_SEED_PEERS: usize = 1024;
 
 impl Swarm<'_> {

@@ -1,9 +1,10 @@
-//! The uplink of a node: the upload queue, and the chunks that are being sent to each peer.
+//! The uplink of a node: its upload queue, and the chunks that it is sending to each peer.
 //!
-//! The peers that are being served share the uplink evenly, as transport connections would. The chunks for one peer are
-//! a flow, and are sent in order. This is generalised processor sharing (Parekh and Gallager 1993). A virtual clock
-//! advances by one while each flow sends one byte. A chunk ends at a fixed value of this clock, so this value is
-//! computed only once.
+//! The chunks for one peer are a flow, and are sent in order. All flows get the same part of the upload rate, as
+//! transport connections would. This is generalised processor sharing (Parekh and Gallager 1993).
+//!
+//! A virtual clock advances by one while each flow sends one byte. The value of this clock at the end of a chunk does
+//! not change when flows begin or end, so it is computed only once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -26,14 +27,14 @@ pub(crate) struct Uplink {
     flows: BTreeMap<PeerKey, Flow>,
     /// The upload rate in bytes per second.
     rate: f64,
-    /// The virtual clock. It advances by one while each peer that is being served receives one byte.
+    /// The virtual clock. It advances by one while each flow sends one byte.
     clock: f64,
     /// The time of the last update of `clock`.
     at: Duration,
     /// The total number of bytes in the chunks that were sent.
     pub(crate) sent: u64,
-    /// The time of this uplink's next event, or `None` if there is none. The simulator's queue may also have events of
-    /// this uplink at other times. They are outdated, and the simulator ignores them.
+    /// The time of the uplink's next event, or `None` if there is no such event. An event of this uplink that was
+    /// queued for another time is outdated, and is ignored.
     pub(crate) due: Option<Duration>,
 }
 
@@ -43,14 +44,14 @@ struct OpenRequest {
     request: RequestId,
     /// The number of jobs that were started and have not been sent completely.
     running_jobs: usize,
-    /// Whether the request will start no more jobs: its last job was started, or it was cancelled, or its peer is lost.
+    /// Whether no more jobs of the request will start, for instance because it was cancelled.
     ending: bool,
 }
 
 /// The chunks that are being sent to one peer.
 struct Flow {
     chunks: VecDeque<Outgoing>,
-    /// The value of the virtual clock at which the first of `chunks` will have been sent.
+    /// The value of the virtual clock at which the first chunk in `chunks` will have been sent completely.
     ends: f64,
 }
 
@@ -98,8 +99,8 @@ impl Uplink {
         Ok(())
     }
 
-    /// Cancels the jobs of a request that have not started. Returns whether the request has ended. A request with a
-    /// running job ends later.
+    /// Cancels the jobs of a request that have not started. Returns whether the request has ended. It has not ended if
+    /// one of its jobs is running.
     pub(crate) fn cancel(&mut self, peer: PeerKey, request: RequestId) -> bool {
         let Some(key) = self.keys.get(&(peer, request)).copied() else { return false };
         self.queue.cancel(key);
@@ -131,7 +132,8 @@ impl Uplink {
     }
 
     /// Starts all jobs that the upload queue permits. Returns the time of the uplink's next event: a chunk has been
-    /// sent completely, or the upload queue has a timeout. Returns `None` if no chunk is being sent.
+    /// sent completely, or the upload queue has a timeout. Returns `None` if no chunk is being sent, or if the upload
+    /// rate is 0 and the upload queue has no timeout.
     pub(crate) fn start(&mut self, at: Duration, now: Instant) -> Option<Duration> {
         self.advance(at);
         while let Some(job) = self.queue.pop(now) {
@@ -162,8 +164,7 @@ impl Uplink {
         sending.into_iter().chain(waiting).min()
     }
 
-    /// Removes and returns a chunk that has been sent completely. Also returns whether the request for this chunk has
-    /// ended.
+    /// Removes a chunk that has been sent completely. Returns the chunk, and whether the request for it has ended.
     pub(crate) fn take_sent(&mut self, at: Duration, now: Instant) -> Option<(Outgoing, bool)> {
         self.advance(at);
         let (peer, _) = self.flows.iter().find(|(_, flow)| flow.ends <= self.clock + TOLERANCE)?;

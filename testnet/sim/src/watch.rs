@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use phase_report::swarm::Sample;
 
-/// The maximum number of samples. When it is reached, every other sample is dropped.
+/// The maximum number of samples. When it is reached, every second sample is dropped.
 const MAX_SAMPLES: usize = 200;
 
-/// The progress of a run.
+/// The progress of a simulated run.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     /// The current virtual time.
@@ -40,7 +40,7 @@ impl Watch {
         self.every * u32::try_from(self.samples.len()).expect("the number of samples is bounded")
     }
 
-    /// Adds a sample. At [`MAX_SAMPLES`], drops every other sample and doubles the time between samples.
+    /// Adds a sample. If there are [`MAX_SAMPLES`], drops every second sample and doubles the time between samples.
     pub(crate) fn add(&mut self, sample: Sample) {
         self.samples.push(sample);
         if self.samples.len() >= MAX_SAMPLES {

@@ -1,5 +1,5 @@
 //! A soak: real nodes over loopback, under load and under the faults of a real network, for any length of time. The
-//! soak fails if bytes are lost, or a task hangs or leaks.
+//! soak fails if fetched bytes are wrong, an actor hangs, or a resource leaks.
 //!
 //! ```text
 //! Soak ──stages──► clients    fetch releases repeatedly, are interrupted, stall, start and leave
@@ -10,8 +10,10 @@
 //!   └── Sample  tasks, descriptors, threads and memory at every quiet point
 //! ```
 //!
-//! At a quiet point all actors pause: fetches are complete, and all streams and connections are closed. If more
-//! resources are in use than at the first quiet point, the difference has leaked.
+//! An actor is a task that works for the soak: a client, a raw peer, or a task that causes faults. Loads, in which all
+//! actors work, alternate with [quiet points](QuietPoint). At a quiet point all actors pause: fetches are complete, and
+//! all streams and connections are closed. If more resources are in use than at the first quiet point, the difference
+//! has leaked.
 //!
 //! The RNG seed determines what each actor chooses to do. The timing is real, so no two runs are the same.
 
@@ -53,17 +55,16 @@ pub use error::SoakError;
 pub use gauges::{MemoryTrend, QuietPoint, Sample};
 pub use report::Report;
 
-/// The time after which an idle thread for blocking work exits. A quiet point takes longer, so that idle threads exit
-/// during it.
+/// The time after which an idle thread for blocking work exits. It is shorter than [`STEADY`], so that idle threads
+/// exit during a [quiet point](QuietPoint).
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(2);
-/// At the first quiet point, the soak waits until no count of a resource has fallen for this time. The time is longer
-/// than any timer of an idle node, except the timeouts of QUIC, which expire during the load.
+/// The counts of resources are steady if none of them has fallen for this time. It is longer than the timers of an idle
+/// node. Only the timeouts of QUIC are longer, but they expire during the load.
 const STEADY: Duration = Duration::from_secs(5);
-/// The longest wait at a quiet point until the resources of the load are released. A QUIC connection to a vanished peer
-/// is closed after 10 s, and a write to a peer that does not read fails after 30 s.
+/// The longest wait at a [quiet point](QuietPoint) until the resources of the load are released. A QUIC connection to a
+/// vanished peer is closed after 10 s, and a write to a peer that does not read fails after 30 s.
 const RELEASE_LIMIT: Duration = Duration::from_secs(45);
-/// The least number of quiet points, even in the shortest soak. The first is the baseline, and the second is compared
-/// with it.
+/// The least number of [quiet points](QuietPoint) of a soak: the baseline, and one that is compared with it.
 const MIN_QUIET_POINTS: usize = 2;
 /// The time between two checks of a condition.
 const POLL: Duration = Duration::from_millis(100);
@@ -117,8 +118,8 @@ pub enum SoakEvent<'a> {
     Quiet(&'a QuietPoint),
 }
 
-/// Runs a soak on its own tokio runtime. Watches the soak from the calling thread, so that a hang of the whole runtime
-/// is detected too. Calls `report_event` with progress and quiet points.
+/// Runs a soak on its own tokio runtime. Watches the soak from the calling thread, which still works if the whole
+/// runtime hangs. Calls `report_event` with progress and quiet points.
 ///
 /// # Errors
 /// [`SoakError`] if the soak cannot start, or one of its tasks panics.
@@ -329,12 +330,14 @@ fn publish(rng_seed: u64, stores: &[PathBuf]) -> Result<Releases, SoakError> {
     Ok(releases)
 }
 
-/// Waits until the resources of the load are released. Returns the lowest count of each resource over all samples,
-/// because a leak is in every sample and short-lived use is missing from some samples.
+/// Waits until the resources of the load are released, for at most [`RELEASE_LIMIT`]. Returns the lowest count of each
+/// resource over all samples, because a leak is in every sample and short-lived use is missing from some samples.
 ///
-/// With a baseline `base`, waits until no count exceeds the baseline, or until every count is within the slack and no
-/// count has fallen for [`STEADY`]. Without a baseline, waits until no count has fallen for [`STEADY`]. Always returns
-/// after [`RELEASE_LIMIT`].
+/// Without a baseline, the resources are released when no count has fallen for [`STEADY`]. With the baseline `base`,
+/// they are released when one of two conditions holds:
+///
+/// - No count exceeds the baseline.
+/// - No count exceeds the baseline by more than the slack, and no count has fallen for [`STEADY`].
 async fn wait_for_release(base: Option<&Sample>) -> Sample {
     let started = Instant::now();
     let (mut least, mut fell_at) = (Sample::take(), started);

@@ -24,12 +24,26 @@ Exit codes:
   2    the command line or a scenario file is wrong, or this machine lacks something: Docker, root, nsenter, tc, nft
   130  stopped by a signal; all containers, networks and files of the run have been removed";
 
+const UP_EXAMPLES: &str = "\
+Examples:
+  phase-testnet up smoke
+  phase-testnet up flash-crowd --dir stores";
+
+const DOWN_EXAMPLES: &str = "\
+Examples:
+  phase-testnet down";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  phase-testnet report
+  phase-testnet report report";
+
 /// Start the bootstrap node, the seeds and the hostile nodes of a scenario, and leave them running.
 ///
 /// Prints the command that starts a client in this network, and the addresses of the metrics endpoints. The clients and
 /// events of the scenario are ignored. `down` removes the network.
 #[derive(Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_long_help = format!("{UP_EXAMPLES}\n\n{EXIT_CODES}"), after_help = EXIT_CODES)]
 pub(crate) struct Up {
     /// Scenario file, or name of a scenario in testnet/scenarios/docker.
     #[arg(value_name = "SCENARIO", default_value = "smoke")]
@@ -59,8 +73,10 @@ impl Up {
 
 /// Remove the networks that `up` has made, and everything that remains of runs whose process has ended.
 ///
-/// Removes containers, networks, images and folders with the testnet's label, and nothing else. Active runs are kept.
+/// Removes containers, networks and images that have the testnet's label, and the folders with their stores. Active
+/// runs are kept.
 #[derive(Args)]
+#[command(after_long_help = DOWN_EXAMPLES)]
 pub(crate) struct Down {}
 
 impl Down {
@@ -88,8 +104,10 @@ impl Reap {
     }
 }
 
-/// Make all summaries, pictures and index.html again from the report.json files in a folder, and print the table.
+/// Make all summaries, pictures and index.html again from the report.json files in a folder, and print the figures of
+/// all runs.
 #[derive(Args)]
+#[command(after_long_help = REPORT_EXAMPLES)]
 pub(crate) struct Report {
     /// Folder that was written by `run --out`.
     #[arg(value_name = "DIR", default_value = "testnet-report")]

@@ -17,6 +17,15 @@ use options::SwarmOptions;
 use plan::replay_command;
 use runner::{Job, run_all};
 
+const COLUMNS: &str = "\
+Columns:
+  T_min            the shortest time in which any schedule could finish
+  p50, p99, last   the times at which half of the clients, 99 % of them and the last one had finished, as multiples of
+                   T_min
+  seed copies      the number of copies of the artifact that the seeds sent
+  dup. %           the percentage of chunks received twice
+The line also has the numbers of stalls, bans and simulated events, and the real time of the run.";
+
 const EXAMPLES: &str = "\
 Examples:
   phase-testnet sim testnet/scenarios/sim/*.toml --out report
@@ -33,30 +42,27 @@ Exit codes:
 
 testnet/README.md describes scenario files and the figures.";
 
-/// Simulate swarms in virtual time with the shipped scheduler and upload queue, and compare with the shortest possible
-/// time.
+/// Simulate swarms in virtual time with the shipped scheduler and upload queue, and compare the times with the shortest
+/// possible time.
 ///
 /// The swarms are described by scenario files, or by the options under "One swarm". A file may list several numbers of
-/// clients and several RNG seeds; each combination is one run. The same scenario and RNG seed give the same figures on
+/// clients and several RNG seeds. Each combination is one run. The same scenario and RNG seed give the same figures on
 /// every machine.
 ///
-/// Prints one line for each run: T_min, the shortest time in which any scheme could finish; the times at which half of
-/// the clients, 99 % of the clients and the last client had finished, as multiples of T_min; the copies of the artifact
-/// that seeds sent; the percentage of chunks received twice; the numbers of stalls, bans and simulated events; the real
-/// time.
+/// Prints one line for each run.
 #[derive(Args)]
-#[command(after_long_help = EXAMPLES)]
+#[command(after_long_help = format!("{COLUMNS}\n\n{EXAMPLES}"))]
 pub(crate) struct Sim {
     /// Scenario files.
     #[arg(value_name = "FILE.toml")]
     files: Vec<PathBuf>,
-    /// Run only the runs with this label: the name of a file, with the number of seeds or clients if the file lists
-    /// several numbers, such as flash-crowd-1000.
+    /// Run only the runs with this label. The label is the name of the scenario file. If the file lists several numbers
+    /// of seeds or clients, the number of the run is appended: flash-crowd-1000.
     #[arg(long, value_name = "LABEL", requires = "files")]
     only: Option<String>,
-    /// RNG seed, which determines all random choices and replays a run. Default: the RNG seeds in the scenario files,
-    /// or 0 if there are no files.
-    #[arg(long)]
+    /// RNG seed, which determines all random choices. The same RNG seed repeats a run. Default: the RNG seeds in the
+    /// scenario files, or 0 if there are no files.
+    #[arg(long, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Folder for report.json and for a picture of each scenario, NAME.svg.
     #[arg(long, value_name = "DIR")]
@@ -145,7 +151,7 @@ impl Sim {
         !self.json && !self.files.is_empty()
     }
 
-    /// Returns the text that standard output shows about an outcome. `None` with `--json`.
+    /// Returns the text about an outcome for standard output. `None` if `--json` is set.
     fn text_of(&self, outcome: &Outcome, table: &RunTable) -> Option<String> {
         match (&outcome.run.result, self.json, self.files.is_empty()) {
             (_, true, _) => None,

@@ -7,27 +7,39 @@ use phase_soak::soak::{Config, QuietPoint, SoakEvent, run};
 
 use super::{Ended, Failure, show, verdict};
 
+const EXAMPLES: &str = "\
+Examples:
+  phase-testnet soak --duration 90s
+  phase-testnet soak --duration 2h --seed 1 --json";
+
 /// Run real nodes under load and faults for ten minutes, and check that nothing is lost, hangs or leaks.
 ///
-/// Clients fetch releases from providers on loopback; they are interrupted and resume, stop reading, start and leave.
+/// Clients fetch releases from providers on loopback. They are interrupted and resume, stop reading, start and leave.
 /// Raw peers do not read, write half a frame, cancel requests or disappear. Connections are cut or stall. Providers are
-/// stopped, killed and started again. About once a minute all nodes pause, and one line shows the resources in use. The
-/// numbers of tasks, file descriptors and threads must be the same as in the first line. Memory must not grow; this is
-/// checked from the sixth line on.
+/// stopped, killed and started again.
 ///
-/// Exits with 1 if a check failed, something leaked or hung; with 2 if the command line is wrong or the network cannot
-/// be set up.
+/// About once a minute all of this stops, and one line shows the resources in use. The numbers of tasks, file
+/// descriptors and threads may be only slightly higher than in the first line. From the sixth line on, memory must not
+/// grow.
+///
+/// Exits with 1 if a check failed, or if something hung or leaked. Exits with 2 if the command line is wrong or the
+/// network cannot be set up.
 #[derive(Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Soak {
     /// Duration, for example 90s, 10m or 2h.
-    #[arg(long, default_value = "10m", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "10m", value_parser = parse_time, allow_hyphen_values = true)]
     duration: Duration,
-    /// RNG seed, which determines the actions of all nodes but not their timing. Default: random.
-    #[arg(long)]
+    /// RNG seed, which determines what the nodes do, but not when. Default: random.
+    #[arg(long, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Print the outcome as JSON.
     #[arg(long)]
     json: bool,
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| format!("{text:?} is not a time: expected for instance 90s, 10m or 2h"))
 }
 
 impl Soak {

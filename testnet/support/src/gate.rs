@@ -1,4 +1,4 @@
-//! A store with a gate: its reads wait until the test permits them, so that the test decides the order of events.
+//! A read gate: the reads of a store wait at it until the test opens it, so that the test decides the order of events.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
@@ -9,45 +9,45 @@ use phase_core::{
 };
 use tokio::sync::watch;
 
-/// The timeout of a read that waits at a gate. A read that times out panics, which fails the test.
+/// The timeout of a read that waits at a read gate. A read that times out panics, which fails the test.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The state of a gate: how many bytes have passed it, and how many reads are waiting at it.
+/// The state of a read gate: how many bytes have passed it, and how many reads wait at it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Passed {
-    /// The number of bytes that have passed the gate.
+    /// The number of bytes that have passed the read gate.
     pub bytes: u64,
-    /// The number of reads that are waiting at the gate.
+    /// The number of reads that wait at the read gate.
     pub waiting: usize,
 }
 
-/// A gate for the reads of a store. It lets a number of bytes pass, and then blocks all reads until it is opened.
+/// A read gate. It lets a number of bytes pass from a store, and then blocks all reads of the store until it is opened.
 pub struct Gate {
-    /// The number of bytes that may still pass; `u64::MAX` once the gate is open.
+    /// The number of bytes that may still pass; `u64::MAX` once the read gate is open.
     budget: Mutex<u64>,
     changed: Condvar,
     passed: watch::Sender<Passed>,
 }
 
 impl Gate {
-    /// Makes a gate that lets `budget` bytes pass before it blocks reads.
+    /// Makes a read gate that lets `budget` bytes pass before it blocks reads.
     pub fn new(budget: u64) -> Arc<Self> {
         Arc::new(Self { budget: Mutex::new(budget), changed: Condvar::new(), passed: watch::Sender::default() })
     }
 
-    /// Opens the gate for all reads, including those that are waiting.
+    /// Opens the read gate for all reads, including those that already wait.
     pub fn open(&self) {
         *self.budget.lock().expect("no code panics while it holds the lock") = u64::MAX;
         self.changed.notify_all();
     }
 
-    /// Waits until a read is blocked at the gate. Returns the number of bytes that have passed the gate.
+    /// Waits until a read is blocked at the read gate. Returns the number of bytes that have passed.
     pub async fn blocked(&self) -> u64 {
         self.passed.subscribe().wait_for(|passed| passed.waiting > 0).await.expect("the gate holds the sender").bytes
     }
 
-    /// Lets a read of `bytes` bytes pass. Blocks until the budget is at least one byte, then takes `bytes` from the
-    /// budget, which does not go below zero.
+    /// Lets a read of `bytes` bytes pass. Blocks while the budget is 0. A read that is larger than the budget passes,
+    /// and leaves a budget of 0.
     fn pass(&self, bytes: u64) {
         let budget = self.budget.lock().expect("no code panics while it holds the lock");
         self.passed.send_modify(|passed| passed.waiting += 1);
@@ -64,13 +64,14 @@ impl Gate {
     }
 }
 
-/// A store in which the reads of all artifacts, and of one block, must pass a gate.
+/// A store in which the reads of artifacts must pass a read gate. The test can choose one block whose reads must pass
+/// it too.
 pub struct GatedStore {
-    /// The store behind the gate.
+    /// The store whose reads must pass the read gate.
     pub inner: Arc<dyn Store>,
-    /// The gate that every read of an artifact has to pass.
+    /// The read gate that every read of an artifact has to pass.
     pub gate: Arc<Gate>,
-    /// The CID of a block whose reads must pass the gate too; `None` if there is no such block.
+    /// The CID of the chosen block; `None` if the reads of all blocks are free.
     pub block: Option<Cid>,
 }
 

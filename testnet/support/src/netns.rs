@@ -8,8 +8,8 @@
 //!
 //! The namespace contains only the interface `lo`, which is up and has the addresses 127.0.0.1 and [`ADDRESS`]. The
 //! second address is needed because mDNS implementations, such as that of libp2p, ignore loopback addresses but not the
-//! loopback interface. A dummy interface would need a kernel module, which the kernel does not load from within a
-//! namespace.
+//! loopback interface. This address is on `lo`, because a dummy interface needs a kernel module. The kernel loads no
+//! module from within a namespace.
 
 use std::env;
 use std::future::Future;
@@ -21,8 +21,8 @@ use rtnetlink::LinkUnspec;
 
 /// The second address of the interface `lo` in the namespace. It is not a loopback address.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-/// The prefix length of the network of [`ADDRESS`], which is 10.77.0.0/24. Connections within this network never leave
-/// the machine, even if a test adds more addresses of the network.
+/// The prefix length of the network of [`ADDRESS`], which is 10.77.0.0/24. A test can add more addresses of this
+/// network, because connections within it never leave the machine.
 const PREFIX_LEN: u8 = 24;
 /// The interface index of `lo`, which is the only interface of a new namespace.
 const LOOPBACK_INDEX: u32 = 1;
@@ -45,7 +45,7 @@ pub fn run(test: &str, check: impl Future<Output = ()>) {
         inside(check);
     } else if let Err(why) = check_permitted() {
         assert!(env::var_os(REQUIRE).is_none_or(|value| value != "1"), "{REQUIRE} is set, but {why}");
-        // Writes to standard error directly, because the test harness hides the output of `eprintln!` if the test
+        // Write to standard error directly, because the test harness hides the output of `eprintln!` if the test
         // passes.
         drop(writeln!(io::stderr(), "SKIPPED {test}: {why}"));
     } else {

@@ -19,7 +19,7 @@ const MAX_LISTED: usize = 8;
 /// The hint if an error lists a peer with several addresses in one line.
 const VERBOSE_HINT: &str = "run with -v to see each address";
 
-/// Why a command failed.
+/// Why a command failed: the error, the attempts that led to it, and a hint for the user.
 #[derive(Debug)]
 pub struct Fault {
     failure: Failure,
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn each_peer_has_one_line_and_the_hint_names_the_option_that_shows_the_addresses() {
+    fn each_peer_has_one_line_and_the_hint_names_the_verbose_option() {
         let expected = format!(
             "error: no peer can be reached\n  {ONE}  2 addresses: connection refused; timed out\n  \
              {TWO}  /ip4/127.0.0.2/tcp/4710: connection refused\nhint: start it; run with -v to see each address"

@@ -19,7 +19,7 @@ use phase_units::parse_duration;
 
 use crate::exit::exit_code;
 use crate::fault::Fault;
-use crate::network::{SERVING, read_root};
+use crate::network::{SERVING, parse_address, read_root};
 use crate::node::NodeArgs;
 use crate::process::{Signals, now};
 use crate::ram_profile::RamProfile;
@@ -54,7 +54,7 @@ pub struct FetchArgs {
     #[arg(long, conflicts_with = "listen")]
     pub ephemeral: bool,
     /// Listen on this address, and serve fetched chunks to peers that connect; repeatable. Default: any free port
-    #[arg(long, value_name = "ADDR", conflicts_with = "no_listen", help_heading = SERVING)]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address, conflicts_with = "no_listen", help_heading = SERVING)]
     pub listen: Vec<Multiaddr>,
     /// Listen on no address, so that no other peer can connect to this node
     #[arg(long, help_heading = SERVING)]
@@ -64,11 +64,11 @@ pub struct FetchArgs {
     pub upload: UploadArgs,
     /// After the fetch, keep serving for this long or until a signal, so that other clients can fetch from this client.
     /// Default: exit at once
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["ephemeral", "no_listen"],
-        help_heading = SERVING)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, allow_hyphen_values = true,
+        conflicts_with_all = ["ephemeral", "no_listen"], help_heading = SERVING)]
     pub linger: Option<Duration>,
     /// Give up after this long without a valid chunk from any peer. Default: 60s
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, allow_hyphen_values = true)]
     pub give_up_after: Option<Duration>,
     /// How much memory the fetch may use
     #[arg(long, value_enum, default_value_t)]
@@ -88,7 +88,8 @@ pub struct Fetched {
     pub output: Option<PathBuf>,
 }
 
-/// Receives the events of a fetch. The methods are called in the order in which they are declared here.
+/// An observer, which receives the events of a fetch. The methods are called in the order in which they are declared
+/// here.
 pub trait Observer {
     /// Called when the node has joined the network. `_peer` is the node's own peer id.
     fn started(&mut self, _peer: PeerId) {}

@@ -14,8 +14,21 @@ pub fn summary_line(report: &Report) -> String {
     if fetched == 0 {
         return format!("nothing to fetch: {} were already in the store", Bytes(report.resumed));
     }
-    let (time, rate) = (seconds(report.elapsed.as_secs_f64()), ByteRate::of(fetched, report.elapsed));
-    let mut line = format!("{} in {time}, {rate}", Bytes(fetched));
+    line(report, fetched, &Bytes(fetched).to_string())
+}
+
+/// Returns the summary line of a fetch that was given up, with the bytes that were received and the bytes that were
+/// wanted.
+pub fn incomplete_line(report: &Report) -> String {
+    let wanted = report.total.saturating_sub(report.resumed);
+    let received: u64 = report.peers.values().map(|peer| peer.bytes).sum();
+    line(report, received, &format!("{} of {}", Bytes(received), Bytes(wanted)))
+}
+
+/// Returns the summary line of a fetch that received `received` bytes. `size` is the text for these bytes.
+fn line(report: &Report, received: u64, size: &str) -> String {
+    let (time, rate) = (seconds(report.elapsed.as_secs_f64()), ByteRate::of(received, report.elapsed));
+    let mut line = format!("{size} in {time}, {rate}");
     if report.resumed > 0 {
         line += &format!("; {} were already in the store", Bytes(report.resumed));
     }
@@ -137,6 +150,12 @@ mod tests {
         assert_eq!(summary_line(&report), "8.0 MiB in 4.00 s, 2.0 MiB/s; 3 chunks reassigned, 0 B received twice");
         let resumed = Report { resumed: 4 << 20, ..report };
         assert!(summary_line(&resumed).starts_with("4.0 MiB in 4.00 s, 1.0 MiB/s; 4.0 MiB were already in the store"));
+    }
+
+    #[test]
+    fn the_summary_of_an_incomplete_fetch_has_the_received_and_the_wanted_bytes() {
+        let report = Report { total: 32 << 20, ..report() };
+        assert!(incomplete_line(&report).starts_with("8.0 MiB of 32.0 MiB in 4.00 s, 2.0 MiB/s;"));
     }
 
     #[test]

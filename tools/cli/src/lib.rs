@@ -15,8 +15,10 @@ mod upload;
 pub use exit::{EXIT_CODES, exit_code};
 pub use fault::{Fault, FileError, attempt_lines, causes_text};
 pub use fetch::{FetchArgs, Fetched, Observer, fetch};
-pub use fetch_report::{json_answer, json_entry, json_peers, json_report, peer_lines, summary_line, verdict_text};
-pub use network::read_root;
+pub use fetch_report::{
+    incomplete_line, json_answer, json_entry, json_peers, json_report, peer_lines, summary_line, verdict_text,
+};
+pub use network::{address_error, parse_address, parse_peer_id, read_root};
 pub use node::NodeArgs;
 pub use phase_units::{ByteRate, Bytes, counted, duration, parse_duration, seconds};
 pub use process::{Signals, init_logging, now, print, warn_of_key_log};

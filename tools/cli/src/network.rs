@@ -3,12 +3,15 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::Args;
 use phase_core::trust::{TrustError, TrustRoot};
 use phase_core::{Fails, Failure, MAX_BLOCK_LEN};
-use phase_node::bootstrap::{self, BootstrapSource};
+use phase_node::bootstrap::{self, BootstrapError, BootstrapSource};
+use phase_node::{Multiaddr, PeerId};
 
 use crate::fault::{Fault, FileError};
 
@@ -25,8 +28,9 @@ const FILE_VARIABLE: &str = "PHASE_BOOTSTRAP_FILE";
 /// The options that name bootstrap peers. They take precedence over the environment variables.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct BootstrapArgs {
-    /// A bootstrap peer as multiaddr (/ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…), or the URL of a provider's peer list
-    /// (http://192.0.2.7:9464/peers); repeatable, or separated by commas [env: PHASE_BOOTSTRAP]
+    /// A bootstrap peer: an address in libp2p form, /ip4/ADDRESS/tcp/PORT, optionally with /p2p/PEER_ID as the provider
+    /// prints it, or the URL of a provider's peer list (http://192.0.2.7:9464/peers); repeatable, or separated by commas
+    /// [env: PHASE_BOOTSTRAP]
     ///
     /// DNS names are looked up: /dns4/seed.example.org/tcp/4001, or /dnsaddr/seed.example.org, whose TXT records
     /// contain multiaddrs.
@@ -65,7 +69,45 @@ impl BootstrapArgs {
 
 fn parse<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<BootstrapSource>, Fault> {
     let texts = texts.map(str::trim).filter(|text| !text.is_empty());
-    Ok(texts.map(str::parse).collect::<Result<_, _>>()?)
+    texts.map(parse_source).collect()
+}
+
+/// Parses a peer or another source of bootstrap peers.
+pub(super) fn parse_source<T: FromStr<Err = BootstrapError>>(text: &str) -> Result<T, Fault> {
+    text.parse::<T>().map_err(|error| match error {
+        BootstrapError::Address { .. } => Fault::new(Failure::Usage, address_error(text)),
+        error => error.into(),
+    })
+}
+
+/// Parses a multiaddr, for clap.
+///
+/// # Errors
+/// The text of [`address_error`].
+pub fn parse_address(text: &str) -> Result<Multiaddr, String> {
+    text.parse().map_err(|_| address_error(text))
+}
+
+/// Parses a peer id, for clap.
+///
+/// # Errors
+/// A message that shows the form of a peer id.
+pub fn parse_peer_id(text: &str) -> Result<PeerId, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a peer id: expected text such as 12D3KooW…"))
+}
+
+/// Returns the error message for a text that is not a multiaddr. It names the peer id in the text if that is malformed.
+pub fn address_error(text: &str) -> String {
+    let peer = text.rsplit_once("/p2p/").map(|(_, peer)| parse_peer_id(peer));
+    if let Some(Err(error)) = peer {
+        return error;
+    }
+    let example = match text.parse() {
+        Ok(SocketAddr::V4(socket)) => format!("/ip4/{}/tcp/{}", socket.ip(), socket.port()),
+        Ok(SocketAddr::V6(socket)) => format!("/ip6/{}/tcp/{}", socket.ip(), socket.port()),
+        Err(_) => "/ip4/127.0.0.1/tcp/4001".to_owned(),
+    };
+    format!("{text:?} is not a multiaddr: expected for instance {example}")
 }
 
 /// Reads a trust root, and checks that it is signed by as many of its own root keys as its threshold requires.
@@ -152,6 +194,20 @@ mod tests {
         }
         let line = CommandLine::parse_from(["x", "--bootstrap-file", "/nonexistent/list.toml"]);
         assert_eq!(line.bootstrap.choose().unwrap_err().failure(), Failure::Input);
+    }
+
+    #[test]
+    fn the_error_for_a_malformed_address_shows_the_right_form() {
+        for (text, part) in [
+            ("127.0.0.1:4010", "expected for instance /ip4/127.0.0.1/tcp/4010"),
+            ("localhost", "\"localhost\" is not a multiaddr: expected for instance /ip4/"),
+            ("/ip4/127.0.0.1/tcp/1/p2p/12D3KooWGarbage", "\"12D3KooWGarbage\" is not a peer id"),
+        ] {
+            let error = parse_address(text).unwrap_err();
+            assert!(error.contains(part), "{error}");
+            let line = CommandLine::parse_from(["x", "--bootstrap", text]);
+            assert_eq!(line.bootstrap.choose().unwrap_err().chain(), error);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use phase_core::Failure;
 use phase_node::{DhtConfig, NodeConfig, Role};
 
 use crate::fault::Fault;
-use crate::network::{BootstrapArgs, NETWORK};
+use crate::network::{BootstrapArgs, NETWORK, parse_source};
 
 /// The options that say how the node finds peers. The DHT and mDNS can be switched off.
 #[derive(Clone, Debug, Default, Args)]
@@ -47,11 +47,16 @@ impl NodeArgs {
     /// If an address or the protocol name is malformed, or if a file with bootstrap peers cannot be read.
     pub fn configure(&self, role: Role) -> Result<NodeConfig, Fault> {
         if !self.peers.is_empty() {
-            let peers = self.peers.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+            let peers = self.peers.iter().map(|text| parse_source(text)).collect::<Result<_, _>>()?;
             return Ok(NodeConfig { peers, ..NodeConfig::default() });
         }
         let (bootstrap, dht, mdns) = (self.bootstrap.choose()?, self.dht(role)?, self.mdns());
         Ok(NodeConfig { bootstrap, dht, mdns, ..NodeConfig::default() })
+    }
+
+    /// Returns whether `--peer` is given, which switches the DHT off.
+    pub fn has_peers(&self) -> bool {
+        !self.peers.is_empty()
     }
 
     #[cfg(feature = "mdns")]

@@ -5,7 +5,8 @@ use std::fmt;
 use clap::ValueEnum;
 use phase_transfer::download;
 
-/// How much memory a fetch may use for chunks that are in flight. Indexes and connections need a few MiB more.
+/// A RAM profile: how much memory a fetch may use for chunks that are inflight. Indexes and connections need a few MiB
+/// more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum RamProfile {
     /// At most 12 MiB in flight: enough for 1 Gbit/s at a round trip of 100 ms

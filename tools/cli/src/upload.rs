@@ -14,7 +14,7 @@ pub struct UploadArgs {
     ///
     /// bit means bits, B means bytes, k is 10^3, M is 10^6, G is 10^9. Headers are not counted. After a pause, the
     /// bytes of 100 ms are sent at once, or 1 MiB if that is more.
-    #[arg(long, value_name = "RATE", value_parser = parse_rate, help_heading = SERVING)]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate, allow_hyphen_values = true, help_heading = SERVING)]
     upload_limit: Option<u64>,
 }
 

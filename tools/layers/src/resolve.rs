@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::module_tree::{ModuleId, ModuleTree};
 
-/// The result of resolving a path.
+/// The module or item that a path names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Named {
     /// The path names a module, not an item in it.

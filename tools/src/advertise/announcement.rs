@@ -26,7 +26,7 @@ pub(super) struct Announcing {
     node: NodeArgs,
 }
 
-/// A record to announce.
+/// A signed record that the command puts into the DHT.
 pub(super) struct Announcement<'a> {
     /// The DHT key of the record. The record is also put under the copies of this key ([`DhtKey::copies`]).
     pub(super) key: DhtKey,
@@ -46,7 +46,8 @@ struct Round {
 
 /// Announces a record. Without `--once`, repeats the announcement until a signal arrives.
 pub(super) fn announce(announcement: &Announcement<'_>, args: &Announcing, output: &Output) -> Result<(), Fault> {
-    // Signs the record once before the node connects to any peer, so that a signing error is reported at once.
+    // The signed record is not used here. It is signed before the node connects to any peer, so that a signing error is
+    // reported at once.
     (announcement.sign)(cli::now())?;
     network::block_on(async {
         let mut signals = Signals::new()?;

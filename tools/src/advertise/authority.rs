@@ -25,10 +25,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDR")]
     provider: Vec<BootstrapPeer>,
     /// The version of the record; a higher version replaces a lower one. Default: the time in seconds since 1970
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     version: Option<u64>,
     /// How long the record is valid after it was signed
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = cli::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = cli::parse_duration,
+        allow_hyphen_values = true)]
     lifetime: Duration,
     #[command(flatten)]
     announcing: Announcing,

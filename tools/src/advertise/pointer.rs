@@ -31,10 +31,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL")]
     url: Vec<String>,
     /// The version of the release; a client refuses a version below the last one that it accepted
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     version: u64,
     /// How long the record is valid after it was signed
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = cli::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = cli::parse_duration,
+        allow_hyphen_values = true)]
     lifetime: Duration,
     /// The trust root of the clients, to check that they would accept the record
     #[arg(long, value_name = "FILE")]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, counted, printable};
+use phase_cli::{self as cli, EXIT_CODES, Fault, NodeArgs, printable};
 use phase_core::time::TrustedTime;
 use phase_core::{Attempt, Cause, Failure};
 use phase_node::bootstrap::{BootstrapError, BootstrapPeer};
@@ -49,10 +49,13 @@ enum Target {
 }
 
 impl FromStr for Target {
-    type Err = BootstrapError;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, BootstrapError> {
-        text.parse().map(Self::Peer).or_else(|_| text.parse().map(Self::Address))
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self::Peer).or_else(|_| text.parse().map(Self::Address)).map_err(|error| match error {
+            BootstrapError::Address { .. } => cli::address_error(text),
+            error => error.to_string(),
+        })
     }
 }
 
@@ -100,7 +103,10 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
     if failed.is_empty() {
         return Ok(());
     }
-    let message = format!("{} of {} cannot be pinged", failed.len(), counted(pinged.len() as u64, "peer", "peers"));
+    let message = match pinged.len() {
+        1 => "the peer cannot be pinged".to_owned(),
+        all => format!("{} of {all} peers cannot be pinged", failed.len()),
+    };
     Err(Fault::new(Failure::Network, message).attempts(Attempt::merged(failed)))
 }
 

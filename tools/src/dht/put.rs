@@ -38,10 +38,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// The version of the value; a higher version replaces a lower one. Default: the time in seconds since 1970
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     version: Option<u64>,
     /// How long the value is valid
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = cli::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = cli::parse_duration,
+        allow_hyphen_values = true)]
     lifetime: Duration,
     #[command(flatten)]
     node: NodeArgs,
@@ -63,7 +64,8 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
         issued_at: now,
         expires_at: now.saturating_add(args.lifetime.as_secs().max(1)),
     };
-    // Signs the record once before the node connects to any peer, so that an invalid record is reported at once.
+    // The sealed record is not used here. It is sealed before the node connects to any peer, so that an invalid record
+    // is reported at once.
     record.seal(&key)?;
     let report = network::ask_dht(&args.node, async |node| Ok(node.put_record(&record, &key).await?))?;
     let stored_at = network::texts(&report.stored_at);

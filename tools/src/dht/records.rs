@@ -28,6 +28,7 @@ only if its trust root lists it.";
 #[command(after_help = CONTACT_EXAMPLES, after_long_help = format!("{CONTACT_EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct ContactArgs {
     /// The peer id of the node
+    #[arg(value_parser = cli::parse_peer_id)]
     peer: PeerId,
     /// Do not connect to the node
     #[arg(long)]

@@ -22,7 +22,8 @@ on. A bucket holds at most 20 peers.";
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Args {
     /// How long to wait after joining, while the routing table fills
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = cli::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = cli::parse_duration,
+        allow_hyphen_values = true)]
     wait: Duration,
     #[command(flatten)]
     node: NodeArgs,

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     node: NodeArgs,
 }
 
-/// The figures to print.
+/// The figures that `phase dht stats` prints.
 struct Stats {
     /// The DHT counters of the node that this command runs.
     node: DhtStats,
@@ -93,7 +93,7 @@ fn text(stats: &Stats) -> String {
     let (node, lookup) = (&stats.node, &stats.lookup);
     let size = match stats.closest >= K {
         true => format!("about {:.0} nodes; {FORMULA}", stats.size),
-        false => format!("{} without this one", counted(stats.closest, "node", "nodes")),
+        false => format!("{}, not counting this one", counted(stats.closest, "node", "nodes")),
     };
     let [answered, failed] = [lookup.answered, lookup.failed];
     let requests = counted(lookup.requests, "request", "requests");

@@ -19,7 +19,7 @@ pub(super) struct Value {
     /// The decoded value; `None` if it cannot be decoded.
     pub(super) content: Option<Content>,
     pub(super) verdict: Verdict,
-    /// The nodes that store the value; `None` is this node.
+    /// The nodes that store the value. `None` stands for this node.
     pub(super) holders: BTreeSet<Option<PeerId>>,
     /// The DHT keys under which the value was found, for instance several copies of the DHT key of a name.
     pub(super) keys: BTreeSet<DhtKey>,

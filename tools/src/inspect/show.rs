@@ -52,7 +52,7 @@ pub(super) fn object(object: &Object, cid: Cid, store: Option<&FileStore>, chunk
 
 fn signed(envelope: &Envelope, mut json: Value, text: &str) -> Shown {
     json["signatures"] = envelopes::json_signatures(envelope).into();
-    Shown { json, text: format!("{text}\n{}", envelopes::signature_lines(envelope)) }
+    Shown { json, text: format!("{text}\n{}", envelopes::signature_lines(envelope, envelopes::not_verified)) }
 }
 
 /// Formats a manifest, with the state of each of its artifacts in the store.

@@ -243,7 +243,7 @@ fn the_error_names_a_full_disk_and_the_fetch_resumes_when_there_is_space() {
 /// Fills the disk by writing to a new file.
 fn fill(path: &Path) {
     let mut file = fs::File::create(path).unwrap();
-    // Writes large blocks first, then single pages, because a chunk may need only one page.
+    // Write large blocks first, then single pages, because a chunk may need only one page.
     for block in [1 << 20, 4 << 10] {
         while file.write_all(&vec![1; block]).is_ok() {}
     }

@@ -95,7 +95,7 @@ fn the_closest_nodes_are_listed_in_the_order_of_their_distance() {
     all.sort_unstable();
     for target in [NAME, all[0], all[3]] {
         let mut found = Value::Null;
-        // Waits, because the bootstrap node learns of the providers some time after they have begun to listen.
+        // Wait, because the bootstrap node learns of the providers some time after they have begun to listen.
         until("all nodes to be known", || {
             found = json(network.phase(&format!("dht closest {target} --json")));
             found.as_array().unwrap().len() == all.len()
@@ -124,7 +124,7 @@ fn a_peer_is_pinged_by_address_or_peer_id_and_an_error_names_it() {
     let (network, others) = with_servers(1);
     let (other, address) = (&others[0].peer, network.address());
     let without_peer_id = address.split("/p2p/").next().unwrap();
-    // Waits, because the bootstrap node learns of the provider some time after the provider has begun to listen.
+    // Wait, because the bootstrap node learns of the provider some time after the provider has begun to listen.
     until("the other node to be known", || run(network.phase(&format!("dht ping {other}"))).code == 0);
     let found = json(network.phase(&format!("dht ping {address} {without_peer_id} {other} --json")));
     assert_eq!(peers(&found), [peer_of(address), peer_of(address), other]);

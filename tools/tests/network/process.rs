@@ -122,7 +122,7 @@ impl Process {
         let mut status: Option<ExitStatus> = None;
         let mut stdout = String::new();
         until(&format!("the end of {}", self.what), || {
-            // Reads standard output meanwhile, because a process whose pipe is full cannot end.
+            // Read standard output meanwhile, because a process whose pipe is full cannot end.
             stdout.extend(self.stdout.try_iter().flat_map(|line| [line, "\n".to_owned()]));
             status = self.child.try_wait().unwrap();
             status.is_some()

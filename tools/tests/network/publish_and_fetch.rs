@@ -20,14 +20,13 @@ fn large_small_and_empty_files_are_fetched_from_three_providers() {
         network.sandbox.file(&format!("files/{}/{number}", number % 10), 17 * number + 1);
     }
     let release = network.publish("one", "--artifact rootfs=large --artifact file=empty --dir files");
-    // The release has three DHT keys for the name, one for the manifest, one each for the large and the empty file, and
-    // one for each small file.
+    // A provider announces three DHT keys for the name, one for the manifest, and one for each of the files.
     let keys = 3 + 1 + 2 + SMALL_FILES;
 
     let mut one = Provider::start(network.provider("one"));
     assert_eq!(one.announced(), keys);
-    // Two clients fetch at the same time, and serve each other meanwhile. Afterwards, providers on their stores serve
-    // the release.
+    // Two clients fetch the release at the same time. Then a provider is started on the store of each client, so that
+    // three providers serve the release.
     let [first, second] = both(network.client_fetch("two"), network.fetch("three"));
     check(&network, "two", &release, &first, &[&one]);
     check(&network, "three", &release, &second, &[&one]);

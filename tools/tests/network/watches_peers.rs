@@ -14,7 +14,7 @@ fn peers_are_shown_as_they_connect_until_a_signal_arrives() {
     let network = TestNetwork::new();
     let other = Provider::start(network.provider("store"));
     let first = network.address().rsplit('/').next().unwrap().to_owned();
-    // Waits until the bootstrap node knows the provider, because the watching node asks the bootstrap node for peers
+    // Wait until the bootstrap node knows the provider, because the watching node asks the bootstrap node for peers
     // only once.
     until("the other node to be known", || run(network.phase(&format!("dht ping {}", other.peer))).code == 0);
     let mut watcher = Process::start(&mut network.phase("peers --watch --json"));

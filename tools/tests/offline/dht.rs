@@ -46,7 +46,9 @@ fn the_error_for_a_malformed_key_lists_the_forms_of_keys() {
     let reserved = format!("record:{KEY_ID}/manifest");
     sandbox.fails(&format!("dht get {reserved} {NO_PEER}"), 2, &["the label of a record cannot be manifest"]);
     sandbox.fails(&format!("dht authority ff {NO_PEER}"), 2, &["ff"]);
-    sandbox.fails(&format!("dht contact stable {NO_PEER}"), 2, &["stable"]);
+    sandbox.fails(&format!("dht contact stable {NO_PEER}"), 2, &["\"stable\" is not a peer id"]);
+    sandbox.fails("dht ping /ip4/127.0.0.1/tcp/1/p2p/12D3KooWGarbage", 2, &["\"12D3KooWGarbage\" is not a peer id"]);
+    sandbox.fails("dht peers --wait -1s", 2, &["\"-1s\" is not a time"]);
     sandbox.fails(&format!("dht ping localhost:1 {NO_PEER}"), 2, &["localhost:1"]);
     // If a command does not support the kind of a DHT key, the hint names the command that does.
     let cid = "bafyr4ia5k3xg2oen73k45y4lutdtr4neffg6zxqyguxraid65h5fqs6agm";
@@ -61,6 +63,8 @@ fn a_query_without_the_dht_or_without_peers_is_a_usage_error() {
         sandbox.fails(&format!("dht {command} {NO_PEER} --no-dht"), 2, &["the DHT is switched off"]);
         sandbox.fails(&format!("dht {command}"), 2, &["no peer is known"]);
     }
+    let peer = "--peer /ip4/127.0.0.1/tcp/1";
+    sandbox.fails(&format!("dht stats {peer}"), 2, &["--peer switches the DHT off: use --bootstrap instead"]);
     sandbox.fails("peers", 2, &["no peer is known"]);
     sandbox.fails("peers --of https://127.0.0.1:1", 2, &["https"]);
     sandbox.fails("peers --of http://127.0.0.1:1", 5, &["http://127.0.0.1:1/peers"]);

@@ -106,7 +106,9 @@ fn a_release_that_clients_would_refuse_fails_before_files_are_imported() {
     let inside = "--artifact kernel=vmlinuz --artifact file:vmlinuz/x=sub/vmlinuz";
     sandbox.fails(&format!("{PUBLISH} {NAMED} {inside}"), 3, &["vmlinuz/x"]);
     sandbox.fails(&format!("{PUBLISH} {NAMED} --artifact kernel=missing"), 3, &["missing", "No such file"]);
-    sandbox.fails(&format!("{PUBLISH} {NAMED} --artifact kernel=sub"), 3, &["sub", "not a regular file"]);
+    sandbox.fails(&format!("{PUBLISH} {NAMED} --artifact kernel=sub"), 3, &["sub is a folder", "not a regular file"]);
+    let folder = sandbox.run(&format!("{PUBLISH} {NAMED} --artifact kernel=sub"));
+    assert!(folder.stderr.contains("hint: use --dir sub"), "{}", folder.stderr);
     sandbox.fails(&format!("{PUBLISH} {NAMED} --dir missing"), 3, &["missing", "No such file"]);
     sandbox.fails(&format!("{PUBLISH} {NAMED}"), 2, &["no artifacts"]);
     sandbox.fails(&format!("{PUBLISH} {NAMED} --artifact vmlinuz"), 2, &["ROLE=PATH"]);

@@ -10,6 +10,7 @@ fn a_root_with_one_key_is_valid_as_soon_as_it_is_made() {
     assert_eq!(root["valid"], true);
     assert_eq!(root["channels"]["stable"]["keys"][0], key["key_id"]);
     assert_eq!(root["channels"]["stable"]["pointer_keys"][0], key["key_id"]);
+    assert!(sandbox.ok("root show root.cbor").contains("(valid)"));
     let shown = sandbox.json("root show root.cbor");
     assert_eq!((&shown["cid"], &shown["root"]), (&root["cid"], &root["root"]));
     sandbox.fails("root new --channel stable --key a.key -o root.cbor", 3, &["root.cbor exists"]);
@@ -40,12 +41,16 @@ fn a_root_with_impossible_keys_or_thresholds_is_refused() {
     sandbox.ok("key new a.key");
     sandbox.ok("key new b.key");
     let new = "root new -o root.cbor --key a.key";
-    sandbox.fails(&format!("{new} --channel stable --threshold 2"), 3, &["2 of 1 keys to sign"]);
+    sandbox.fails(&format!("{new} --channel stable --threshold 2"), 3, &["requires 2 signatures, but has only 1 key"]);
     sandbox.fails(&format!("{new} --channel stable --threshold 0"), 3, &["threshold"]);
     sandbox.fails(&format!("{new} --channel stable --sign-key b.key"), 3, &["b.key", "not one of the keys"]);
     sandbox.fails(&format!("{new} --channel ../etc"), 2, &["../etc"]);
     sandbox.fails(&format!("{new} --channel stable --expires 90"), 2, &["90"]);
     // A key that is given as two files, secret and public, counts once.
-    sandbox.fails(&format!("{new} --channel stable --key a.key.pub --threshold 2"), 3, &["2 of 1 keys to sign"]);
+    sandbox.fails(
+        &format!("{new} --channel stable --key a.key.pub --threshold 2"),
+        3,
+        &["requires 2 signatures, but has only 1 key"],
+    );
     assert!(!sandbox.path("root.cbor").exists());
 }

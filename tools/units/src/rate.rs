@@ -56,6 +56,9 @@ pub fn parse_rate(text: &str) -> Result<u64, String> {
         "GB" => 1_000_000_000,
         _ => return Err("expected a whole number of kbit, Mbit, Gbit, kB, MB or GB, for instance 50Mbit".to_owned()),
     };
+    if number.is_empty() {
+        return Err("the number is missing, for instance 5MB".to_owned());
+    }
     let number: u64 = number.parse().map_err(|_| format!("{number:?} is not a whole number, or too large"))?;
     match number.checked_mul(bytes) {
         Some(0) => Err("must be more than zero".to_owned()),

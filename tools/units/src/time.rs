@@ -19,7 +19,7 @@ impl TryFrom<String> for Time {
 
     fn try_from(text: String) -> Result<Self, String> {
         let time = humantime::parse_duration(&text).map(Self);
-        time.map_err(|error| format!("{text:?} is not a time ({error}): expected for instance \"10ms\" or \"1m 30s\""))
+        time.map_err(|_| format!("{text:?} is not a time: expected for instance \"10ms\" or \"1m 30s\""))
     }
 }
 
@@ -31,7 +31,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration.is_zero() => Err("must be longer than zero".to_owned()),
         Ok(duration) => Ok(duration),
-        Err(error) => Err(format!("{error}; expected for instance 90d, 12h or 30s")),
+        Err(_) => Err(format!("{text:?} is not a time: expected for instance 90d, 12h or 30s")),
     }
 }
 

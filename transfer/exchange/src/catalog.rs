@@ -22,8 +22,8 @@ const MAX_OPEN: usize = 128;
 pub struct Fetching {
     cid: Cid,
     index: Arc<ArtifactIndex>,
-    /// The partial artifact, or `None` after the fetch has ended early. The partial artifact is then released, even if
-    /// its chunks are still being sent to a slow peer, because the next fetch needs exclusive access.
+    /// The partial artifact, or `None` after the fetch has ended early. It is released at once, because the next fetch
+    /// needs exclusive access. A transfer of its chunks to a slow peer does not delay this.
     partial: Arc<RwLock<Option<Arc<dyn Partial>>>>,
     changed: watch::Receiver<u64>,
 }

@@ -18,9 +18,9 @@ struct WriteTimeouts {
     /// The longest time that one write of [`WRITE_SIZE`] bytes may take. It is limited because all frames that wait for
     /// this write stay in memory.
     write: Duration,
-    /// The longest time that one flush may take. A flush ends when the written bytes have left this process. The time
-    /// is longer than `write`, because a slow uplink may also cause a delay: sixty uploads may share the uplink, and
-    /// each of them has half a MiB buffered in its connection.
+    /// The longest time that one flush may take. A flush ends when the written bytes have left this process. It may
+    /// take longer than a write, because many peers may share a slow uplink. For instance, the connections of sixty
+    /// peers may each buffer half a MiB.
     flush: Duration,
 }
 
@@ -174,7 +174,7 @@ mod tests {
 
     const SHORT: WriteTimeouts = WriteTimeouts { write: Duration::from_secs(1), flush: Duration::from_secs(1) };
 
-    /// A writer that accepts one write per `pause` and never completes a flush.
+    /// A writer that blocks for `pause` after each write. Its flush never completes.
     struct Slow {
         pause: Duration,
         until: Pin<Box<Sleep>>,
@@ -220,8 +220,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_keeps_accepting_bytes_may_be_slow() {
-        // The header takes one write and the payload eight. All writes together take longer than the timeout, which
-        // applies only to each single write.
+        // The frame takes nine writes: one for the header and eight for the payload. Together they take longer than the
+        // timeout, which applies to each single write.
         write(Slow::new(SHORT.write / 4), 512 << 10, Duration::ZERO, 1).await.unwrap();
         let too_slow = write(Slow::new(SHORT.write * 600), 512 << 10, Duration::ZERO, 1).await;
         assert_eq!(too_slow.unwrap_err().kind(), io::ErrorKind::TimedOut);

@@ -1,4 +1,5 @@
-//! Moves chunks over libp2p streams: the drivers around the state machines of [`phase_protocol`].
+//! Moves chunks over libp2p streams. The state machines of [`phase_protocol`] decide, and this crate does their input
+//! and output.
 //!
 //! ```text
 //! Server    accepts streams, answers requests from a Catalog; the upload queue decides which peer is served next

@@ -27,7 +27,7 @@ use crate::framing::{self, OutFrame};
 /// The length of the queue of requests that wait for the writing task. If the queue is full, the peer does not read its
 /// requests, so further requests fail with [`LinkError::Backlog`].
 const REQUEST_QUEUE: usize = 512;
-/// The limit on the open requests of one link. Subscriptions count too, and so do cancelled requests until their last
+/// The limit on the open requests of one link, subscriptions included. A cancelled request stays open until its last
 /// reply.
 const MAX_PENDING: usize = 4096;
 /// How long a peer may take to answer a call. A call is a request with exactly one reply.
@@ -35,8 +35,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An event that a link reports to a download.
 pub(super) enum LinkEvent {
-    /// A chunk arrived. The link has not verified the chunk, nor checked that it was requested. The download checks
-    /// both.
+    /// A chunk arrived. The download must check that the chunk was requested, and verify it.
     Chunk { id: RequestId, index: ChunkIndex, bytes: Buffer },
     /// The peer has sent all chunks of a request.
     Done { id: RequestId },
@@ -59,7 +58,7 @@ pub struct HeadAnswer {
     pub envelope: Vec<u8>,
 }
 
-/// The reply to a call.
+/// The reply to a call, with its payload.
 struct CallAnswer {
     body: Reply,
     payload: Buffer,
@@ -71,8 +70,8 @@ enum Pending {
     Call(oneshot::Sender<Result<CallAnswer, LinkError>>),
     /// A request for chunks. The peer sends any number of chunks, then `Done` or a refusal.
     Chunks,
-    /// A `Have` request. The peer refuses it, or sends first the list of chunks that it has, then have updates, and
-    /// last `Done`.
+    /// A `Have` request. The peer refuses it, or sends the list of its chunks. After the list it sends have updates,
+    /// and `Done` at the end.
     Have(Subscription),
 }
 
@@ -81,9 +80,9 @@ struct Subscription {
     artifact: Cid,
     /// How many chunks the artifact has.
     chunks: u32,
-    /// How many chunks the peer does not have yet, or `None` before its first reply. The chunks that the peer announces
-    /// are subtracted, and it is an error if the peer announces more than are left. Otherwise a hostile peer could
-    /// cause much work with few bytes, by announcing the same millions of chunks again and again.
+    /// How many chunks the peer has not announced yet, or `None` before its first reply. A peer that announces more
+    /// chunks than these breaks the protocol. Otherwise a hostile peer could cause much work with few bytes, by
+    /// announcing the same millions of chunks again and again.
     missing: Option<u32>,
 }
 
@@ -152,8 +151,8 @@ impl PeerLink {
         Self::open_with(node, peer, addresses, None, Buffers::new(0)).await
     }
 
-    /// Connects to `peer` and opens a stream. Sends chunks and have updates to `events`. Reads payloads into buffers
-    /// from `buffers`.
+    /// Connects to `peer` and opens a stream. The link sends its events to `events`. Without `events`, only calls are
+    /// possible. Payloads are read into buffers from `buffers`.
     pub(super) async fn open_with(
         node: &NodeHandle,
         peer: PeerId,
@@ -195,7 +194,7 @@ impl PeerLink {
         lock(&self.table).closed.clone()
     }
 
-    /// Closes the link. Its open calls fail with `error`. A link that is closed already keeps its first error.
+    /// Closes the link. Its open calls fail with `error`. If the link is already closed, its error stays.
     pub(super) fn close(&self, error: &LinkError) {
         lock(&self.table).close(error);
         self.stop.cancel();
@@ -204,8 +203,9 @@ impl PeerLink {
     /// Requests the current release of a name. The reply is not verified.
     ///
     /// # Errors
-    /// [`LinkError::Refused`] if the peer does not serve the name, [`LinkError::Unexpected`] if its reply is of another
-    /// kind. Other errors mean that the link is closed or the peer did not reply within 10 s.
+    /// [`LinkError::Refused`] if the peer does not serve the name; [`LinkError::Unexpected`] if its reply does not fit
+    /// this request. Other errors mean that the link is closed, too many requests are open, or no reply arrived within
+    /// 10 s.
     pub async fn head(&self, name: &Name) -> Result<HeadAnswer, LinkError> {
         let CallAnswer { body, payload } = self.call(Request::Head { name: name.clone() }).await?;
         let Reply::Head { pointer_len } = body else { return Err(LinkError::Unexpected) };
@@ -216,9 +216,9 @@ impl PeerLink {
     /// Requests a block and verifies it. Closes the link if the block does not verify.
     ///
     /// # Errors
-    /// [`LinkError::Refused`] if the peer does not have the block, [`LinkError::Corrupt`] if the block does not match
-    /// the CID, [`LinkError::Unexpected`] if the reply is of another kind. Other errors mean that the link is closed or
-    /// the peer did not reply within 10 s.
+    /// [`LinkError::Refused`] if the peer does not have the block; [`LinkError::Corrupt`] if the block does not match
+    /// the CID; [`LinkError::Unexpected`] if the reply does not fit this request. Other errors mean that the link is
+    /// closed, too many requests are open, or no reply arrived within 10 s.
     pub async fn block(&self, cid: &Cid) -> Result<Vec<u8>, LinkError> {
         let CallAnswer { body, payload } = self.call(Request::Block { cid: *cid }).await?;
         let error = match body {
@@ -230,12 +230,12 @@ impl PeerLink {
         Err(error)
     }
 
-    /// Asks the peer which other peers fetch or serve an artifact. Leaves out addresses that do not parse, and
-    /// addresses that [`believable`] does not accept from this peer.
+    /// Asks the peer which peers fetch an artifact, and returns these peers with their addresses. Leaves out addresses
+    /// that do not parse, and addresses that [`believable`] does not accept from this peer.
     ///
     /// # Errors
-    /// [`LinkError::Refused`] if the peer refuses, [`LinkError::Unexpected`] if its reply is of another kind. Other
-    /// errors mean that the link is closed or the peer did not reply within 10 s.
+    /// [`LinkError::Refused`] if the peer refuses; [`LinkError::Unexpected`] if its reply does not fit this request.
+    /// Other errors mean that the link is closed, too many requests are open, or no reply arrived within 10 s.
     pub async fn peers(&self, artifact: &Cid) -> Result<Vec<(PeerId, Vec<Multiaddr>)>, LinkError> {
         let CallAnswer { body, .. } = self.call(Request::Peers { artifact: *artifact }).await?;
         let Reply::Peers { peers } = body else { return Err(LinkError::Unexpected) };
@@ -322,7 +322,7 @@ impl Reading {
             // Sending fails only if the download has ended.
             let _ = events.send((peer, LinkEvent::Closed)).await;
         }
-        // Ends the writing task too, because no reply can be read any more.
+        // The writing task waits for this token, and ends too, because no reply can be read any more.
         stop.cancel();
     }
 
@@ -434,7 +434,7 @@ pub enum LinkError {
     /// The peer sent a block whose bytes do not match the requested CID.
     #[error("sent bytes that do not match {0}")]
     Corrupt(Cid),
-    /// The peer sent a reply that fits no open request.
+    /// The peer sent a reply that does not fit an open request.
     #[error("sent an unexpected reply")]
     Unexpected,
     /// The peer sent a frame that breaks the protocol.

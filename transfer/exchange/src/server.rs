@@ -75,7 +75,7 @@ async fn accept(mut incoming: IncomingStreams, shared: Shared, stop: Cancellatio
 }
 
 async fn serve(peer: PeerId, stream: Stream, shared: Shared, stop: CancellationToken, admission: Admission) {
-    // Stops the tasks of the session when this function returns or is cancelled.
+    // The guard cancels `stop` when this function returns or is cancelled. This ends the tasks of the session.
     let _guard = stop.clone().drop_guard();
     let session = Session::new(peer, shared, stop.clone(), admission.activity.clone());
     stop.run_until_cancelled(session.run(stream)).await;

@@ -1,10 +1,10 @@
 //! The scope of an address, which says from where the address can be reached. The scope decides from which peers the
 //! address is accepted.
 //!
-//! A hostile node could announce arbitrary addresses, so that other nodes dial a victim or services that trust the
-//! loopback interface. Therefore an address from a peer is accepted only if its scope is not narrower than the scope of
-//! the peer itself. Loopback addresses are accepted only from a peer on this machine, and private addresses only from a
-//! peer in a private network.
+//! A hostile node could announce addresses that are not its own. For instance, other nodes would dial services on their
+//! own machines if they accepted loopback addresses. Therefore an address is accepted from a peer only if the scope of
+//! the address is not narrower than the scope of the peer. So loopback addresses are accepted only from a peer on this
+//! machine, and private addresses only from a peer in a private network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,15 +14,15 @@ use libp2p::multiaddr::Protocol;
 /// The limit on the addresses that are kept of one peer. More addresses would only cost more dials.
 pub(crate) const MAX_ADDRESSES: usize = 8;
 
-/// From where an address can be reached. The variants are ordered from the narrowest to the widest.
+/// The scope of an address: from where it can be reached. The variants are ordered from the narrowest to the widest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// The address is reachable within this process, by libp2p's memory transport.
+    /// The address is reachable only within this process, by libp2p's memory transport.
     Process,
-    /// The address is reachable on this machine.
+    /// The address is reachable only on this machine.
     Loopback,
-    /// The address is reachable in a private network, on one network link, or in the network of a carrier behind its
-    /// address translation.
+    /// The address is reachable only in a private network, such as 10.0.0.0/8. IPv4 link-local addresses and the shared
+    /// addresses of carriers (100.64.0.0/10) count as private.
     Private,
     /// The address is reachable from anywhere.
     Public,
@@ -45,8 +45,8 @@ pub(crate) fn scope(address: &Multiaddr) -> Option<Scope> {
         },
         _ => None,
     };
-    // No other parts are permitted, because transports read an address from its end and look up host names anywhere in
-    // it.
+    // Further parts are not permitted, because a transport may dial them instead. For instance, libp2p's TCP transport
+    // dials the end of `/ip4/8.8.8.8/udp/1/ip4/127.0.0.1/tcp/22`.
     let rest = (parts.next()?, parts.next(), parts.next(), parts.next());
     let is_supported = match rest {
         (Protocol::Tcp(port), None, None, None) => port != 0,
@@ -88,8 +88,8 @@ fn scope_of_v6(ip: Ipv6Addr) -> Option<Scope> {
     }
 }
 
-/// Returns the addresses that are accepted from a peer whose own address has the scope `from`. These are at most 8
-/// different addresses, whose scope is not narrower than `from`.
+/// Returns the addresses that are accepted from a peer of the scope `from`. An address is accepted if its scope is not
+/// narrower than `from`. At most 8 different addresses are returned.
 pub fn believable(addresses: impl IntoIterator<Item = Multiaddr>, from: Scope) -> Vec<Multiaddr> {
     let mut kept = Vec::new();
     for address in addresses {

@@ -30,8 +30,8 @@ const MAX_CONNECTIONS: u32 = 2048;
 const MAX_PENDING_INCOMING: u32 = 1024;
 /// The limit on outbound connections that are being set up at the same time.
 const MAX_PENDING_OUTGOING: u32 = 256;
-/// The limit on connections with one peer. If both nodes dial at once, they have two connections, and a change of
-/// transport adds a third one.
+/// The limit on connections with one peer. Three may be needed: two if both nodes dial at once, and one more for a
+/// change of transport.
 const MAX_PER_PEER: u32 = 4;
 
 /// The protocols that a node runs on its connections.
@@ -141,13 +141,14 @@ impl Behaviour {
     }
 }
 
-/// Returns the agent version that identify announces. In private mode it does not contain the version of the program.
+/// Returns the agent version that identify announces. For a private node, it does not contain the version of the
+/// program.
 fn agent(is_private: bool) -> String {
     if is_private { "phase".to_owned() } else { format!("phase/{}", env!("CARGO_PKG_VERSION")) }
 }
 
 /// Starts mDNS, which announces the listen addresses to the local network. Returns `None` if mDNS is off or cannot be
-/// started, and in private mode.
+/// started, and for a private node.
 #[cfg(feature = "mdns")]
 fn mdns(peer: PeerId, config: &NodeConfig) -> Option<libp2p::mdns::tokio::Behaviour> {
     if !config.mdns || config.is_private {

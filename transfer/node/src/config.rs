@@ -13,18 +13,18 @@ pub struct NodeConfig {
     pub identity: Identity,
     /// The listen addresses. Default: none, so that the node can only dial.
     pub listen: Vec<Multiaddr>,
-    /// The bootstrap peers. The node dials them at the start, and again while it is connected to no DHT server. Without
-    /// a DHT, it dials them again while it is connected to no peer. Default: none.
+    /// The bootstrap peers. The node dials them at the start, and later whenever it is connected to no DHT server.
+    /// Without a DHT, it dials them whenever it is connected to no peer. Default: none.
     pub bootstrap: Vec<BootstrapSource>,
-    /// The configured peers. They are dialled like bootstrap peers, and asked for content even if discovery does not
-    /// find them. Default: none.
+    /// The configured peers. They are dialled like bootstrap peers. A client asks each of them for content, without a
+    /// search for providers. Default: none.
     pub peers: Vec<BootstrapPeer>,
     /// The configuration of the DHT. Default: `None`, which switches the DHT off.
     pub dht: Option<DhtConfig>,
     /// Whether the node looks for peers on the local network and announces its listen addresses there. Default: false.
     pub mdns: bool,
-    /// Whether the node is in private mode. A private node announces neither its listen addresses nor its program
-    /// version. Default: false.
+    /// Whether the node is a private node, which announces neither its listen addresses nor its program version.
+    /// Default: false.
     pub is_private: bool,
     /// The configuration of the transports.
     pub transport: TransportConfig,

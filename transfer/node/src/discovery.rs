@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! discovery
-//! ├─ bootstrap        where bootstrap peers come from, when they are dialled; remembered peers
-//! ├─ dht              commands, results, configuration; with the feature `dht` also Kademlia and its request limits
-//! └─ local_network    releases served on the local network; with the feature `mdns` also DNS-SD
+//! ├─ bootstrap        the bootstrap peers, the times of their dials, and the remembered peers
+//! ├─ dht              the commands, results and configuration of the DHT; Kademlia needs the feature `dht`
+//! └─ local_network    the releases on the local network; DNS-SD needs the feature `mdns`
 //! ```
 //!
-//! [`NodeHandle`](crate::NodeHandle) depends on these modules, so they do not use it. A task that needs the node
-//! receives a function or a trait implementation instead.
+//! [`NodeHandle`](crate::NodeHandle) uses these modules, so they must not use `NodeHandle`. A task that needs the node
+//! receives a function or a trait implementation.
 
 pub mod bootstrap;
 pub(crate) mod dht;

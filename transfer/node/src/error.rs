@@ -43,7 +43,7 @@ impl Fails for NodeError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// The operating system refused the address. The message is that of the innermost cause.
+    /// The operating system refused the address. The message names only the innermost cause.
     #[error("{}", root_cause(.0))]
     Io(io::Error),
     /// No transport listens on addresses of this kind.
@@ -103,7 +103,7 @@ impl Fails for ConnectError {
 }
 
 impl ConnectError {
-    /// Returns why the peer is not connected, at each address that was dialled.
+    /// Returns why the peer is not connected. If all dials failed, each dialled address has its own cause.
     pub fn causes(&self) -> Vec<Cause> {
         match self {
             Self::Unreachable(failure) => failure.causes(),
@@ -166,7 +166,7 @@ pub enum StreamError {
     /// The peer does not accept transfer streams.
     #[error("the peer does not serve content")]
     NotServed,
-    /// The connection failed. The message is that of the innermost cause.
+    /// The connection failed. The message names only the innermost cause.
     #[error("{}", root_cause(.0))]
     Io(Arc<io::Error>),
 }
@@ -175,7 +175,7 @@ pub enum StreamError {
 const TIMEOUT: &str = "Timeout has been reached";
 
 /// Returns the message of the innermost cause, because libp2p wraps errors such as "connection refused" in several
-/// other errors. The message begins in lower case, and has neither the number of an I/O error nor a full stop.
+/// other errors. The message begins in lower case. It has no full stop and no error number.
 pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let text = causes.map(ToString::to_string).filter(|text| !text.is_empty()).last().unwrap_or_default();

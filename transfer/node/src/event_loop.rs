@@ -21,16 +21,16 @@ use crate::discovery::dht::query::FoundProvider;
 use crate::error::{CONNECT_TIMEOUT, ConnectError};
 use crate::peer::Source;
 
-/// The interval between two ticks. On every tick, the loop checks deadlines, removes old peers from the peer table and
-/// dials peers that are due.
+/// The interval between two ticks. On every tick, the loop checks deadlines, removes old peers from the peer table, and
+/// dials the scheduled peers if their next dial is due.
 const TICK: Duration = Duration::from_millis(500);
 /// How long a stopping node waits until all connections are closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a stopping node waits for the last packets to be sent.
 const CLOSE_DELAY: Duration = Duration::from_millis(50);
-/// To join the DHT, the node dials peers that are discovered on the local network, but only while fewer peers than this
-/// are connected or being dialled. The limit is enough to see most of a small network. It prevents too many dials when
-/// many machines are switched on at once.
+/// The node dials a peer of the local network only while fewer peers than this are connected or being dialled. The
+/// limit prevents too many dials when many machines are switched on at once. It is enough to connect to most nodes of a
+/// small network.
 #[cfg(feature = "mdns")]
 const MAX_LOCAL_DIALS: usize = 32;
 
@@ -40,7 +40,7 @@ struct Waiter {
     deadline: Instant,
 }
 
-/// The listeners of the node.
+/// The libp2p listeners of the node, one for each listen address.
 pub(crate) struct Listeners {
     pub(crate) ids: Vec<ListenerId>,
     /// Whether one of the listen addresses is unspecified, such as 0.0.0.0.
@@ -56,10 +56,11 @@ pub(crate) struct EventLoop {
     waiters: BTreeMap<PeerId, Vec<Waiter>>,
     shared: Shared,
     listeners: Listeners,
-    /// Whether the node had joined the network when a peer was last identified, see [`Self::is_joined`]. Used to notice
-    /// that the node has lost its last connection to the network.
+    /// The last known result of [`Self::is_joined`]. When it changes to false, the node dials the peers of the dial
+    /// schedule at once.
     was_joined: bool,
-    /// Whether the node withholds its external addresses. It does so in private mode and during a shutdown.
+    /// Whether the node withholds its external addresses. A private node always does so, and every node during a
+    /// shutdown.
     hidden: bool,
 }
 
@@ -91,8 +92,8 @@ impl EventLoop {
         for address in bound {
             self.handle_listening(address);
         }
-        // Dials before the first event is handled. Otherwise a peer that is already connected could prevent the dials
-        // to bootstrap peers.
+        // The peers of the dial schedule are dialled before the first event is handled. Otherwise a peer that is
+        // already connected could prevent these dials.
         self.dial_due_peers(Instant::now());
         let mut tick = tokio::time::interval(TICK);
         loop {
@@ -143,8 +144,8 @@ impl EventLoop {
         self.waiters.retain(|_, waiters| !waiters.is_empty());
         self.shared.peers.handle_tick(now);
         if !self.hidden && self.swarm.external_addresses().next().is_none() {
-            // There is no other address to advertise, so the loopback addresses are advertised. Either the machine has
-            // no network, or all nodes run on this machine.
+            // The node has only loopback addresses, so they are advertised. Either the machine has no network, or all
+            // nodes run on this machine.
             let bound: Vec<_> = self.swarm.listeners().cloned().collect();
             bound.into_iter().for_each(|address| self.swarm.add_external_address(address));
         }
@@ -153,7 +154,7 @@ impl EventLoop {
         }
     }
 
-    /// Dials the peers of the dial schedule that are due.
+    /// Dials the peers of the dial schedule, if their next dial is due.
     fn dial_due_peers(&mut self, now: Instant) {
         for (peer, addresses) in by_peer(self.schedule.due(now)) {
             self.dial_scheduled(peer, addresses);
@@ -234,8 +235,8 @@ impl EventLoop {
                 let source = match &endpoint {
                     ConnectedPoint::Listener { .. } => Source::Inbound,
                     ConnectedPoint::Dialer { address, .. } => {
-                        // The peer table uses the source only for an unknown peer. An unknown peer that is not in the
-                        // dial schedule can only have been dialled by Kademlia.
+                        // The peer table uses the source only for a peer that it does not know yet. Such a peer is in
+                        // the dial schedule, or its source is unknown and counts as the DHT.
                         self.schedule.source_of(&without_peer(address.clone())).unwrap_or(Source::Dht)
                     }
                 };
@@ -290,9 +291,9 @@ impl EventLoop {
         }
     }
 
-    /// Advertises a listen address as an external address. The loopback addresses of an unspecified listen address are
-    /// withheld, because another machine that dials them reaches only itself. They are advertised only if there is no
-    /// other address, see [`Self::handle_tick`].
+    /// Advertises a listen address as an external address. If the node listens on an unspecified address such as
+    /// 0.0.0.0, loopback addresses are withheld, because another machine that dials them reaches only itself.
+    /// [`Self::handle_tick`] advertises them if the node has no other address.
     fn handle_listening(&mut self, address: Multiaddr) {
         tracing::info!(%address, "listening");
         let is_withheld = self.listeners.wildcard && scope(&address).is_none_or(|scope| scope <= Scope::Loopback);
@@ -317,8 +318,8 @@ impl EventLoop {
     fn handle_identified(&mut self, now: Instant, peer: PeerId, info: identify::Info) {
         let from = self.shared.peers.scope_of(&peer);
         let announced = believable(info.listen_addrs.into_iter().map(without_peer), from);
-        // Addresses at which this node dialled the peer come first, because they are known to work. Addresses that the
-        // peer announced may not work.
+        // The addresses of the peer table come first, because this node may have dialled the peer at them. An address
+        // that the peer announced may not work.
         let mut addresses = self.shared.peers.addresses(&peer);
         addresses.extend(announced.iter().filter(|address| !addresses.contains(address)).cloned().collect::<Vec<_>>());
         addresses.truncate(address::MAX_ADDRESSES);
@@ -342,8 +343,7 @@ impl EventLoop {
         if peer == *self.swarm.local_peer_id() {
             return;
         }
-        // Private addresses are accepted, because discovery finds peers on the local network. Loopback addresses are
-        // not.
+        // Private addresses are accepted, because the peer may be on the local network. Loopback addresses are refused.
         let addresses = believable(addresses, Scope::Private);
         self.shared.peers.discovered(now, peer, source, &addresses);
         #[cfg(feature = "mdns")]

@@ -72,9 +72,9 @@ impl NodeHandle {
         self.peers.get(peer)
     }
 
-    /// Returns the connected DHT servers with the addresses that this node accepts from them, for peer lists and for
-    /// the next start of this node. The servers that have been in their current state for the longest time come first.
-    /// Host names are left out, because they may resolve to any address.
+    /// Returns the connected DHT servers with the addresses that this node accepts from them. They are used in peer
+    /// lists and at the next start of this node. The server that entered its current state first comes first. Host
+    /// names are left out, because they may resolve to any address.
     pub fn connected_dht_servers(&self) -> Vec<(PeerId, Vec<Multiaddr>)> {
         let mut all = self.peers.all();
         all.retain(|info| info.is_dht_server && info.is_connected());
@@ -112,7 +112,7 @@ impl NodeHandle {
         });
     }
 
-    /// Returns the metrics of the node in the text format of OpenMetrics, which Prometheus reads.
+    /// Returns the metrics of the node in the OpenMetrics text format, for Prometheus.
     pub fn metrics(&self) -> String {
         self.metrics.encode()
     }
@@ -148,8 +148,8 @@ impl NodeHandle {
         found
     }
 
-    /// Returns the scope of a connected peer, which is the narrowest scope of its connections since it connected.
-    /// Returns [`Scope::Public`] if the peer is not connected.
+    /// Returns the scope of a connected peer: the narrowest scope of all connections since the peer was last
+    /// disconnected. Returns [`Scope::Public`] if the peer is not connected.
     pub fn scope_of(&self, peer: &PeerId) -> Scope {
         self.peers.scope_of(peer)
     }
@@ -164,8 +164,8 @@ impl NodeHandle {
         self.send(Command::Discovered { peer, addresses, source }).await;
     }
 
-    /// Stops advertising the addresses of this node. From now on, its provider records contain no addresses, which
-    /// withdraws the provided keys. To be called before the node stops.
+    /// Stops advertising the addresses of this node. From now on, it sends provider records without addresses, and such
+    /// a record withdraws its key. To be called before the node stops.
     pub async fn hide_addresses(&self) {
         let _ = self.ask(|reply| Command::HideAddresses { reply }).await;
     }

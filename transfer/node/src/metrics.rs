@@ -37,7 +37,7 @@ pub struct DhtStats {
     pub queries: usize,
 }
 
-/// The purpose of a query.
+/// The purpose of a DHT query, which is a label of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum QueryKind {
     Get,
@@ -51,7 +51,7 @@ pub(crate) enum QueryKind {
     Refresh,
 }
 
-/// The outcome of a query.
+/// The outcome of a DHT query, which is a label of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum QueryOutcome {
     Ok,

@@ -100,7 +100,7 @@ impl Node {
             let _ = local.await;
         }
         handle.send(Command::Stop).await;
-        // An error means that the event loop has panicked. It has ended in this case too.
+        // An error means that the event loop has panicked, so it has ended.
         let _ = event_loop.await;
     }
 }
@@ -144,7 +144,7 @@ async fn listen(swarm: &mut libp2p::Swarm<Behaviour>, addresses: &[Multiaddr]) -
     let mut ids = Vec::new();
     for address in addresses {
         let failed = |source| NodeError::Listen { address: address.clone(), source };
-        // Tries to bind a plain socket first. libp2p lets several sockets share a TCP port, so it would not notice that
+        // Try to bind a plain socket first. libp2p lets several sockets share a TCP port, so it would not notice that
         // another program uses the port.
         if let Some(socket) = tcp_socket(address) {
             drop(std::net::TcpListener::bind(socket).map_err(|error| failed(ListenError::Io(error)))?);

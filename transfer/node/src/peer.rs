@@ -5,7 +5,7 @@ use std::time::Duration;
 use libp2p::{Multiaddr, PeerId};
 use tokio::time::Instant;
 
-/// The state of a peer.
+/// The state of this node's connection to a peer of the peer table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum PeerState {
@@ -31,11 +31,11 @@ pub enum Source {
     Configured,
     /// The peer is a bootstrap peer.
     Bootstrap,
-    /// The DHT returned the peer.
+    /// The DHT returned the peer, or the source of the peer is unknown.
     Dht,
     /// The peer was announced on the local network, by mDNS or DNS-SD.
     LocalNetwork,
-    /// Another peer named this peer on a transfer stream.
+    /// Another peer named this peer in its reply to a `Peers` request.
     Peer,
     /// The peer dialled this node.
     Inbound,
@@ -57,7 +57,7 @@ pub struct PeerEvent {
 pub struct PeerInfo {
     /// The id of the peer.
     pub peer: PeerId,
-    /// The state of the peer.
+    /// The state of this node's connection to the peer.
     pub state: PeerState,
     /// How this node first learned of the peer.
     pub source: Source,

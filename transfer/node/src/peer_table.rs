@@ -82,8 +82,8 @@ impl PeerTable {
         entries.add_addresses(peer, addresses);
     }
 
-    /// Returns the scope of a connected peer, which is the narrowest scope of its connections since it connected.
-    /// Returns [`Scope::Public`] if the peer is not connected.
+    /// Returns the scope of a connected peer: the narrowest scope of all connections since the peer was last
+    /// disconnected. Returns [`Scope::Public`] if the peer is not connected.
     pub(crate) fn scope_of(&self, peer: &PeerId) -> Scope {
         self.lock().scopes.get(peer).copied().unwrap_or(Scope::Public)
     }

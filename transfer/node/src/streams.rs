@@ -1,9 +1,11 @@
 //! The libp2p behaviour that opens transfer streams and accepts transfer streams from peers.
 //!
-//! libp2p-stream does the same, but its queue holds only one inbound stream for all connections together. If two peers
-//! open a stream in the same instant, one of the streams is lost. In addition, libp2p-stream keeps a channel for every
-//! past connection. The queue of this behaviour is long enough for a flash crowd, the acceptor decides which streams
-//! are refused, and the state of a connection is dropped when the connection closes.
+//! It replaces libp2p-stream, whose queue holds only one inbound stream for all connections together. If two peers open
+//! a stream in the same instant, one of the streams is lost. In addition, libp2p-stream keeps a channel for every past
+//! connection.
+//!
+//! The queue of this behaviour is long enough for a flash crowd. The state of a connection is dropped when the
+//! connection closes.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
@@ -54,8 +56,8 @@ pub(crate) type StreamReply = oneshot::Sender<Result<Stream, ConnectError>>;
 
 type StreamSender = mpsc::Sender<(PeerId, Stream)>;
 
-/// Holds the sender of inbound streams, which exists after [`accept`](Self::accept) has been called. Clones share the
-/// sender.
+/// Passes the inbound streams of all connections to the receiver that [`accept`](Self::accept) returned. Without a
+/// receiver, inbound streams are refused. Clones share the receiver.
 #[derive(Clone, Default)]
 pub(crate) struct Acceptor {
     streams: Arc<Mutex<Option<StreamSender>>>,
@@ -249,8 +251,8 @@ fn stream_error(error: StreamUpgradeError<Infallible>) -> StreamError {
     }
 }
 
-/// The inbound upgrade of transfer streams. It offers the protocol name while a receiver of inbound streams exists, and
-/// nothing otherwise. After the negotiation of the name, the upgrade is complete.
+/// The inbound upgrade of transfer streams. It offers the protocol name only while a receiver of inbound streams
+/// exists. The upgrade is complete after the negotiation of the name.
 pub(crate) struct Offer(Option<StreamProtocol>);
 
 impl UpgradeInfo for Offer {

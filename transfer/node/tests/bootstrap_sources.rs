@@ -1,5 +1,5 @@
-//! A peer list is fetched from its URL. If the server is broken or serves no peer list, the fetch fails quickly, uses
-//! little memory, and the error contains the URL.
+//! Tests of fetching a peer list from its URL. If the server is broken or serves no peer list, the fetch fails quickly
+//! and uses little memory. The error contains the URL.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -115,8 +115,7 @@ async fn a_list_that_is_too_long_is_not_read_to_its_end() {
     assert!(matches!(refused(&endless_header).await, BootstrapError::Fetch { .. }));
 }
 
-/// Writes [`FLOOD`] bytes, or fewer if the client disconnects first. A client that reads all of these bytes does not
-/// return the error that the tests expect.
+/// Writes [`FLOOD`] bytes, or fewer if the client disconnects. The client must disconnect long before the last byte.
 fn flood(connection: &mut TcpStream) -> std::io::Result<()> {
     let block = [b' '; 64 * 1024];
     (0..FLOOD / block.len()).try_for_each(|_| connection.write_all(&block))

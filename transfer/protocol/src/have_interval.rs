@@ -8,13 +8,13 @@ pub const MIN_HAVE_INTERVAL: Duration = Duration::from_millis(10);
 /// The maximum time between two have updates to the same subscriber, however many subscribers there are.
 pub const MAX_HAVE_INTERVAL: Duration = Duration::from_millis(500);
 /// The time that each subscriber of an artifact adds to the interval between two have updates. So a node usually sends
-/// about 670 have updates per second for one artifact, to all subscribers together. If the interval does not grow in
-/// this way, 48 clients on two cores spend a third of their time on have updates.
+/// about 670 have updates per second for one artifact, to all subscribers together. Without this growth, 48 clients on
+/// two cores spend a third of their time on have updates.
 const INTERVAL_PER_SUBSCRIBER: Duration = Duration::from_micros(1500);
-/// If a node has, or lacks, fewer chunks of an artifact than this, the interval shrinks in proportion to the number of
-/// chunks that it has, or lacks. The first chunks are announced early because, when many clients start at once, few of
-/// them have chunks to serve. The last chunks are announced early because all clients then wait for the same few
-/// chunks.
+/// The number of chunks of an artifact below which the interval shrinks. If a node has, or lacks, fewer chunks, the
+/// interval is proportional to the number that it has, or lacks. The first chunks are announced early because few
+/// clients have chunks to serve when many start at once. The last chunks are announced early because all clients then
+/// wait for the same few chunks.
 const FEW_CHUNKS: u32 = 128;
 
 /// Returns the time between two have updates to the same subscriber. The artifact has `subscribers` subscribers at this

@@ -19,8 +19,8 @@ impl RequestId {
     /// The first id that a link (the transfer stream to one peer) gives to a request. A link gives only odd ids.
     pub const FIRST_OF_LINK: Self = Self(1);
 
-    /// Returns the id of the next request: the next even id after an even id, the next odd id after an odd id. The ids
-    /// wrap around after 2^31 requests.
+    /// Returns the id of the next request, which is even after an even id and odd after an odd id. The ids wrap around
+    /// after 2^31 requests.
     pub fn next(self) -> Self {
         Self(self.0.wrapping_add(2))
     }

@@ -1,30 +1,31 @@
 //! The download scheduler. It decides which chunk is requested from which peer.
 //!
-//! It does no I/O and reads no clock. `now` is passed in and randomness comes from an RNG seed, so the same inputs
-//! always give the same requests and any run can be replayed.
+//! It does no I/O and reads no clock. The caller passes in the time (`now`) and an RNG seed. So the same inputs always
+//! give the same requests, and any run can be replayed.
 //!
 //! # How it works
 //! The driver, which is the code that calls the scheduler and does the I/O, adds the artifacts to fetch. It reports the
 //! connected peers and the chunks that they announce. The scheduler then keeps every peer busy:
 //!
-//! - **Window.** Each peer has a *window*, which is the limit on the bytes inflight to the peer. The window starts at
-//!   one average chunk. It grows with every chunk that the peer delivers, up to twice the bytes that the peer delivers
-//!   within [`Config::horizon`] (or within twice the peer's shortest response time, if that is longer). It shrinks when
-//!   the peer becomes slower. A request asks for a run of adjacent chunks that fills about a sixteenth of the window.
+//! - **Window.** Each peer has a *window*, which is the limit on the bytes inflight from the peer. The window starts at
+//!   one average chunk and grows with every chunk that the peer delivers. It is at most twice the bytes that the peer
+//!   delivers within its horizon (see [`Config::horizon`]), so it shrinks when the peer becomes slower. A request asks
+//!   for a run of adjacent chunks that fills about a sixteenth of the window.
 //! - **Choice.** While a peer's window has space, the peer is asked for missing chunks that it has. Artifacts of the
 //!   most urgent priority class come first. Within an artifact, a [`Policy`] ranks the missing chunks. The default
 //!   policy requests the rarest chunks first.
 //! - **Stealing.** A peer that has none of the missing chunks takes over a request from a *victim peer* that would need
-//!   at least twice as long. First the request is *recalled*, which means that it is cancelled but its chunks still
-//!   count as inflight. When the victim peer ends the request, the chunks that it has not sent are missing again and
-//!   are requested from faster peers, so no chunk is received twice. A victim peer that does not end the request in
-//!   time loses the request.
-//! - **Endgame.** When no chunk is missing, a few chunks are *duplicated*, that is requested from a second peer as
-//!   well.
-//! - **Failures.** A peer that sends no bytes for longer than its timeout has *stalled* and loses its requests. A peer
-//!   that stalls, or that ends a request without chunks that it announced, gets a *penalty point* and is paused. The
-//!   pause is longer if the peer has more points. Points decay, and each delivered chunk halves them. A peer that
-//!   answers `Busy` is paused for the time that the answer states. A peer that sends a corrupt chunk is banned.
+//!   at least twice as long. First the request is *recalled*: it is cancelled, but its chunks still count as inflight.
+//!   When the victim peer ends the request, the chunks that it has not sent are missing again. They are requested from
+//!   faster peers, so no chunk is received twice. If the victim peer does not end the request in time, the request is
+//!   *given up*.
+//! - **Endgame.** When no chunk is missing, a few inflight chunks are *duplicated*, which means that they are requested
+//!   from a second peer.
+//! - **Failures.** A peer that sends no bytes for longer than its timeout has *stalled*, and its requests are given up.
+//!   A peer gets a *penalty point* and is paused if it stalls, or if it ends a request without chunks that it
+//!   announced. The pause is longer if the peer has more points. Points decay, and each delivered chunk halves them. A
+//!   peer that answers `Busy` is paused for the time that the answer states. A peer that sends a corrupt chunk is
+//!   banned.
 //!
 //! # Contract
 //! Report what happens with the `handle_` methods, at any time and in any order. After each call:
@@ -36,8 +37,8 @@
 //!
 //! Each chunk is reported twice. Call [`handle_arrival`](Scheduler::handle_arrival) when the chunk arrives. The result
 //! states whether the peer owed the chunk. Call [`handle_chunk`](Scheduler::handle_chunk) when the chunk is
-//! *processed*, that is verified and stored, or found to be corrupt. The end of a request is reported when it arrives.
-//! It takes effect when every chunk that arrived before it is processed.
+//! *processed*, for instance verified and stored. Report the end of a request when it arrives. The end takes effect
+//! when every chunk that arrived before it is processed.
 //!
 //! # Invariants
 //! [`Scheduler::check`] asserts most of them.
@@ -45,7 +46,7 @@
 //! - Every chunk is missing, inflight in one or two requests, or verified.
 //! - A chunk is requested only from a peer that has announced it, and not from the same peer a second time while the
 //!   first request is open.
-//! - A request is sent only if the bytes inflight are within [`Config::max_inflight`], and the bytes inflight to its
+//! - A request is sent only if the bytes inflight are within [`Config::max_inflight`], and the bytes inflight from its
 //!   peer are within the peer's window. There are two exceptions. Every peer may have one request, and a request may
 //!   have one chunk of any length.
 //! - When the actions are drained, every peer that has a missing chunk and is not paused has an open request.
@@ -78,7 +79,8 @@ use penalties::Penalties;
 pub use policy::{Order, OrderError, Policy, Random, RarestFirst, Sequential};
 use requests::{GivenUp, Requests};
 
-/// Decides which chunk is requested from which peer. See the [module](self) for how it works and how to drive it.
+/// The scheduler of a download, which decides which chunk is requested from which peer. See the [module](self) for how
+/// it works and how to drive it.
 pub struct Scheduler {
     config: Config,
     policy: Box<dyn Policy>,
@@ -92,13 +94,13 @@ pub struct Scheduler {
     penalties: Penalties,
     banned: BTreeSet<PeerKey>,
     requests: Requests,
-    /// The peers to ask for chunks in the next call of [`Scheduler::poll_action`], because their state or the set of
-    /// missing chunks may have changed since they were last asked.
+    /// The peers to ask for chunks in the next call of [`Scheduler::poll_action`]. Their state or the set of missing
+    /// chunks may have changed since they were last asked.
     to_ask: BTreeSet<PeerKey>,
     /// Peers that could be sent a request but have none of the missing chunks.
     idle: BTreeSet<PeerKey>,
-    /// The time at which the next peer stalls, or at which the next pause of a peer ends. It may be too early, because
-    /// it is not updated when bytes arrive, although they postpone a stall.
+    /// The time at which the next peer stalls or the next pause ends. It may be too early, because bytes that arrive
+    /// postpone a stall and do not change this field.
     due: Option<Instant>,
     /// The time of the last search for requests that idle peers could steal.
     last_steal_pass: Option<Instant>,
@@ -186,8 +188,8 @@ impl Scheduler {
     }
 
     /// Handles the arrival of bytes from a peer. `total` is the number of bytes of the peer's replies since the peer
-    /// connected, verified or not. Call this before [`handle_timeout`](Self::handle_timeout) if a chunk can take longer
-    /// than a timeout, because a peer that sends bytes has not stalled, even if it has completed no chunk.
+    /// connected, verified or not. Call this method before [`handle_timeout`](Self::handle_timeout) if a chunk can take
+    /// longer than a timeout. Otherwise a peer that slowly sends a long chunk counts as stalled.
     pub fn handle_received(&mut self, now: Instant, peer: PeerKey, total: u64) {
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.handle_received(now, total);
@@ -202,8 +204,7 @@ impl Scheduler {
     }
 
     /// Handles the result of processing a chunk that [arrived](Self::handle_arrival) from `peer`. Returns whether the
-    /// chunk is verified for the first time. If the chunk is corrupt, the peer is banned, even if the peer has
-    /// disconnected since.
+    /// chunk is verified for the first time. A corrupt chunk bans the peer, even a peer that is no longer connected.
     pub fn handle_chunk(
         &mut self,
         now: Instant,
@@ -230,8 +231,8 @@ impl Scheduler {
         is_new
     }
 
-    /// Counts a chunk that the driver did not verify because the artifact is complete. If the artifact is not complete,
-    /// the chunk counts as not delivered.
+    /// Counts a chunk that the driver did not verify. If the artifact is complete, the chunk counts as delivered and as
+    /// a duplicate. Otherwise it stays pending.
     fn discard(&mut self, now: Instant, request: RequestId, slot: ArtifactSlot, index: ChunkIndex) {
         if !self.slots.contains_key(&slot) {
             self.delivered(now, request, index);
@@ -239,7 +240,7 @@ impl Scheduler {
         }
     }
 
-    /// Marks a chunk as verified. Returns whether it was not verified before.
+    /// Marks a chunk as verified. Returns whether this is the first time.
     fn accept(
         &mut self,
         now: Instant,
@@ -270,8 +271,8 @@ impl Scheduler {
     }
 
     /// Handles the reply with which `peer` ends a request. The end takes effect when every chunk that arrived for the
-    /// request is processed, because only then is it known which chunks were not sent. If the request was sent to
-    /// another peer, the call has no effect.
+    /// request is processed, because the scheduler then knows which chunks were not sent. Has no effect if the request
+    /// was sent to another peer.
     pub fn handle_end(&mut self, now: Instant, peer: PeerKey, request: RequestId, end: End) {
         if let Some(end) = self.requests.record_end(peer, request, end) {
             self.end(now, request, end);
@@ -332,7 +333,7 @@ impl Scheduler {
         self.peers.get(&peer)?.rate()
     }
 
-    /// Returns the bytes that are inflight to all peers together.
+    /// Returns the bytes that are inflight from all peers together.
     pub fn inflight(&self) -> u64 {
         self.requests.inflight()
     }
@@ -350,7 +351,7 @@ impl Scheduler {
         for (key, peer) in &self.peers {
             let of_peer = || peer.requests.iter().filter_map(|id| self.requests.get(*id));
             assert!(of_peer().all(|request| request.peer == *key));
-            assert_eq!(of_peer().map(|request| request.bytes()).sum::<u64>(), peer.inflight, "bytes inflight to {key}");
+            assert_eq!(of_peer().map(|request| request.bytes()).sum::<u64>(), peer.inflight, "inflight from {key}");
         }
         let inflight = self.requests.inflight();
         assert_eq!(self.requests.iter().map(|(_, request)| request.bytes()).sum::<u64>(), inflight, "bytes inflight");
@@ -400,9 +401,10 @@ impl Scheduler {
         }
     }
 
-    /// Closes a request that its peer has ended, so that the pending chunks are missing again. If the peer is busy, it
-    /// is paused. Otherwise, if chunks are pending although the request was not recalled, the peer counts as lacking
-    /// these chunks and gets a penalty point.
+    /// Closes a request that its peer has ended. The pending chunks become missing again, except duplicated chunks. A
+    /// peer that refused the request as [`Refusal::Busy`] is paused. After any other end, the peer is at fault if
+    /// chunks are pending and the request was not recalled. It then gets a penalty point and a pause, and counts as
+    /// lacking these chunks.
     fn close(&mut self, now: Instant, id: RequestId, refusal: Refusal) {
         let Some(request) = self.requests.get(id) else { return };
         let (key, is_recalled) = (request.peer, request.recalled().is_some());
@@ -431,8 +433,8 @@ impl Scheduler {
         self.stats.stolen += if is_recalled { u64::from(missing) } else { 0 };
     }
 
-    /// Gives up a request, so that its pending chunks are missing again unless they are also inflight to another peer.
-    /// Returns the number of chunks that have become missing.
+    /// Gives up a request. Its pending chunks are missing again, except duplicated chunks, which are still inflight
+    /// from another peer. Returns the number of chunks that have become missing.
     fn give_up(&mut self, id: RequestId) -> u32 {
         let Some(GivenUp { peer, slot, pending }) = self.requests.give_up(id) else { return 0 };
         if let Some(peer) = self.peers.get_mut(&peer) {

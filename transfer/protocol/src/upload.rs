@@ -8,23 +8,24 @@
 //! one of the peer's transfers.
 //!
 //! - **Fair shares.** Peers take turns by bytes (self-clocked fair queueing, Golestani 1994). A peer's next *turn* is
-//!   the bytes that the peer waits for, but at most the largest job. The next job goes to the peer that will have been
-//!   served the fewest bytes after its next turn. A new peer is counted as if it had been served as much as the peers
-//!   in the queue. So over time all waiting peers get the same number of bytes, whatever the number and sizes of their
-//!   requests, and a peer gains nothing by leaving and coming back. A peer may save credit for at most one turn, plus
-//!   the bytes by which it was passed over for rarer chunks.
-//! - **Rarest chunks first.** Among peers that have been served about the same (within 1 MiB), the next job goes to the
+//!   the bytes that the peer waits for, but at most the largest job. For each peer, the queue adds the next turn to the
+//!   bytes that the peer has been served. The next job goes to the peer with the lowest sum. A new peer is counted as
+//!   if it had been served as much as the peers in the queue. So over time all waiting peers get the same number of
+//!   bytes, whatever the number and sizes of their requests. A peer gains nothing by leaving and coming back. A peer
+//!   that was not served has credit, which means that it is served earlier than a new peer. The credit is limited to
+//!   one turn plus the 1 MiB of the next rule.
+//! - **Rarest chunks first.** Peers whose sums differ by at most 1 MiB are compared by rarity. The next job goes to the
 //!   peer that waits for the chunk that has been sent least often to any peer. Among the transfers of this peer, the
-//!   one that begins with such a chunk goes first. So when many clients fetch an artifact from one seed, each client
-//!   gets different chunks, which it can serve to the other clients.
+//!   one that begins with the rarest chunk goes first. So when many clients fetch an artifact from one seed, each
+//!   client gets different chunks, which it can serve to the other clients.
 //! - **Slots.** Only [`Config::slots`] jobs of quick peers run at a time, so that each job ends soon and the receiving
-//!   peer can serve its chunks to other peers. A peer that takes too long for a job is slow. The job continues, but no
-//!   longer occupies a slot. Until the slow peer completes a job quickly again, it has one job at a time, outside the
-//!   slots. So slow peers delay only each other.
-//! - **Eviction.** If a peer waits only because [`Config::max_jobs`] jobs are running, the queue evicts a job that runs
-//!   outside the slots and has taken far too long (see [`Config::evict_after`]).
-//! - **Starvation.** A peer that has waited longer than [`Config::starved_after`] is served before all peers that have
-//!   not.
+//!   peer can serve its chunks to other peers. A peer that takes too long for a job becomes a slow peer, and its job
+//!   continues without a slot. A slow peer has one job at a time, outside the slots, until it completes a job quickly.
+//!   So slow peers delay only each other.
+//! - **Eviction.** If a peer waits only because [`Config::max_jobs`] jobs are running, the queue evicts a job. The job
+//!   must run outside the slots and have run for at least [`Config::evict_after`].
+//! - **Starvation.** A peer that has waited longer than [`Config::starved_after`] is starved. Starved peers are served
+//!   before all other peers.
 //! - **Bounds.** A request that would wait longer than [`Config::max_wait`] is refused with `Busy`, which states when
 //!   to send the request again.
 //!
@@ -71,17 +72,18 @@ use sent::Sent;
 use transfer::Transfer;
 use turn_queue::{Rank, TurnQueue, Urgency};
 
-/// The maximum number of a peer's transfers, from the oldest on, that are searched for the transfer with the rarest
-/// chunk.
+/// The maximum number of transfers of one peer that are searched for the rarest chunk. The search begins with the
+/// oldest transfer.
 const LOOKAHEAD: usize = 64;
 /// The maximum number of peers that are compared to find the peer that waits for the rarest chunk.
 const RAREST_SEARCH: usize = 256;
-/// The maximum number of bytes by which a peer may get ahead of another peer because it waits for rarer chunks.
+/// A peer that waits for rarer chunks is served before other peers. For this reason it may receive at most this many
+/// bytes more than another peer.
 const RAREST_LEAD: u64 = 1 << 20;
 /// The time after which a client is asked to send a refused request again if the upload rate is not known yet.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
-/// A job may be evicted when it has run for this many times its slot time (see [`Config::slot_time`]), but not before
-/// [`Config::evict_after`].
+/// The number of slot times (see [`Config::slot_time`]) for which a job must have run before it may be evicted. It must
+/// also have run for [`Config::evict_after`].
 const EVICT_FACTOR: u32 = 4;
 
 /// A peer that has waiting transfers or running jobs.
@@ -97,9 +99,9 @@ struct Peer {
     in_slot: usize,
     /// Whether the peer is slow, because it has taken too long for a job and has not completed a job quickly since.
     is_slow: bool,
-    /// The virtual time at which the peer was added, plus the bytes that the peer has been served since. When the peer
-    /// enters a queue, a value that is too low is raised, so that the peer's credit stays bounded. Fair queueing calls
-    /// this value the start tag.
+    /// The virtual time at which the peer was added, plus the bytes that the peer has been served since. The credit of
+    /// the peer is the number of bytes by which this value is below the virtual time. To limit the credit, a value that
+    /// is too low is raised when the peer enters a queue. Fair queueing calls this value the start tag.
     served: u64,
     /// The rank of the peer in its queue (the queue of quick peers or the queue of slow peers); `None` if the peer is
     /// in no queue.
@@ -116,8 +118,9 @@ pub struct UploadQueue {
     queue: TurnQueue,
     /// The queue of slow peers, whose jobs need no upload slot.
     slow_queue: TurnQueue,
-    /// The virtual time of fair queueing, in bytes. When a job starts, the virtual time rises to the lowest
-    /// [`finish`](Rank::finish) in the queue. The `served` value of a new peer starts at the virtual time.
+    /// The virtual time of fair queueing: about the bytes that a peer has been served if it has always waited. When a
+    /// job starts, it rises to the lowest [`finish`](Rank::finish) in the queue. The `served` value of a new peer
+    /// starts at the virtual time.
     virtual_time: u64,
     jobs: Jobs,
     /// The number of jobs that occupy an upload slot.
@@ -127,7 +130,7 @@ pub struct UploadQueue {
     rate_limit: Option<TokenBucket>,
     meter: Meter,
     sent: Sent,
-    /// The number that was given last to a transfer or a rank.
+    /// The last number that was given to a transfer or a rank.
     last_number: u64,
 }
 
@@ -189,7 +192,7 @@ impl UploadQueue {
     }
 
     /// Cancels the chunks of a transfer that are not in a job yet. The running jobs of the transfer continue. Returns
-    /// whether there were such chunks.
+    /// whether any chunk was cancelled.
     pub fn cancel(&mut self, transfer: TransferKey) -> bool {
         let Some(left) = self.transfers.remove(&transfer) else { return false };
         if let Some(state) = self.peers.get_mut(&left.peer) {
@@ -246,8 +249,9 @@ impl UploadQueue {
         if self.is_blocked() { self.jobs.evict(now) } else { None }
     }
 
-    /// Returns the time at which to call [`pop`](Self::pop) and [`poll_eviction`](Self::poll_eviction) again if no
-    /// other method is called before. Returns `None` if the passing of time alone gives no further job or eviction.
+    /// Returns the time at which to call [`pop`](Self::pop) and [`poll_eviction`](Self::poll_eviction) again, unless
+    /// another method is called earlier. Returns `None` if no job can start or be evicted before another method is
+    /// called.
     pub fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         if self.queue.is_empty() && self.slow_queue.is_empty() {
             return None;
@@ -258,8 +262,8 @@ impl UploadQueue {
         });
         let freed = self.jobs.next_overdue_at();
         let evicted = self.jobs.next_eviction_at().filter(|_| self.is_blocked());
-        // A peer that becomes starved is served next. Its job may start although the job of the peer that was next
-        // cannot, because the starved peer's job may need no slot or have fewer bytes.
+        // A peer that becomes starved is served next, and its job may start at once. For instance, it needs no slot, or
+        // has fewer bytes than the job that waits for the rate limit.
         let starved = [&self.queue, &self.slow_queue].map(|queue| {
             let at = queue.waiting_since().map(|since| since + self.config.starved_after);
             at.filter(|at| *at > now)
@@ -400,8 +404,8 @@ impl UploadQueue {
         self.count_waiting(peer, |waiting| waiting - bytes);
         let state = &self.peers[&peer];
         let queue = if state.is_slow { &self.slow_queue } else { &self.queue };
-        // The peer that is served need not have the lowest `finish`, because a starved peer, or a peer that waits for
-        // rarer chunks, is served earlier.
+        // Use the lowest `finish` and not the `finish` of this peer. The two differ if the peer is starved or waits for
+        // rarer chunks.
         self.virtual_time = self.virtual_time.max(queue.least().unwrap_or(0));
         self.leave_queue(peer);
         let slot_time = self.slot_time(bytes);
@@ -434,9 +438,9 @@ impl UploadQueue {
         is_over
     }
 
-    /// Returns the slot time of a job of `bytes`, that is how long the job may occupy a slot. This is
-    /// [`Config::slot_time`], or the time in which [`Config::max_jobs`] jobs of this size are sent at the measured
-    /// rate, if that is longer.
+    /// Returns the slot time of a job of `bytes`: how long the job may occupy a slot. The slot time is the time in
+    /// which [`Config::max_jobs`] jobs of this size are sent at the measured rate, but at least [`Config::slot_time`]
+    /// and at most [`Config::max_slot_time`].
     fn slot_time(&self, bytes: u64) -> Duration {
         let Config { slot_time, max_slot_time, max_jobs, .. } = self.config;
         let all = bytes.saturating_mul(u64::try_from(max_jobs).unwrap_or(u64::MAX));
@@ -495,8 +499,8 @@ impl UploadQueue {
 
     /// Limits the credit of a peer and adds the peer to its queue.
     fn enter_queue(&mut self, now: Instant, peer: PeerKey) {
-        // The credit limit includes `RAREST_LEAD`, because other peers may have been served earlier for their rarer
-        // chunks.
+        // The credit limit includes `RAREST_LEAD`, because peers that wait for rarer chunks may have been served before
+        // this peer.
         let (number, most_credit) = (self.number(), self.config.largest_job() + RAREST_LEAD);
         let Some(state) = self.peers.get_mut(&peer) else { return };
         state.served = state.served.max(self.virtual_time.saturating_sub(most_credit));
@@ -530,8 +534,7 @@ impl UploadQueue {
         }
     }
 
-    /// If a peer has no waiting transfer, removes it from its queue, and forgets the peer if it has no running job
-    /// either.
+    /// Removes a peer that has no waiting transfer from its queue. Forgets the peer if it has no running job.
     fn remove_if_done(&mut self, peer: PeerKey) {
         let Some(state) = self.peers.get(&peer) else { return };
         if state.waiting.is_empty() {

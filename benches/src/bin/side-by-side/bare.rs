@@ -84,9 +84,9 @@ pub(crate) async fn fetch(
     let mut receiving = JoinSet::new();
     for (number, part) in parts(size, shape.streams).enumerate() {
         let control = &mut controls[number % shape.connections as usize];
-        // Needs a timeout, because opening a stream could wait for ever.
+        // The timeout is needed, because opening a stream could wait for ever.
         let mut stream = tokio::time::timeout(OPEN_TIMEOUT, control.open_stream(peer, PROTOCOL)).await??;
-        // Waits for the greeting, because the serving side accepts one new stream at a time and drops further ones.
+        // Wait for the greeting, because the serving side accepts one new stream at a time and drops further ones.
         stream.read_exact(&mut [0]).await?;
         receiving.spawn(receive(stream, file.clone(), part));
     }
@@ -180,7 +180,7 @@ async fn send(mut stream: Stream, file: Arc<File>) -> io::Result<()> {
     }
     let reading = tokio::task::spawn_blocking(move || {
         for range in pieces(part) {
-            // The channel is closed if sending on the stream has failed.
+            // The channel of empty buffers is closed if sending on the stream has failed.
             let Some(mut buffer) = empty.blocking_recv() else { break };
             file.read_exact_at(&mut buffer[..(range.end - range.start) as usize], range.start)?;
             if to_stream.blocking_send((range, buffer)).is_err() {
@@ -195,7 +195,7 @@ async fn send(mut stream: Stream, file: Arc<File>) -> io::Result<()> {
     }
     stream.flush().await?;
     reading.await??;
-    // Waits until the fetching side closes the stream, which it does after it has received all bytes.
+    // Wait until the fetching side closes the stream, which it does after it has received all bytes.
     stream.read_to_end(&mut Vec::new()).await?;
     Ok(())
 }
@@ -222,7 +222,8 @@ async fn receive(mut stream: Stream, file: Arc<File>, part: Range<u64>) -> io::R
         io::Result::Ok(digests)
     });
     for range in pieces(part) {
-        // The channel is closed if writing to the file has failed. Awaiting `writing` below then returns the error.
+        // The channel of empty buffers is closed if writing to the file has failed. `writing` below then returns the
+        // error.
         let Some(mut buffer) = empty.recv().await else { break };
         stream.read_exact(&mut buffer[..(range.end - range.start) as usize]).await?;
         if to_file.send((range, buffer)).await.is_err() {

@@ -69,7 +69,7 @@ impl Process {
     pub(crate) fn start(args: &[&OsStr]) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(args)
-            // Removes a variable that would make the child write the TLS keys of every connection to a file.
+            // Remove a variable that would make the child write the TLS keys of every connection to a file.
             .env_remove("SSLKEYLOGFILE")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

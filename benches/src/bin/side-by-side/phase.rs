@@ -18,8 +18,7 @@ use phase_provider::{Provider, ProviderConfig};
 use crate::child::{self, Fetched};
 use crate::contender::{RamProfile, Transport};
 
-/// Runs the serving process: a provider that is also the first node of its network, so that the client can resolve the
-/// name through it.
+/// Runs the serving process: a provider that is the client's bootstrap peer, so that the client can resolve the name.
 pub(crate) async fn serve(transport: Transport, store: PathBuf) -> Result<()> {
     let mut node = NodeConfig::in_dht(phase_node::Role::Server, vec![transport.listen_address()], Vec::new());
     node.transport.tls = transport != Transport::Noise;

@@ -8,7 +8,7 @@ use crate::contender::Contender;
 use crate::options::Options;
 use crate::rounds::Run;
 
-/// A text for the output that lists the work within the measured time.
+/// A text for the output that says which work the measured time includes.
 const INSIDE: &str = "\
 seconds: on an established connection, from the start of the fetch until the last byte is in place
   bare:  opening streams, pread, transport, BLAKE3 per 256 KiB, pwrite
@@ -33,7 +33,7 @@ pub(crate) fn print(options: &Options, runs: &[Run]) {
     }
 }
 
-/// The medians of the figures of one contender over all rounds.
+/// The figures of one contender: the seconds of each round, and the medians over all rounds.
 struct Summary {
     contender: Contender,
     all_seconds: Vec<f64>,
@@ -74,7 +74,7 @@ struct Comparison {
     ceiling: Contender,
     /// The median speed of Phase divided by the median speed of the ceiling.
     ratio: f64,
-    /// The lowest and the highest ratio of the single rounds.
+    /// The lowest and the highest value of this ratio in a single round.
     rounds: (f64, f64),
 }
 

@@ -1,5 +1,5 @@
-//! Runs the rounds of the comparison in the parent process: prepares the file, starts one pair of processes after
-//! another, and checks the fetched files.
+//! Runs the rounds of the comparison in the parent process. In one round, each contender fetches the file once. Each
+//! fetch has its own pair of processes, and the fetched file is checked.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! libp2p's own transports, for comparison with Phase's.
+//! libp2p's own transports, for comparison with the transports of Phase.
 
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::upgrade::Version;

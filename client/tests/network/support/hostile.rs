@@ -1,4 +1,4 @@
-//! A hostile provider, which follows the protocol until it plays its trick.
+//! A hostile provider, which behaves like an honest provider until it uses its [`Trick`].
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use super::world::{World, announce, start_node};
 
-/// The way in which a hostile provider breaks the protocol. A trick is played when chunks are requested, unless its
-/// name or doc says otherwise.
+/// What a hostile provider does differently from an honest provider. It uses its trick when chunks are requested,
+/// unless the name or doc of the trick says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Trick {
     /// Flips a bit of the first requested chunk, and sends all later chunks correctly.
@@ -24,7 +24,7 @@ pub(crate) enum Trick {
     StallAfterHeader,
     /// Refuses every request for chunks.
     Refuse(Refusal),
-    /// Starts a frame whose header has 4 GiB according to its length prefix.
+    /// Sends the length prefix of a header of 4 GiB.
     OversizedHeader,
     /// Sends a header whose payload length is one byte more than permitted.
     OversizedPayload,
@@ -100,12 +100,12 @@ impl Hostile {
         self.node.handle()
     }
 
-    /// Waits until the trick has been played.
+    /// Waits until the provider has used its trick.
     pub(crate) async fn played(&self) {
         self.played.clone().wait_for(|played| *played).await.unwrap();
     }
 
-    /// Waits until the client has ended the stream on which the trick was played.
+    /// Waits until the client has ended the stream on which the provider used its trick.
     pub(crate) async fn cut_off(&self) {
         self.cut_off.clone().wait_for(|cut_off| *cut_off).await.unwrap();
     }

@@ -21,7 +21,7 @@ pub(crate) struct Publisher {
     pub(crate) trust: Trust,
 }
 
-/// A signed release.
+/// A signed release: the manifest, its envelope, and the envelope of the pointer.
 #[derive(Clone)]
 pub(crate) struct Release {
     pub(crate) manifest: Manifest,
@@ -47,8 +47,8 @@ impl Publisher {
         self.point(manifest, Envelope::signed(manifest, &self.keys).unwrap())
     }
 
-    /// Makes a release from a manifest and its envelope, which may lack signatures. Also makes a signed pointer to the
-    /// manifest.
+    /// Makes a release from a manifest and its envelope, and signs a pointer to the manifest. The envelope may lack
+    /// signatures.
     pub(crate) fn point(&self, manifest: &Manifest, envelope: Envelope) -> Release {
         let pointer = Pointer::to(manifest, envelope.cid(), manifest.issued_at);
         let pointer = Envelope::signed(&pointer, &self.keys[..1]).unwrap();

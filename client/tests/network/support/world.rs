@@ -52,8 +52,8 @@ impl World {
         self.provider_of(self.store.clone()).await
     }
 
-    /// Starts a provider whose reads of artifacts must pass `gate`. With `with_index`, reads of the root block of the
-    /// first artifact's index must pass the gate too.
+    /// Starts a provider whose reads of artifacts must pass the read gate `gate`. With `with_index`, reads of the root
+    /// block of the first artifact's index must pass it too.
     pub(crate) async fn gated_provider(&self, gate: &Arc<Gate>, with_index: bool) -> Provider {
         let block = with_index.then(|| self.release.manifest.artifacts[0].cid);
         self.provider_of(Arc::new(GatedStore { inner: self.store.clone(), gate: gate.clone(), block })).await

@@ -50,8 +50,8 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Starts a node because of an event. If the node waits at its own gate, opens the gate. Otherwise starts the
-    /// node's container again.
+    /// Starts a node because of an event. If the node still waits for its own gate file, creates that file. Otherwise
+    /// starts the node's container again.
     fn start(&mut self, position: usize) -> Result<(), LabError> {
         let (name, at) = (self.nodes[position].name, self.seconds());
         if let Some(gate) = self.gate(name)
@@ -112,8 +112,8 @@ impl Stage<'_> {
                 self.events.push(EventRecord { at: self.seconds(), text });
                 let (at, program) = (self.seconds(), self.provider());
                 let node = &mut self.nodes[position];
-                // The client has already printed its result, so that it can be ended. A booting machine ends its client
-                // with SIGTERM too.
+                // The client can be ended, because it has printed its result. `docker stop` sends SIGTERM, as a booting
+                // machine does.
                 node.end(&["stop"], at)?;
                 engine::on_containers(&["rm"], &[node.container().to_owned()])?;
                 node.create(self.lab, &self.shared, None, program)?;

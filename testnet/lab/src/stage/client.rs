@@ -13,19 +13,20 @@ const PROGRESS_INTERVAL: f64 = 0.25;
 pub(super) struct Client {
     record: ClientRecord,
     state: State,
-    /// The peers in the client's result: peer id, bytes received, and whether the client banned the peer.
+    /// The peers in the client's result. Each entry has the peer id, the number of bytes received from the peer, and
+    /// whether the client banned the peer.
     peers: Vec<(String, u64, bool)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The client is not running: it has not been started yet, or was ended by the lab and may be started again.
+    /// The client is not running, because the lab has not started it yet or has ended it.
     Away,
     /// The client is fetching.
     UnderWay,
-    /// The client has fetched the whole release. The next call of [`Client::becomes_provider`] returns true.
+    /// The client has fetched the whole release.
     Done,
-    /// The client has fetched the whole release, and [`Client::becomes_provider`] has returned true once.
+    /// The client has fetched the whole release, and the lab replaces the client with a provider.
     Handled,
     /// The client's process exited by itself before the client had the whole release.
     Failed,

@@ -23,25 +23,26 @@ const TICK: Duration = Duration::from_millis(50);
 const SAMPLE_INTERVAL: f64 = 0.5;
 /// The time within which a node must print that it serves.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(120);
-/// The timeout of a distribution with Phase, as a multiple of T_min.
+/// The timeout of a stage with Phase, as a multiple of T_min.
 const TIMEOUT_FACTOR: f64 = 10.0;
-/// The least timeout of a distribution with Phase, in seconds.
+/// The least timeout of a stage with Phase, in seconds.
 const MIN_TIMEOUT: f64 = 180.0;
 /// The number of unfinished clients that are reported by name. All further unfinished clients are only counted.
 const MAX_LISTED: usize = 5;
 
-/// The result of a stage.
+/// The measurements, the events and the broken bounds of a stage.
 pub(crate) struct StageResult {
     pub(crate) outcome: Outcome,
     pub(crate) events: Vec<EventRecord>,
-    /// One sentence for each broken bound. Contains only bounds that apply to every run, not the promises of the
-    /// scenario.
+    /// One sentence for each broken bound of this stage. These bounds apply to every run: each client that must finish
+    /// has the right files, every event takes place, every hostile node receives a chunk request, and every relay
+    /// delays packets as configured.
     pub(crate) broken: Vec<String>,
 }
 
 impl Stage<'_> {
-    /// Starts all nodes except the clients and waits until these nodes serve. Then starts the clients' containers,
-    /// whose programs wait until a gate is opened.
+    /// Starts the containers of all nodes except the clients, and waits until every node without a gate file serves.
+    /// Then starts the clients' containers, whose programs wait for their gate file.
     pub(crate) fn set_up(&mut self, console: &Console) -> Result<(), LabError> {
         show(&format!("{}: starting {} containers", self.name, self.nodes.len()));
         // The bootstrap node is started first, because all other nodes need its address.
@@ -62,12 +63,12 @@ impl Stage<'_> {
         console.check()
     }
 
-    /// Returns the timeout of a distribution with Phase, in seconds.
+    /// Returns the timeout, in seconds, of a stage whose clients fetch with Phase.
     pub(crate) fn timeout(&self) -> f64 {
         (TIMEOUT_FACTOR * self.scenario.t_min()).max(MIN_TIMEOUT)
     }
 
-    /// Starts the clients by opening their gate, and follows them until all have finished or failed, for at most
+    /// Starts the clients by creating their gate file, and follows them until all have finished or failed, for at most
     /// `timeout` seconds.
     pub(crate) fn follow(mut self, timeout: f64, console: &Console) -> Result<StageResult, LabError> {
         self.begun = now();

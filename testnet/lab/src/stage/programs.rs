@@ -9,7 +9,7 @@ use crate::engine::LABEL;
 use crate::error::{LabError, failed};
 use crate::node::{OWN, PORT, SHARED};
 
-/// The name of the gate for all clients that start together. A gate is a file: the programs wait until the file exists.
+/// The name of the gate file that all clients that start together wait for.
 pub(super) const COMMON_GATE: &str = "go";
 /// The time for which a client serves after its fetch. It is longer than every run, so that the client serves until the
 /// run ends.
@@ -25,13 +25,13 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Creates the file of a gate, which starts the programs that wait for this file.
+    /// Creates a gate file, which starts the programs that wait for it.
     pub(super) fn open_gate(&self, gate: &str) -> Result<(), LabError> {
         let path = self.shared.join(gate);
         fs::write(&path, "").map_err(failed("create", &path))
     }
 
-    /// Returns the name of the gate that a node's program waits for; `None` if the program starts at once.
+    /// Returns the name of the gate file that a node's program waits for; `None` if the program starts at once.
     pub(super) fn gate(&self, node: NodeName) -> Option<String> {
         match node {
             _ if self.starts_later(node) => Some(format!("{COMMON_GATE}-{}", node.to_string().replace(' ', "-"))),

@@ -21,15 +21,14 @@ pub(crate) enum Way {
     Http,
 }
 
-/// A stage: one distribution of a release to all clients of a scenario.
+/// A stage: one fetch of a release by all clients of a scenario.
 pub(crate) struct Stage<'a> {
     pub(super) lab: &'a Lab,
     pub(super) scenario: &'a Scenario,
     pub(super) release: &'a Release,
     pub(super) way: Way,
     pub(super) name: String,
-    /// The folder that all containers can read. It contains the trust root, and a file for each gate that has been
-    /// opened.
+    /// The folder that all containers can read. It contains the trust root, and the gate files that have been created.
     pub(super) shared: PathBuf,
     /// The nodes, in the order of [`Scenario::nodes`].
     pub(super) nodes: Vec<Node>,
@@ -41,7 +40,7 @@ pub(crate) struct Stage<'a> {
     pub(super) events: Vec<EventRecord>,
     /// One sentence for each event that had no effect, because its node had already ended by itself.
     pub(super) missed: Vec<String>,
-    /// The time at which the clients' gate was opened, as an [`Instant`] and in Unix seconds.
+    /// The time at which the clients' gate file was created, as an [`Instant`] and in Unix seconds.
     pub(super) begun: (Instant, f64),
 }
 
@@ -109,7 +108,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Returns the time in seconds since the clients' gate was opened.
+    /// Returns the time in seconds since the clients' gate file was created.
     pub(super) fn seconds(&self) -> f64 {
         self.begun.0.elapsed().as_secs_f64()
     }

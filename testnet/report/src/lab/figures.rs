@@ -29,16 +29,16 @@ const FIGURES: std::ops::Range<usize> = 3..VERDICT;
 const VERDICT: usize = 14;
 
 /// The explanation of the columns in the table of runs.
-pub(super) const MEANING: &str = "T_min is the shortest time in which any scheme could finish: \
-    max(F/Σu_s, F/d, N·F/(Σu_s + Σu_i)). F is the size of all artifacts, which each of the N clients fetches; Σu_s is the \
-    total upload rate of the seeds, Σu_i the total upload rate of the clients, and d the download rate of a client. \
-    The columns p50, p95, p99 and last show in how much time 50 %, 95 %, 99 % and all of the clients finished, each counted \
-    from the start of its fetch; multiples of T_min are in brackets. Clients that need not finish are not counted. \
-    The column faster than HTTP compares the last client with the last client of the HTTP baseline, in which one plain \
-    HTTP server sends the same files over the same links. The undisturbed run has no hostile nodes and no events. \
-    The column simulator shows the p50 and last that the simulator predicts for the scenario. The bytes that seeds sent \
-    include all headers and are shown as copies of F. Duplicates are bytes received twice, as a share of all bytes that \
-    were fetched and verified.";
+pub(super) const MEANING: &str = "T_min is the shortest time in which any schedule could finish: max(F/Σu_s, F/d, \
+    N·F/(Σu_s + Σu_i)). F is the size of all artifacts, which each of the N clients fetches; Σu_s is the total upload \
+    rate of the seeds, Σu_i the total upload rate of the clients, and d the download rate of a client. The columns \
+    p50, p95, p99 and last show in how much time 50 %, 95 %, 99 % and all of the clients finished, each counted from \
+    the start of its fetch; multiples of T_min are in brackets. Clients that need not finish are not counted. The \
+    column faster than HTTP compares the last client with the last client of the HTTP baseline, in which one plain \
+    HTTP server sends the same files over the same network links. The undisturbed run has no hostile nodes and no \
+    events. The column simulator shows the p50 and last that the simulator predicts for the scenario. The bytes that \
+    seeds sent include all headers and are shown as copies of F. Duplicates are bytes received twice, in percent of \
+    all bytes that were fetched and verified.";
 
 /// Returns the table of all runs of some scenarios, with one row for each run.
 pub(super) fn runs<'a>(records: impl IntoIterator<Item = &'a Record>) -> Table {
@@ -84,7 +84,7 @@ fn cells(record: &Record, run: &Run) -> [String; 15] {
     ]
 }
 
-/// Describes the simulator's predictions of the p50 and of the time of the last client, and their relative errors.
+/// Describes the two predictions of the simulator, p50 and last, with their relative errors.
 fn simulated(run: &Run) -> String {
     let Some(predicted) = &run.simulated else { return MISSING.to_owned() };
     let [p50, last] = run.prediction_errors().map(|(_, error)| error.map_or(MISSING.to_owned(), percent));
@@ -99,7 +99,7 @@ fn against_http(run: &Run) -> String {
     }
 }
 
-/// Describes the HTTP baseline of a run if it was stopped before all clients had finished.
+/// Describes an HTTP baseline that was stopped before all clients had finished.
 fn unfinished_http(run: &Run, http: &Outcome) -> String {
     let last = |client: &ClientRecord| client.progress.last().copied();
     let at = http.clients.iter().filter_map(last).map(|progress| progress.at).fold(0.0, f64::max);

@@ -113,7 +113,7 @@ pub fn read_all(dir: &Path) -> Result<Vec<Scenario>, FolderError> {
 }
 
 fn read(path: &Path) -> Result<Record, FolderError> {
-    /// The version of a report. It is parsed first, because the other keys depend on it.
+    /// The version of a report. It is parsed before the other keys, because it determines which keys there are.
     #[derive(Deserialize)]
     struct Versioned {
         version: u64,

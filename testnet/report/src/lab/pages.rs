@@ -9,7 +9,7 @@ use crate::escape::address;
 use crate::page::Page;
 
 const TITLE: &str = "Phase on containers";
-/// The maximum number of incidents on a page. `report.json` has all incidents.
+/// The maximum number of incidents (errors, bans and the like) on a page. `report.json` has all incidents.
 const MAX_INCIDENTS: usize = 200;
 /// The maximum number of characters of a label that are used in a file name.
 const MAX_LABEL: usize = 80;
@@ -65,8 +65,9 @@ fn details(page: &mut Page, run: &Run) {
     page.list(3, "Incidents", &listed);
 }
 
-/// Returns the index page of all scenarios as HTML. Each scenario comes with the path of its directory, relative to the
-/// index page. `summary` and `report` are the names of files in this directory.
+/// Returns the index page as HTML. Each entry of `scenarios` has the directory of a scenario, relative to the index
+/// page, and the record of the scenario. `summary` and `report` are the names of two files in each of these
+/// directories.
 pub(super) fn index(scenarios: &[(String, &Record)], summary: &str, report: &str) -> String {
     let mut page = Page::default();
     page.heading(1, TITLE);
@@ -114,8 +115,8 @@ fn measured(record: &Record) -> String {
     format!("Measured at {} on: {}", date(record.taken_at), machine(&record.host))
 }
 
-/// Returns the file name of a picture. If the scenario has several runs, the name includes the label of the run, in
-/// which special characters are replaced.
+/// Returns the file name of a picture. If the scenario has several runs, the name includes the label of the run.
+/// Special characters in the label are replaced by `-`.
 pub(super) fn picture_file(record: &Record, number: usize, picture: Picture) -> String {
     let name = picture.name();
     let [_, _, ..] = record.runs.as_slice() else { return format!("{name}.svg") };

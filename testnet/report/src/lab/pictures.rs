@@ -29,7 +29,7 @@ impl Picture {
     pub(super) const ALL: [Self; 5] =
         [Self::Completion, Self::Throughput, Self::Sources, Self::Duplicates, Self::Usage];
 
-    /// Returns the first part of the picture's file name.
+    /// Returns the name of the picture, with which its file name begins.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Completion => "completion",

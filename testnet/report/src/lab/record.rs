@@ -48,31 +48,30 @@ pub struct Host {
 /// The setup and the measurements of one run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    /// The scenario's name, with the number of seeds or clients if the file lists several numbers.
+    /// The name of the run, such as `throughput-4`: the name of the scenario, followed by the number of seeds or
+    /// clients if the file lists several numbers.
     pub label: String,
-    /// The nodes, links and artifacts of the run.
+    /// The nodes, network links and artifacts of the run.
     pub setup: Setup,
-    /// T_min in seconds, which is the shortest time in which any scheme could finish. See [`phase_scenario::t_min`].
+    /// T_min in seconds: no schedule could finish in less time. See [`phase_scenario::t_min`].
     pub t_min: f64,
     /// The events that happened, in the order of time.
     pub events: Vec<EventRecord>,
     /// The measurements of the run over Phase.
     pub phase: Outcome,
-    /// The measurements of a run over Phase without events and hostile nodes, for comparison. `None` if the scenario
-    /// has neither events nor hostile nodes.
+    /// The measurements of the undisturbed run over Phase. `None` if the scenario has neither events nor hostile nodes.
     pub undisturbed: Option<Outcome>,
-    /// The measurements of the HTTP baseline, which sends the same artifacts over plain HTTP from one server. `None` if
-    /// the baseline was not run.
+    /// The measurements of the HTTP baseline. `None` if the baseline was not run.
     pub http: Option<Outcome>,
     /// The finish times that the simulator predicts. `None` if the simulator cannot run the scenario, or if a simulated
     /// client does not finish.
     pub simulated: Option<Prediction>,
-    /// One message for each broken promise and each other failure.
+    /// One message for each broken promise, and for each failure of another kind.
     pub broken: Vec<String>,
 }
 
-/// The nodes, links and artifacts of a run. Rates are in bytes of TCP payload per second, times in seconds, sizes in
-/// bytes.
+/// The nodes, network links and artifacts of a run. Rates are in bytes of TCP payload per second. Times are in seconds,
+/// and sizes in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
     /// The artifacts that every client fetches.
@@ -91,14 +90,14 @@ pub struct Setup {
     pub hostile: Vec<String>,
 }
 
-/// An artifact of a run.
+/// An artifact that the clients of a run fetch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ArtifactRecord {
     /// The file name of the artifact.
     pub filename: String,
     /// The size of the artifact in bytes.
     pub size: u64,
-    /// The kind of content of the artifact.
+    /// The kind of bytes in the artifact, for instance `noise`.
     pub kind: String,
 }
 
@@ -111,7 +110,7 @@ pub struct EventRecord {
     pub text: String,
 }
 
-/// The measurements of distributing the artifacts once, over Phase or over HTTP. Times are in seconds since the start
+/// The measurements of one distribution of the artifacts, over Phase or over HTTP. Times are in seconds since the start
 /// of the clients.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -121,7 +120,7 @@ pub struct Outcome {
     pub nodes: Vec<NodeRecord>,
 }
 
-/// The measurements of one client.
+/// The measurements of one client in a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClientRecord {
     /// The name of the client, such as `client 3`.
@@ -139,11 +138,11 @@ pub struct ClientRecord {
     pub must_finish: bool,
     /// The error with which the client failed. `None` if it did not fail.
     pub error: Option<String>,
-    /// The number of bytes that the client fetched and verified, by the name of the sending node.
+    /// The number of bytes that the client fetched from each node and verified. The key is the name of the node.
     pub by_source: BTreeMap<String, u64>,
     /// The number of bytes that the client received twice.
     pub duplicate_bytes: u64,
-    /// The number of chunks that became missing again, because the request for them was given up.
+    /// The number of chunks that were requested but not delivered, so that they were missing again.
     pub reassigned_chunks: u64,
     /// The names of the peers that the client banned.
     pub banned: Vec<String>,
@@ -197,25 +196,25 @@ pub struct Prediction {
 }
 
 impl Record {
-    /// Whether all runs kept all promises and had no other failure.
+    /// Whether all runs succeeded and kept all promises.
     pub fn held(&self) -> bool {
         self.runs.iter().all(Run::held)
     }
 }
 
 impl Run {
-    /// Whether the run kept all promises and had no other failure.
+    /// Whether the run succeeded and kept all promises.
     pub fn held(&self) -> bool {
         self.broken.is_empty()
     }
 
-    /// Returns the time in which all clients finished over HTTP, divided by the same time over Phase. `None` if one of
-    /// the two times is unknown.
+    /// Returns the time of the last client over HTTP, divided by the time of the last client over Phase. `None` if one
+    /// of the two times is unknown.
     pub fn times_faster_than_http(&self) -> Option<f64> {
         Some(self.http.as_ref()?.percentile(1.0)? / self.phase.percentile(1.0)?)
     }
 
-    /// Returns the total download rate of all clients, as a share of the total upload rate of the seeds. The total
+    /// Returns the total download rate of all clients, divided by the total upload rate of the seeds. The total
     /// download rate is the number of bytes that all clients fetched, divided by the longest download time of a client.
     /// `None` if a download time is unknown.
     pub fn throughput(&self) -> Option<f64> {
@@ -226,14 +225,14 @@ impl Run {
         Some((self.setup.size() * clients.len() as u64) as f64 / slowest / sum)
     }
 
-    /// Returns the time in which all clients finished, divided by the same time in the undisturbed run. `None` if one
-    /// of the two times is unknown.
+    /// Returns the time of the last client, divided by the time of the last client in the undisturbed run. `None` if
+    /// one of the two times is unknown.
     pub fn slowdown(&self) -> Option<f64> {
         Some(self.phase.percentile(1.0)? / self.undisturbed.as_ref()?.percentile(1.0)?)
     }
 
-    /// Returns the relative errors of the simulator's two predictions: of the p50, and of the time in which all clients
-    /// finish.
+    /// Returns the relative errors of two predictions of the simulator, with their names: `p50`, and `last` for the
+    /// time of the last client.
     pub fn prediction_errors(&self) -> [(&'static str, Option<f64>); 2] {
         let error = |part: f64, predicted: Option<f64>| {
             let predicted = predicted?;
@@ -267,8 +266,8 @@ impl Outcome {
         times
     }
 
-    /// Returns the duration in which the share `part` of the clients finished, or `None` if fewer finished. Clients
-    /// that need not finish are ignored.
+    /// Returns the time in which this part of the clients finished, or `None` if fewer finished. For instance, `part`
+    /// is 0.5 for half of the clients. Clients that need not finish are ignored.
     pub fn percentile(&self, part: f64) -> Option<f64> {
         percentile(&self.times(), self.clients_that_must_finish().count() as u32, part)
     }
@@ -278,7 +277,7 @@ impl Outcome {
         self.clients.iter().filter(|client| client.must_finish)
     }
 
-    /// Returns the bytes received twice, as a share of the bytes that clients fetched and verified.
+    /// Returns the bytes that clients received twice, divided by the bytes that they fetched and verified.
     pub fn duplicates(&self) -> f64 {
         let twice: u64 = self.clients.iter().map(|client| client.duplicate_bytes).sum();
         let once: u64 = self.clients.iter().flat_map(|client| client.by_source.values()).sum();

@@ -6,7 +6,7 @@ use crate::points::{Point, steps, thinned};
 /// The minimum and the maximum number of intervals into which a run is divided to compute the throughput.
 const INTERVALS: (f64, f64) = (8.0, 120.0);
 
-/// Returns the step curve of the share of the clients that had finished, from time 0 to `end`. Clients that need not
+/// Returns the part of the clients that had finished, as a curve with steps from time 0 to `end`. Clients that need not
 /// finish are ignored.
 pub(super) fn completion(outcome: &Outcome, end: f64) -> Vec<Point> {
     let mut times: Vec<_> = outcome.clients_that_must_finish().filter_map(|client| client.finished).collect();
@@ -36,17 +36,17 @@ pub(super) fn end(outcome: &Outcome) -> f64 {
     ends.filter(|at| at.is_finite()).fold(0.0, f64::max)
 }
 
-/// Returns the end of the time axis for a run over Phase. The axis includes T_min and the predicted time of the last
-/// client.
+/// Returns the end of the time axis for a run over Phase. The axis is long enough for T_min and for the predicted time
+/// of the last client.
 pub(super) fn end_of_run(run: &Run) -> f64 {
     let predicted = run.simulated.map_or(0.0, |prediction| prediction.last);
     let ends = [end(&run.phase), run.t_min, predicted];
     ends.into_iter().filter(|at| at.is_finite()).fold(0.0, f64::max)
 }
 
-/// Returns the curve of the rate at which all clients together verified bytes, in bytes per second, and the length of
-/// an interval in seconds. The run is divided into equal intervals, and the curve shows the mean rate in each interval.
-/// Returns no points and 0 if there are too few measurements.
+/// Divides a run into equal intervals. For each interval, computes the mean rate at which all clients together verified
+/// bytes. Returns the curve of this rate in bytes per second, and the length of an interval in seconds. Returns no
+/// points and 0 if there are too few measurements.
 pub(super) fn throughput(outcome: &Outcome, size: u64) -> (Vec<Point>, f64) {
     let end = end(outcome);
     let clients: Vec<_> = outcome.clients.iter().map(|client| gained(&verified(client, size))).collect();
@@ -54,8 +54,8 @@ pub(super) fn throughput(outcome: &Outcome, size: u64) -> (Vec<Point>, f64) {
     if end <= 0.0 || most_points < 2 {
         return (Vec::new(), 0.0);
     }
-    // There are fewer intervals than samples, because with shorter intervals the curve would show the times of the
-    // samples.
+    // There are fewer intervals than samples. With shorter intervals, the curve would show when samples were taken, and
+    // not how the rate changed.
     let intervals = (most_points as f64 * 0.7).clamp(INTERVALS.0, INTERVALS.1).floor();
     let width = end / intervals;
     let total = |at| clients.iter().map(|client| value(client, at)).sum::<f64>();
@@ -70,8 +70,8 @@ pub(super) fn throughput(outcome: &Outcome, size: u64) -> (Vec<Point>, f64) {
     (points, width)
 }
 
-/// Converts the curve of a client's verified bytes to the curve of all bytes that the client ever verified, which never
-/// decreases. If a client loses bytes, for example in a restart, and fetches them again, these bytes count twice.
+/// Returns a curve that never falls: the sum of all increases of a client's verified bytes. Bytes that a client loses,
+/// for instance in a restart, and fetches again count twice.
 fn gained(points: &[Point]) -> Vec<Point> {
     let (mut sum, mut before) = (0.0, 0.0);
     let gained = points.iter().map(|(at, bytes)| {

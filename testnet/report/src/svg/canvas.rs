@@ -5,14 +5,14 @@ use std::fmt::{self, Write as _};
 use crate::chart::{Colour, Stroke};
 use crate::escape::html;
 
-/// The largest coordinate that is written, which is beyond every picture. Coordinates are limited, because SVG readers
+/// The largest coordinate that is written. It is beyond every picture. Coordinates are limited, because SVG readers
 /// store them in single precision.
 const FAR: f64 = 1e5;
 
-/// A point in pixels.
+/// A point of the picture, in pixels.
 pub(super) type Pixel = (f64, f64);
 
-/// A rectangle in pixels.
+/// A rectangle of the picture, in pixels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Area {
     pub(super) left: f64,

@@ -5,8 +5,8 @@ use crate::chart::Mark;
 /// An upper estimate of the width of a letter in a text that is 14 pixels high. It is an estimate, because the renderer
 /// has no font to measure.
 pub(super) const LETTER: f64 = 7.6;
-/// The maximum number of rows of texts. A text that does not fit is omitted from the picture, but the summary lists all
-/// events.
+/// The maximum number of rows of texts. A text that does not fit into these rows is omitted, because the summary lists
+/// all events.
 const MAX_LANES: usize = 6;
 
 /// The position of a mark's text.
@@ -18,8 +18,8 @@ pub(super) struct Place {
     pub(super) right: f64,
 }
 
-/// A mark with the horizontal position of its line, and the position of its text. The position of the text is `None` if
-/// the text does not fit and is omitted.
+/// A mark with the horizontal position of its line, and the position of its text. `words` is `None` if the text is
+/// omitted because it does not fit.
 pub(super) struct Placed<'a> {
     pub(super) mark: &'a Mark,
     pub(super) line: f64,

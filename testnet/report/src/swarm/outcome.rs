@@ -30,7 +30,7 @@ pub struct ScenarioOutcome {
 pub struct Outcome {
     /// The run of the scenario as written.
     pub run: Run,
-    /// The runs of other variants of the scenario, with which some promises compare `run`.
+    /// The runs of other variants of the scenario. Some promises compare `run` with them.
     pub compared: Vec<Run>,
     /// One message for each broken promise and each simulation that broke off.
     pub broken: Vec<String>,
@@ -39,13 +39,14 @@ pub struct Outcome {
 /// One run, identified by its label, RNG seed and variant.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// The name of the scenario, with the number of seeds or clients if the file lists several numbers.
+    /// The name of the run, such as `flash-crowd-1000`: the name of the scenario, followed by the number of seeds or
+    /// clients if the file lists several numbers.
     pub label: String,
     /// The RNG seed of the run.
     pub seed: u64,
     /// The variant of the scenario that was run.
     pub variant: Variant,
-    /// The report, or an error message if the simulation broke off. A simulation breaks off only because of a bug.
+    /// The report, or an error message if the simulation broke off. Only a bug makes a simulation break off.
     pub result: Result<Report, String>,
     /// The real time that the run took. It is not part of the report, because it differs each time.
     pub wall: Duration,
@@ -75,8 +76,8 @@ impl Outcome {
     }
 }
 
-/// Writes the run, its broken promises, and the reports of other variants. Each of these reports has the name of its
-/// variant as its key.
+/// Writes the run, its broken promises, and the reports of other variants. The key of such a report is the name of its
+/// variant, for instance `honest`.
 impl Serialize for Outcome {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut entries = serializer.serialize_map(None)?;

@@ -14,8 +14,8 @@ use crate::svg;
 const HEIGHT: f64 = 500.0;
 const DEADLINE: Stroke = Stroke::solid(PROMISE, 1);
 const BOUND: Stroke = Stroke::dotted(INK);
-/// The minimum margin of a time axis, as a share of its end. With a smaller margin, the axis could be so short that
-/// rounding errors would be visible as steps.
+/// The minimum margin of a time axis, divided by the end of the axis. With a smaller margin, the axis could be so short
+/// that rounding errors would be visible as steps.
 const LEAST_WIDTH: f64 = 1e-4;
 
 /// The curves of one run: their label, their style, and the report with their figures.
@@ -25,8 +25,8 @@ struct Curve<'a> {
     report: &'a Report,
 }
 
-/// Draws the runs of a scenario as SVG. The left chart shows the whole run, with the mean share that clients had
-/// verified. The right chart shows the time in which clients finished.
+/// Draws the runs of a scenario as SVG. The left chart shows the whole run, and how much of the artifact the clients
+/// had verified. The right chart shows the time from the first finished client to the last.
 pub fn plot(scenario: &ScenarioOutcome) -> String {
     let (curves, deadlines) = (curves(&scenario.outcomes), deadlines(&scenario.outcomes, &scenario.hold));
     let [all, finish] = times(&curves, &deadlines);
@@ -62,8 +62,8 @@ fn curves<'a>(outcomes: &'a [Outcome]) -> Vec<Curve<'a>> {
     runs.filter_map(curve).collect()
 }
 
-/// Returns marks for the promises about finish times. Promises that compare with another variant are included only if
-/// the scenario has exactly one run, because the times of the other variant differ from run to run.
+/// Returns marks for the promises about finish times. A promise that compares with a variant has a mark only if the
+/// scenario has exactly one run, because with several runs the mark would differ from run to run.
 fn deadlines(outcomes: &[Outcome], hold: &Hold) -> Vec<Mark> {
     let mark = |at, part: f64, words| Mark { at, words, stroke: DEADLINE, down_to: Some(part * 100.0) };
     let own = hold.deadlines().into_iter();
@@ -114,20 +114,21 @@ fn chart(caption: &str, x: Range<f64>, with_verified: bool, curves: &[Curve<'_>]
 }
 
 impl Curve<'_> {
-    /// Returns the curve of the share of the clients that had finished, in percent.
+    /// Returns the curve of the part of the clients that had finished, in percent.
     fn finished(&self, end: f64) -> Vec<Point> {
         let Report { t_min, clients, finish_times, .. } = self.report;
         let times: Vec<_> = finish_times.iter().map(|time| time / t_min).collect();
         steps(&times, *clients as usize, end).into_iter().map(|(at, part)| (at, part * 100.0)).collect()
     }
 
-    /// Returns the curve of the mean share of the artifact that clients had verified, in percent.
+    /// Returns the curve of the mean part of the artifact that the clients had verified, in percent.
     fn verified(&self) -> Vec<Point> {
         let points = self.report.samples.iter().map(|sample| (sample.at / self.report.t_min, sample.mean * 100.0));
         points.collect()
     }
 
-    /// Returns the time at which the last client finished, or the end of the run if a client did not finish.
+    /// Returns the time at which the last client finished, as a multiple of T_min. If a client did not finish, returns
+    /// the end of the run.
     fn end(&self) -> f64 {
         let sampled = self.report.samples.last().filter(|_| !self.report.is_complete()).map(|sample| sample.at);
         let last = self.report.finish_times.last().copied();
@@ -158,7 +159,7 @@ fn legend(curves: &[Curve<'_>], has_promises: bool) -> Legend {
         (Key::Line(curve.stroke), format!("{}{notes}", curve.label))
     };
     let mut legend: Legend = labels.into_iter().map(entry).collect();
-    let thin = "thin line: share of the artifact that clients have verified, mean";
+    let thin = "thin line: mean part of the artifact that the clients have verified";
     legend.push((Key::Line(Stroke::solid(INK, 1)), thin.to_owned()));
     legend.push((Key::Line(BOUND), "T_min, the shortest possible time".to_owned()));
     if has_promises {
@@ -227,7 +228,7 @@ mod tests {
         let [all, finish] = times(&curves, &[]);
         assert!(finish.start > 1.0 && finish.start < 1.1 && finish.end > 1.5 && finish.end < 1.6, "{finish:?}");
         assert!(all.start == 0.0);
-        // With one run, the comparison with the variant without hostile nodes is a deadline too.
+        // With one run, there is a mark for the comparison with the variant without hostile nodes.
         let marks: Vec<_> = deadlines(&one, &hold()).into_iter().map(|mark| (mark.words, mark.at)).collect();
         assert_eq!(marks, [("p50 ≤ 1.2".to_owned(), 1.2), ("last ≤ 2 x without hostile nodes".to_owned(), 3.0)]);
         assert_eq!(deadlines(&outcomes(vec![Ok(report()), Ok(report())]), &hold()).len(), 1);

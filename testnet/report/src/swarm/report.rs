@@ -7,7 +7,7 @@ use serde::Serialize;
 /// The figures of one run. Times are in seconds of virtual time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Report {
-    /// The RNG seed, which replays the run.
+    /// The RNG seed, with which the run can be repeated.
     pub seed: u64,
     /// The number of clients that must finish. Clients that were killed before they finished do not count.
     pub clients: u32,
@@ -17,7 +17,7 @@ pub struct Report {
     pub size: u64,
     /// The number of chunks of the artifact.
     pub chunks: u32,
-    /// T_min, which is the shortest time in which any scheme could finish.
+    /// T_min: no schedule could finish in less time.
     pub t_min: f64,
     /// The time at which half of the clients had finished, or `None` if fewer finished.
     pub p50: Option<f64>,
@@ -29,12 +29,11 @@ pub struct Report {
     pub seed_copies: f64,
     /// The number of received chunks that the client had already verified, divided by the number of verified chunks.
     pub duplicates: f64,
-    /// The number of chunks that became missing again, because the request for them was given up.
+    /// The number of chunks that were requested but not delivered, so that they were missing again.
     pub reassigned: u64,
-    /// The number of reassigned chunks that were recalled from a slow peer, so that a faster peer can be asked for
-    /// them.
+    /// The number of reassigned chunks whose request was recalled from a slow peer, so that a faster peer can be asked.
     pub stolen: u64,
-    /// The number of stalls: a peer owed a client bytes, and sent none for longer than its timeout.
+    /// The number of times that a peer of a client stalled.
     pub stalls: u64,
     /// The number of times that a client banned a peer.
     pub bans: u64,
@@ -47,16 +46,16 @@ pub struct Report {
     pub samples: Vec<Sample>,
 }
 
-/// How much of the artifact the live clients had verified at a given time, as shares from 0 to 1.
+/// A sample: how much of the artifact the live clients had verified at a given time. 1 is the whole artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Sample {
     /// The time of the sample, in seconds of virtual time.
     pub at: f64,
-    /// The smallest share of the artifact that a client had verified.
+    /// The smallest part of the artifact that a client had verified.
     pub least: f64,
-    /// The mean share of the artifact that the clients had verified.
+    /// The mean part of the artifact that the clients had verified.
     pub mean: f64,
-    /// The largest share of the artifact that a client had verified.
+    /// The largest part of the artifact that a client had verified.
     pub most: f64,
 }
 

@@ -48,8 +48,8 @@ fn the_example_of_the_readme_is_valid_and_has_the_defaults() {
     let (text, _) = text.split_once("```").unwrap();
     let (plain, _) = text.split_once("# From here on").unwrap();
     assert_eq!(first(plain), Scenario::default());
-    // The second part of the example is valid for an engine, after the keys that are commented out are enabled and the
-    // lines that only the other engine supports are removed.
+    // Enable the keys of the example that are commented out. Without the lines for the simulator, the example must be
+    // valid for the lab. Without the lines for the lab, it must be valid for the simulator.
     let text = text.replace("\n#up", "\nup").replace("\n#down", "\ndown").replace("\n#neighbours", "\nneighbours");
     for (engine, mark) in [(Engine::Simulator, "# containers: "), (Engine::Containers, "# simulator: ")] {
         let lines: String = text.lines().filter(|line| !line.contains(mark)).map(|line| format!("{line}\n")).collect();

@@ -11,15 +11,15 @@ use crate::memory::resident_bytes;
 /// The fraction of the servers that a measurement kills.
 const KILLED_SHARE: f64 = 0.2;
 
-/// The parameters of a measurement.
+/// The parameters of a measurement of one DHT network.
 #[derive(Clone)]
 pub struct Measurement {
     /// The configuration of the network that is started.
     pub network: NetworkConfig,
     /// The number of names that are announced.
     pub names: usize,
-    /// The number of lookups in each of the three steps: before servers are killed, after that, and after all names
-    /// were announced again.
+    /// The number of lookups in each of the three steps: while all servers run, after a fifth of them was killed, and
+    /// after all names were announced again.
     pub lookups: usize,
     /// The resident memory of this process before the first network started, in bytes; see [`resident_bytes`].
     pub resident_before: Option<u64>,
@@ -71,8 +71,8 @@ pub async fn measure(measurement: Measurement, report: &(dyn Fn(&str) + Sync)) -
     report(&format!("{nodes} nodes: announcing"));
     network.announce(names).await?;
     report(&format!("{nodes} nodes: looking up"));
-    // Makes one lookup at a time, because the figures should describe the path through the network, not the speed of
-    // this machine.
+    // Make one lookup at a time, because simultaneous lookups would compete for the CPU. The times would then depend on
+    // the speed of this machine.
     let before = Summary::of(&network.look_up(lookups, 1).await);
     let routing_peers = network.routing_peers().await;
     let resident = resident_before.and_then(|before| Some(resident_bytes()?.saturating_sub(before)));

@@ -87,7 +87,7 @@ async fn watch<T>(
     (found_after, search.finish().await)
 }
 
-/// The figures of many lookups.
+/// The statistics of many lookups in the DHT.
 #[derive(Clone, Copy, Debug)]
 pub struct Summary {
     /// The fraction of lookups that found their target, 0 to 1.

@@ -9,11 +9,11 @@ use phase_node::{
     DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, PeerId, Role, TransportConfig,
 };
 
-/// The largest number of servers that join at the same time.
+/// The largest number of servers in a wave. A wave is a group of nodes that join at the same time.
 const MAX_JOINING: usize = 16;
 /// The number of bootstrap peers of a new node. They are servers that already run.
 const BOOTSTRAP_PEERS: usize = 3;
-/// The time within which all nodes of a wave must join. If they do not, the start of the network fails.
+/// The timeout for the nodes of a wave to join. If they do not join in time, the start of the network fails.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(600);
 /// The timeout of a query, and of setting up a connection. It is long, because all nodes share one machine, and the
 /// load of the machine must not decide which lookups succeed.
@@ -21,8 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The time after which a connection without a stream is closed. It is short, because all nodes share the memory of one
 /// process.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// The time between two refreshes of a routing table. It is long, because with five minutes the refreshes of a thousand
-/// nodes would keep two cores busy.
+/// The time between two refreshes of a routing table. The product's default of five minutes is too short, because the
+/// refreshes of a thousand nodes would keep two cores busy.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// The time between two checks whether a joining node still runs queries.
 const POLL: Duration = Duration::from_millis(20);
@@ -78,7 +78,7 @@ pub(super) struct AnnouncedName {
     pub(super) announcer: PeerId,
 }
 
-/// A node of the network.
+/// A node of the measured DHT network.
 pub(super) struct DhtNode {
     node: Node,
     /// The listen address and peer id of a server; `None` for a client, which does not listen.
@@ -92,8 +92,8 @@ impl DhtNode {
 }
 
 impl Network {
-    /// Starts the nodes in waves and waits until all have joined. Each node gets a few running servers as bootstrap
-    /// peers, and has joined when its routing table is filled.
+    /// Starts the nodes and waits until all have joined. They start in waves: groups of nodes that join at the same
+    /// time. Each node gets a few running servers as bootstrap peers, and has joined when its routing table is filled.
     ///
     /// # Errors
     /// [`NetworkError`] if a node does not start or join.
@@ -184,7 +184,8 @@ async fn start(config: NodeConfig) -> Result<DhtNode, NetworkError> {
     let address = node.handle().listen_addresses().await.into_iter().next();
     let listen = address.map(|address| BootstrapPeer { peer, address });
     if !is_first {
-        // The wait fails only if the node has stopped. A stopped node runs no queries, so that the loop below ends too.
+        // The wait fails only if the node has stopped. The loop below then ends at once, because a stopped node returns
+        // no statistics.
         let _ = node.handle().routing_peers().wait_for(|peers| *peers > 0).await;
         while node.handle().dht_stats().await.is_some_and(|stats| stats.queries > 0) {
             tokio::time::sleep(POLL).await;

@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use super::stage::Stage;
 
-/// If no client has made progress for this time, the soak is considered to hang.
+/// The time without progress of any client after which the soak is considered to hang.
 const ALL_HANG_AFTER: Duration = Duration::from_secs(60);
-/// If an actor has made no progress for this time, the actor is considered to hang, even if other actors make progress.
-/// This is three times the timeout after which a fetch without chunks fails by itself.
+/// The time without progress of one actor after which the soak is considered to hang. It is three times the timeout
+/// after which a fetch without chunks fails by itself.
 const ONE_HANGS_AFTER: Duration = Duration::from_secs(180);
 /// The number of failures whose text is kept. Further failures are only counted.
 const MAX_WRONGS: usize = 32;
@@ -61,13 +61,12 @@ pub struct Counts {
     pub wrong: u64,
 }
 
-/// The kind of an actor. The board requires that some client makes progress all the time, whereas other actors may wait
-/// for longer.
+/// The kind of an actor. It decides for how long the actor may make no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// An actor that fetches releases.
+    /// An actor that fetches releases. One client at least must make progress within [`ALL_HANG_AFTER`].
     Client,
-    /// Any other actor.
+    /// An actor that is not a client, such as a raw peer. It must make progress within [`ONE_HANGS_AFTER`].
     Other,
 }
 
@@ -153,8 +152,8 @@ fn describe(name: &str, work: &Work, now: Instant) -> String {
     text
 }
 
-/// An actor: the handle with which a task of the soak reports its work to the board. Dropping the handle removes the
-/// actor from the board.
+/// An actor: a task that works for the soak. The task reports its work to the board with this handle. Dropping the
+/// handle removes the actor from the board.
 pub(super) struct Actor {
     board: Arc<Board>,
     name: String,
@@ -172,8 +171,8 @@ impl Actor {
         let mut stage = self.stage.clone();
         loop {
             {
-                // The actor is marked as waiting while the stage is borrowed, because the stage cannot change during a
-                // borrow. Code that changes the stage afterwards therefore sees a waiting actor.
+                // The stage stays borrowed until the board shows whether this actor works. The stage cannot change
+                // during a borrow, so a quiet point cannot begin before the board shows this work.
                 let now = stage.borrow_and_update();
                 self.set(None);
                 match *now {
@@ -253,7 +252,7 @@ mod tests {
         let hung = board.hung(now + ALL_HANG_AFTER).unwrap();
         assert_eq!(hung[0], "client: fetches x for 60 s, no progress for 60 s");
         assert_eq!(hung.len(), 2);
-        // The client waits now. The other actor may go without progress for longer than a client, but not for ever.
+        // The client waits now, so only [`ONE_HANGS_AFTER`] applies, which is longer.
         client.set(None);
         assert_eq!(board.hung(now + ALL_HANG_AFTER), None);
         assert_eq!(board.hung(now + ONE_HANGS_AFTER).unwrap().len(), 1);

@@ -19,8 +19,8 @@ use super::releases::{Published, Releases};
 use super::store::FreshStore;
 use super::tcp_proxy::TcpProxy;
 
-/// The number of retries after a node did not start or a name was not resolved. This happens while a proxy is cut or
-/// frozen, or a provider is down.
+/// The number of further attempts if a node does not start or a name is not resolved. An attempt can fail while a proxy
+/// is cut or frozen, or while a provider is down.
 const TRIES: usize = 10;
 /// The time until the next attempt to start a node or to resolve a name.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
@@ -34,11 +34,11 @@ const CANCEL: f64 = 0.3;
 const STALL: f64 = 0.2;
 /// The probability that a short-lived client leaves during one attempt of a fetch.
 const LEAVE: f64 = 0.2;
-/// The fraction of the disk stalls that last [`LONG_STALL`], which is longer than the 30 s for which a server waits for
-/// a reader.
+/// The fraction of the disk stalls that last [`LONG_STALL`].
 const LONG_STALLS: f64 = 0.1;
+/// The duration of a long disk stall. It is longer than the 30 s after which a server's write to a client fails.
 const LONG_STALL: Duration = Duration::from_secs(33);
-/// The longest duration of all other disk stalls, in seconds.
+/// The longest duration of a disk stall that is not a long one, in seconds.
 const MAX_STALL: f64 = 4.0;
 
 /// The releases and providers of a soak, used by all clients and raw peers.
@@ -58,9 +58,8 @@ pub(super) struct LongLivedClient {
 }
 
 impl LongLivedClient {
-    /// Starts a client that reaches each provider through a separate proxy, and fetches every release once. From then
-    /// on, the number of files that the client's catalog has open no longer grows, so that the first quiet point is a
-    /// valid baseline.
+    /// Starts a client that reaches each provider through a separate proxy, and fetches every release once. The
+    /// client's catalog then has every artifact open, so that later fetches do not change the number of open files.
     pub(super) async fn start(
         setup: Setup,
         proxies: &[TcpProxy],
@@ -198,8 +197,8 @@ fn one_answer() -> ResolveOptions {
     ResolveOptions { answers: 1, ..ResolveOptions::default() }
 }
 
-/// A fault that interrupts or slows one attempt of a fetch. The first number is the fraction of bytes after which the
-/// fault happens, 0 to 1.
+/// A fault that interrupts or slows one attempt of a fetch. The `f64` in a variant is the fraction of the bytes that
+/// are verified before the fault, 0 to 1.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     None,
@@ -243,7 +242,7 @@ enum Ended {
 struct ReleaseFetch<'a> {
     client: &'a Client,
     setup: &'a Setup,
-    /// The client's store, if its disk can stall; otherwise `None`.
+    /// The store of a long-lived client, whose disk can stall; `None` for a short-lived client.
     disk: Option<&'a FreshStore>,
     actor: &'a Actor,
 }
@@ -271,8 +270,8 @@ impl ReleaseFetch<'_> {
         Ok(Ended::Complete)
     }
 
-    /// Repeats the resolve of the release's name until [`MIN_PROVIDERS`] providers have answered, because a fetch uses
-    /// only the providers that answered and the peers that they know.
+    /// Repeats the resolve of the release's name until [`MIN_PROVIDERS`] providers have answered. A fetch needs
+    /// several, because it finds its peers only through the providers that answered.
     async fn resolve(&self, release: &Published) -> Result<Resolved, String> {
         let enough = self.setup.min_providers();
         let mut tries = 0;

@@ -7,20 +7,20 @@ use serde::Serialize;
 use super::board::Counts;
 use crate::memory::resident_bytes;
 
-/// This many tasks more than in the baseline are not reported as a leak. A client without connections may be dialling
-/// when a sample is taken.
+/// The number of tasks by which a sample may exceed the baseline. It is not 0, because a client without connections may
+/// be dialling when the sample is taken.
 const TASK_SLACK: u64 = 2;
-/// This many file descriptors more than in the baseline are not reported as a leak. A client that dials needs a socket,
-/// and a provider may be reading a ref.
+/// The number of file descriptors by which a sample may exceed the baseline. It is not 0, because a client that dials
+/// needs a socket, and a provider may be reading a ref.
 const DESCRIPTOR_SLACK: u64 = 4;
-/// This many threads more than in the baseline are not reported as a leak. Providers check their refs every second, on
-/// threads that exit after two idle seconds.
+/// The number of threads by which a sample may exceed the baseline. It is not 0, because providers check their refs
+/// every second, on threads that exit after two idle seconds.
 const THREAD_SLACK: u64 = 4;
-/// Memory may grow by this fraction of its first value, plus [`MEMORY_SLACK`], without being reported as a leak.
+/// The permitted growth of memory, as a fraction of its first value. [`MEMORY_SLACK`] is added to it.
 const MEMORY_SHARE: f64 = 0.1;
-/// The number of bytes by which memory may grow in addition to [`MEMORY_SHARE`], without being reported as a leak.
+/// The part of the permitted growth of memory that does not depend on the first value, in bytes.
 const MEMORY_SLACK: u64 = 8 << 20;
-/// The least number of quiet points for a verdict on the growth of memory: two in each third of the soak.
+/// The least number of [quiet points](QuietPoint) for a verdict on the growth of memory: two in each third of the soak.
 pub(super) const MIN_POINTS: usize = 6;
 
 /// The resources that the process uses at one moment. A field is `None` if the operating system does not report its
@@ -41,7 +41,7 @@ impl Sample {
     /// Takes a sample. Must be called within the tokio runtime.
     pub(super) fn take() -> Self {
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks() as u64;
-        // Subtracts 1, because reading the folder opens one more descriptor.
+        // Subtract 1, because reading the folder opens one more descriptor.
         let descriptors = count("/proc/self/fd").map(|open| open.saturating_sub(1));
         Self { tasks, descriptors, threads: count("/proc/self/task"), resident: resident_bytes() }
     }
@@ -71,8 +71,8 @@ impl Sample {
         words.collect()
     }
 
-    /// Returns for each count its name, its value now, its value in `base`, and the slack. Leaves out counts that the
-    /// operating system does not report.
+    /// Compares each resource except memory with `base`. Returns the name of the resource, its count now, its count in
+    /// `base`, and the slack. Leaves out resources that the operating system does not report.
     fn compared(&self, base: &Self) -> Vec<(&'static str, u64, u64, u64)> {
         let kinds = [
             ("tasks", Some(self.tasks), Some(base.tasks), TASK_SLACK),
@@ -88,7 +88,8 @@ fn count(folder: &str) -> Option<u64> {
     Some(std::fs::read_dir(folder).ok()?.count() as u64)
 }
 
-/// A moment between two loads in which all actors pause, so that leaks can be measured.
+/// The figures of a soak at one quiet point. A quiet point is a moment after a load at which all actors pause and all
+/// connections are closed, so that a leak can be measured.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct QuietPoint {
     /// The time from the start of the soak to this quiet point, in seconds.
@@ -124,12 +125,11 @@ pub(super) fn clock(seconds: f64) -> String {
     format!("{:3}:{:02}", seconds / 60, seconds % 60)
 }
 
-/// Whether memory grows over the quiet points of a soak.
+/// The trend of memory: whether it grows over the [quiet points](QuietPoint) of a soak.
 ///
-/// Resident memory is the memory that the allocator holds, not the memory that the program uses. Freed memory counts
-/// until the allocator returns it to the operating system, and it is chance which of several arenas grows. But the load
-/// repeats, so the memory that the allocator holds levels off, whereas a leak keeps growing. Therefore the median of
-/// the last third of the quiet points is compared with the median of the first third.
+/// Resident memory varies without a leak, because it includes freed memory that the allocator keeps. The load repeats,
+/// so this variation levels off. A leak keeps growing. Therefore the median of the last third of the quiet points is
+/// compared with the median of the first third.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct MemoryTrend {
     /// The median memory at the first third of the quiet points, in bytes.

@@ -14,8 +14,8 @@ use super::error::SoakError;
 use super::network::{loopback, transport};
 use super::releases::Releases;
 
-/// The number of retries if a provider cannot be started again. A provider that was killed may still hold its port and
-/// store for a moment.
+/// The number of further attempts if a provider does not start again. An attempt can fail, because a provider that was
+/// killed may still hold its port and store for a moment.
 const START_TRIES: usize = 100;
 /// The time between two attempts to start a provider again.
 const START_WAIT: Duration = Duration::from_millis(200);
@@ -86,8 +86,8 @@ impl RestartableProvider {
     }
 
     async fn activate(&self, provider: Provider) {
-        // Opens every artifact now, so that later requests do not change the number of open files. The soak would
-        // report such a change as a leak.
+        // Open every artifact now. The catalog keeps it open, so later requests do not change the number of open files.
+        // The soak would report such a change as a leak.
         let (catalog, artifacts) = (provider.catalog().clone(), self.artifacts.clone());
         let opened = tokio::task::spawn_blocking(move || artifacts.iter().all(|cid| catalog.content(cid).is_ok()));
         opened.await.expect("opening does not panic");
@@ -97,8 +97,8 @@ impl RestartableProvider {
 }
 
 async fn start(store: &std::path::Path, quic: Multiaddr) -> Result<Provider, ProviderError> {
-    // The node is private, which means that it does not advertise its addresses. Clients therefore use only the
-    // addresses that the soak gives them.
+    // This is a private node, which does not advertise its addresses. Clients therefore use only the addresses that the
+    // soak gives them.
     let node = NodeConfig {
         listen: vec![loopback(), quic],
         is_private: true,

@@ -15,18 +15,18 @@ use super::releases::Content;
 
 /// The longest random wait of a raw peer, in seconds. Only a [`LONG_PAUSE`] is longer.
 const MAX_WAIT: f64 = 5.0;
-/// The probability that a pause in reading lasts [`LONG_PAUSE`], which is longer than the 30 s for which a server waits
-/// for a reader.
+/// The probability that a pause in reading lasts [`LONG_PAUSE`].
 const LONG_PAUSE_SHARE: f64 = 0.05;
+/// The duration of a long pause in reading. It is longer than the 30 s after which a server's write to a peer fails.
 const LONG_PAUSE: Duration = Duration::from_secs(33);
-/// The probability that a raw peer, after a pause in reading, reads one more reply. Otherwise it closes the stream.
+/// The probability that a raw peer reads one more reply after a pause in reading. Otherwise it closes the stream.
 const READS_ON: f64 = 0.99;
 /// The largest number of requests that a raw peer sends before it cancels some of them.
 const MAX_REQUESTS: u32 = 16;
 /// The probability that the raw peer cancels one of its open requests before it reads the next reply.
 const CANCEL: f64 = 0.2;
-/// The largest number of requests from a raw peer that never reads replies. The server stops reading requests long
-/// before that.
+/// The largest number of requests from a raw peer that never reads replies. It is larger than the number
+/// of requests after which a server stops reading, because the server cannot send its replies.
 const MAX_UNREAD: u32 = 20_000;
 /// The timeout of a write. A timeout means that the server has stopped reading requests.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ impl RawPeer {
             };
             let result = self.act(here.handle()).await;
             match result {
-                // Drops the node together with its connection, without closing the connection properly.
+                // The node is not kept here, so it is dropped. Its connection then ends without a proper close.
                 Ok(After::Vanish) => self.actor.board().count(|counts| counts.vanished += 1),
                 Ok(After::Stay) => node = Some(here),
                 Err(RawError::Closed) => {
@@ -120,8 +120,8 @@ impl RawPeer {
                 other => return violation(format!("{other:?} in reply to a subscription")),
             }
             self.actor.pause(Duration::from_secs_f64(self.random.f64() * 1.5)).await;
-            // The client may have ended the subscription before it receives this `Cancel` request. In both cases,
-            // `Done` is its last reply to the subscription.
+            // `Done` is the last reply to the subscription. The client sends it after this `Cancel` request, or earlier
+            // if it ends the subscription by itself.
             raw.ask(2 * id + 1, Request::Cancel { request: RequestId(2 * id) }).await?;
             loop {
                 let (header, _) = raw.reply().await?;

@@ -7,7 +7,8 @@ use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use phase_node::{Multiaddr, NodeHandle, PeerId, Stream};
 use phase_protocol::wire::{self, ReplyHeader, Request, RequestHeader, RequestId};
 
-/// The timeout for a reply. If a server sends no reply for this time, it has lost the request.
+/// The timeout for a reply. A timeout counts as a violation of the protocol, because the server must have lost the
+/// request.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A transfer stream on which a raw peer writes arbitrary bytes.

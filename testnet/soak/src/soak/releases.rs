@@ -33,7 +33,7 @@ pub(super) struct Releases {
     files: Vec<Vec<Vec<u8>>>,
 }
 
-/// A published release.
+/// A release that the soak has published.
 pub(super) struct Published {
     pub(super) name: Name,
     pub(super) artifacts: Vec<Content>,

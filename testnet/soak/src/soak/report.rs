@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::board::Counts;
 use super::gauges::{MIN_POINTS, MemoryTrend, QuietPoint, Sample, clock};
 
-/// The result of a soak.
+/// The measurements and the failures of a soak.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
     /// The RNG seed of the soak.
@@ -16,7 +16,8 @@ pub struct Report {
     pub seconds: f64,
     /// The counters at the end of the soak.
     pub counts: Counts,
-    /// All quiet points in the order of time. The first is the baseline for all others.
+    /// All [quiet points](QuietPoint) in the order of time. The first is the baseline, with which the later ones are
+    /// compared.
     pub points: Vec<QuietPoint>,
     /// The resources in use before anything was started.
     pub before: Option<Sample>,

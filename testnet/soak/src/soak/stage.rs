@@ -5,7 +5,7 @@
 pub(super) enum Stage {
     /// All actors work.
     Load,
-    /// All actors pause, so that a quiet point can be measured.
+    /// All actors pause, so that resources can be measured at a [quiet point](super::QuietPoint).
     Quiet,
     /// All actors stop, because the soak ends.
     End,

@@ -141,7 +141,7 @@ impl Partial for SlowPartial {
     }
 }
 
-/// Locks a mutex, even if a thread panicked while it held the lock. This is safe here, because every change leaves the
+/// Locks a mutex. Ignores that a thread may have panicked while it held the lock, because every change leaves the
 /// values consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -94,7 +94,8 @@ async fn accept(
         tokio::select! {
             accepted = listener.accept() => {
                 let now = *state.borrow();
-                // Ignores an accept that failed. Closes the connection if the provider is down or the proxy is closed.
+                // Nothing is forwarded if the accept failed, the provider is down or the proxy is closed. A connection
+                // is then dropped, which closes it.
                 let (Ok((near, _)), Some(target), false) = (accepted, *target.borrow(), now.is_closed) else { continue };
                 if std::mem::replace(&mut cuts_seen, now.cuts) != now.cuts {
                     board.count(|counts| counts.reconnects += 1);

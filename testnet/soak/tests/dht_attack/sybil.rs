@@ -21,14 +21,14 @@ use crate::release::{EXPIRES, NOW, Release, name};
 /// The number of random key pairs that are generated for each Sybil. Only the key pairs whose peer ids are closest to
 /// the attacked name are used.
 const TRIES: usize = 96;
-/// The time between two false records from the same Sybil. Most of the records are sent to all honest nodes. This rate
-/// is ten times the rate that honest nodes permit, but leaves CPU time for the seventy nodes in this process.
+/// The time between two false records from the same Sybil. It is short enough to exceed the rate of puts that honest
+/// nodes permit. It is long enough to leave CPU time for the seventy nodes in this process.
 const PACE: Duration = Duration::from_secs(1);
-/// The largest number of puts that each Sybil runs at a time. While so many are running, the Sybil sends no further
-/// record.
+/// The largest number of puts that each Sybil runs at a time. While this many puts are running, the Sybil sends no
+/// record of any kind.
 const AT_ONCE: u64 = 4;
-/// A Sybil starts no query for a provider record while it runs more than [`AT_ONCE`] plus this many queries. Such a
-/// query first searches for the nodes that should store the provider record.
+/// The number of queries that a Sybil may run in addition to [`AT_ONCE`]. While it runs more, it sends no provider
+/// record, because each provider record needs a search for the nodes that should store it.
 const MAX_PROVIDING: usize = 2;
 /// The number of invented providers that each Sybil returns for every DHT key of the attacked name.
 const FALSE_PROVIDERS: usize = 20;
@@ -162,7 +162,7 @@ impl Forger {
         Self { key, number, count: 0, pointer, newest }
     }
 
-    /// Sends the next false record. Returns true if the query is a put, which the caller then counts as running.
+    /// Sends the next false record. Returns whether this started a put, because the caller counts the running puts.
     fn send(&mut self, kad: &mut kad::Behaviour<MemoryStore>, targets: &[(PeerId, Multiaddr)]) -> bool {
         self.count += 1;
         let keys = name().keys();
@@ -198,8 +198,8 @@ impl Forger {
         true
     }
 
-    /// Starts a query that sends a provider record to the nodes closest to `key`. Always returns false, because the
-    /// query is not a put.
+    /// Starts a query that sends a provider record to the nodes closest to `key`. Returns false for
+    /// [`send`](Self::send), because this starts no put.
     fn provide(kad: &mut kad::Behaviour<MemoryStore>, key: &str) -> bool {
         if kad.iter_queries().count() > AT_ONCE as usize + MAX_PROVIDING {
             return false;

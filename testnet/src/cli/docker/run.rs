@@ -20,19 +20,22 @@ Examples:
   phase-testnet run flash-crowd --no-http
           without the comparison with plain HTTP, which takes the longest";
 
-/// Run scenarios in containers with limited links, and write a report. Results are compared with the shortest possible
-/// time, with plain HTTP and with the simulator.
+/// Run scenarios in containers with limited network links, and write a report.
+///
+/// The report compares the times with the shortest possible time, with plain HTTP and with the simulator.
 ///
 /// All containers, networks and images of a run have a label. They are removed at the end, after Ctrl-C, and after this
-/// process is killed. Requires Docker; limited links also require root, nsenter and tc, and partitions require nft.
+/// process is killed.
+///
+/// Docker is required. Limited network links also require root, nsenter and tc. Partitions require nft.
 #[derive(Args)]
 #[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"), after_help = EXIT_CODES)]
 pub(crate) struct Run {
     /// Scenario files, or names of scenarios in testnet/scenarios/docker.
     #[arg(required = true, value_name = "SCENARIO")]
     scenarios: Vec<PathBuf>,
-    /// Run only the run with this label: the name of a scenario, with the number of seeds or clients if the file lists
-    /// several numbers, such as throughput-4.
+    /// Run only the run with this label. The label is the name of the scenario. If the file lists several numbers of
+    /// seeds or clients, the number of the run is appended: throughput-4.
     #[arg(long, value_name = "LABEL")]
     only: Option<String>,
     /// Folder for the report: index.html, and a folder for each scenario.
@@ -56,10 +59,12 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn run(&self) -> Ended {
         let mut files = read_scenarios(&self.scenarios)?;
+        let mut labels: Vec<_> = files.iter().flat_map(|file| &file.cases).map(|case| case.label.clone()).collect();
+        labels.dedup();
         if let Some(only) = &self.only
             && !keep_label(&mut files, only)
         {
-            return Err(format!("no run of these scenarios has the label {only:?}").into());
+            return Err(format!("no run has the label {only:?}; the labels are {}", labels.join(", ")).into());
         }
         let console = console()?;
         let binaries = programs(self.programs.as_deref())?;

@@ -17,38 +17,39 @@ const LOST_AFTER: Duration = Duration::from_secs(1);
 #[group(id = "swarm", multiple = true, conflicts_with = "files")]
 pub(super) struct SwarmOptions {
     /// Number of clients, which all start at once.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, allow_negative_numbers = true)]
     nodes: u32,
     /// Number of seeds.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, allow_negative_numbers = true)]
     seeds: u32,
     /// Size of the artifact in bytes, or with a unit, for example 64MiB.
-    #[arg(long, default_value = "64MiB", value_parser = parse_size)]
+    #[arg(long, default_value = "64MiB", value_parser = parse_size, allow_hyphen_values = true)]
     size: Size,
     /// Upload rate of a seed in Mbit/s, or with a unit, for example 1Gbit/s or 12.5MB/s.
-    #[arg(long, value_name = "RATE", default_value = "100", value_parser = parse_rate)]
+    #[arg(long, value_name = "RATE", default_value = "100", value_parser = parse_rate, allow_hyphen_values = true)]
     seed_up: Rate,
     /// Upload rate of a client.
-    #[arg(long, value_name = "RATE", default_value = "100", value_parser = parse_rate)]
+    #[arg(long, value_name = "RATE", default_value = "100", value_parser = parse_rate, allow_hyphen_values = true)]
     up: Rate,
     /// Download rate of a client.
-    #[arg(long, value_name = "RATE", default_value = "1000", value_parser = parse_rate)]
+    #[arg(long, value_name = "RATE", default_value = "1000", value_parser = parse_rate, allow_hyphen_values = true)]
     down: Rate,
-    /// Share by which the rates of a client may differ from --up and --down, 0 to 0.9.
-    #[arg(long, value_name = "PART", default_value_t = 0.2)]
+    /// Largest relative difference of a client's rates from --up and --down, 0 to 0.9. With 0.2, a rate is up to 20 %
+    /// higher or lower.
+    #[arg(long, value_name = "PART", default_value_t = 0.2, allow_negative_numbers = true)]
     spread: f64,
     /// Longest one-way latency between two nodes in milliseconds, or with a unit, for example 1s.
-    #[arg(long, value_name = "TIME", default_value = "10", value_parser = parse_latency)]
+    #[arg(long, value_name = "TIME", default_value = "10", value_parser = parse_latency, allow_hyphen_values = true)]
     latency: Duration,
-    /// Share of the clients that no node can dial, 0 to 1.
-    #[arg(long, value_name = "PART", default_value_t = 0.0)]
+    /// Part of the clients that no node can dial, 0 to 1.
+    #[arg(long, value_name = "PART", default_value_t = 0.0, allow_negative_numbers = true)]
     nat: f64,
     /// Order in which clients request chunks: rarest, sequential or random.
     #[arg(long, default_value = "rarest")]
     order: Order,
-    /// Kind of fault, optionally with the number of nodes: lost (a client is killed after one second), or corrupt,
-    /// stalled or liar (an additional hostile node that claims to have all chunks, and sends corrupt chunks, nothing,
-    /// or refusals). May be repeated.
+    /// Kind of fault, optionally with the number of nodes. lost: a client is killed after one second. corrupt, stalled,
+    /// liar: a hostile node is added. It claims to have all chunks, but sends corrupt chunks, nothing, or refusals. May
+    /// be repeated.
     #[arg(long, value_name = "KIND[=N]", value_parser = parse_fault)]
     fault: Vec<Fault>,
 }
@@ -114,7 +115,7 @@ impl SwarmOptions {
             ..Scenario::default()
         };
         scenario.check(Engine::Simulator).map_err(|Problem { key, cause }| {
-            // Keys that `OPTIONS` lacks are keys of events, and only `--fault lost` makes events.
+            // A key that `OPTIONS` lacks is the key of an event. Only `--fault lost` makes events.
             let option = OPTIONS.iter().find(|(known, _)| *known == key).map_or("--fault", |(_, option)| option);
             format!("{option}: {cause}")
         })?;
@@ -130,7 +131,7 @@ fn parse_latency(text: &str) -> Result<Duration, String> {
     text.parse()
         .map(Duration::from_millis)
         .or_else(|_| humantime::parse_duration(text))
-        .map_err(|error| error.to_string())
+        .map_err(|_| format!("{text:?} is not a time: expected for instance 10ms, 1s or 2m"))
 }
 
 fn parse_fault(text: &str) -> Result<Fault, String> {
@@ -142,7 +143,8 @@ fn parse_fault(text: &str) -> Result<Fault, String> {
         "liar" => Kind::Hostile(HostileKind::Lie),
         _ => return Err("expected lost, corrupt, stalled or liar".to_owned()),
     };
-    // This limit is far above the simulator's limit on nodes. It ensures that sums of counts do not overflow.
+    // 100,000 is far above the simulator's limit on nodes. A larger count is refused, so that sums of counts do not
+    // overflow.
     match count.parse() {
         Ok(count) if count <= 100_000 => Ok(Fault { kind, count }),
         _ => Err(format!("{count:?} is not a number up to 100000")),

@@ -1,4 +1,5 @@
-//! Selects the runs, and plans the simulations of each run and of its variants for comparison.
+//! Selects the runs, and makes the jobs of each run: one job for the run, and one for each variant with which it is
+//! compared.
 
 use std::path::PathBuf;
 
@@ -36,8 +37,8 @@ pub(super) fn jobs(file: &ScenarioFile) -> impl Iterator<Item = Job> + '_ {
     })
 }
 
-/// Returns the command that repeats a run. If `file` is `None`, options describe the scenario, and the command is the
-/// current command.
+/// Returns the command that repeats a run. If `file` is `None`, returns the current command, because its options
+/// describe the scenario.
 pub(super) fn replay_command(file: Option<&str>, run: &Run, check: bool) -> String {
     let words: Vec<String> = match file {
         Some(file) => {
@@ -51,8 +52,8 @@ pub(super) fn replay_command(file: Option<&str>, run: &Run, check: bool) -> Stri
     std::iter::once("phase-testnet".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
-/// If `only` is given, removes all runs that do not have this label. If `seed` is given, keeps one run of each label,
-/// with this RNG seed.
+/// If `only` is given, keeps only the runs with this label. If `seed` is given, keeps one run for each label, and sets
+/// its RNG seed to `seed`.
 ///
 /// # Errors
 /// If two files have the same name, or if no run has the label `only`.

@@ -16,7 +16,7 @@ pub(crate) fn folder(files: &[(&str, &str)]) -> TempDir {
     folder
 }
 
-/// A package of a workspace.
+/// A package of the workspace that a test makes.
 pub(crate) struct Member<'a> {
     pub(crate) name: &'a str,
     /// The lines of the package's `Cargo.toml` after the section `[package]`.

@@ -71,8 +71,9 @@ impl Artifacts {
         &self.wanted[slot.0 as usize]
     }
 
-    /// Marks waiting artifacts as opening and returns them. At most `max_active` artifacts are active at a time.
-    /// `batch_len` receives the artifacts that this limit permits, and returns how many of them to open.
+    /// Marks the next waiting artifacts as opening and returns them. `max_active` is the limit on artifacts that are
+    /// opening, active or finishing. `batch_len` receives the artifacts that this limit permits, and returns how many
+    /// of them are opened now.
     pub(super) fn open_next(
         &mut self,
         max_active: usize,

@@ -10,18 +10,18 @@ pub struct Config {
     /// Windows, limits and timeouts of the scheduler.
     pub scheduler: scheduler::Config,
     /// The limit on artifacts that are fetched at a time. Each of these artifacts occupies a file descriptor, and
-    /// memory for its index. Default 64.
+    /// memory for its index. Default: 64.
     pub max_active: usize,
     /// The download fails after this time without progress. Progress is a verified chunk, or the end of a job that
-    /// opens or finishes artifacts. Default 60 s.
+    /// opens or finishes artifacts. Default: 60 s.
     pub give_up_after: Duration,
-    /// The time between two checkpoints. A power cut loses only chunks written after the last checkpoint. Default 500
-    /// ms.
+    /// The time between two checkpoints. Chunks that were written after the last checkpoint may be lost in a power cut.
+    /// Default: 500 ms.
     pub checkpoint: Duration,
     /// The order in which chunks are requested. Default: rarest first.
     pub order: Order,
-    /// The RNG seed. Default `None`, which draws a new one for each download, so that clients that start together do
-    /// not all request the same chunks first.
+    /// The RNG seed. Default: `None`, which draws a new seed for each download. So clients that start together request
+    /// chunks in different orders.
     pub seed: Option<u64>,
 }
 

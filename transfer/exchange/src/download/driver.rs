@@ -29,8 +29,7 @@ use crate::link::{LinkError, LinkEvent, PeerLink};
 /// writes adjacent chunks together.
 const BATCH: usize = 8;
 /// The limit on jobs that hash and write at a time. With two jobs, one job can hash while the other one writes. More
-/// jobs would only wait for each other, because writes to one file are serialised. While both jobs are busy, the next
-/// batch grows.
+/// jobs would only wait for each other, because only one job at a time can write to a file.
 const MAX_WRITERS: usize = 2;
 /// While this many jobs open or finish artifacts, no further artifacts are opened.
 const MAX_OPENERS: usize = 16;
@@ -74,8 +73,8 @@ impl Driver {
         let seed = config.seed.unwrap_or_else(|| fastrand::u64(..));
         let policy = config.order.policy(seed);
         if !policy.is_ordered() {
-            // Only some artifacts are open at a time. All artifacts are shuffled, so that clients that start together
-            // begin with different artifacts.
+            // The artifacts are shuffled, because only the first of them are opened at the start. So clients that start
+            // together begin with different artifacts.
             fastrand::Rng::with_seed(seed).shuffle(&mut wanted);
         }
         wanted.sort_by_key(|wanted| wanted.priority);
@@ -109,7 +108,7 @@ impl Driver {
 
     async fn run(mut self) -> Result<Report, DownloadError> {
         let result = self.run_loop().await;
-        // The download is closed even after an error, so that the verified chunks survive a power cut.
+        // After an error, the download is closed in the same way, so that the verified chunks survive a power cut.
         let (catalog, dirty, unfinished) =
             (self.catalog.clone(), self.artifacts.take_dirty(), self.artifacts.unfinished());
         let closed = tokio::task::spawn_blocking(move || jobs::close(&catalog, &dirty, &unfinished)).await;
@@ -191,8 +190,8 @@ impl Driver {
     /// Cancels a request. The peer still answers with `Done` or a refusal.
     fn cancel(&self, peer: PeerKey, id: RequestId) {
         if let Some(link) = self.peers.link(peer) {
-            // Sending fails only if the peer does not read its requests or the link is closed. A closed link is also
-            // reported by the event `LinkEvent::Closed`.
+            // Sending fails only if the peer does not read its requests or the link is closed. The event
+            // `LinkEvent::Closed` reports a closed link.
             let _ = link.cancel(id);
         }
     }
@@ -418,15 +417,15 @@ impl Driver {
         self.progress.send_modify(|p| p.complete += 1);
     }
 
-    /// Drops a peer if its current link is closed.
+    /// Drops a peer if its link is closed. After a reconnect it may have a new link, which stays open.
     fn drop_if_closed(&mut self, key: PeerKey) {
         if let Some(error) = self.peers.closed(key) {
             self.drop_peer(key, Verdict::of(&error));
         }
     }
 
-    /// Closes the link of a peer and stores the verdict on the peer. A peer may be banned even after its link has
-    /// closed, because its chunks are verified some time after they arrive.
+    /// Closes the link of a peer and stores the verdict on the peer. When a peer is banned, its link may be closed
+    /// already, because chunks are verified some time after they arrive.
     fn drop_peer(&mut self, key: PeerKey, verdict: Verdict) {
         let (id, link) = (self.peers.id(key), self.peers.remove(key));
         let error = match &verdict {

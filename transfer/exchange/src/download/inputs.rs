@@ -13,10 +13,9 @@ use crate::catalog::Catalog;
 use crate::download::report::Progress;
 use crate::link::{LinkEvent, PeerLink};
 
-/// The length of the queue of link events for the driver. A download buffers the chunks of these events, the chunks of
-/// its jobs (two jobs of eight chunks), and one chunk per link. With one link and chunks of 128 KiB, that is 3 MiB.
-/// Other inflight bytes wait in the buffers of the connections. All these bytes together are at most
-/// [`max_inflight`](phase_protocol::scheduler::Config::max_inflight).
+/// The length of the queue of link events for the driver. The queue is short, because most events hold a chunk in
+/// memory. With one link and chunks of 128 KiB, a download holds at most 3 MiB: 8 chunks in this queue, 16 in its two
+/// jobs, and 1 that is being received. The other inflight bytes wait in the buffers of the connection.
 const EVENT_QUEUE: usize = 8;
 /// At most this many bytes of unused buffers are kept for later chunks. This is about the size of the buffers in use.
 const KEPT_BUFFERS: usize = 4 << 20;
@@ -59,7 +58,7 @@ impl LinkOpener {
     }
 }
 
-/// The inputs of a download.
+/// What the caller passes to a download: a catalog, the artifacts to fetch, and links to peers.
 pub struct Inputs {
     /// The catalog of the store to write to. During the download, the catalog also serves the partial artifacts to
     /// peers.
@@ -68,7 +67,7 @@ pub struct Inputs {
     pub wanted: Vec<Wanted>,
     /// New links to peers. Links may be added at any time during the download.
     pub links: mpsc::Receiver<Arc<PeerLink>>,
-    /// The receiver of the events of the links in the field `links`. The function [`links()`] returns the receiver.
+    /// The receiver of the events of these links. The function [`links()`] returns it together with the [`LinkOpener`].
     pub events: LinkEvents,
     /// The sender of the progress of the download.
     pub progress: watch::Sender<Progress>,

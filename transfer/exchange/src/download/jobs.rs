@@ -1,4 +1,4 @@
-//! The blocking jobs of a download: opening, writing, checkpointing and finishing artifacts.
+//! The blocking jobs of a download. They open artifacts, write chunks, make checkpoints and finish artifacts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::buffers::Buffer;
 use crate::catalog::Catalog;
 use crate::download::inputs::Wanted;
 
-/// The limit on the total size of the artifacts that one job opens, in bytes. A larger artifact has a job of its own.
-/// Small artifacts are opened together, because passing a small artifact to a thread costs more than opening it. The
-/// limit keeps a job short, because chunks from an earlier download are hashed when their artifact is opened.
+/// The limit on the total size of the artifacts that one job opens, in bytes. Small artifacts share a job, because
+/// starting a job costs more than opening a small artifact. A larger artifact has a job of its own, because opening it
+/// may take long: chunks from an earlier download are hashed.
 const MAX_OPEN_BATCH: u64 = 1 << 20;
 
 /// The result of opening an artifact.
@@ -46,7 +46,7 @@ pub(super) struct Written {
     pub(super) verified: Result<bool, StoreError>,
 }
 
-/// The result of a job.
+/// The result of a blocking job of a download.
 pub(super) enum Outcome {
     Opened(Vec<(ArtifactSlot, Result<Opened, StoreError>)>),
     Written(Vec<Written>),
@@ -68,7 +68,8 @@ pub(super) fn survey(catalog: &Catalog, digests: Vec<Digest>) -> Known {
     digests.into_iter().zip(found).filter_map(|(digest, location)| Some((digest, location?))).collect()
 }
 
-/// Returns how many artifacts from the start of `wanted` one job opens, which is at least one.
+/// Returns the number of artifacts that one job opens: the first artifacts of `wanted`, as many as fit into
+/// [`MAX_OPEN_BATCH`], and at least one.
 pub(super) fn open_batch_len(wanted: &[Wanted]) -> usize {
     let mut bytes = 0;
     let fits = wanted.iter().take_while(|wanted| {
@@ -150,7 +151,7 @@ pub(super) fn write(mut chunks: Vec<Received>) -> Outcome {
     Outcome::Written(written)
 }
 
-/// Makes the written chunks durable, so that they survive a power cut.
+/// Makes a checkpoint of each of these partial artifacts.
 pub(super) fn checkpoint(partials: &[Arc<dyn Partial>]) -> Outcome {
     Outcome::Checkpointed(partials.iter().try_for_each(|partial| partial.checkpoint()))
 }
@@ -160,8 +161,8 @@ pub(super) fn finish(complete: Vec<(ArtifactSlot, Arc<dyn Partial>)>) -> Outcome
     Outcome::Finished(complete.into_iter().map(|(slot, partial)| (slot, partial.finish().map(drop))).collect())
 }
 
-/// Ends a download: makes the written chunks durable and releases incomplete artifacts. Waits until reads of these
-/// artifacts have ended.
+/// Ends a download: makes a last checkpoint of the partial artifacts in `dirty`, and releases the artifacts in
+/// `unfinished`. Waits until no upload reads these artifacts.
 pub(super) fn close(catalog: &Catalog, dirty: &[Arc<dyn Partial>], unfinished: &[Cid]) {
     if let Err(error) = dirty.iter().try_for_each(|partial| partial.checkpoint()) {
         tracing::warn!(%error, "last checkpoint failed");

@@ -26,7 +26,7 @@ struct EndedSubscription {
     backoff: Backoff,
 }
 
-/// A peer with a link.
+/// A connected peer, with its link and the subscriptions to its have updates.
 struct Connected {
     link: Arc<PeerLink>,
     since: Instant,

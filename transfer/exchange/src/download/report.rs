@@ -12,10 +12,9 @@ use crate::link::LinkError;
 pub struct Progress {
     /// The size of all wanted artifacts, in bytes.
     pub total: u64,
-    /// Bytes verified and written, including bytes from earlier runs and bytes copied from other artifacts.
+    /// Verified bytes in the store, including `resumed`.
     pub verified: u64,
-    /// Bytes that did not have to be fetched, because an earlier run had fetched them or other artifacts of the store
-    /// have them.
+    /// Bytes that the store already had, from an earlier run or in other artifacts.
     pub resumed: u64,
     /// The number of wanted artifacts.
     pub artifacts: u64,
@@ -27,7 +26,7 @@ pub struct Progress {
     pub by_peer: BTreeMap<PeerId, u64>,
 }
 
-/// Whether a peer was used until the end of a download, and the reason if not.
+/// The verdict on a peer at the end of a download.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The peer was used until the end of the download.
@@ -54,10 +53,10 @@ pub struct PeerReport {
     pub bytes: u64,
     /// Verified chunks received from the peer.
     pub chunks: u64,
-    /// The time from the connection of the peer to its last verified chunk. If the peer connected several times, the
+    /// The time from the start of a link to the peer until the last verified chunk on it. With several links, the
     /// longest of these times.
     pub active: Duration,
-    /// Whether the peer was used until the end, and the reason if not.
+    /// The verdict on the peer.
     pub verdict: Verdict,
 }
 
@@ -69,21 +68,20 @@ impl PeerReport {
     }
 }
 
-/// The report of a download.
+/// The report of a download: its bytes, its time, and the contribution of each peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The size of all wanted artifacts, in bytes.
     pub total: u64,
-    /// Bytes that did not have to be fetched, because an earlier run had fetched them or other artifacts of the store
-    /// have them.
+    /// Bytes that the store already had, from an earlier run or in other artifacts.
     pub resumed: u64,
     /// The time from the start to the end of the download.
     pub elapsed: Duration,
-    /// The number of requested chunks that were taken back from a peer, because it was lost or banned, stalled or
-    /// refused the request.
+    /// The number of chunks that had to be requested again, because their peer did not deliver them. For instance, the
+    /// peer was lost or banned, stalled, refused the request or was too slow.
     pub reassigned: u64,
-    /// Bytes of chunks that arrived and were not needed, because the chunk was already verified or no longer expected
-    /// from that peer.
+    /// Bytes of chunks that arrived and were not needed. Either the chunk was already verified, or the request had been
+    /// given up.
     pub duplicate_bytes: u64,
     /// The contribution of each peer that had a link.
     pub peers: BTreeMap<PeerId, PeerReport>,

@@ -1,6 +1,7 @@
 //! Notes which peers fetch which artifact, in order to answer `Peers` requests.
 //!
-//! A `Have` request for an artifact shows that the peer fetches the artifact. A Phase node also serves what it fetches.
+//! A peer that sends a `Have` request for an artifact fetches this artifact. It is useful to other peers, because a
+//! Phase node serves the chunks that it has fetched.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -13,16 +14,15 @@ const MAX_ARTIFACTS: usize = 4096;
 /// The limit on peers of one artifact in [`Interest`].
 const MAX_PEERS: usize = 256;
 
-/// For each artifact, the peers that fetch it, and for each of these peers the number of its open `Have` requests for
-/// the artifact.
+/// The interest in artifacts: which peers fetch which artifact. For each peer, it counts the `Have` requests for the
+/// artifact on the peer's open streams.
 #[derive(Default)]
 pub(super) struct Interest {
     artifacts: Mutex<BTreeMap<Cid, BTreeMap<PeerId, usize>>>,
 }
 
 impl Interest {
-    /// Counts one more `Have` request of `peer` for `artifact`, until [`remove`](Self::remove) is called. Does nothing
-    /// if a limit is reached.
+    /// Counts one more `Have` request of `peer` for `artifact`. Does nothing if a limit is reached.
     pub(super) fn add(&self, artifact: Cid, peer: PeerId) {
         let mut artifacts = self.lock();
         if artifacts.len() >= MAX_ARTIFACTS && !artifacts.contains_key(&artifact) {
@@ -49,8 +49,8 @@ impl Interest {
         }
     }
 
-    /// Returns up to `most` peers that fetch `artifact`, without the peer `asking`. The peers are sorted by id. The
-    /// list begins after the id of `asking` and wraps around, so that each asking peer gets a different selection.
+    /// Returns up to `most` peers that fetch `artifact`, without the peer `asking`. The list is in the order of the
+    /// peer ids, starts after `asking` and wraps around. So different asking peers get different selections.
     pub(super) fn peers(&self, artifact: &Cid, asking: &PeerId, most: usize) -> Vec<PeerId> {
         use std::ops::Bound::{Excluded, Unbounded};
         let artifacts = self.lock();

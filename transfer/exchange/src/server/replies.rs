@@ -17,10 +17,11 @@ const FRAME_QUEUE: usize = 32;
 /// A reply that waits for the writing task.
 pub(super) type Frame = OutFrame<Written>;
 
-/// A guard that is dropped when its frame has left this process or the stream has ended. Dropping it notes an activity
-/// on the stream, and drops the guard that the sender passed.
+/// The guard of a reply: a value that is dropped when the reply has left this process, or its stream has ended. The
+/// drop is noted as an activity on the stream.
 pub(super) struct Written {
     activity: Activity,
+    /// The guard that was passed to [`Replies::send`].
     _held: Option<Guard>,
 }
 
@@ -30,7 +31,7 @@ impl Drop for Written {
     }
 }
 
-/// A value that is dropped when the frame that holds it has left this process, or its stream has ended.
+/// A guard of a frame: a value that is dropped when the frame has left this process, or its stream has ended.
 pub(super) type Guard = Box<dyn Any + Send>;
 
 /// The error from sending a reply on a closed stream.

@@ -24,7 +24,7 @@ use crate::server::uploader::{StreamKey, Transfer};
 /// The limit on large replies of one stream that wait for the writing task. Large replies are blocks, releases and
 /// bitmaps. The limit is small, because each reply may be 1 MiB long and there may be a thousand streams.
 const MAX_BLOCKS: usize = 2;
-/// The limit on the artifacts for which one stream adds its peer to [`Interest`](crate::server::interest::Interest).
+/// The limit on the entries that one session adds to [`Interest`](crate::server::interest::Interest).
 const MAX_INTERESTS: usize = 1024;
 
 /// The serving end of one link.
@@ -35,8 +35,8 @@ pub(super) struct Session {
     stop: CancellationToken,
     activity: Activity,
     subscriptions: Subscriptions,
-    /// The artifacts for which this stream has added its peer to the shared `interest`. When the stream ends, the peer
-    /// is removed from `interest` again.
+    /// The artifacts that this session has added to the shared `interest`, one for each `Have` request. They are
+    /// removed when the session ends.
     interests: Vec<Cid>,
     /// One permit for each large reply that may wait for the writing task, see [`MAX_BLOCKS`].
     blocks: Arc<Semaphore>,
@@ -129,8 +129,8 @@ impl Session {
             Ok(content) => content,
             Err(refusal) => return replies.refuse(id, refusal).await,
         };
-        // This line is reached only for a known artifact. Requests for unknown artifacts could fill the bounded table
-        // of interests.
+        // The peer is added to `interest` only now, after the artifact was found. Otherwise requests for unknown
+        // artifacts could fill this table, whose length is limited.
         self.note_interest(artifact);
         let chunks = content.index().len();
         let Some(have) = content.have() else {
@@ -223,8 +223,8 @@ impl Session {
         self.look_up(move |catalog| catalog.content(&artifact)).await?.ok_or(Refusal::NotFound)
     }
 
-    /// Queries the catalog on a blocking thread. If the store fails, the peer gets the same refusal as for missing
-    /// chunks.
+    /// Queries the catalog on a blocking thread. If the store fails, returns [`Refusal::Missing`], which is the refusal
+    /// for missing chunks.
     async fn look_up<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Catalog) -> Result<T, StoreError> + Send + 'static,

@@ -1,5 +1,5 @@
-//! Limits the number of sessions, in total and per peer. At a limit, a new stream replaces an idle session. Otherwise
-//! idle sessions are kept.
+//! Limits the number of sessions, in total and per peer. Idle sessions are kept until a limit is reached. Then each new
+//! session replaces an idle session.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 /// The limit on the sessions of a server. It is enough for a thousand machines that boot at once, with one session
 /// each.
 const MAX_SESSIONS: usize = 1024;
-/// The limit on the sessions of one peer: one to resolve, one to fetch, and two more after a reconnect.
+/// The limit on the sessions of one peer. A client uses two: one to resolve and one to fetch. After a reconnect, its
+/// two old sessions may still be open.
 const MAX_SESSIONS_PER_PEER: usize = 4;
-/// The time without activity after which a session is idle and may be replaced by a new one. It equals the timeout for
-/// writing 64 KiB. So a peer that needs longer than this for a whole frame keeps its session only until another peer
-/// needs a session.
+/// The time without activity after which a session is idle, so that a new session may replace it. It equals the timeout
+/// for writing 64 KiB. A peer that needs longer than this for one frame counts as idle, because activity is noted only
+/// when a whole frame has left.
 const IDLE_AFTER: Duration = Duration::from_secs(30);
 
 /// The time without activity after which a session with an open request for chunks is idle. It is longer than
@@ -44,7 +45,7 @@ impl Activity {
         self.lock().last = now;
     }
 
-    /// Counts one open request for chunks of the session until the returned value is dropped.
+    /// Counts one open request for chunks until the returned guard is dropped.
     pub(super) fn wait(&self) -> Waiting {
         self.lock().waiting += 1;
         Waiting(self.clone())
@@ -88,7 +89,7 @@ struct Table {
 #[derive(Clone, Default)]
 pub(super) struct Sessions(Arc<Mutex<Table>>);
 
-/// The admission of one session. Dropping it removes the session from [`Sessions`].
+/// The admission of one session: the right to run. Dropping it removes the session from [`Sessions`].
 pub(super) struct Admission {
     sessions: Sessions,
     id: u64,
@@ -96,10 +97,9 @@ pub(super) struct Admission {
 }
 
 impl Sessions {
-    /// Admits a session of `peer` that ends when `stop` is cancelled. If the peer has reached its limit of sessions,
-    /// ends the session of the peer that has been idle for the longest time. If the server has reached its limit, ends
-    /// the session of any peer that has been idle for the longest time. Returns `None` if the limit is reached and no
-    /// such session is idle.
+    /// Admits a session of `peer`, which ends when `stop` is cancelled. At a limit, the new session replaces the
+    /// session that has been idle for the longest time. At the limit of one peer, only a session of this peer is
+    /// replaced. Returns `None` if a limit is reached and no such session is idle.
     pub(super) fn admit(&self, now: Instant, peer: PeerId, stop: CancellationToken) -> Option<Admission> {
         let mut table = self.lock();
         let of_peer = table.sessions.values().filter(|session| session.peer == peer).count();
@@ -131,7 +131,7 @@ impl Table {
             return None;
         }
         let session = self.sessions.remove(&id)?;
-        tracing::debug!(peer = %session.peer, "idle stream ended: another peer needs a session");
+        tracing::debug!(peer = %session.peer, "idle stream ended: a new session replaces it");
         session.stop.cancel();
         Some(())
     }
@@ -164,8 +164,8 @@ mod tests {
         let late = admit(&sessions, later, PeerId::random()).unwrap();
         assert!(idle.1.is_cancelled());
         assert!(held.iter().all(|(_, stop)| !stop.is_cancelled()));
-        // The idle session was already removed when the new session replaced it. So dropping its admission does not
-        // permit another session.
+        // The idle session was removed when the new session replaced it. So dropping its admission does not permit one
+        // more session.
         drop(idle);
         assert!(admit(&sessions, later, PeerId::random()).is_none());
         drop(late);

@@ -28,7 +28,7 @@ const RETRY_AFTER_MS: u32 = 1000;
 /// The limit on chunk ranges in one have update. Further ranges go into the next update.
 const MAX_DELTA_RANGES: usize = wire::MAX_RANGES;
 
-/// Counts the subscribers of each artifact, over all streams. Clones share the counts.
+/// The number of subscribers of each artifact, over all streams. Clones share these numbers.
 #[derive(Clone, Default)]
 pub(super) struct Subscribers(Arc<Mutex<Counts>>);
 
@@ -87,7 +87,7 @@ struct Subscription {
     artifact: Cid,
     task: JoinHandle<Option<()>>,
     cancelled: CancellationToken,
-    /// Set just before the task sends `Done`.
+    /// Whether the subscription has ended. Set just before the task sends `Done`.
     has_ended: Arc<AtomicBool>,
 }
 
@@ -97,7 +97,7 @@ impl Subscription {
     }
 }
 
-/// The subscriptions of one stream.
+/// The subscriptions to have updates on one stream.
 pub(super) struct Subscriptions {
     by_id: BTreeMap<RequestId, Subscription>,
     subscribers: Subscribers,
@@ -116,8 +116,8 @@ impl Subscriptions {
     pub(super) fn admit(&mut self, id: RequestId, artifact: Cid) -> Result<Option<Subscriber>, Refusal> {
         self.by_id.retain(|_, subscription| !subscription.is_over());
         if self.by_id.contains_key(&id) {
-            // If the new subscription replaced the open one, the task of the open one would run on without being
-            // counted.
+            // A new subscription must not replace an open one, because the task of the open one would run on without
+            // being counted.
             return Err(Refusal::Malformed);
         }
         let is_subscribed = self.by_id.values().any(|subscription| subscription.artifact == artifact);
@@ -127,9 +127,9 @@ impl Subscriptions {
         Ok(self.subscribers.join(artifact))
     }
 
-    /// Starts to send have updates to `subscriber`. The updates list the chunks that `content` has or gains later,
-    /// except those in `announced`. The subscription ends with `Done` when the artifact is complete, when its fetch has
-    /// ended, or when the subscription is cancelled.
+    /// Starts to send have updates to `subscriber`, for the chunks of `content` that are not in `announced`. The
+    /// subscription ends with `Done` when the artifact is complete, its fetch has ended, or the subscription is
+    /// cancelled.
     pub(super) fn start(
         &mut self,
         id: RequestId,
@@ -175,8 +175,8 @@ async fn send_updates(
     subscriber: &Subscriber,
 ) -> Result<(), Closed> {
     if let Some(mut changes) = content.changes() {
-        // `changed` returns an error after the fetch has ended. If the artifact is complete, this last update announces
-        // its remaining chunks. Otherwise no chunk will be added any more.
+        // `changed` returns an error when the fetch has ended. Then one last have update announces the chunks that were
+        // added since the previous one.
         while let Some(changed) = cancelled.run_until_cancelled(changes.changed()).await {
             send_update(id, &content, &mut announced, replies).await?;
             if changed.is_err() || announced.is_full() {

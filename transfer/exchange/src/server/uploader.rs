@@ -25,8 +25,8 @@ use crate::server::sessions::Waiting;
 
 /// The length of the queue of commands to the uploader.
 const COMMAND_QUEUE: usize = 1024;
-/// The limit on the open transfers of one peer. A transfer is open until its last reply has been sent. 512 transfers
-/// may wait in the upload queue, and the last replies of as many more may wait until the peer reads.
+/// The limit on the open transfers of one peer. A transfer is open until its last reply has been sent. The limit is
+/// twice as high as the default limit of the upload queue, because last replies wait until the peer reads them.
 const MAX_OPEN_PER_PEER: usize = 1024;
 
 /// Identifies a stream within one uploader.
@@ -44,8 +44,7 @@ pub(super) struct Transfer {
     pub(super) replies: Replies,
     /// Cancelling this token ends the stream.
     pub(super) stop: CancellationToken,
-    /// While this guard exists, the session has an open request for chunks, so the session becomes idle only after a
-    /// longer time.
+    /// Counts this request for chunks as open until it is dropped. A session with such a request becomes idle later.
     #[expect(dead_code, reason = "held for its drop")]
     pub(super) waiting: Waiting,
 }
@@ -56,8 +55,8 @@ enum Command {
     Closed(StreamKey),
 }
 
-/// Reports the end of a job to the uploader when it is dropped. All frames of the job share it, so it is dropped when
-/// the last frame has left this process or its stream has ended.
+/// A guard that reports the end of a job to the uploader when it is dropped. All frames of the job share it, so it is
+/// dropped when the last frame has left this process or its stream has ended.
 struct Completion {
     job: JobId,
     done: mpsc::Sender<JobId>,
@@ -70,7 +69,7 @@ impl Drop for Completion {
     }
 }
 
-/// A handle that sends commands to the task that owns the upload queue.
+/// The uploader: the task that owns the upload queue and sends the chunks. This handle sends commands to the task.
 #[derive(Clone)]
 pub(super) struct Uploader {
     commands: mpsc::Sender<Command>,
@@ -129,7 +128,7 @@ impl Uploader {
     }
 }
 
-/// A peer with open transfers.
+/// A peer with open transfers, and their number.
 struct Peer {
     key: PeerKey,
     transfers: usize,
@@ -140,8 +139,8 @@ struct Open {
     transfer: Transfer,
     /// Jobs of this transfer that are being read or sent.
     open_jobs: usize,
-    /// The last reply of the transfer, which is set when no more jobs of the transfer will start. It is sent after all
-    /// open jobs, so that a peer never receives a chunk of a request that has ended.
+    /// The last reply of the transfer. Set when no more jobs of the transfer will start, and sent after all open jobs.
+    /// So a peer never receives a chunk of a request that has ended.
     end: Option<Reply>,
     /// Whether the last reply is being sent.
     is_ending: bool,
@@ -229,7 +228,8 @@ impl Work {
 
     /// Starts a job: reads its run of chunks and passes them to the stream.
     fn start(&mut self, job: Job) {
-        // This guard reports the end of the job to the queue when it is dropped, even if this function returns early.
+        // The guard reports the end of the job to the queue when it is dropped. An early return of this function drops
+        // it too.
         let guard = Arc::new(Completion { job: job.id, done: self.done.clone() });
         let Some(open) = self.transfers.get_mut(&job.transfer) else { return };
         open.open_jobs += 1;
@@ -272,7 +272,7 @@ impl Work {
         }
     }
 
-    /// Starts no further jobs of a transfer, and sends `end` as its last reply after its open jobs.
+    /// Ends a transfer: starts no further jobs, and sends `end` as the last reply after the open jobs.
     fn end(&mut self, key: TransferKey, end: Reply) {
         self.queue.cancel(key);
         if let Some(open) = self.transfers.get_mut(&key) {
@@ -282,8 +282,7 @@ impl Work {
     }
 
     /// Sends the last reply of a transfer if the transfer has no open jobs. A separate task sends the reply, so that
-    /// the queue does not wait for the peer. The transfer counts towards the limit of its peer until the reply has been
-    /// sent.
+    /// the queue does not wait for the peer.
     fn end_if_over(&mut self, key: TransferKey) {
         let Some(open) = self.transfers.get_mut(&key) else { return };
         if open.open_jobs > 0 || open.is_ending {

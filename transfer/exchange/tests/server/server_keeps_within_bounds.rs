@@ -23,7 +23,7 @@ fn chunk(position: u32) -> Vec<ChunkRange> {
     vec![ChunkRange::new(position, position + 1).unwrap()]
 }
 
-/// Starts a server that sends no chunk until `gate` is opened.
+/// Starts a server that sends no chunk until the read gate `gate` is opened.
 async fn gated(gate: &Arc<Gate>) -> Served {
     Served::start_with(|inner| Arc::new(GatedStore { inner, gate: gate.clone(), block: None })).await
 }
@@ -48,8 +48,8 @@ async fn requests_beyond_the_bound_are_refused_as_busy_and_each_ends_once() {
                 Reply::Chunk { .. } => assert!(is_open && !ends.contains_key(&header.id)),
                 end => assert_eq!(ends.insert(header.id, end), None, "ended twice"),
             }
-            // The gate of the store is still closed, so the server has sent no chunk, and all requests that have ended
-            // were refused.
+            // The read gate of the store is still closed, so the server has sent no chunk, and all requests that have
+            // ended were refused.
             if !is_open && ends.len() >= REQUESTS - 1024 {
                 assert!(ends.values().all(|end| matches!(end, Reply::Refused(Refusal::Busy { .. }))), "{ends:?}");
                 gate.open();
@@ -90,8 +90,8 @@ async fn a_cancelled_request_ends_at_once_and_its_id_is_freed() {
         let served = gated(&gate).await;
         let node = connected_node(&served).await;
         let mut stream = Raw::open(&node, &served).await;
-        // The gate of the store blocks the server's reads for these two requests, so that all later requests wait in
-        // the upload queue.
+        // The read gate of the store blocks the server's reads for these two requests, so that all later requests wait
+        // in the upload queue.
         for id in [1, 2] {
             stream.ask(id, Request::Chunks { artifact: served.cid(), ranges: chunk(id) }).await;
         }
@@ -116,7 +116,7 @@ async fn a_cancelled_request_ends_at_once_and_its_id_is_freed() {
     .await;
 }
 
-/// Machines that are switched on together open their streams at the same time.
+/// In a flash crowd, many machines open their streams at the same time.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_that_many_peers_open_at_once_all_stay_open() {
     in_time(async {
@@ -233,7 +233,7 @@ async fn a_stream_subscribes_to_each_artifact_once_and_to_a_bounded_number() {
             stream.ask(id, have(id)).await;
             assert_eq!(stream.reply_to(id).await, Reply::Have { chunks: 1, full: false });
             if id == 7 {
-                // A second subscription to the same artifact is refused, even under another request id.
+                // A second subscription to one artifact is refused, although its request id is new.
                 stream.ask(1000, have(7)).await;
                 assert!(matches!(stream.reply_to(1000).await, Reply::Refused(Refusal::Busy { .. })));
             }

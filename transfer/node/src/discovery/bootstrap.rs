@@ -1,8 +1,8 @@
 //! Bootstrap peers: the peers that a node dials in order to join the network.
 //!
-//! Flags, environment variables, a TOML file or the list embedded in the binary name the bootstrap peers. Each of them
-//! may also contain URLs of peer lists, which providers serve over HTTP. A long-running node also saves its connected
-//! DHT servers in a file, and dials these *remembered peers* at its next start.
+//! The user names bootstrap peers with flags, with environment variables or in a TOML file. If the user names none, the
+//! list that is embedded in the binary is used. The user may also name the URL of a peer list, which a provider serves
+//! over HTTP. This TOML file names a peer and a peer list:
 //!
 //! ```toml
 //! [[bootstrap]]
@@ -12,6 +12,8 @@
 //! [[bootstrap]]
 //! url = "http://192.0.2.7:9464/peers"
 //! ```
+//!
+//! A long-running node saves its connected DHT servers in a file. It dials these *remembered peers* at its next start.
 
 mod bounds;
 mod choice;

@@ -1,5 +1,5 @@
-//! The DHT. Every build contains its commands, results and configuration. Only builds with the feature `dht` contain
-//! Kademlia itself.
+//! The DHT. Every build contains its commands, results and configuration. Its implementation, `kademlia`, needs the
+//! feature `dht`.
 
 pub(crate) mod command;
 pub(crate) mod config;

@@ -27,8 +27,8 @@ impl NodeHandle {
         self.search(|search| DhtQuery::FindClosest { target: target.into(), search }).await
     }
 
-    /// Stores a value at the nodes closest to `key`. Each node verifies the value itself, so a node may acknowledge the
-    /// value and then not keep it.
+    /// Stores a value at the nodes closest to `key`. A node may acknowledge the value and then not keep it, because it
+    /// verifies the value itself.
     ///
     /// # Errors
     /// If no node acknowledged the value.
@@ -37,7 +37,7 @@ impl NodeHandle {
     }
 
     /// Provides `key` by sending a provider record to the nodes closest to `key`. The nodes do not acknowledge the
-    /// record, see [`wait_until_announced`](Self::wait_until_announced).
+    /// record. To wait until it has arrived, use [`wait_until_announced`](Self::wait_until_announced).
     ///
     /// # Errors
     /// If the closest nodes could not be found in time.
@@ -45,9 +45,10 @@ impl NodeHandle {
         self.ask_dht(|reply| DhtQuery::Provide { key: key.clone(), reply }).await
     }
 
-    /// Stops providing `key`, sends a withdrawal to the nodes closest to `key`, and removes this node's own value under
-    /// `key`. Other nodes keep the value until it expires. The nodes do not acknowledge the withdrawal, see
-    /// [`wait_until_announced`](Self::wait_until_announced).
+    /// Stops providing `key` and sends a withdrawal to the nodes closest to `key`. The nodes do not acknowledge the
+    /// withdrawal. To wait until it has arrived, use [`wait_until_announced`](Self::wait_until_announced).
+    ///
+    /// This node removes its own value under `key`. Other nodes keep the value until it expires.
     ///
     /// # Errors
     /// If the closest nodes could not be found in time.

@@ -84,16 +84,16 @@ impl NodeHandle {
         self.find_record(&key, |value| Contact::open(value, &text, &signer, at)).await
     }
 
-    /// Connects to the peer that a contact record names, unless the peer is already connected. Dials the addresses in
-    /// the record and the addresses of the peer in the peer table. Only this peer can complete the handshake.
+    /// Checks that the peer of a contact record can be reached: connects to it unless it is already connected. Dials
+    /// the addresses in the record and the addresses of the peer in the peer table. A connection is a proof, because
+    /// only this peer can complete the handshake.
     ///
     /// # Errors
     /// If the peer cannot be reached.
     pub async fn verify_contact(&self, contact: &Contact) -> Result<(), ConnectError> {
         let peer = contact.peer.as_str().parse().map_err(|_| ConnectError::NoAddress)?;
         let parsed = contact.addresses.iter().filter_map(|text| text.parse::<BootstrapPeer>().ok());
-        // Loopback addresses are accepted too, because the peer itself has signed these addresses and may be on this
-        // machine.
+        // Loopback addresses are accepted, because the peer has signed them itself and may be on this machine.
         let addresses = believable(parsed.map(|parsed| parsed.address), Scope::Loopback);
         self.connect(peer, addresses).await
     }

@@ -1,11 +1,11 @@
 //! Wrappers of a connection that replace many small system calls by few large ones.
 //!
 //! ```text
-//! yamux    12 bytes, then up to 16 KiB, and a flush after each frame
-//! WriteBehind   ──► up to 128 KiB at a time
-//! TLS or Noise  records; reads 4 KiB (rustls) or 8 KiB (Noise) at a time
-//! ReadAhead     ◄── up to 128 KiB at a time
-//! TCP
+//! yamux          writes 12 bytes, then up to 16 KiB, and flushes after each frame
+//! WriteBehind    collects these writes and passes on up to 128 KiB at a time
+//! TLS or Noise   encrypts; reads 4 KiB (rustls) or 8 KiB (Noise) at a time
+//! ReadAhead      reads up to 128 KiB at a time, and answers the small reads
+//! TCP            the socket
 //! ```
 //!
 //! Without these wrappers, every frame is sent as two TLS records with two `send`s, and each record is received with
@@ -30,7 +30,7 @@ const READ_AHEAD_MAX: usize = 128 << 10;
 /// the receiver used 10 % more processor time.
 const WRITE_BEHIND: usize = 128 << 10;
 
-/// A reader that reads ahead. It fills a buffer with large reads and answers small reads from the buffer.
+/// A reader that fills a buffer with large reads, and answers small reads from the buffer.
 pub(crate) struct ReadAhead<S> {
     inner: S,
     /// The read buffer, whose bytes are all initialised.
@@ -89,9 +89,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ReadAhead<S> {
     }
 }
 
-/// A writer that gathers small writes in a buffer. The first poll of a flush only wakes the task again. The next poll
-/// passes the bytes on, unless more bytes were written in between. So frames of other streams that become ready in the
-/// meantime are sent in the same write.
+/// A writer that collects small writes in a buffer, so that the frames of several streams are sent in one write.
+/// Therefore the first poll of a flush sends nothing and only wakes the task again. The next poll passes the bytes on,
+/// unless more bytes were written in between.
 pub(crate) struct WriteBehind<S> {
     inner: S,
     /// The limit on the bytes that `inner` buffers before the socket accepts them.
@@ -141,9 +141,8 @@ impl<S: AsyncWrite + Unpin> WriteBehind<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for WriteBehind<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        // If the buffer is full, or a part of it has been passed on, the rest is passed on first. If `inner` blocks
-        // meanwhile, new bytes are still accepted once half of the buffer has been passed on. Otherwise yamux, which
-        // does not read while a write is pending, would not read until the whole buffer is free.
+        // A full or partly passed buffer is passed on before new bytes are accepted. If `inner` blocks, new bytes are
+        // accepted once half of the buffer has been passed on, because yamux does not read while its write is pending.
         if (this.buffer.len() == WRITE_BEHIND || this.passed > 0) && this.poll_pass(context)?.is_pending() {
             if this.passed < WRITE_BEHIND / 2 {
                 return Poll::Pending;
@@ -157,8 +156,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteBehind<S> {
             this.outflow.passed(this.held);
             return Poll::Ready(Ok(taken));
         }
-        // `flush_polled` is reset only after the returns above, because a pending write must not delay the flush that
-        // it waits for.
+        // Only a write into the buffer resets `flush_polled`. A pending write does not, because it must not delay the
+        // flush that it waits for.
         this.flush_polled = false;
         let taken = from.len().min(WRITE_BEHIND - this.buffer.len());
         this.buffer.extend_from_slice(&from[..taken]);

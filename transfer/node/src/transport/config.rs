@@ -7,13 +7,13 @@ use libp2p::PeerId;
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
 
-/// The configuration of the transports.
+/// The configuration of the transports of a node.
 #[derive(Clone, Debug)]
 pub struct TransportConfig {
     /// Whether TCP connections may use TLS. Default: true. If false, they use only Noise.
     pub tls: bool,
-    /// How long setting up a connection may take, from the first packet until its protocols are negotiated. Default: 4
-    /// s, so that a DHT query with its limit of 10 s can wait for two machines that are switched off.
+    /// How long setting up a connection may take, from the first packet until its protocols are negotiated. The default
+    /// is 4 s, so that a DHT query can wait for two machines that are switched off. A query may take 10 s.
     pub setup_timeout: Duration,
     /// How long a connection without streams stays open. Default: 60 s.
     pub idle_timeout: Duration,

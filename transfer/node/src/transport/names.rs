@@ -12,8 +12,8 @@ use libp2p::{Transport as _, dns};
 use crate::error::root_cause;
 use crate::transport::config::Connections;
 
-/// How long dialling a host name may take. The addresses of a name are dialled one after the other. This time is enough
-/// to look up the name and to try two addresses that do not answer before an address that does.
+/// How long dialling a host name may take. The addresses of a name are dialled one after the other, so the time must be
+/// enough for addresses that do not answer. It is enough to look up the name and to dial three addresses.
 const NAME_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The configuration of libp2p's resolver.

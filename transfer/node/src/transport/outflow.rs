@@ -1,15 +1,15 @@
-//! Streams whose flush ends when their bytes have left this process.
+//! Streams whose flush ends when their bytes have been passed to the socket.
 //!
-//! The flush of a yamux stream may end earlier, because on a slow uplink the bytes then wait in yamux, in
-//! [`WriteBehind`] and in TLS. A flush of a stream in this module ends when all bytes that the stream has written
-//! before the flush have been passed to the socket. So a node that uploads to many peers over a slow uplink can send to
-//! few peers at a time, instead of a little to each.
+//! A flush of a plain yamux stream ends earlier, while the bytes may still wait in yamux, in [`WriteBehind`] or in TLS.
+//! The later end lets a node with a slow uplink send to few peers at a time, instead of a little to each.
 //!
-//! Later writes of other streams do not delay a flush for long. The connection keeps the order of the bytes that it has
-//! accepted, and at most a known number of bytes is buffered between the connection and the socket. So all accepted
-//! bytes have left, except the last bytes up to this number. Frames that the connection has not accepted yet wait in
-//! yamux, which takes frames from its streams in turn. There, up to 176 KiB of frames of other streams may overtake the
-//! frames of a stream. A flush then ends early by at most that many bytes.
+//! Later writes of other streams do not delay a flush for long, because the connection passes bytes on in the order in
+//! which it accepted them. At most a known number of bytes is buffered between the connection and the socket. So all
+//! accepted bytes have left, except at most the last bytes up to this number.
+//!
+//! A flush may end early by up to 176 KiB. The frames that the connection has not accepted yet wait in yamux, which
+//! takes frames from its streams in turn. So up to 176 KiB of frames of other streams may overtake the frames of a
+//! stream.
 //!
 //! Invariant: the bytes promised to streams never exceed the bytes that the connection will accept, because each write
 //! of a stream becomes one frame.
@@ -28,7 +28,8 @@ use libp2p::core::muxing::StreamMuxerEvent;
 /// The length of the header that yamux puts before each write of a stream, in bytes.
 const FRAME_HEADER: u64 = 12;
 
-/// The byte counts of one connection. Clones share them.
+/// The outflow of one connection: how many bytes it has accepted from its streams, and how many it has passed to the
+/// socket. Clones share these counts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outflow(Arc<Mutex<Counts>>);
 
@@ -36,15 +37,14 @@ pub(crate) struct Outflow(Arc<Mutex<Counts>>);
 struct Counts {
     /// The number of bytes that the connection has accepted from yamux, headers included.
     accepted: u64,
-    /// The number of accepted bytes that have been passed to the socket. Bytes are passed in the order in which they
-    /// were accepted.
+    /// The number of accepted bytes that have been passed to the socket, in the order in which they were accepted.
     flushed: u64,
-    /// When the connection has accepted all bytes that its streams have written so far, `accepted` is at least this
-    /// value.
+    /// A lower bound of the value that `accepted` will have when the connection has accepted all bytes that its streams
+    /// have written so far.
     promised: u64,
     /// Whether the connection is closed.
     is_closed: bool,
-    /// Tasks that wait for `flushed` to grow, each with the lowest value of `flushed` that it waits for.
+    /// Tasks that wait for `flushed`, each with the value that `flushed` must reach.
     waiting: Vec<(u64, Waker)>,
 }
 
@@ -53,8 +53,8 @@ impl Counts {
     fn flush(&mut self, until: u64) {
         if until > self.flushed {
             self.flushed = until;
-            // Other tasks are not woken, because polling their streams makes the connection flush again. To wake all
-            // tasks would cause an endless loop.
+            // Only tasks whose bytes have left are woken. A woken task polls its stream, and this makes the connection
+            // flush again. So waking all tasks would cause an endless loop.
             self.waiting.extract_if(.., |(at, _)| *at <= until).for_each(|(_, waker)| waker.wake());
         }
     }
@@ -87,9 +87,9 @@ impl Outflow {
         counts.waiting.drain(..).for_each(|(_, waker)| waker.wake());
     }
 
-    /// Runs `write`, which writes to a stream. Returns the number of written bytes, and the value that `flushed` has
-    /// when these bytes have left. Holds the lock during the write. Without the lock, the connection could accept the
-    /// bytes before they are added to `promised`. They would then be counted twice, and the flush would never end.
+    /// Runs `write`, which writes to a stream. Returns the number of written bytes, and the value that `flushed` must
+    /// reach before these bytes have left. Holds the lock during the write, because the connection must not accept the
+    /// bytes before they are added to `promised`. Otherwise they would be counted twice, and the flush would never end.
     fn promise(&self, write: impl FnOnce() -> Poll<io::Result<usize>>) -> Poll<io::Result<(usize, u64)>> {
         let mut counts = self.lock();
         let written = ready!(write())?;
@@ -159,10 +159,11 @@ where
     }
 }
 
-/// A stream whose flush ends when the bytes written before the first poll of the flush have been passed to the socket.
-/// So a writer can poll a flush, continue to write in order that the connection does not become idle, and poll the
-/// flush again to learn that the earlier bytes have left. A flush that was polled and never completed, for instance
-/// during protocol negotiation, is still in progress. The next flush continues it, and may therefore end early.
+/// A stream whose flush waits only for the bytes that were written before the first poll of the flush. So a writer can
+/// continue to write while it polls a flush, and the connection does not become idle.
+///
+/// A flush that was polled and not completed, for instance during protocol negotiation, stays in progress. The next
+/// flush continues it, and may therefore end early.
 pub(crate) struct Substream<S> {
     inner: S,
     outflow: Outflow,
@@ -326,8 +327,8 @@ mod tests {
     #[test]
     fn promised_bytes_stay_exact_while_a_stream_always_has_frames_waiting() {
         let (mut stream, outflow) = stream();
-        // Eleven frames wait in yamux. From then on, one frame leaves for each frame that is written, so that always
-        // eleven frames wait.
+        // Eleven frames are written in advance. Then the connection accepts one frame for each frame that is written,
+        // so that always eleven frames wait in yamux.
         (0..11).for_each(|_| write(&mut stream, 16 << 10));
         for _ in 0..100_000 {
             outflow.accept((16 << 10) + 12);

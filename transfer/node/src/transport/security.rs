@@ -1,4 +1,4 @@
-//! The security upgrade of TCP connections: TLS or Noise, whichever the peer supports.
+//! The security upgrade of TCP connections: TLS, or Noise if one of the two nodes does not use TLS.
 
 use futures::future::{BoxFuture, Either};
 use futures::{FutureExt as _, TryFutureExt as _};
@@ -12,8 +12,8 @@ use crate::transport::tls::Tls;
 
 /// The limit on the bytes that rustls buffers before the socket accepts them: 64 KiB and one TLS record.
 const HELD_BY_TLS: usize = 80 << 10;
-/// The limit on the bytes that libp2p-noise buffers before the socket accepts them: a message of 64 KiB that is being
-/// filled, 128 KiB of encrypted messages, and the message that exceeds them.
+/// The limit on the bytes that libp2p-noise buffers before the socket accepts them. They are a message of 64 KiB that
+/// is being filled, encrypted messages of 128 KiB, and one more message.
 const HELD_BY_NOISE: usize = 256 << 10;
 
 /// Returns an upgrade that negotiates TLS or Noise, or only Noise if `tls` is false. TLS is offered first because it is
@@ -27,7 +27,7 @@ pub(crate) fn tls_or_noise(key: &Keypair, tls: bool) -> Result<Security<SelectUp
     Ok(Security { upgrades: SelectUpgrade::new(Tls::new(key)?, noise), without })
 }
 
-/// A choice between two upgrades. The output is the same for both: the peer id and the connection.
+/// The upgrade that negotiates TLS or Noise. Its output is the peer id and the encrypted connection.
 #[derive(Clone)]
 pub(crate) struct Security<U> {
     upgrades: U,

@@ -16,11 +16,13 @@ use crate::transport::names;
 use crate::transport::unsent::UnsentLimited;
 use crate::transport::{security, set_up};
 
-/// The delay of QUIC dials, so that a TCP dial to the same peer is ready first. TCP with TLS and yamux needs a few more
-/// round trips than QUIC, and the delay is enough for these round trips on a slow network link.
+/// The delay of QUIC dials. It lets a TCP dial to the same peer be ready first, because TCP is faster for bulk
+/// transfers. TCP with TLS and yamux needs a few more round trips than QUIC. The delay is enough for them on a slow
+/// network link.
 const TCP_HEAD_START: Duration = Duration::from_millis(500);
 
-/// Returns the transport that nodes use, for programs that need no other part of a node.
+/// Returns the transport of a node. A program that only opens connections, such as a benchmark, can use it without a
+/// node.
 ///
 /// # Errors
 /// [`NodeError::Transport`] if the key cannot be used for TLS or Noise.

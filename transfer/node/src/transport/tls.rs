@@ -1,8 +1,7 @@
 //! The TLS upgrade of libp2p, changed so that it offers the fastest cipher of this machine first.
 //!
-//! libp2p-tls always offers ChaCha20 before AES, and the accepting side follows the order of the dialling side. So this
-//! module sets up the dialling side itself. It uses the public parts of libp2p-tls to make, parse and check
-//! certificates.
+//! The order of the dialling side decides, and libp2p-tls always offers ChaCha20 before AES. So this module sets up the
+//! dialling side itself. It uses the public parts of libp2p-tls to make, parse and check certificates.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -32,7 +31,7 @@ const AES_FIRST: [SupportedCipherSuite; 3] =
 const AES_LAST: [SupportedCipherSuite; 3] =
     [TLS13_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384];
 
-/// The upgrade `/tls/1.0.0`.
+/// The libp2p upgrade `/tls/1.0.0`, which encrypts a TCP connection.
 #[derive(Clone)]
 pub(crate) struct Tls {
     /// The TLS configuration for accepted connections.
@@ -117,9 +116,9 @@ impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgra
     }
 }
 
-/// Verifies the certificate of a peer by the rules of libp2p. A peer must send exactly one self-signed certificate. It
-/// contains the public key of the peer, and a signature by this key over the public key of the certificate. The Swarm
-/// checks whether the peer id of the peer's key is the one that was dialled.
+/// Verifies the certificate of a peer by the rules of libp2p. A peer must send exactly one self-signed certificate. The
+/// certificate contains the public key of the peer, and a signature by this key over the key of the certificate. The
+/// peer id is not checked here, because the Swarm compares it with the dialled peer id.
 #[derive(Debug)]
 struct Verifier;
 

@@ -1,6 +1,7 @@
-//! Limits the unsent bytes of a connection in the kernel, so that the kernel holds only bytes that it can send soon.
-//! More urgent bytes cannot overtake the bytes in the kernel, and this process does not know how many bytes still wait
-//! there. The limit does not make the connection slower, because bytes that are sent and not yet acknowledged do not
+//! Limits the bytes of a connection that wait unsent in the kernel.
+//!
+//! Without the limit, urgent bytes would wait for many bytes in the kernel, and this process could not know for how
+//! many. The limit does not make the connection slower, because bytes that are sent and not yet acknowledged do not
 //! count.
 
 use std::io;
@@ -14,11 +15,11 @@ use libp2p::tcp;
 /// The limit for a connection that is slow or has not been measured yet, in bytes. It is about eleven packets, so that
 /// the kernel can go on sending until the process writes more.
 const MIN_LIMIT: u32 = 16 << 10;
-/// The limit for the fastest connection, in bytes. On loopback a limit of 16 KiB made a fetch 7 % slower, and a limit
-/// of 512 KiB did not.
+/// The limit for the fastest connection, in bytes. On loopback, a limit of 512 KiB did not slow a fetch down, but a
+/// limit of 16 KiB made it 7 % slower.
 const MAX_LIMIT: u32 = 1 << 20;
-/// The limit is the number of bytes that the connection sends in this time, but at least [`MIN_LIMIT`] and at most
-/// [`MAX_LIMIT`]. The time is about the delay until a writing task runs again.
+/// The time in which a connection sends the bytes of its limit, unless [`MIN_LIMIT`] or [`MAX_LIMIT`] applies. It is
+/// about the delay until a writing task runs again.
 const LIMIT_TIME: Duration = Duration::from_micros(1500);
 /// The number of bytes over which the speed of a connection is measured.
 const MEASURED_BYTES: u64 = 256 << 10;
@@ -115,9 +116,9 @@ impl Meter {
         let time = now.saturating_duration_since(since).max(Duration::from_nanos(1));
         let held = self.bytes as f64 * LIMIT_TIME.as_secs_f64() / time.as_secs_f64();
         (self.since, self.bytes) = (Some(now), 0);
-        // The limit is a power of two, so that it changes rarely. One measurement at most doubles the limit, because
-        // the measured speed may be too high: after a pause, the buffers of the network accept a burst as fast as
-        // memory.
+        // The limit is a power of two, so that it changes rarely. One measurement at most doubles the limit, because it
+        // may be too high. For instance, after a time without writes, the buffers of the network accept a burst at
+        // once.
         let limit = 1 << (held.clamp(f64::from(MIN_LIMIT), f64::from(MAX_LIMIT)) as u32).ilog2();
         let limit = limit.min(2 * self.limit);
         let is_new = limit != self.limit;

@@ -69,8 +69,8 @@ fn two_nodes_find_all_releases_of_each_other() {
         received.sort_by_key(|release| release.version);
         assert_eq!(received, [release(alice, 4001, &with_http), release(alice, 4001, &plain)]);
 
-        // Alice's node announced first, but the first release that it finds is Bob's, because a node ignores its own
-        // announcements.
+        // Alice's node announced its releases before Bob's node. A node ignores its own announcements, so the first
+        // release that Alice's node finds is Bob's.
         of_bob.advertise(4002, std::slice::from_ref(&plain)).await.unwrap();
         assert_eq!(next(&mut found_by_alice).await, release(bob, 4002, &plain));
         of_alice.stop().await;
@@ -91,8 +91,8 @@ fn an_update_is_received_and_a_withdrawn_release_is_not() {
         of_alice.advertise(4001, std::slice::from_ref(&updated)).await.unwrap();
         receive_until(&mut found, &release(alice, 4001, &updated)).await;
 
-        // An mDNS answer contains all instances of a host, and the node `marker` announces its release last. So a
-        // newcomer that has received this release has also received every release that Alice's node still announces.
+        // An mDNS answer contains all instances of a host. So the newcomer receives all releases of Alice's node before
+        // the release of the node `marker`, which announces last.
         let (marker, mut of_marker) = start().await;
         let (_, mut of_newcomer) = start().await;
         let mut found = of_newcomer.browse().await.unwrap();
@@ -117,8 +117,8 @@ fn a_release_that_is_withdrawn_and_announced_again_is_received_again() {
         let again = advert("stable/any", 1);
         of_alice.advertise(4001, std::slice::from_ref(&again)).await.unwrap();
         assert_eq!(next(&mut found).await, release(alice, 4001, &again));
-        // The waits are longer than a second, so that the browser notices the withdrawal, and mDNS does not suppress
-        // the new announcement as a repetition.
+        // Each wait is longer than a second. With shorter waits, the browser might miss the withdrawal, or mDNS might
+        // suppress the new announcement as a repetition.
         let returns = async {
             loop {
                 of_alice.advertise(4001, &[]).await.unwrap();
@@ -280,7 +280,8 @@ fn only_the_named_interfaces_are_used() {
         let mut of_present = DnsSd::start(peer, Interfaces::Named(vec!["lo".to_owned()])).await.unwrap();
         let here = advert("stable/any", 2);
         of_present.advertise(1, std::slice::from_ref(&here)).await.unwrap();
-        // This peer also announces 127.0.0.1, but Bob's node ignores loopback addresses of peers.
+        // The peer announces 127.0.0.1 and this address. Bob's node ignores 127.0.0.1, because it accepts no loopback
+        // addresses of peers.
         assert_eq!(next(&mut found).await, release(peer, 1, &here));
     });
 }

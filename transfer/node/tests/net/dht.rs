@@ -1,4 +1,4 @@
-//! Tests of the DHT. Each file is named after the promise that it tests.
+//! Tests of the DHT. Each file is named after the behaviour that it tests.
 
 mod announced_content_is_found;
 mod each_peer_is_limited;

@@ -1,13 +1,13 @@
-//! Decides which chunks are requested from each peer next. These are missing chunks, or, if the peer has none of the
-//! missing chunks, chunks that are inflight to slower peers.
+//! Decides which chunks are requested from each peer next. Usually these are missing chunks. A peer that has none of
+//! the missing chunks may get chunks that are inflight from slower peers.
 //!
-//! Stealing takes two steps. First the victim peer's request is recalled, which means that it is cancelled but its
-//! chunks still count as inflight. When the victim peer ends the request, the chunks that it has not sent are missing
-//! again, and other peers are asked for these chunks. So no chunk is received twice. If the victim peer does not end
-//! the request within its [recall timeout](Peer::recall_timeout), the request is given up, and the faster peer is asked
-//! for the chunks.
+//! Stealing takes up to two steps. First the victim peer's request is recalled: it is cancelled, but its chunks still
+//! count as inflight. When the victim peer ends the request, the chunks that it has not sent are missing again and are
+//! requested from other peers. So no chunk is received twice. The second step follows only if the victim peer does not
+//! end the request within its [recall timeout](Peer::recall_timeout). The request is then given up, and the faster peer
+//! is asked for the chunks.
 //!
-//! A chunk is duplicated, that is requested from two peers on purpose, only in the endgame.
+//! A chunk is duplicated (requested from two peers on purpose) only in the endgame.
 
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ use crate::scheduler::{Action, ArtifactSlot, RequestId, Scheduler};
 
 /// An idle peer steals a request if the victim peer would need at least this many times as long to deliver the chunks.
 const STEAL_FACTOR: u32 = 2;
-/// Like [`STEAL_FACTOR`], for a peer that may find missing chunks in less urgent artifacts instead. The factor is
-/// higher because such a peer need not be idle.
+/// Like [`STEAL_FACTOR`], for a peer that need not be idle. The factor is higher because the peer may find missing
+/// chunks in less urgent artifacts.
 const URGENT_STEAL_FACTOR: u32 = 10;
 /// A request that is expected to end within this time is neither stolen nor duplicated.
 const MIN_STEAL_TIME: Duration = Duration::from_millis(200);
@@ -34,12 +34,12 @@ const STEAL_PASS_INTERVAL: Duration = Duration::from_millis(25);
 /// The result of an attempt to send a request to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
-    /// A request was sent to the peer, or a request to a slower peer was recalled for this peer. Another attempt may
-    /// succeed too.
+    /// A request was sent to the peer, or a slower peer's request was recalled for it. The peer can be asked again at
+    /// once.
     Yes,
     /// No request was sent, because the window of the peer is full, or because the peer is paused or not connected.
     Full,
-    /// No request was sent, because the bytes inflight to all peers together have reached their limit.
+    /// No request was sent, because the bytes inflight from all peers together have reached their limit.
     Capped,
     /// No request was sent, because the peer has none of the missing chunks.
     Idle,
@@ -47,11 +47,11 @@ enum Asked {
 
 impl Scheduler {
     /// Sends requests to the peers in `to_ask`, in rounds. In each round, every peer gets at most one request, in
-    /// random order. The rounds end when no peer can be sent another request.
+    /// random order. The rounds end when no peer can be sent another request. Then idle peers steal requests.
     pub(super) fn make_requests(&mut self, now: Instant) {
         let mut keys: Vec<_> = std::mem::take(&mut self.to_ask).into_iter().collect();
         self.rng.shuffle(&mut keys);
-        // Peers that stalled or lost a request come last, so that other peers get the chunks of the lost requests.
+        // Suspects come last, so that the chunks of their stalled or recalled requests go to other peers.
         keys.sort_by_key(|key| self.peers.get(key).is_some_and(|peer| !peer.may_steal()));
         while !keys.is_empty() {
             keys.retain(|key| {
@@ -127,8 +127,8 @@ impl Scheduler {
         self.actions.push_back(Action::Request { id, peer: key, slot, ranges: vec![range] });
     }
 
-    /// Lets each idle peer steal requests from slower peers. In the endgame, a chunk that is inflight to a slower peer
-    /// is also requested from an idle peer.
+    /// Lets each idle peer steal requests from slower peers. In the endgame, lets it duplicate a chunk of a slower
+    /// peer.
     fn steal_for_idle_peers(&mut self, now: Instant) {
         let is_early = self.last_steal_pass.is_some_and(|last| now < last + STEAL_PASS_INTERVAL);
         if is_early || self.idle.is_empty() || self.requests.inflight() == 0 {
@@ -210,8 +210,8 @@ impl Scheduler {
         })
     }
 
-    /// Returns the first pending chunk of a request that may also be requested from the peer `key`, and its length in
-    /// bytes.
+    /// Finds the first pending chunk of `request` that the peer `key` may be asked for too. Returns the chunk and its
+    /// length in bytes.
     fn first_available(&self, request: &Request, key: PeerKey) -> Option<(ChunkIndex, u64)> {
         let (_, chunks) = self.slots.get(&request.slot)?;
         request.pending.iter().copied().find(|(chunk, _)| chunks.can_duplicate(key, *chunk))
@@ -240,9 +240,9 @@ impl Scheduler {
         range.inspect(|range| self.send(now, key, slot, *range)).is_some()
     }
 
-    /// In the endgame, requests an inflight chunk a second time, from the peer `key`. The chunk is taken from the
-    /// request with the longest expected time. Nothing is sent unless the peer `key` is idle and is expected to deliver
-    /// the chunk first.
+    /// In the endgame, requests an inflight chunk from a second peer, `key`. The chunk is taken from the request with
+    /// the longest expected time. Nothing is sent if bytes are inflight from `key`, or if `key` is not expected to
+    /// deliver the chunk first.
     fn duplicate(&mut self, now: Instant, key: PeerKey, slowest: &[(Duration, RequestId)]) {
         if self.slots.values().map(|(_, chunks)| chunks.duplicated()).sum::<u32>() >= MAX_DUPLICATED {
             return;

@@ -12,7 +12,7 @@ use crate::scheduler::haves::Haves;
 use crate::scheduler::policy::{self, Policy};
 use crate::scheduler::{ArtifactSlot, HaveUpdate, RequestId};
 
-/// The state of a chunk.
+/// The state of a chunk in a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Missing,
@@ -94,8 +94,8 @@ impl Chunks {
     }
 
     /// Returns the run of adjacent missing chunks to request from a peer. The run has up to `bytes` bytes, but at least
-    /// one chunk. It begins with the chunk of the lowest rank among the missing chunks that the peer has. If these are
-    /// many, only a [sample](policy::sample) of them is ranked, which is taken from chunk index `start` on.
+    /// one chunk. It begins with the chunk of the lowest rank among the missing chunks that the peer has. If the peer
+    /// has many missing chunks, only a [sample](policy::sample) from chunk index `start` on is ranked.
     pub(super) fn pick(&self, peer: PeerKey, bytes: u64, policy: &dyn Policy, start: u32) -> Option<ChunkRange> {
         let useful = self.haves.useful(peer)?;
         let rank = |chunk: &ChunkIndex| (policy.rank(self.slot, *chunk, self.haves.count(*chunk)), *chunk);
@@ -118,8 +118,8 @@ impl Chunks {
         Some(ChunkRange { start: first.0, end })
     }
 
-    /// Returns whether a chunk may be requested from `peer` although it is inflight to another peer. The chunk must be
-    /// inflight in only one request, and `peer` must have it.
+    /// Returns whether a chunk may be duplicated by a request to `peer`. The chunk must be inflight in only one
+    /// request, and `peer` must have it.
     pub(super) fn can_duplicate(&self, peer: PeerKey, chunk: ChunkIndex) -> bool {
         let state = self.states.get(chunk.0 as usize);
         matches!(state, Some(State::Inflight { second: None, .. })) && self.haves.has(peer, chunk)

@@ -5,10 +5,10 @@ use std::time::Duration;
 /// The limits and times of a scheduler.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The limit on the bytes that are inflight (requested and not yet delivered) to all peers together. Default 64
-    /// MiB. The `small` RAM profile uses 8 MiB.
+    /// The limit on the bytes that are inflight from all peers together. Default 64 MiB. The `small` RAM profile uses 8
+    /// MiB.
     pub max_inflight: u64,
-    /// The initial window of a peer, in bytes. The window is the limit on the bytes inflight to the peer. Default 128
+    /// The initial window of a peer, in bytes. The window is the limit on the bytes inflight from the peer. Default 128
     /// KiB, which is one chunk of average length.
     pub first_window: u64,
     /// The minimum of a peer's window, in bytes. Default 128 KiB, which is one chunk of average length.
@@ -17,9 +17,9 @@ pub struct Config {
     pub max_window: u64,
     /// The limit on the bytes that one request asks for. A request for a single chunk may ask for more. Default 1 MiB.
     pub max_request: u64,
-    /// The minimum of a peer's horizon. The horizon is twice the shortest response time of the peer, clamped to this
-    /// value and `max_horizon`. The window of the peer is at most twice the bytes that it delivers within its horizon.
-    /// Default 250 ms.
+    /// The minimum of a peer's horizon, a time that limits the window of the peer. The window is at most twice the
+    /// bytes that the peer delivers within its horizon. The horizon is twice the shortest response time of the peer,
+    /// but at least this value and at most `max_horizon`. Default 250 ms.
     pub horizon: Duration,
     /// The maximum of a peer's horizon (see `horizon`). Default 2 s.
     pub max_horizon: Duration,

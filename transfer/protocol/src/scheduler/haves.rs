@@ -1,8 +1,7 @@
 //! The chunks of one artifact that each peer has.
 //!
 //! Invariants:
-//! - the `useful` chunks of a peer are the missing chunks that the peer has, so that a chunk to request from the peer
-//!   is found without a search;
+//! - the `useful` chunks of a peer are the missing chunks that the peer has. No search is needed to choose one of them;
 //! - `counts` holds the number of peers that have each chunk. Peers that announced the whole artifact are not counted.
 
 use std::collections::BTreeMap;
@@ -18,15 +17,16 @@ struct Have {
     set: ChunkSet,
     /// The missing chunks that the peer has.
     useful: ChunkSet,
-    /// Whether the peer is included in [`Haves::counts`]. A peer that announced the whole artifact at once is not
-    /// included.
+    /// Whether [`Haves::counts`] includes this peer. A peer that announced the whole artifact at once is not counted
+    /// until it turns out to lack a chunk.
     is_counted: bool,
 }
 
 /// The chunks of one artifact that each peer has.
 pub(super) struct Haves {
     peers: BTreeMap<PeerKey, Have>,
-    /// For each chunk, by chunk index, the number of counted peers that have the chunk.
+    /// For each chunk, by chunk index, the number of peers that have the chunk. Only peers with [`Have::is_counted`]
+    /// are counted: those that announced a part of the artifact, not the whole artifact.
     counts: Vec<u32>,
 }
 
@@ -71,8 +71,8 @@ impl Haves {
         }
     }
 
-    /// Notes that a peer lacks a chunk that it announced. If the peer announced the whole artifact, the peer is counted
-    /// from now on.
+    /// Notes that a peer lacks a chunk that it announced. A peer that announced the whole artifact is counted from now
+    /// on, because it lacks a chunk.
     pub(super) fn remove_chunk(&mut self, peer: PeerKey, chunk: ChunkIndex) {
         let Some(have) = self.peers.get_mut(&peer) else { return };
         if !have.is_counted {

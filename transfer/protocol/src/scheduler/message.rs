@@ -12,11 +12,11 @@ use crate::wire::Refusal;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ArtifactSlot(pub u32);
 
-/// Whether a peer owed a chunk that arrived from it.
+/// The arrival of a chunk: whether the peer that sent it owed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// The peer owed the chunk, which belongs to this artifact. The driver verifies the chunk and reports the result
-    /// with [`handle_chunk`](crate::scheduler::Scheduler::handle_chunk).
+    /// The peer owed the chunk. The field is the artifact that the chunk belongs to. The driver verifies the chunk and
+    /// reports the result with [`handle_chunk`](crate::scheduler::Scheduler::handle_chunk).
     Owed(ArtifactSlot),
     /// The chunk arrived after its request had ended, for example because the peer disconnected and connected again.
     /// The driver drops the chunk.
@@ -30,7 +30,7 @@ pub enum Arrival {
 pub enum ChunkResult {
     /// The chunk has the digest that the index states, and is stored.
     Verified,
-    /// The digest of the chunk is not the one that the index states. The chunk is dropped.
+    /// The chunk does not have the digest that the index states. It is dropped.
     Corrupt,
     /// The chunk was not verified, because its artifact is complete already.
     Unneeded,
@@ -138,7 +138,7 @@ pub struct Stats {
     pub duplicates: u64,
     /// The number of times that a peer stalled.
     pub stalls: u64,
-    /// The number of chunks that became missing again because their request was recalled from a slow peer. These chunks
-    /// count in `reassigned` too.
+    /// The number of chunks that became missing again because their request was recalled from a slow peer. They are
+    /// included in `reassigned`.
     pub stolen: u64,
 }

@@ -20,8 +20,8 @@ const PORTIONS: u64 = 16;
 const PENALTY_MIN: Duration = Duration::from_secs(1);
 /// The maximum pause for penalty points.
 const PENALTY_MAX: Duration = Duration::from_secs(30);
-/// The number of bytes that a peer must send to count as active again, so that a peer stalls if it only sends a few
-/// bytes from time to time.
+/// The number of bytes that a peer must send to count as active. A peer that sends fewer bytes until its timeout
+/// stalls.
 const MIN_PROGRESS: u64 = 16 << 10;
 /// The expected delivery time of a request to a peer whose rate is not known yet.
 const FIRST_GUESS: Duration = Duration::from_millis(500);
@@ -35,28 +35,29 @@ const MAX_RECALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The maximum expected delivery time, in seconds. It limits the result of a division by a very low rate.
 const MAX_EXPECTED: f64 = 3600.0;
 
-/// A connected peer.
+/// What the scheduler knows of a connected peer.
 pub(super) struct Peer {
     /// The open requests to this peer.
     pub(super) requests: BTreeSet<RequestId>,
     /// The bytes that are requested from the peer and not yet delivered.
     pub(super) inflight: u64,
-    /// The limit on the bytes inflight to the peer.
+    /// The limit on the bytes inflight from the peer.
     window: u64,
     rate: Rate,
     response: Response,
-    /// The time from which a stall is measured. At this time the peer last sent or delivered bytes, or was sent a
-    /// request while nothing was inflight.
+    /// The time from which a stall is measured. It is updated when the peer sends bytes or delivers a chunk, and when a
+    /// request is sent to the peer while nothing is inflight.
     active: Instant,
-    /// The time from which the peer's silence is measured. It is the same as `active`, except that a new request does
-    /// not change it while the peer is a suspect.
+    /// The time from which the peer's silence is measured. It is updated like `active`, but not by a request to a
+    /// suspect.
     silent_since: Instant,
-    /// The number of bytes that had arrived from the peer, verified or not, when [`Peer::handle_received`] last counted
-    /// the peer as active.
+    /// The number of bytes of the peer's replies at the time when [`Peer::handle_received`] last counted the peer as
+    /// active.
     received: u64,
     /// The end of the peer's pause. No request is sent to the peer before this time.
     paused_until: Option<Instant>,
-    /// Whether the peer has stalled or lost a request to a faster peer, and has delivered no chunk since.
+    /// Whether the peer is a suspect. A suspect is a peer that has stalled, or one of whose requests was recalled, and
+    /// that has delivered no chunk since. Suspects are asked last, and they do not steal.
     is_suspect: bool,
 }
 
@@ -101,9 +102,9 @@ impl Peer {
         self.inflight += bytes;
     }
 
-    /// Counts a chunk of `bytes` that the peer has delivered. `first_after` is given for the first delivered chunk of a
-    /// request. It holds the time since the request was sent, and the bytes that were inflight to the peer before the
-    /// request was sent.
+    /// Counts a chunk of `bytes` that the peer has delivered. `first_after` is `None` unless this is the first
+    /// delivered chunk of its request. It holds the time since the request was sent, and the bytes that were inflight
+    /// from the peer before.
     pub(super) fn handle_bytes(
         &mut self,
         now: Instant,
@@ -128,8 +129,8 @@ impl Peer {
     }
 
     /// Counts bytes that have arrived from the peer. `total` is the number of bytes of its replies since it connected,
-    /// verified or not. A chunk of 512 KiB over a slow network link can take longer than any timeout, so a peer that
-    /// sends bytes is active even if it completes no chunk.
+    /// verified or not. A peer that sends bytes is active even if it completes no chunk, because a chunk of 512 KiB
+    /// over a slow network link can take longer than any timeout.
     pub(super) fn handle_received(&mut self, now: Instant, total: u64) {
         if total.saturating_sub(self.received) >= MIN_PROGRESS {
             self.received = total;
@@ -161,7 +162,7 @@ impl Peer {
         self.paused_until = Some(self.paused_until.map_or(until, |already| already.max(until)));
     }
 
-    /// Returns whether the peer may take over chunks of slower peers.
+    /// Returns whether the peer may take over chunks of slower peers. A suspect may not.
     pub(super) fn may_steal(&self) -> bool {
         !self.is_suspect
     }
@@ -224,7 +225,8 @@ impl Rate {
         self.bytes = 0;
     }
 
-    /// Counts delivered bytes. At the end of a measuring interval, begins a new one and returns the new average rate.
+    /// Counts delivered bytes. If the measuring interval has ended, begins a new interval and returns the new average
+    /// rate.
     fn add(&mut self, now: Instant, bytes: u64) -> Option<f64> {
         self.bytes += bytes;
         let elapsed = now.saturating_duration_since(self.since);
@@ -243,13 +245,13 @@ impl Rate {
 /// deviation are computed like those of the round-trip time in TCP (RFC 6298).
 struct Response {
     /// The shortest response time, which is about the response time while the peer is idle. The horizon is computed
-    /// from it and not from the mean response time, because a larger window lengthens the mean, and a longer horizon
-    /// would enlarge the window again.
+    /// from it. The mean response time is not suitable, because a larger window lengthens the mean, and a longer
+    /// horizon would enlarge the window again.
     least: Option<Duration>,
     mean: Option<Duration>,
     deviation: Duration,
-    /// The mean response time without the time in which the peer sent bytes that were requested earlier. It consists of
-    /// the round-trip time and of the time in which the peer served other peers.
+    /// The mean response time, minus the time for bytes that were requested earlier. The rest is the round-trip time
+    /// and the time in which the peer served other peers.
     delay: Duration,
 }
 

@@ -7,7 +7,7 @@ use crate::peer::PeerKey;
 
 /// The time in which penalty points halve.
 const HALF_LIFE: Duration = Duration::from_secs(120);
-/// A peer with fewer penalty points than this may be forgotten.
+/// The number of penalty points below which a peer may be forgotten.
 const FORGOTTEN: f64 = 0.05;
 /// The maximum number of peers whose penalty points are kept. Disconnected peers are included, so that a peer does not
 /// lose its points by connecting again. Beyond this limit, the peer with the fewest points is forgotten.

@@ -1,11 +1,11 @@
-//! Keeps the state of every request, from its sending to its end.
+//! Keeps the state of every request until it ends.
 //!
-//! A chunk of a request is *pending* until it is delivered, that is verified and stored. It is *owed* until it arrives.
-//! An arrived chunk is *processed* when the driver has reported the result of its verification.
+//! A chunk of a request is *pending* until it is delivered (verified and stored). It is *owed* until it arrives. An
+//! arrived chunk is *processed* when the driver has reported the result of its verification.
 //!
 //! Invariants:
-//! - a request is *open* while its pending chunks count as inflight. After that, it is *given up* until its peer ends
-//!   it;
+//! - a request is *open* until it is given up. Its pending chunks count as inflight only while it is open. A request
+//!   that is *given up* is kept until its peer ends it;
 //! - `inflight` is the sum of the pending bytes of all open requests;
 //! - the end of a request takes effect when every chunk that arrived for it is processed.
 
@@ -25,7 +25,7 @@ const MAX_ENDED: usize = 4096;
 /// these requests counts as ended. Chunks that still arrive for it are dropped, and its peer is not blamed for them.
 const MAX_GIVEN_UP: usize = 4096;
 
-/// A request that its peer has not ended.
+/// A request that was sent to a peer and has not ended.
 pub(super) struct Request {
     pub(super) peer: PeerKey,
     pub(super) slot: ArtifactSlot,
@@ -40,7 +40,7 @@ pub(super) struct Request {
     is_given_up: bool,
     /// The time at which the request was sent.
     sent: Instant,
-    /// The bytes that were inflight to the peer before this request was sent.
+    /// The bytes that were inflight from the peer before this request was sent.
     ahead: u64,
     /// Whether no chunk of the request has been delivered.
     is_fresh: bool,
@@ -70,8 +70,8 @@ pub(super) struct Delivery {
     pub(super) peer: PeerKey,
     /// The length of the chunk, in bytes.
     pub(super) bytes: u64,
-    /// The time since the request was sent, and the bytes that were inflight to the peer before it was sent. `None` if
-    /// the request has delivered another chunk before.
+    /// Only for the first chunk that the request delivers: the time since the request was sent, and the bytes that were
+    /// inflight from the peer before.
     pub(super) first_after: Option<(Duration, u64)>,
 }
 
@@ -131,8 +131,8 @@ impl Requests {
         self.next
     }
 
-    /// Adds a sent request, whose id is the one that [`next_id`](Self::next_id) returned before. `ahead` is the number
-    /// of bytes that are inflight to the peer already.
+    /// Adds a sent request. Its id is the result of the last [`next_id`](Self::next_id). `ahead` is the number of bytes
+    /// that are inflight from the peer already.
     pub(super) fn add(
         &mut self,
         now: Instant,
@@ -221,8 +221,7 @@ impl Requests {
         Some((bytes, request.pending.is_empty()))
     }
 
-    /// Gives up a request, so that its chunks no longer count as inflight although its peer has not ended it. Returns
-    /// `None` if the request is not open.
+    /// Gives up a request, so that its chunks no longer count as inflight. Returns `None` if the request is not open.
     pub(super) fn give_up(&mut self, id: RequestId) -> Option<GivenUp> {
         let request = self.by_id.get_mut(&id).filter(|request| !request.is_given_up)?;
         request.is_given_up = true;

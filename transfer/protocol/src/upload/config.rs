@@ -17,10 +17,10 @@ pub struct Config {
     /// The maximum number of transfers of all peers that may wait. Default 16384.
     pub max_transfers: usize,
     /// The maximum waiting time of the last peer in the queue. A request is refused if more bytes wait than can be sent
-    /// in this time. At most one turn of each peer is counted, because a peer waits for only one turn of each other
-    /// peer. If more than half of the permitted bytes wait, each peer may have only one waiting transfer, so that new
-    /// peers find space in the queue. Default 10 s. A longer time lets more peers wait, so that a seed can choose rarer
-    /// chunks, but a peer that waits too long cancels its request.
+    /// in this time. Of each peer, at most one turn is counted, because the next peer is served after one turn. If more
+    /// than half of the permitted bytes wait, each peer may have only one waiting transfer, so that new peers find
+    /// space in the queue. Default 10 s. With a longer time, a seed can choose rarer chunks, but peers that wait too
+    /// long cancel their requests.
     pub max_wait: Duration,
     /// The number of bytes that may always wait in all, even if sending them takes longer than `max_wait`. Default 8
     /// MiB.
@@ -35,21 +35,21 @@ pub struct Config {
     /// With few slots, each job ends soon, and the receiving peer can serve its chunks to other peers. With 8 slots, a
     /// simulated flash crowd of 300 clients took 3 % longer. With 1 slot, the uplink would be idle between two jobs.
     pub slots: usize,
-    /// The slot time, which is the time for which a job may occupy an upload slot. After this time, the job continues
-    /// without a slot, and its peer is slow, so that further jobs of the peer occupy no slot either. If sending
-    /// `max_jobs` jobs of this size takes longer at the measured rate, that longer time applies. Default 250 ms.
+    /// The slot time: how long a job may occupy an upload slot. A job that needs longer continues without a slot, and
+    /// its peer becomes a slow peer. If the measured rate is low, the slot time is longer: the time in which `max_jobs`
+    /// jobs of this size are sent. Default 250 ms.
     pub slot_time: Duration,
     /// The maximum time for which a job may occupy an upload slot, however low the measured rate is. Default 15 s.
     pub max_slot_time: Duration,
-    /// The time after which a running job may be evicted if a peer waits for its end. If four times the slot time of
-    /// the job is longer, that time applies. Default 15 s.
+    /// The time after which a running job may be evicted if a peer waits for its end. It is at least four times the
+    /// slot time of the job. Default 15 s.
     pub evict_after: Duration,
     /// The time after which a peer that waits for a job counts as starved. Starved peers are served before all other
     /// peers. Default 10 s.
     pub starved_after: Duration,
     /// The minimum time after which a refused peer is asked to retry. Default 100 ms.
     pub min_retry: Duration,
-    /// The maximum time after which a refused peer is asked to retry. In any case, the time is less than
+    /// The maximum time after which a refused peer is asked to retry. The time is always less than
     /// [`MAX_RETRY_AFTER_MS`](crate::wire::MAX_RETRY_AFTER_MS). Default 10 s.
     pub max_retry: Duration,
 }
@@ -77,13 +77,13 @@ impl Default for Config {
     }
 }
 
-/// The bytes that a rate limit permits in one second, divided by this number, are one burst. After a pause, one burst
-/// may be sent at once.
+/// The number of bursts into which a rate limit divides the bytes of one second. A burst is never shorter than the
+/// largest job.
 const BURSTS_PER_SECOND: u64 = 10;
 
 impl Config {
-    /// Returns the maximum length of a job, in bytes, unless a single chunk is longer. With a low rate limit, a job has
-    /// no more bytes than one burst.
+    /// Returns the maximum length of a job, in bytes, unless a single chunk is longer. A low rate limit makes jobs
+    /// shorter.
     pub(super) fn job_bytes(&self) -> u64 {
         self.max_rate.map_or(self.max_job_bytes, |rate| self.max_job_bytes.min(rate / BURSTS_PER_SECOND))
     }
@@ -93,7 +93,7 @@ impl Config {
         self.job_bytes().max(u64::from(phase_core::MAX_CHUNK_LEN))
     }
 
-    /// Returns the bytes that a rate limit of `rate` bytes per second permits at once after a pause.
+    /// Returns the length of one burst, in bytes, for a rate limit of `rate` bytes per second.
     pub(super) fn burst(&self, rate: u64) -> u64 {
         (rate / BURSTS_PER_SECOND).max(self.largest_job())
     }

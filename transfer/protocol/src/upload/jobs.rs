@@ -11,7 +11,7 @@ use crate::peer::PeerKey;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransferKey(pub u64);
 
-/// The id of a job.
+/// The id of a [`Job`] of the upload queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(u64);
 
@@ -44,7 +44,7 @@ pub struct Eviction {
     pub peer: PeerKey,
 }
 
-/// A running job.
+/// A job that has been started and has not ended.
 #[derive(Clone, Copy)]
 pub(super) struct RunningJob {
     pub(super) peer: PeerKey,

@@ -5,17 +5,16 @@ use std::time::{Duration, Instant};
 /// The minimum time over which the upload rate is measured. Over a shorter time, the result would depend on single
 /// jobs.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// The weight, in tenths, that a new measurement of the upload rate has in the average if it is greater than the
-/// average.
+/// The weight, in tenths, of a new measurement of the upload rate that is above the average.
 const WEIGHT_TENTHS: u64 = 4;
-/// The weight, in tenths, that a new measurement of the upload rate has in the average if it is not greater than the
-/// average. This weight is lower because slow peers, and not the uplink, may be the reason for a low rate.
+/// The weight, in tenths, of a new measurement that is not above the average. It is lower than the weight of a
+/// measurement above the average, because slow peers may cause a low rate, and not the uplink.
 const LESSER_WEIGHT_TENTHS: u64 = 1;
 
 /// The average upload rate over the time in which jobs were running. It estimates how fast uploads can be.
 #[derive(Default)]
 pub(super) struct Meter {
-    /// The time until which `busy` includes the running time of jobs; `None` while no job is running.
+    /// The time up to which running jobs are counted in `busy`; `None` while no job is running.
     counted_until: Option<Instant>,
     /// How long jobs have been running during the current measurement.
     busy: Duration,
@@ -26,7 +25,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Counts a job that starts. If no other job is running, the measured time continues from `now`.
+    /// Counts a job that starts. If no other job is running, the time begins to count at `now`.
     pub(super) fn start(&mut self, now: Instant) {
         self.counted_until.get_or_insert(now);
     }

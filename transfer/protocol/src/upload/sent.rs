@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, Digest};
 
-/// The maximum number of artifacts whose counts are kept. Beyond this limit, the artifact that was added first is
-/// forgotten.
+/// The limit on artifacts whose counts are kept. Beyond it, the artifact that was added first is forgotten.
 const MAX_REMEMBERED: usize = 64;
-/// The maximum number of chunks whose counts are kept, unless a single artifact has more chunks. Each count takes one
-/// byte of RAM.
+/// The limit on chunks whose counts are kept. Each count takes one byte of RAM. Beyond the limit, the artifact that was
+/// added first is forgotten. The artifact that was added last is always kept.
 const MAX_REMEMBERED_CHUNKS: usize = 1 << 20;
 
 /// Counts how many times each chunk has been sent, for the most recently added artifacts.
@@ -23,8 +22,7 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    /// Begins to count how many times the chunks of an artifact are sent, if the artifact is not in `artifacts`
-    /// already.
+    /// Adds an artifact whose chunks have been sent 0 times. Has no effect if the artifact is known.
     pub(super) fn remember(&mut self, index: &ArtifactIndex) {
         if self.artifacts.contains_key(&index.sha256()) {
             return;

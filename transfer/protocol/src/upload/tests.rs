@@ -364,8 +364,8 @@ fn starved_peers_are_served_first_in_the_order_of_their_waits() {
         served.push(job.peer.0);
         rig.complete(job.id);
     }
-    // At the third turn no peer is starved, because each job restarts the wait of its peer. Peer 4 is not next, because
-    // its chunk was sent to all peers and the next chunk of peer 2 to none.
+    // At the third turn no peer is starved, because each job restarts the wait of its peer. Peer 2 is next, because its
+    // next chunk has not been sent to any peer. The chunk of peer 4 has been sent to three peers.
     assert_eq!(served, [2, 3, 2]);
 }
 

@@ -1,4 +1,4 @@
-//! One transfer, that is the chunks of an accepted request that are not in a job yet.
+//! One transfer: the chunks of an accepted request that are not in a job yet.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use crate::peer::PeerKey;
 /// The rank of a peer in a queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rank {
-    /// The bytes that the peer will have been served after its next turn. The peer with the lowest value is served
+    /// The bytes that the peer has been served, plus the bytes of its next turn. The peer with the lowest sum is served
     /// first. Fair queueing calls this value the finish tag.
     pub(super) finish: u64,
     /// The number that decides between peers with the same `finish`. The peer with the lower number began to wait
@@ -21,9 +21,9 @@ pub(super) struct Rank {
 /// The urgency of a peer's turn. The lowest value is served first, so starved peers are served before all other peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Urgency {
-    /// The peer has waited too long. The value is the number of its rank, so the longest wait comes first.
+    /// The peer has waited too long. The value is its [`Rank::number`], so the longest wait comes first.
     Starved(u64),
-    /// The peer has not waited too long, so it is not starved. The value is the `finish` of its rank.
+    /// The peer has not waited too long. The value is its [`Rank::finish`].
     Usual(u64),
 }
 
@@ -32,9 +32,9 @@ pub(super) enum Urgency {
 /// Invariant: a peer whose rank has a greater number began to wait later.
 #[derive(Default)]
 pub(super) struct TurnQueue {
-    /// The peers ordered by `finish`, and then by number.
+    /// The peers, ordered by [`Rank::finish`] and then by [`Rank::number`].
     by_finish: BTreeMap<(u64, u64), PeerKey>,
-    /// The peers ordered by number, so that the peer with the longest wait comes first.
+    /// The peers, ordered by [`Rank::number`], so that the peer with the longest wait comes first.
     by_number: BTreeMap<u64, (PeerKey, Instant)>,
 }
 

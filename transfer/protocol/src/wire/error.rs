@@ -14,7 +14,7 @@ pub enum WireError {
     /// The bytes are not the canonical encoding of a header.
     #[error("header cannot be read")]
     Decode(#[from] DecodeError),
-    /// A list in the message has more entries than permitted, or is empty although it must not be.
+    /// A list in the message has more entries than permitted, or has none where at least one is required.
     #[error("message with {count} {what}: this number is not permitted")]
     Count {
         /// What the list contains, as a plural noun for the message.

@@ -15,5 +15,6 @@ pub const MAX_ADDRS: usize = 8;
 pub const MAX_ADDR_LEN: usize = 128;
 /// The maximum length of a peer id, in bytes. The peer id of an Ed25519 key has 38 bytes.
 pub const MAX_PEER_LEN: usize = 64;
-/// The exclusive upper limit of the time that a `Busy` reply asks a client to wait, in milliseconds.
+/// The limit on the time that a `Busy` reply asks a client to wait, in milliseconds. The time must be less than this
+/// limit.
 pub const MAX_RETRY_AFTER_MS: u32 = 60_000;

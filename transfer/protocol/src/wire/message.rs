@@ -22,7 +22,7 @@ pub struct RequestHeader {
     pub body: Request,
 }
 
-/// The kinds of request.
+/// The body of a request: its kind and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Asks for the current release of a name, which is a channel and an architecture.
@@ -88,7 +88,7 @@ pub struct ReplyHeader {
     pub body: Reply,
 }
 
-/// The kinds of reply.
+/// The body of a reply: its kind and its values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// The current release of a name. The payload is the envelope of the pointer, followed by the envelope of the
@@ -125,7 +125,7 @@ pub enum Reply {
         /// The encoding of the payload. The only defined value is 0, which means that the payload is not encoded.
         encoding: u8,
     },
-    /// The request has ended, so that no further reply to it follows.
+    /// The end of a request. No further reply to the request follows.
     #[serde(rename = "done")]
     Done,
     /// Peers that have the artifact, or are fetching it.
@@ -211,7 +211,8 @@ pub enum Refusal {
     /// The provider does not know the name, block or artifact.
     #[serde(rename = "not-found")]
     NotFound,
-    /// The provider knows the block or artifact, but does not have it, or does not have all requested chunks.
+    /// The provider cannot serve the content now. For instance, it lacks a requested chunk, or its store cannot be
+    /// read.
     #[serde(rename = "missing")]
     Missing,
     /// The provider has too many requests now.

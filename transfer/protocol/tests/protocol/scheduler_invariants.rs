@@ -194,9 +194,9 @@ impl Driver {
         }
     }
 
-    /// Ends a request in the model, and returns the peer of the request. Unless the peer is busy or the request was
-    /// cancelled, the peer now lacks the chunks that it has not delivered, until it announces them again. If the peer
-    /// refuses the whole artifact, it lacks all chunks of the artifact.
+    /// Ends a request in the model, and returns the peer of the request. If the peer refused the request and is not
+    /// just busy, it lacks the chunks that it has not delivered. If it refused the whole artifact, it lacks all chunks
+    /// of the artifact. It may announce them again later. A cancelled request changes nothing.
     fn end(&mut self, id: RequestId, refusal: Refusal) -> PeerKey {
         let asked = self.asked.remove(&id).unwrap();
         let Some(announced) = self.announced.get_mut(&asked.peer) else { return asked.peer };
@@ -267,7 +267,7 @@ impl Driver {
             assert!(copies().count() < 2, "chunk {chunk} of {slot:?} is inflight twice already");
             assert!(
                 copies().all(|asked| asked.peer != peer),
-                "chunk {chunk} of {slot:?} is inflight to {peer} already"
+                "chunk {chunk} of {slot:?} is inflight from {peer} already"
             );
         }
         let replaced = self.asked.insert(id, Asked { peer, slot, left: chunks, cancelled: false });
@@ -297,8 +297,8 @@ impl Driver {
                 self.deliver(id, chunk, ChunkResult::Verified);
                 idle = 0;
             } else {
-                // Chunks that are inflight to silent peers are requested from the honest peer only after these peers
-                // have stalled. In between, silent peers may be sent requests again.
+                // The honest peer gets the chunks of the silent peers only after the silent peers have stalled. Silent
+                // peers may stall several times, because they are asked again after each pause.
                 self.wait(Duration::from_millis(500));
                 idle += 1;
                 assert!(idle < 400, "{} missing chunks, and no request to the honest peer for 200 s", missing(self));

@@ -180,8 +180,8 @@ fn several_peers_are_used_at_once_for_different_chunks() {
 fn a_fast_peer_gets_a_large_window_and_a_slow_peer_a_small_one() {
     let mut rig = Rig::with_peers(6000, &[A, B]);
     rig.run(&[(A, 2000), (B, 4)], Duration::from_secs(2));
-    // Peer `A` delivers 2000 chunks per second, which are 250 MiB/s. The bytes that it delivers within its horizon of
-    // at least 250 ms exceed the maximum window, so that it gets the maximum window.
+    // Peer `A` delivers 2000 chunks per second, which are 250 MiB/s. Its horizon is at least 250 ms. The bytes that it
+    // delivers in this time exceed the maximum window, so its window is the maximum.
     let largest = Config::default().max_window;
     assert!(rig.bytes_of(A) > largest - (1 << 20) && rig.bytes_of(A) <= largest, "{}", rig.bytes_of(A));
     assert!(rig.bytes_of(B) <= 512 << 10, "{}", rig.bytes_of(B));
@@ -352,7 +352,7 @@ fn a_corrupt_chunk_bans_its_peer_and_is_fetched_from_another() {
     let (before, chunk) = of_a.next_back().map(|(id, (.., chunks))| (*id, chunks[0])).unwrap();
     rig.answer(A, ChunkResult::Corrupt);
     assert_eq!(rig.banned, [A]);
-    // Another chunk, which peer `A` sent before its ban, is processed only now and is corrupt too.
+    // Peer `A` sent another corrupt chunk before its ban. This chunk is processed only now.
     rig.scheduler.handle_chunk(rig.now, A, before, SLOT, chunk, ChunkResult::Corrupt);
     rig.drain();
     assert_eq!(rig.banned, [A], "A is banned once");
@@ -452,7 +452,8 @@ fn a_request_that_ends_without_chunks_is_not_repeated_for_ever() {
 #[test]
 fn in_the_endgame_a_chunk_is_duplicated_and_the_slow_copy_cancelled() {
     let mut rig = Rig::with_peers(40, &[A]);
-    // Peer `A` delivers slowly, until all remaining chunks are inflight to it, so that the endgame begins.
+    // Peer `A` delivers slowly. At the end of this step, all remaining chunks are inflight from it, so the endgame
+    // begins.
     rig.run(&[(A, 4)], Duration::from_secs(7));
     while rig.chunks_of(A).len() + rig.events.len() < 40 {
         rig.answer(A, ChunkResult::Verified);

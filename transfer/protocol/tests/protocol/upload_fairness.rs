@@ -277,8 +277,8 @@ fn shares(wishes: &[(u32, u32)], parallel: usize, slots: usize, jobs: usize) -> 
     sent
 }
 
-/// The maximum difference, in bytes, between the totals that two peers may have been sent. A turn is 1 MiB, one peer
-/// may have had one turn more than another, and a peer may get 1 MiB ahead because it waits for rarer chunks.
+/// The maximum difference, in bytes, between the totals that two peers may have been sent. A turn is 1 MiB. One peer
+/// may have had one turn more than another. In addition, a peer may get 1 MiB ahead because it waits for rarer chunks.
 const MOST_UNFAIR: u64 = 3 << 20;
 
 proptest! {
@@ -367,7 +367,7 @@ fn each_peer_of_a_crowd_is_served_before_any_is_served_twice() {
 }
 
 /// The second peer requests only the chunk that has been sent most often. So all other peers are served before the
-/// second peer, until the limit of their lead is reached.
+/// second peer, but only until they are 1 MiB ahead.
 #[test]
 fn a_peer_that_waits_for_frequent_chunks_does_not_fall_far_behind() {
     let wishes = [(256 << 10, 4), (256 << 10, 1), (256 << 10, 4), (256 << 10, 3), (422_154, 5), (266_116, 8)];

@@ -72,7 +72,7 @@ impl Answerer {
                 },
                 Request::Peers { .. } => reply(&mut writer, id, Reply::Peers { peers: Vec::new() }, &[]).await?,
                 Request::Chunks { artifact, ranges } => self.harm(&mut writer, id, &artifact, &ranges).await?,
-                // A node that stalls does not even confirm a cancelled request.
+                // A node that stalls does not confirm the cancellation.
                 Request::Cancel { .. } if self.harm == HostileKind::Stall => {}
                 Request::Cancel { request } => reply(&mut writer, request, Reply::Done, &[]).await?,
             }
@@ -169,8 +169,8 @@ async fn drip(
     Ok(())
 }
 
-/// Sends a header that breaks a limit: in turn, the header itself is too long, or it announces a payload that is too
-/// long. Then writes bytes without end, until the peer closes the stream.
+/// Sends a header that breaks a limit. If `turn` is even, the header itself is too long. If `turn` is odd, the header
+/// announces a payload that is too long. Then writes bytes until the peer closes the stream.
 async fn oversize(writer: &mut WriteHalf<Stream>, id: RequestId, turn: u64) -> Result<(), StreamError> {
     if turn.is_multiple_of(2) {
         write(writer, &FORBIDDEN_HEADER_LEN.to_be_bytes()).await?;

@@ -23,8 +23,8 @@ const IPPROTO_RAW: i32 = 255;
 /// Delay each packet that a container sends
 ///
 /// Runs in the container's network namespace, creates a network device there and prints {"ready":true}. Sends every
-/// packet that is routed into the device to its destination after the delay. When the process given with --beside
-/// exits, prints its own counters as JSON and exits too.
+/// packet that is routed into the device to its destination after the delay. After the process given with --beside has
+/// exited, prints the counters of packets as JSON and exits.
 #[derive(clap::Args)]
 pub(crate) struct Delay {
     /// The time for which each packet waits
@@ -59,7 +59,7 @@ impl Delay {
             move || shared.drain(&socket)
         });
         print_json(&serde_json::json!({ "ready": true }));
-        // Waits again if a signal interrupts the wait without ending this process.
+        // Wait again if a signal interrupts the wait without ending this process.
         while poll(&mut [PollFd::new(&process, PollFlags::IN)], None).is_err() {}
         // The last packets from the process are still in the queue, so wait until they are sent.
         std::thread::sleep(*self.latency);
@@ -132,7 +132,7 @@ struct Counts {
     packets: u64,
     /// The number of packets that were dropped because the queue was full.
     lost: u64,
-    /// The sum of the delays of all packets beyond the latency.
+    /// The sum of the times by which the packets were late: the delay of a packet minus the latency.
     late: Duration,
 }
 

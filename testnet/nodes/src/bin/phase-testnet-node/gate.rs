@@ -1,5 +1,6 @@
-//! A gate: a program that waits until a file exists, and then runs another program in its place. Programs in many
-//! containers can thus start at the same instant, although Docker starts containers one after another.
+//! The subcommand `gate`. It waits until a gate file exists, and then runs another program in place of this one. So one
+//! gate file starts the programs in many containers at the same instant. Docker alone would start them one after
+//! another.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-/// The time between two checks whether the awaited file exists.
+/// The time between two checks whether the gate file exists.
 const POLL: Duration = Duration::from_millis(5);
 
 /// Wait until a file exists, then run a program in place of this one

@@ -1,6 +1,9 @@
-//! `phase-testnet-node`: the helper programs of a testnet. In containers it runs as a gate that starts programs
-//! together, as an HTTP server or client for comparison, or as a publisher. Outside the containers it runs as a relay
-//! that adds latency.
+//! `phase-testnet-node`: the helper programs of a testnet. Each is a subcommand.
+//!
+//! - `gate` waits for a gate file and then runs a program, so that programs in many containers start at the same time.
+//! - `http-serve` and `http-fetch` are the server and the client of the HTTP baseline.
+//! - `publish` publishes a generated release, for testnets that a person starts by hand.
+//! - `delay` is the relay, which adds latency. The lab runs it outside the containers.
 
 #[cfg(target_os = "linux")]
 mod delay;
@@ -13,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Helper programs in containers and beside them
+/// Helper programs for testnets in containers
 #[derive(Parser)]
 #[command(name = "phase-testnet-node", version)]
 struct Cli {

@@ -17,8 +17,8 @@ pub(super) struct Bar {
     pub(super) note: String,
 }
 
-/// Divides clients into groups of consecutive clients that share a bar. Returns the groups with the names of their
-/// bars.
+/// Divides the clients into groups of consecutive clients, one group for each bar. Returns each group with the name of
+/// its bar.
 pub(super) fn groups(clients: &[ClientRecord]) -> Vec<(String, &[ClientRecord])> {
     let together = clients.len().div_ceil(MAX_BARS).max(1);
     let named = clients.chunks(together).map(|group| {
@@ -35,13 +35,13 @@ pub(super) fn groups(clients: &[ClientRecord]) -> Vec<(String, &[ClientRecord])>
     named.collect()
 }
 
-/// Returns a suffix for the axis name. If bars stand for groups of clients, the suffix says that they show means.
-/// Otherwise the suffix is empty.
+/// Returns a suffix for the name of the axis: if a bar stands for several clients, the suffix says that it shows a
+/// mean.
 pub(super) fn grouped(clients: &[ClientRecord]) -> &'static str {
     if clients.len() > MAX_BARS { ", mean of each group" } else { "" }
 }
 
-/// Returns a row with one chart, which has bars from top to bottom and the items `others`.
+/// Returns a row with one chart. The chart has the bars from top to bottom, and the items in `others`.
 pub(super) fn row(bars: Vec<Bar>, x: Axis, others: impl IntoIterator<Item = Item>) -> Row {
     let mut items = Vec::new();
     for (lane, bar) in bars.iter().enumerate() {

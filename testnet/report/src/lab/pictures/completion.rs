@@ -1,4 +1,5 @@
-//! Draws the curve of the share of the clients that had finished, and behind it the progress of each client.
+//! Draws the part of the clients that had finished, over time. Thin lines behind this curve show the progress of each
+//! client.
 
 use std::ops::Range;
 
@@ -22,7 +23,7 @@ pub(super) fn of(run: &Run) -> (Vec<Row>, Legend) {
 }
 
 fn of_time(run: &Run, caption: &str, x: Range<f64>, is_whole: bool) -> Chart {
-    let name = if is_whole { "share of the clients, or of a client's bytes (%)" } else { "share of the clients (%)" };
+    let name = if is_whole { "part of the clients, or of a client's bytes (%)" } else { "part of the clients (%)" };
     let y = Axis { name: name.to_owned(), range: 0.0..104.0 };
     let curve = |outcome: &Outcome, stroke| {
         let points = completion(outcome, x.end).into_iter().map(|(at, part)| (at, part * 100.0));
@@ -58,7 +59,7 @@ fn legend(run: &Run) -> Legend {
     legend.extend(run.simulated.map(|_| (Key::Circle(SIMULATED), "simulator: p50, p99, last".to_owned())));
     let shown = if all > MAX_LINES { format!("{MAX_LINES} of {all} clients") } else { "each client".to_owned() };
     legend
-        .push((Key::Line(Stroke::solid(CLIENT, 1)), format!("share of its bytes that a client has verified: {shown}")));
+        .push((Key::Line(Stroke::solid(CLIENT, 1)), format!("part of its bytes that a client has verified: {shown}")));
     legend.extend(legend_of_marks(run));
     legend
 }

@@ -8,7 +8,7 @@ use crate::lab::figures::counted;
 use crate::lab::record::{ClientRecord, Run};
 
 const COLOUR: Colour = COLOURS[1];
-/// The minimum end of the horizontal axis, in percent. It is not lower, so that small shares have short bars.
+/// The minimum end of the horizontal axis, in percent, so that a small percentage has a short bar.
 const LEAST: f64 = 1.0;
 
 pub(super) fn of(run: &Run) -> (Vec<Row>, Legend) {
@@ -18,7 +18,7 @@ pub(super) fn of(run: &Run) -> (Vec<Row>, Legend) {
     let twice: u64 = clients.iter().map(|client| client.duplicate_bytes).sum();
     let share = percent(run.phase.duplicates());
     let all = format!("bytes received twice: {share} of the fetched bytes, {}", bytes(twice as f64));
-    let name = format!("received twice, as a share of the client's verified bytes (%){}", grouped(clients));
+    let name = format!("received twice, in percent of the client's verified bytes{}", grouped(clients));
     let words = (twice == 0).then(|| Item::Words("no duplicates".to_owned()));
     (vec![row(bars, Axis { name, range: from_zero(most) }, words)], vec![(Key::Box(COLOUR), all)])
 }
@@ -26,7 +26,7 @@ pub(super) fn of(run: &Run) -> (Vec<Row>, Legend) {
 fn bar(name: String, group: &[ClientRecord]) -> Bar {
     let twice = group.iter().map(|client| client.duplicate_bytes).sum::<u64>() as f64;
     let once = group.iter().flat_map(|client| client.by_source.values()).sum::<u64>() as f64;
-    // If clients received duplicates but verified nothing, show 100 %, because the share is undefined.
+    // If clients received duplicates but verified nothing, the percentage is undefined. Show 100 %.
     let share = ratio(twice, once).unwrap_or(if twice > 0.0 { 1.0 } else { 0.0 });
     let reassigned: u64 = group.iter().map(|client| client.reassigned_chunks).sum();
     let moved = match reassigned {

@@ -1,4 +1,4 @@
-//! Draws the verified bytes per second of all clients together, and the total rates of the links.
+//! Draws the verified bytes per second of all clients together, and the total rates of the network links.
 
 use phase_units::{rate, rate_unit, seconds};
 

@@ -23,8 +23,8 @@ pub(super) fn chart(caption: &str, x: Range<f64>, y: Axis) -> Chart {
     Chart { caption: caption.to_owned(), x, y: Rows::Values(y), items: Vec::new(), marks: Vec::new() }
 }
 
-/// Returns the time range of the chart of Phase. If HTTP took far longer, also returns the time range of a second
-/// chart, which shows HTTP.
+/// Returns the time range of the chart of Phase. If HTTP took far longer, a second chart shows HTTP, and its time range
+/// is returned as well.
 fn times(run: &Run) -> (Range<f64>, Option<Range<f64>>) {
     let phase = end_of_run(run);
     let http = run.http.as_ref().map_or(0.0, end);
@@ -35,8 +35,9 @@ fn times(run: &Run) -> (Range<f64>, Option<Range<f64>>) {
     }
 }
 
-/// Returns a row with the chart of Phase and its marks. If HTTP took far longer, the row has a second chart with the
-/// time until HTTP had finished. `chart` makes a chart from a caption, a time range, and `true` for the chart of Phase.
+/// Returns a row with the chart of Phase and its marks. If HTTP took far longer, a second chart in the row shows the
+/// time until HTTP had finished. `chart` makes a chart from a caption and a time range; its last argument is whether
+/// this is the chart of Phase.
 pub(super) fn beside_http(run: &Run, height: f64, chart: impl Fn(&str, Range<f64>, bool) -> Chart) -> Row {
     let charts = match times(run) {
         (phase, None) => vec![(1.0, Chart { marks: marks(run), ..chart("", phase, true) })],
@@ -62,7 +63,7 @@ pub(super) fn marks(run: &Run) -> Vec<Mark> {
 
 /// Returns the legend entries for the marks: T_min, if it is finite, and events, if the run has any.
 pub(super) fn legend_of_marks(run: &Run) -> Legend {
-    let bound = run.t_min.is_finite().then(|| (Key::Line(BOUND), "T_min: no scheme can be faster".to_owned()));
+    let bound = run.t_min.is_finite().then(|| (Key::Line(BOUND), "T_min: no schedule can be faster".to_owned()));
     let event = (Key::Line(EVENT), "event of a node".to_owned());
     let has_events = run.events.iter().any(|event| event.at.is_finite());
     bound.into_iter().chain(has_events.then_some(event)).collect()

@@ -11,10 +11,11 @@ use crate::points::{MAX_LINES, Point, budget, thinned};
 const HEIGHT: f64 = 400.0;
 const MIB: f64 = 1048576.0;
 
-/// The role of a container: the prefix of the container's name, the role's name in the legend, and the colour.
+/// A kind of container: the prefix of its containers' names, its name in the legend, and its colour.
 struct Role(&'static str, &'static str, Colour);
 
-/// All roles in drawing order. Roles with many containers come first, so that their lines do not cover other lines.
+/// All kinds of containers, in drawing order. Kinds with many containers come first, so that their lines do not cover
+/// other lines.
 const ROLES: [Role; 6] = [
     Role("client", "clients", COLOURS[5]),
     Role("", "other containers", COLOURS[6]),
@@ -24,8 +25,8 @@ const ROLES: [Role; 6] = [
     Role("seed", "seeds", COLOURS[1]),
 ];
 
-/// Returns a row with a chart of processor time and a chart of memory. If the HTTP baseline was measured, also returns
-/// a second row, with the same two charts for the baseline.
+/// Returns a row with two charts: processor time and memory. If the HTTP baseline was measured, a second row has these
+/// two charts for the baseline.
 pub(super) fn of(run: &Run) -> (Vec<Row>, Legend) {
     let http = run.http.as_ref().filter(|http| http.nodes.iter().any(|node| !node.samples.is_empty()));
     let name = if http.is_some() { "Phase: " } else { "" };
@@ -51,12 +52,12 @@ fn row(outcome: &Outcome, name: &str, marks: &[Mark]) -> Row {
     Row { height: HEIGHT, charts: vec![load, chart_of("resident memory", "memory (MiB)", &in_mib)] }
 }
 
-/// Returns the containers that have the given role.
+/// Returns the containers of the given kind.
 fn of_role<'a>(outcome: &'a Outcome, role: &Role) -> Vec<&'a NodeRecord> {
     outcome.nodes.iter().filter(|node| Role::of(&node.name).1 == role.1).collect()
 }
 
-/// Returns the containers that are drawn, with their roles: at most [`MAX_LINES`] containers of each role.
+/// Returns the containers that are drawn, each with its kind: at most [`MAX_LINES`] containers of each kind.
 fn chosen(outcome: &Outcome) -> Vec<(&'static Role, &NodeRecord)> {
     let of = |role| thinned(&of_role(outcome, role), MAX_LINES).into_iter().map(move |node| (role, node));
     ROLES.iter().flat_map(of).collect()
@@ -108,7 +109,7 @@ mod tests {
 
     #[test]
     fn at_most_64_containers_of_a_role_are_drawn() {
-        // The network also has a seed and a bootstrap node, so there are two lines in addition to those of the clients.
+        // There are two more lines than clients: those of the seed and of the bootstrap node.
         let lines = |clients| chosen(&example::of_clients(clients, None).runs[0].phase).len();
         assert_eq!([lines(3), lines(64), lines(200)], [5, 66, 66]);
     }

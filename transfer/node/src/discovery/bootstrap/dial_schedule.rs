@@ -23,7 +23,7 @@ pub(crate) const MAX_PEERS: usize = 128;
 /// The bootstrap peers and configured peers, and the time of their next dial. The node dials all of these peers
 /// together. Does no I/O.
 pub(crate) struct DialSchedule {
-    /// The scheduled peers, the newest first.
+    /// The scheduled peers. The peer that was added last is the first.
     peers: Vec<ScheduledPeer>,
     due_at: Instant,
     backoff: Backoff,
@@ -42,8 +42,8 @@ impl DialSchedule {
         Self { peers: Vec::new(), due_at: now, backoff: Backoff::new(WAIT_MIN, WAIT_MAX) }
     }
 
-    /// Adds the peers in `more` that are not in the schedule yet. If there are any, all scheduled peers become due at
-    /// once.
+    /// Adds the peers in `more` that are not in the schedule yet. If a peer is added, the next dial of all scheduled
+    /// peers is due at once.
     ///
     /// `source` is [`Source::Configured`] for configured peers and [`Source::Bootstrap`] for bootstrap peers.
     pub(crate) fn add(&mut self, now: Instant, source: Source, more: Vec<BootstrapPeer>) {
@@ -51,8 +51,8 @@ impl DialSchedule {
             if self.peers.iter().any(|known| known.peer == peer) {
                 continue;
             }
-            // The newest peers are the most likely to be running, so a full schedule drops its oldest bootstrap peer,
-            // or its oldest configured peer if it has no bootstrap peers.
+            // A full schedule drops its oldest bootstrap peer, because newer peers are more likely to be running. If it
+            // has no bootstrap peer, it drops its oldest configured peer.
             self.peers.insert(0, ScheduledPeer { peer, source, answered_by: None });
             self.due_at = now;
             if self.peers.len() > MAX_PEERS {
@@ -80,7 +80,7 @@ impl DialSchedule {
         at_address.for_each(|scheduled| scheduled.answered_by = Some(peer));
     }
 
-    /// If the peers are due, returns all of them and schedules the next dial. Otherwise returns no peers.
+    /// If the next dial is due, returns all peers and schedules the dial after it. Otherwise returns no peers.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<(Option<PeerId>, Multiaddr)> {
         if now < self.due_at {
             return Vec::new();
@@ -89,8 +89,8 @@ impl DialSchedule {
         self.peers.iter().map(|scheduled| (scheduled.peer.peer, scheduled.peer.address.clone())).collect()
     }
 
-    /// Makes all peers due at once. To be called when the node has lost its last connection to a DHT server or, without
-    /// the DHT, to any peer.
+    /// Makes the next dial due at once. To be called when the node is no longer joined, because it has lost its last
+    /// connection.
     pub(crate) fn hurry(&mut self, now: Instant) {
         self.due_at = self.due_at.min(now);
     }

@@ -1,5 +1,5 @@
-//! Keeps the file of remembered peers up to date while a node runs, so that the node can join the network again even if
-//! all of its bootstrap peers have left.
+//! Saves the connected DHT servers of a running node as remembered peers, so that the node can join the network again
+//! even if all of its bootstrap peers have left.
 
 use std::time::Duration;
 
@@ -11,22 +11,24 @@ use tokio::time::MissedTickBehavior;
 use crate::discovery::bootstrap::remembered::RememberedPeers;
 use crate::discovery::bootstrap::source::BootstrapPeer;
 
-/// The minimum number of saved peers, if so many are known. If fewer peers are connected, earlier remembered peers fill
-/// the list up to this number, so that a node that has lost all connections still has peers to dial.
+/// The minimum number of saved peers. If fewer DHT servers are connected, peers of the previous save fill the list. So
+/// a node that has lost all connections still has peers to dial.
 const MIN_REMEMBERED: usize = 16;
 
 /// A peer id and the addresses of the peer.
 type Known = (PeerId, Vec<Multiaddr>);
 
-/// The task that keeps the file of remembered peers up to date. Dropping the keeper ends the task without saving.
+/// The keeper: a task that saves the remembered peers of a running node at a fixed interval. Dropping this handle ends
+/// the task without saving.
 pub struct RememberedPeersKeeper {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl RememberedPeersKeeper {
-    /// Starts a task that saves the peers that `good` returns, at once and then every `interval` if the peers have
-    /// changed. `good` is usually [`NodeHandle::connected_dht_servers`](crate::NodeHandle::connected_dht_servers).
+    /// Starts a task that saves the peers that `good` returns, for instance
+    /// [`NodeHandle::connected_dht_servers`](crate::NodeHandle::connected_dht_servers). The task calls `good` at once
+    /// and then every `interval`. It saves only if the peers have changed.
     ///
     /// `earlier` is the current content of the file. `own` is the peer id of this node, which is removed from
     /// `earlier`.
@@ -56,8 +58,8 @@ impl RememberedPeersKeeper {
 
 struct Keeper<F> {
     file: RememberedPeers,
-    /// The peers of the last save, even if this save failed. Before the first save: the peers in the file. The task
-    /// saves only if the peers differ from these.
+    /// The peers that the task last tried to save. Before the first attempt: the peers in the file. The task saves only
+    /// if the peers differ from these.
     saved: Vec<Known>,
     good: F,
 }
@@ -108,8 +110,8 @@ fn merge(mut good: Vec<Known>, earlier: &[Known]) -> Vec<Known> {
     good
 }
 
-/// Groups the addresses of `listed` by peer, in their order. Leaves out `own`, the peer id of this node, and addresses
-/// without a peer id.
+/// Groups the addresses of `listed` by peer, and keeps their order. Leaves out the peer `own`, which is this node, and
+/// addresses without a peer id.
 fn by_peer(listed: &[BootstrapPeer], own: PeerId) -> Vec<Known> {
     let mut all: Vec<Known> = Vec::new();
     for BootstrapPeer { peer, address } in listed {
@@ -139,7 +141,7 @@ mod tests {
         assert_eq!(merged, [&now, &earlier[..MIN_REMEMBERED - 3]].concat());
         assert_eq!(merge(now.clone(), &merged), merged);
         assert_eq!(merge(known(30), &earlier).len(), 30);
-        // For a peer in both lists, only its addresses in the first list are kept.
+        // `merge` keeps the first entry of a peer that is in both lists.
         let moved = vec![(earlier[1].0, now[0].1.clone())];
         assert_eq!(merge(moved.clone(), &earlier[..3]), [&moved[..], &earlier[..1], &earlier[2..3]].concat());
     }

@@ -9,7 +9,7 @@ use libp2p::{Multiaddr, PeerId};
 use crate::discovery::bootstrap::error::BootstrapError;
 use crate::discovery::bootstrap::url::PeersUrl;
 
-/// A source of bootstrap peers.
+/// A bootstrap peer, or a peer list with bootstrap peers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BootstrapSource {
     /// A peer to dial.

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use ureq::http::Uri;
 use ureq::http::uri::InvalidUri;
 
-/// The URL of a peer list. A provider serves its list at `http://<host>[:<port>]/peers`, but any path is permitted
-/// except `/`.
+/// The URL of a peer list, for instance `http://192.0.2.7:9464/peers`. A provider serves its list at `/peers`. The URL
+/// may contain any path except `/`, because another HTTP server may serve a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeersUrl(String);
 

@@ -1,5 +1,5 @@
-//! Commands to the DHT. If the binary was built without the DHT, or the DHT is switched off, every query fails with
-//! [`QueryError::Off`].
+//! Commands to the DHT. Every query fails with [`QueryError::Off`] if the DHT is switched off, or the binary was built
+//! without the feature `dht`.
 
 use phase_core::DhtKey;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -8,7 +8,7 @@ use crate::discovery::dht::query::{DhtTarget, FoundProvider, FoundValue, QueryEr
 use crate::discovery::dht::search::{QueryReply, SearchSender};
 use crate::metrics::DhtStats;
 
-/// A command to the DHT.
+/// A command to the event loop that concerns the DHT.
 pub(crate) enum DhtCommand {
     /// Starts a query. The query holds the permit until it ends, which limits the number of running queries.
     Query(DhtQuery, OwnedSemaphorePermit),
@@ -56,7 +56,7 @@ impl DhtCommand {
     pub(crate) fn refuse(self) {
         match self {
             Self::Query(query, _) => query.refuse(),
-            // This drops `reply`. The waiting caller then returns an empty routing table, or no statistics.
+            // Dropping `reply` ends the wait of the caller, which then returns an empty routing table or no statistics.
             Self::Routing { .. } | Self::Stats { .. } => {}
         }
     }

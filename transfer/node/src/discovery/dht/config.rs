@@ -36,8 +36,9 @@ pub struct DhtConfig {
     /// The name of the Kademlia protocol. Nodes with different names do not exchange DHT messages. Default:
     /// `/phase/kad/1.0.0`.
     pub protocol: StreamProtocol,
-    /// How long a value is stored for a peer after the peer last put it. Default: 1 h. Kademlia's usual 36 h is too
-    /// long for networks whose machines reboot often. In other networks, 12 h is possible.
+    /// How long a value is stored for a peer after the peer last put it. Default: 1 h. The 48 h that
+    /// libp2p uses by default are too long for machines that reboot often. If the machines of a network seldom reboot,
+    /// 12 h is possible.
     pub value_ttl: Duration,
     /// How long a provider record is stored for a peer after the peer last renewed it. Default: 1 h.
     pub provider_ttl: Duration,
@@ -47,8 +48,8 @@ pub struct DhtConfig {
     pub query_timeout: Duration,
     /// The maximum number of peers in one bucket of the routing table. Default: 20, Kademlia's k.
     pub bucket_size: NonZeroUsize,
-    /// How long a new peer waits for a place in a full bucket before it replaces a disconnected peer there.
-    /// Default: 60 s.
+    /// How long a disconnected peer in a full bucket has time to connect again. After this time, a new peer replaces
+    /// the disconnected peer. Default: 60 s.
     pub stale_after: Duration,
     /// The interval between removals of expired records. Default: 30 s.
     pub collect_interval: Duration,
@@ -57,8 +58,8 @@ pub struct DhtConfig {
     /// The limits on the number of stored records.
     pub store: StoreLimits,
     /// The trust roots that verify pointers from peers. If any root has the channel of a pointer, the pointer is stored
-    /// only if one of these roots accepts it. A pointer of any other channel is stored with any signature, because the
-    /// client that reads the pointer verifies it. Default: none.
+    /// only if one of these roots accepts it. If no root has the channel, the pointer is stored with any signature,
+    /// because the client that reads the pointer verifies it. Default: none.
     pub roots: Vec<TrustRoot>,
     /// The clock that decides whether a signed record has expired. Without a clock, no record counts as expired, so a
     /// node in server mode should have a clock. Default: none.

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! commands ──► Behaviour ──► kad::Behaviour ◄──► peers
-//!                 │ inbound: requests pass limits, then Kademlia; records from peers pass validate, then store
-//!                 │ outbound: query results, with filtered addresses, go to the searches that wait for them
+//!                 │ inbound: limits the requests of each peer, and stores the valid records from peers
+//!                 │ outbound: starts queries, and sends their results to the callers
 //! ```
 //!
-//! libp2p's Kademlia answers requests without reporting which peer sent them. So this module counts requests before
-//! Kademlia receives them, and drops requests above a peer's limit.
+//! libp2p's Kademlia answers requests without reporting which peer sent them. So this module counts each request before
+//! Kademlia receives it. A request above the limit of its peer does not reach Kademlia.
 
 mod behaviour;
 mod connections;

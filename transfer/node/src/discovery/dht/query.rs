@@ -96,8 +96,8 @@ pub struct QueryReport {
 }
 
 impl QueryReport {
-    /// Returns the peers that could not be reached, and then the closest nodes that answered. For the error of a query
-    /// without a result.
+    /// Returns what was tried, for an error message: the peers that could not be reached, and then the closest nodes
+    /// that answered.
     pub fn attempts(&self) -> Vec<Attempt> {
         let unreachable = self.unreachable.iter().map(|(peer, causes)| Attempt::new(peer, causes.clone()));
         let answered = self.closest.iter().map(|peer| Attempt::new(peer, vec![Cause::new("answered")]));
@@ -145,7 +145,7 @@ pub enum QueryError {
         /// The report of the query.
         report: QueryReport,
     },
-    /// The record store of this node is full, or the value is too long.
+    /// This node cannot store its own record, because the record store is full or the value is too long.
     #[error("this node cannot keep the record: {0}")]
     Full(#[source] RecordStoreError),
     /// The DHT is switched off, or the binary was built without the feature `dht`.

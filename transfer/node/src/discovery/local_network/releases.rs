@@ -11,7 +11,7 @@ use tokio::sync::watch;
 #[cfg(feature = "mdns")]
 const MAX_RELEASES: usize = 1024;
 
-/// A release that this node serves and announces on the local network.
+/// An advert: a release that this node serves and announces on the local network, as one service instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advert {
     /// The name of the release.
@@ -44,8 +44,8 @@ impl LocalReleases {
         let mut served = self.served.lock().expect("no code panics while it holds the lock");
         let held: usize = served.values().map(BTreeSet::len).sum();
         if held >= MAX_RELEASES {
-            // The table is full, so clear it, which also removes peers that have left. Peers that are still present are
-            // added when the browser reports them again.
+            // The full table may contain peers that have left, so clear it. A peer that is still present is added when
+            // the browser reports its release again, after a change or a return.
             served.clear();
         }
         served.entry(name).or_default().insert(peer);

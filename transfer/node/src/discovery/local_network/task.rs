@@ -21,14 +21,15 @@ pub(crate) trait Host: Send + Sync {
 /// The task that exchanges announcements between this node and the local network.
 pub(crate) struct LocalNetwork<H> {
     pub(crate) host: H,
-    /// The releases that the task has collected from peers, and the adverts that the task announces.
+    /// The releases that peers announce, and the adverts of this node.
     pub(crate) releases: LocalReleases,
-    /// Whether the node is in private mode, in which it announces nothing.
+    /// Whether the node is a private node, which announces no advert.
     pub(crate) is_private: bool,
 }
 
 impl<H: Host> LocalNetwork<H> {
-    /// Announces and collects releases until `stop` is cancelled. Then withdraws the adverts.
+    /// Announces the adverts of this node and collects the releases of peers, until `stop` is cancelled. Then withdraws
+    /// the adverts.
     pub(crate) async fn run(self, stop: CancellationToken) {
         if let Err(error) = self.exchange(&stop).await {
             tracing::warn!(%error, "no releases are announced or found on the local network");

@@ -112,7 +112,7 @@ async fn the_error_of_an_unknown_host_name_says_that_it_has_no_record() {
 
 #[tokio::test]
 async fn unreachable_addresses_of_a_name_do_not_hide_the_reachable_one() {
-    // The dead address has a listener that accepts connections and sends nothing, so a dial to it times out.
+    // At the address `dead`, a listener accepts connections but sends nothing. So a dial of this address times out.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let dead = format!("/ip4/127.0.0.1/tcp/{}", silent.local_addr().unwrap().port());
     let (peer, bound) = listening("/ip4/127.0.0.1/tcp/0").await;

@@ -1,4 +1,5 @@
-//! A client that knows only the first node finds providers and values until they are withdrawn.
+//! Tests of announcements. A client that knows only one bootstrap peer finds providers and values. A provider that
+//! withdraws a key is no longer found.
 
 use phase_node::{NodeConfig, Role};
 use phase_test_support::in_time;
@@ -36,8 +37,9 @@ async fn a_withdrawn_provider_is_no_longer_found() {
         leaving.handle().withdraw(&CONTENT).await.unwrap();
         leaving.handle().wait_until_announced(&CONTENT).await;
         assert_eq!(providers(seeker.handle(), &CONTENT).await, [staying.handle().peer_id()]);
-        // A withdrawal can be repeated, because the first withdrawal may have been lost.
+        // `withdraw` sends a second withdrawal, because the first withdrawal may have been lost.
         assert!(leaving.handle().withdraw(&CONTENT).await.unwrap().answered > 0);
+        // `withdraw_provided` sends no withdrawal, because the node no longer provides the key.
         assert_eq!(leaving.handle().withdraw_provided(&CONTENT).await.unwrap().requests, 0);
         // A provider that has withdrawn a key can provide it again.
         leaving.handle().provide(&CONTENT).await.unwrap();
@@ -67,7 +69,7 @@ async fn a_pointer_is_never_replaced_by_an_older_one_or_by_junk() {
         let others = [pointer("stable/x86_64", 4), pointer("edge/x86_64", 9), b"junk".to_vec(), Vec::new()];
         for (turn, other) in others.into_iter().enumerate() {
             let node = start(Role::Client, &bootstrap).await;
-            // A put succeeds whether or not the first node stores the value.
+            // The first node acknowledges every put, so the put of a refused value succeeds.
             node.handle().put(&KEY, other).await.unwrap();
             assert_eq!(values(seeker.handle(), &KEY).await, [&newest[..]], "put {turn}");
         }

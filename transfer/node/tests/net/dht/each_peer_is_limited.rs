@@ -1,6 +1,6 @@
-//! A node limits each peer. In a provider record, it stores only believable addresses: those that the provider can
-//! have, judged by the scope of its connection. It ignores a peer that sends too many requests for a while. Other peers
-//! are not affected.
+//! Tests of the limits on each peer. A node stores only believable addresses of a provider: those that the provider can
+//! have, judged by the scope of its connection. For a while, a node ignores a peer that sends too many requests. It
+//! continues to answer the other peers.
 
 use std::time::Duration;
 
@@ -159,8 +159,8 @@ async fn assert_ignored_for_a_while(low: &str, message: impl Fn(PeerId) -> Vec<u
     let raw_peer = RawPeer::start(&address(node.handle()).await).await;
     flood(&raw_peer, &node, low, &message(raw_peer.peer)).await;
     until("the raw peer is no longer ignored", async || ignored(&node).await == 0).await;
-    // All streams of the raw peer's connection may have waited for an answer. The node must free these streams, so that
-    // the raw peer can send requests on the same connection again.
+    // Requests without an answer may occupy all streams of the raw peer's connection. The node must free these streams,
+    // so that the raw peer can send requests on the same connection again.
     let answered = async || matches!(timeout(MOMENT, raw_peer.ask(hub, &find_node(&KEY))).await, Ok(Some(_)));
     until("the raw peer is answered again", answered).await;
 }

@@ -1,5 +1,5 @@
-//! A node joins the network through any of its bootstrap peers, even if they start late. It stays in the network after
-//! they have stopped.
+//! A node joins the network through any of its bootstrap peers. The bootstrap peer may start after the node. The node
+//! stays in the network after its bootstrap peers have stopped.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;

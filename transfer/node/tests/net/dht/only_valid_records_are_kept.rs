@@ -52,7 +52,7 @@ fn record(key: &SigningKey, value: &[u8], version: u64, expires_at: u64) -> Sign
     SignedRecord { v: V1, key: key.public(), label: label(), value: value.to_vec(), version, issued_at: 1, expires_at }
 }
 
-/// Signs a record with any key. Unlike `seal`, does not refuse a key that does not belong to the record.
+/// Signs a record with any key. `seal` would refuse a key that does not belong to the record.
 fn signed_by<R: DhtRecord>(record: &R, key: &SigningKey) -> Vec<u8> {
     let mut envelope = Envelope::unsigned(record).unwrap();
     envelope.sign::<R>(key).unwrap();

@@ -31,8 +31,8 @@ async fn the_states_of_a_peer_are_reported_in_order() {
         let mut events = seeker.peer_events();
         let is_known = seeker.peer(&peer).map(|info| info.state);
         seeker.find_providers(&CONTENT).await.finish().await.unwrap();
-        // Check the events about the connection only if the provider was unknown before the search. Otherwise Kademlia
-        // may have connected to the provider before the subscription to the events.
+        // If the client knew the provider before the search, Kademlia may have connected to it before the subscription
+        // to the events. Then the events about the connection are not checked, because some may be missing.
         if is_known.is_none() {
             let first = next(&mut events, peer).await;
             match first {
@@ -49,8 +49,7 @@ async fn the_states_of_a_peer_are_reported_in_order() {
             async || provider.handle().peer(&seeker.peer_id()).is_some_and(|info| info.state == PeerState::Identified);
         until("the provider has identified the client", is_client_identified).await;
         if is_known.is_some() {
-            // Subscribe again to skip the events about the connection, because some of these events may have been sent
-            // before the first subscription.
+            // Subscribe again, so that the old subscription with its incomplete events is dropped.
             events = seeker.peer_events();
         }
         let label = |state: &str| format!("phase_peers{{state=\"{state}\"}}");

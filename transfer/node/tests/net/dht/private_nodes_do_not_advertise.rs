@@ -1,4 +1,4 @@
-//! A node in private mode does not reveal its addresses. A node without the DHT sends no queries.
+//! A private node does not reveal its addresses. A node without the DHT sends no queries.
 
 use phase_core::time::TrustedTime;
 use phase_node::{DhtConfig, Node, NodeConfig, QueryError, RecordsError, Role};
@@ -76,7 +76,7 @@ async fn configured_peers_are_connected_without_the_dht() {
         let is_identified = async || node.handle().peer(&peer).is_some_and(|info| info.agent.is_some());
         until("the configured peer is connected", is_identified).await;
         assert!(!node.handle().peer(&peer).unwrap().is_dht_server);
-        // A node that has the DHT but is connected to no DHT server also connects to its configured peer.
+        // A node that has the DHT must connect to its configured peer while it is connected to no DHT server.
         let (configured, dht) = (address(other.handle()).await, Some(DhtConfig::default()));
         let config = NodeConfig { listen: loopback(), peers: vec![configured], dht, ..NodeConfig::default() };
         let node = Node::start(config).await.unwrap();

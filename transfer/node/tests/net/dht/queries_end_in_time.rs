@@ -50,7 +50,7 @@ async fn a_query_that_waits_for_a_dial_ends_in_time_and_names_the_peer() {
         let (gone, at) = (leaver.handle().peer_id(), leaver.handle().listen_addresses().await[0].clone());
         let node = start_in_dht(impatient(), &bootstrap).await;
         let knows = async || {
-            // The first node returns the peer in this search once the peer is in the first node's routing table.
+            // The search adds the peer to the routing table of `node` once the first node returns the peer.
             let _ = node.handle().find_closest(CONTENT.clone()).await.finish().await;
             node.handle().routing_table().await.iter().any(|known| known.peer == gone)
         };
@@ -66,7 +66,8 @@ async fn a_query_that_waits_for_a_dial_ends_in_time_and_names_the_peer() {
         let error = node.handle().find_providers(&CONTENT).await.finish().await.unwrap_err();
         assert_timeout(&error, gone);
         let error = node.handle().provide(&CONTENT).await;
-        // `provide` succeeds if it finds the closest nodes without the silent peer. Otherwise it times out too.
+        // `provide` succeeds if it finds the closest nodes without the silent peer. If it waits for the silent peer, it
+        // times out.
         assert!(error.as_ref().err().is_none_or(|error| matches!(error, QueryError::Timeout { .. })), "{error:?}");
         assert!(counted(node.handle(), "phase_dht_query_timeouts_total") >= 1, "{}", node.handle().metrics());
         drop(tarpit);

@@ -57,8 +57,8 @@ async fn records_that_are_renewed_are_kept() {
         let begun = Instant::now();
         publisher.provide(&OTHER).await.unwrap();
         publisher.wait_until_announced(&OTHER).await;
-        // Renew all records except the provider record of `OTHER`. When this record has expired, the renewed records,
-        // which were placed before it, have outlived the TTL.
+        // Renew all records except the provider record of `OTHER`. The renewed records were placed before this record.
+        // So when this record has expired, they have outlived the TTL.
         let outlived = async || {
             let stats = stats(holder.handle()).await;
             if stats.providers == 1 {

@@ -58,7 +58,7 @@ async fn crowd() -> Vec<Node> {
     let others = futures::future::join_all(others).await;
     let mut all = vec![first];
     all.extend(others);
-    // Each node searches for its own peer id, so that nearby nodes add this node to their routing tables.
+    // Each node searches for its own peer id, so that the nodes near this peer id add the node to their routing tables.
     for node in &all[1..] {
         let own = node.handle().peer_id();
         node.handle().find_closest(own).await.finish().await.unwrap();
@@ -81,7 +81,8 @@ async fn nodes_with_different_protocol_names_do_not_share_a_dht() {
         let (first, bootstrap) = network().await;
         let protocol = StreamProtocol::new("/other/kad/1.0.0");
         let other = DhtConfig { protocol: protocol.clone(), ..server() };
-        // The two nodes connect to each other, but neither adds the other to its routing table.
+        // The two nodes have different protocol names. They connect to each other, but neither is in the routing table
+        // of the other.
         let other = Node::start(NodeConfig {
             dht: Some(other),
             ..NodeConfig::in_dht(Role::Server, loopback(), bootstrap.clone())
@@ -156,8 +157,8 @@ async fn a_node_in_client_mode_is_in_no_routing_table_and_stores_nothing() {
         .await;
         let client = start(Role::Client, &bootstrap).await;
         let peer = client.handle().peer_id();
-        // The client puts a value and sends a query, so both servers learn its peer id and listen address. Even so,
-        // neither server may add the client to its routing table.
+        // The client puts a value and sends a query, so both servers learn its peer id and listen address. Neither
+        // server may add the client to its routing table.
         client.handle().put(&KEY, pointer("stable/x86_64", 1)).await.unwrap();
         client.handle().find_closest(peer).await.finish().await.unwrap();
         assert_eq!(values(second.handle(), &KEY).await.len(), 1);
@@ -188,8 +189,8 @@ async fn the_routing_table_is_refreshed_periodically() {
         // Joining causes up to two refreshes, so wait for these first.
         let refreshes = "phase_dht_queries_total{kind=\"refresh\",result=\"ok\"}";
         until("the node has refreshed its routing table twice", async || counted(node.handle(), refreshes) >= 2).await;
-        // The newcomer connects only to the first node and sends no queries, so the other node can learn of the
-        // newcomer only by a refresh.
+        // The newcomer connects only to the first node and sends no queries. So `node` can learn of the newcomer only
+        // by a refresh.
         let newcomer = RawPeer::start_silent_server(&bootstrap[0]).await;
         until("the first node knows the newcomer", async || knows(first.handle(), newcomer.peer).await).await;
         until("the other node knows the newcomer", async || knows(node.handle(), newcomer.peer).await).await;
@@ -232,7 +233,7 @@ async fn a_disconnected_peer_that_answers_a_dial_stays_in_a_full_bucket() {
         let listen = known.handle().listen_addresses().await;
         known.stop().await;
         until("the peer is disconnected", async || !node.handle().peer(&gone).unwrap().is_connected()).await;
-        // The peer starts again at the same address, without a bootstrap peer, so it is connected only if the node
+        // The peer starts again at the same address, without a bootstrap peer. So it is connected only if the node
         // dials it.
         let back = NodeConfig { identity, ..NodeConfig::in_dht(Role::Server, listen, Vec::new()) };
         let _back = start_node(back).await;

@@ -49,7 +49,7 @@ pub(crate) struct Behaviour {
     connections: Connections,
     /// The connected peers that are DHT servers.
     servers: BTreeSet<PeerId>,
-    /// The number of connected DHT servers, for other parts of the node to watch.
+    /// Publishes the number of connected DHT servers to the rest of the node.
     routing: watch::Sender<usize>,
     out: VecDeque<Out>,
     tick: Interval,
@@ -127,8 +127,8 @@ impl Behaviour {
         }
     }
 
-    /// Notes in every running query that `peer` could not be reached, because each of these queries may have waited for
-    /// it.
+    /// Notes in every running query that `peer` could not be reached, because Kademlia does not report which query
+    /// needed the peer.
     pub(crate) fn handle_unreachable(&mut self, peer: PeerId, causes: &[Cause]) {
         self.outbound.queries.handle_unreachable(peer, causes);
     }
@@ -139,7 +139,8 @@ impl Behaviour {
         self.kad.store_mut().hide();
     }
 
-    /// Handles the events from Kademlia, and passes all other messages from Kademlia to the Swarm.
+    /// Handles a message from Kademlia. An event is handled in this module. The Swarm receives every message that is
+    /// not an event.
     fn handle(&mut self, mut message: KadOut) {
         match &mut message {
             ToSwarm::NotifyHandler { peer_id, event, .. } => {

@@ -1,5 +1,5 @@
-//! The open connections to each peer. The remote address of a connection decides which other addresses of the peer are
-//! accepted, and which subnet's share of the record store the records of the peer use.
+//! The open connections to each peer. The scope of a connection decides which addresses are accepted from the peer. The
+//! subnet of a connection decides which share of the record store the peer's records use.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,7 +15,8 @@ struct OpenConnection {
     id: ConnectionId,
     /// The scope of the peer's address: from where this address can be reached.
     scope: Scope,
-    /// The subnet of the peer's address. `None` if the address is an IPv4 loopback address or contains no IP address.
+    /// The subnet of the peer's address. `None` for an IPv4 loopback address, or without an IP address, for instance
+    /// with `/dns4/…`.
     subnet: Option<IpAddr>,
 }
 
@@ -23,7 +24,8 @@ struct OpenConnection {
 pub(crate) struct Connections {
     /// The open connections to each connected peer, oldest first.
     peers: BTreeMap<PeerId, Vec<OpenConnection>>,
-    /// The narrowest scope of all connections so far. This node does not dial reported addresses with a narrower scope.
+    /// The narrowest scope of all connections since this node started. A reported address with a narrower scope is not
+    /// dialled, because a hostile peer may have invented it.
     narrowest: Scope,
 }
 
@@ -42,8 +44,8 @@ impl Connections {
         connections.and_then(|all| all.iter().map(|seen| seen.scope).min()).unwrap_or(Scope::Public)
     }
 
-    /// Returns the subnet of the oldest connection to a peer. Returns `Some(None)` if the connection has no subnet, and
-    /// `None` if the peer is not connected.
+    /// Returns the subnet of the oldest open connection to a peer. Returns `None` if the peer is not connected, and
+    /// `Some(None)` if the connection has no subnet.
     pub(crate) fn subnet_of(&self, peer: &PeerId) -> Option<Option<IpAddr>> {
         Some(self.peers.get(peer)?.first()?.subnet)
     }

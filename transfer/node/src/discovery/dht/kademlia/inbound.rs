@@ -21,9 +21,9 @@ use crate::metrics::Metrics;
 pub(crate) struct Inbound {
     validator: Validator,
     limiter: Limiter,
-    /// The delayed empty replies to requests from ignored peers. Each reply is sent when its peer is no longer ignored,
-    /// because a request holds a stream until its reply. Each connection has at most 32 of these replies, because
-    /// libp2p permits no more streams.
+    /// The delayed empty replies to requests from ignored peers. A reply is sent when its peer is no longer ignored, so
+    /// that the stream of the request becomes free. A connection has at most 32 of these replies, because libp2p
+    /// permits no more open requests.
     held_back: BTreeMap<PeerId, Vec<(ConnectionId, ToPeer)>>,
     refused: u64,
     metrics: Arc<Metrics>,
@@ -116,7 +116,7 @@ impl Inbound {
         let held = store.get(&record.key).map(|held| held.into_owned());
         self.validator.judge_value(&record, held.as_ref())?;
         let subnet = connections.subnet_of(&source).ok_or(Refusal::Gone)?;
-        // The publisher in the record is not verified, so it is not stored.
+        // The field `publisher` is a peer id that no signature proves, so it is not stored.
         store.keep_value(Record { publisher: None, ..record }, source, subnet)
     }
 

@@ -1,5 +1,5 @@
-//! The messages between Kademlia and its connections. The message types are private to libp2p, but they can be named as
-//! associated types of public traits.
+//! The messages between Kademlia and its connections. libp2p does not export the message types, so this module names
+//! them through public traits of libp2p.
 
 use libp2p::Multiaddr;
 use libp2p::kad::{QueryId, RecordKey};
@@ -13,17 +13,17 @@ pub(crate) type ToPeer = THandlerInEvent<Kademlia>;
 /// A message from the connection handler of a peer to Kademlia.
 pub(crate) type FromPeer = THandlerOutEvent<Kademlia>;
 
-/// Returns the kind of a peer's request and an empty reply to this request. Returns `None` if the event is not a
+/// Returns the kind of a peer's request, and an empty reply to this request. Returns `None` if the event is not a
 /// request.
 ///
-/// libp2p keeps the stream of a request open until the reply, and a connection has at most 32 such streams. So even a
-/// request from an ignored peer needs a reply in the end. Requests of the kind `Provide` have no reply.
+/// An ignored peer receives the empty reply later, because libp2p keeps the stream of a request open until the reply. A
+/// connection has at most 32 such streams. A request of the kind `Provide` has no reply.
 pub(crate) fn inbound_request(event: &FromPeer) -> Option<(Request, Option<ToPeer>)> {
     let (request, request_id) = match event {
         FromPeer::FindNodeReq { request_id, .. }
         | FromPeer::GetProvidersReq { request_id, .. }
         | FromPeer::GetRecord { request_id, .. } => (Request::Query, *request_id),
-        // The empty reply to a put is a `FindNodeRes` too, because a `PutRecordRes` would acknowledge the value.
+        // An empty `FindNodeRes` answers a put, because a `PutRecordRes` would acknowledge the value.
         FromPeer::PutRecord { request_id, .. } => (Request::Put, *request_id),
         FromPeer::AddProvider { .. } => return Some((Request::Provide, None)),
         _ => return None,
@@ -42,8 +42,8 @@ pub(crate) fn query_of_request(request: &ToPeer) -> Option<QueryId> {
     }
 }
 
-/// Returns the id of the query that waits for `event`, and whether the event is a reply. `false` means that the request
-/// has failed, so no reply will follow. Returns `None` for any other event.
+/// Returns the id of the query to which `event` belongs, and whether the event is a reply. If it is not a reply, the
+/// request has failed. Returns `None` if the event belongs to no query.
 pub(crate) fn query_of_reply(event: &FromPeer) -> Option<(QueryId, bool)> {
     match event {
         FromPeer::FindNodeRes { query_id, .. }
@@ -55,8 +55,8 @@ pub(crate) fn query_of_reply(event: &FromPeer) -> Option<(QueryId, bool)> {
     }
 }
 
-/// Returns the key and the addresses of a provider record that this node sends. The caller can clear the addresses to
-/// turn the record into a withdrawal, because Phase nodes treat a provider record without addresses as a withdrawal.
+/// Returns the key and the addresses of a provider record that this node sends. The caller can clear the addresses,
+/// because Phase nodes treat a provider record without addresses as a withdrawal.
 pub(crate) fn provider_announcement(request: &mut ToPeer) -> Option<(&RecordKey, &mut Vec<Multiaddr>)> {
     match request {
         ToPeer::AddProvider { key, provider, .. } => Some((key, &mut provider.multiaddrs)),

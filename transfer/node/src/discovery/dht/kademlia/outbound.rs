@@ -55,15 +55,15 @@ impl Outbound {
         }
     }
 
-    /// Refreshes the routing table if a refresh is due. To be called when the first DHT server is connected.
+    /// Refreshes the routing table if the last refresh is older than the refresh interval. To be called when this node
+    /// was connected to no DHT server and has connected to one.
     ///
-    /// The table is not refreshed each time, because a node that lost only idle connections still has its routing
-    /// table. A refresh would cost one lookup for each bucket, and it would open new connections that soon become idle
-    /// as well.
+    /// A node that has only lost its idle connections still has its routing table, so it does not need a refresh. A
+    /// refresh costs one lookup for each bucket, and opens connections that soon become idle.
     pub(crate) fn handle_joined(&mut self, now: Instant, kad: &mut Kademlia) {
         if self.refreshed_at.is_none_or(|at| now >= at + self.refresh_interval) {
-            // This call fails only if the routing table is empty, which means that the node could use no address of the
-            // server. In this case, libp2p itself starts a refresh as soon as a peer is added to the table.
+            // This call fails only if the routing table is empty, because no address of the server is usable. Then
+            // libp2p starts a refresh as soon as a peer is added to the table.
             let _ = kad.bootstrap();
         }
     }
@@ -135,7 +135,7 @@ impl Outbound {
         }
     }
 
-    /// Sends a provider record without addresses, which withdraws the key. The record is sent after the call of
+    /// Withdraws a key: sends a provider record without addresses. Kademlia sends the record after the call of
     /// `stop_providing`. At that time this node does not provide the key, so [`Behaviour`](super::Behaviour) removes
     /// the addresses from the record.
     fn withdraw(
@@ -284,7 +284,8 @@ fn remove_own(kad: &mut Kademlia, key: &RecordKey) -> bool {
     was_provided
 }
 
-/// Returns the known addresses of a peer that this node may dial, at most eight. Addresses in `also` come first.
+/// Returns at most eight addresses of a peer that this node may dial: those in `also`, and then those that Kademlia
+/// knows.
 fn addresses_of(kad: &mut Kademlia, connections: &Connections, peer: PeerId, also: &[Multiaddr]) -> Vec<Multiaddr> {
     // `handle_pending_outbound_connection` returns the addresses in Kademlia's routing table and running queries. It
     // starts no dial, so the connection id does not matter.

@@ -1,14 +1,15 @@
-//! The provider records of one key. Only a bounded number of records is stored for each key.
+//! The provider records of one key. Their number is bounded.
 //!
-//! When the bound is reached, the record of a new provider replaces the first of these that exists:
-//! 1. an expired record;
-//! 2. the record renewed longest ago in the subnet with the most records, if that subnet has more than one record and
-//!    more records than the subnet of the new provider;
-//! 3. the record renewed longest ago in the subnet of the new provider or, if no record is from that subnet, of all
-//!    records. This record must be stale, which means that an honest provider would have renewed it.
+//! When the bound is reached, the first of these rules that applies decides which record a new provider replaces:
+//! 1. An expired record is replaced.
+//! 2. If the subnet with the most records has more than one, and more than the subnet of the new provider: its record
+//!    that was renewed longest ago is replaced.
+//! 3. In the subnet of the new provider, the record that was renewed longest ago is replaced if it is stale. If this
+//!    subnet has no record, the rule applies to all records. A record is stale when an honest provider would have
+//!    renewed it.
 //!
-//! Otherwise the new record is refused. So an attacker with many new identities cannot displace providers that renew
-//! their records.
+//! If no rule applies, the new record is refused. So an attacker with many new identities cannot displace providers
+//! that renew their records.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -34,8 +35,8 @@ struct Held {
     record: ProviderRecord,
     /// When the record was added or last renewed.
     refreshed: Instant,
-    /// The subnet of the provider's connection. `None` for an IPv4 loopback address or an address without an IP
-    /// address.
+    /// The subnet of the provider's connection. `None` for an IPv4 loopback address, or without an IP address, for
+    /// instance with `/dns4/…`.
     subnet: Option<IpAddr>,
 }
 
@@ -69,8 +70,9 @@ impl Providers {
 
     /// Adds or renews a record.
     ///
-    /// `subnet` is the subnet of the provider's connection, not of the addresses in the record. `capacity` is the
-    /// maximum number of stored records. A record is stale if it was last renewed longer than `stale_after` ago.
+    /// `subnet` is the subnet of the provider's connection, because a hostile provider can invent the addresses in its
+    /// record. `capacity` is the maximum number of stored records. A record is stale when more than `stale_after` has
+    /// passed since its last renewal.
     pub(crate) fn insert(
         &mut self,
         now: Instant,

@@ -59,8 +59,8 @@ impl Sink {
     }
 }
 
-/// The tolerance for early timers. A query that ends at most this long before its timeout can still count as timed out,
-/// because Kademlia's timeout for a single peer is a separate timer, which may fire slightly earlier.
+/// How much earlier than its timeout a query may end and still count as timed out. Kademlia's timeout for a single peer
+/// is a separate timer, which may fire slightly earlier.
 const SLACK: Duration = Duration::from_millis(50);
 /// The reason that a report gives for a connected peer that did not answer.
 const SILENT: &str = "has not answered";
@@ -73,8 +73,8 @@ pub(crate) struct Pending {
     deadline: Instant,
     /// The number of results that the query has returned so far.
     results: usize,
-    /// The numbers of requests that the first phase of a put sent, that were answered, and that failed. Zeros until the
-    /// second phase begins, and for all other queries.
+    /// The requests in the first phase of a put: how many were sent, were answered and have failed. Zeros until the
+    /// second phase begins. Always zeros if the query is not a put.
     earlier: [u32; 3],
     /// The peers that could not be reached, each with the causes.
     unreachable: Vec<(PeerId, Vec<Cause>)>,
@@ -112,17 +112,17 @@ impl Pending {
     }
 }
 
-/// The next step after Kademlia has finished a query.
+/// The result of [`Queries::finish`]. Either the whole query has ended, or only the first phase of a put.
 pub(crate) enum Finished {
-    /// The query has ended.
+    /// The whole query has ended.
     Ended(Ended),
-    /// The first phase of a put has ended. The caller starts the second phase: a new query in Kademlia that sends the
-    /// record to the nodes with these peer ids.
+    /// The first phase of a put has ended. The caller starts the second phase: a new Kademlia query that sends this
+    /// record to these nodes.
     Store(Record, Vec<PeerId>, Box<Pending>),
 }
 
-/// A query that has ended, but whose outcome has not been sent to the caller yet. Before the outcome is sent, the
-/// metrics must count the query, so that the caller sees the query in the metrics.
+/// The outcome of a query that has ended. The caller first counts the query in the metrics, and then calls
+/// [`deliver`](Self::deliver). In this order, the receiver of the outcome finds the query in the metrics.
 #[must_use]
 pub(crate) struct Ended {
     pub(crate) kind: QueryKind,
@@ -212,7 +212,7 @@ impl Queries {
         }
     }
 
-    /// Notes that `peer` has answered a query or, if `is_answer` is `false`, that the request to `peer` has failed.
+    /// Notes that `peer` has answered a query. If `is_answer` is `false`, the request to `peer` has failed instead.
     pub(crate) fn handle_answered(&mut self, id: &QueryId, peer: PeerId, is_answer: bool) {
         let Some(pending) = self.pending.get_mut(id) else { return };
         pending.asked.remove(&peer);
@@ -255,7 +255,8 @@ impl Queries {
     /// Returns the ids of the queries whose deadline has passed, and of the searches whose receiving end was dropped.
     /// The caller passes each id to [`give_up`](Self::give_up) and then ends the query in Kademlia.
     pub(crate) fn expired(&self, now: Instant) -> Vec<QueryId> {
-        // Kademlia gives each of the two phases of an announcement a full timeout. This deadline covers both phases.
+        // Kademlia gives each of the two phases of an announcement a full timeout, so an announcement could take two
+        // timeouts. `deadline` limits both phases together.
         let is_over = |p: &Pending| now >= p.deadline || !p.sink.is_wanted();
         self.pending.iter().filter(|(_, pending)| is_over(pending)).map(|(id, _)| *id).collect()
     }
@@ -270,9 +271,9 @@ impl Queries {
 
     fn end(&self, now: Instant, mut pending: Pending, verdict: Verdict, stats: &QueryStats) -> Ended {
         let took = now.saturating_duration_since(pending.started);
-        // Kademlia's timeout for a single peer is as long as its timeout for the whole query. When both fire, Kademlia
-        // may report that the query has finished. So a query that ends this late while an answer is missing counts as
-        // timed out.
+        // Kademlia's timeout for a single peer is as long as its timeout for a query. If both pass, Kademlia may report
+        // that the query has finished. So a query counts as timed out if it ends at its timeout and an answer is
+        // missing.
         let is_timeout = verdict.is_timeout || took + SLACK >= self.timeout && pending.is_answer_missing();
         if is_timeout {
             pending.note_unanswered();

@@ -18,7 +18,7 @@ pub(crate) fn kademlia(config: &DhtConfig) -> kad::Config {
         .set_record_filtering(kad::StoreInserts::FilterBoth)
         .set_record_ttl(Some(config.value_ttl))
         .set_provider_record_ttl(Some(config.provider_ttl))
-        // Kademlia must not renew announcements by itself, because only the provider knows which content it still has.
+        // Kademlia must not renew announcements by itself, because it does not know which content this node still has.
         .set_publication_interval(None)
         .set_replication_interval(None)
         .set_provider_publication_interval(None)

@@ -13,7 +13,7 @@ use libp2p::PeerId;
 /// The key of a record. Reference-counted, because several tables contain the same key.
 pub(crate) type Key = Arc<[u8]>;
 
-/// The peers that share one part of the table: all peers of a subnet, or one peer without a subnet.
+/// The peers that have one share of the table together: all peers of one subnet, or one peer without a subnet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Group {
     Subnet(IpAddr),
@@ -82,15 +82,14 @@ impl Shares {
         }
     }
 
-    /// Returns the record to evict so that `peer` can add a record, or `None` if no record may be evicted for `peer`.
+    /// Returns the record to evict so that `peer` can add a record. Returns `None` if no record may be evicted for
+    /// `peer`. The largest group or peer is the one with the most records.
     ///
-    /// - If the group with the most records has at least two more records than the group of `peer`: a record of the peer
-    ///   with the most records in this largest group.
-    /// - Otherwise: a record of the peer with the most records in the group of `peer`, if this peer has at least two more
-    ///   records than `peer`.
+    /// - If the largest group has at least two more records than the group of `peer`, its largest peer loses a record.
+    /// - Otherwise, if the largest peer in the group of `peer` has at least two more records than `peer`, it loses a
+    ///   record.
     ///
-    /// So a peer never takes space from a peer of its group with fewer records, and a group never takes space from a
-    /// smaller group.
+    /// So no record is evicted for a larger group, or for a larger peer of the same group.
     pub(crate) fn record_to_evict_for(&self, peer: &PeerId, subnet: Option<IpAddr>) -> Option<(PeerId, Key)> {
         let share = self.peers.get(peer);
         let own = share.map_or(Group::of(*peer, subnet), |share| share.group);
@@ -141,7 +140,7 @@ mod tests {
         for n in 0..10 {
             shares.insert(PeerId::random(), theirs, key(n));
         }
-        // Each of these peers has one record, so a new peer of their subnet may not evict any of their records.
+        // Each of these peers has one record. So no record is evicted for a new peer of their subnet.
         assert_eq!(shares.record_to_evict_for(&PeerId::random(), theirs), None);
         let mut moved = 0;
         while let Some((peer, evicted)) = shares.record_to_evict_for(&honest, its) {
@@ -150,8 +149,8 @@ mod tests {
             moved += 1;
         }
         assert_eq!((moved, shares.total()), (5, 10));
-        // Now both subnets have five records, so a new peer of the first subnet may not evict a record of the honest
-        // peer.
+        // Now both subnets have five records. So no record of the honest peer is evicted for a new peer of the other
+        // subnet.
         assert_eq!(shares.record_to_evict_for(&PeerId::random(), theirs), None);
     }
 }

@@ -93,8 +93,8 @@ impl Store {
         self.hidden = true;
     }
 
-    /// Returns whether this node provides the key and may announce the key with addresses. Any other key is announced
-    /// without addresses, which withdraws it.
+    /// Returns whether this node may announce the key with its addresses: it provides the key and does not hide its
+    /// addresses. A provider record of any other key is sent without addresses, which withdraws the key.
     pub(crate) fn provides(&self, key: &RecordKey) -> bool {
         !self.hidden && self.own_provided.contains_key(key.as_ref())
     }
@@ -110,7 +110,7 @@ impl Store {
         if let Some(held) = self.values.get_mut(&key)
             && held.record.value == record.value
         {
-            // An equal value still counts towards the share of the peer that put it first.
+            // A renewed value counts towards the share of the peer that put it first.
             held.record = record;
             return Ok(());
         }
@@ -137,7 +137,7 @@ impl Store {
         let is_full = !is_refresh && self.provider_shares.total() >= self.limits.providers;
         let held = self.providers.entry(key.clone()).or_default();
         match held.insert(now, record, subnet, self.limits.providers_per_key, self.stale_after) {
-            // The table has grown beyond its limit, so evict another record. Renewed records need no space.
+            // The new record exceeds the limit of the table, so evict another record.
             Insertion::Stored if is_full => {
                 let Some((other, evicted)) = self.provider_shares.record_to_evict_for(&peer, subnet) else {
                     self.remove_provider_of(&key, &peer);
@@ -189,14 +189,14 @@ impl Store {
     }
 }
 
-/// The interface for Kademlia, which adds only records of this node. Records from peers arrive as events and pass
-/// [`validate`] first.
+/// The interface for Kademlia, which adds only records of this node. Kademlia passes records from peers to this node as
+/// events. [`validate`] checks these records before they are stored.
 impl RecordStore for Store {
     type RecordsIter<'a> = std::vec::IntoIter<Cow<'a, Record>>;
     type ProvidedIter<'a> = std::vec::IntoIter<Cow<'a, ProviderRecord>>;
 
-    /// Returns this node's own value of a key if there is one, even if the value from a peer claims a newer version.
-    /// Otherwise returns the value from a peer.
+    /// Returns this node's own value of a key. If there is none, returns the value from a peer. The versions of the two
+    /// values are not compared.
     fn get(&self, key: &RecordKey) -> Option<Cow<'_, Record>> {
         let now = Instant::now().into_std();
         let of_peer = self.values.get(key.as_ref()).map(|held| &held.record).filter(|record| !record.is_expired(now));

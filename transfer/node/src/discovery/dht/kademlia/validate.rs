@@ -24,7 +24,8 @@ use crate::address::{self, Scope};
 use crate::discovery::dht::config::Clock;
 use crate::identity;
 
-/// The maximum length of a stored value, in bytes. A whole Kademlia message may have at most 16 KiB.
+/// The maximum length of a stored value, in bytes. It leaves space for the other fields of a Kademlia message, which
+/// has at most 16 KiB.
 pub(crate) const MAX_VALUE_LEN: usize = MAX_RECORD_LEN;
 
 /// The reason for refusing a record or request from a peer.

@@ -27,8 +27,8 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Sends each release to `found` once, and again when the release changes or returns. Ends when mdns-sd has ended
-    /// or the receiver of `found` is dropped.
+    /// Sends each release to `found` when it is new, and again when it changes or returns. Ends when mdns-sd has ended,
+    /// or when the receiver of `found` is dropped.
     pub(crate) async fn run(self, mut events: Receiver<ServiceEvent>, found: mpsc::Sender<LocalRelease>) {
         let mut instances = Instances::default();
         loop {
@@ -51,8 +51,8 @@ impl Browser {
                 () = found.closed() => break,
             }
         }
-        // This call fails if the command queue of mdns-sd is full. Then the subscription ends at its next event,
-        // because `events` is dropped here.
+        // This call fails if the command queue of mdns-sd is full. Then mdns-sd ends the subscription at its next
+        // event, because this function drops `events`.
         drop(self.daemon.stop_browse(SERVICE_TYPE));
     }
 
@@ -93,11 +93,10 @@ struct Instances {
 }
 
 impl Instances {
-    /// Adds or updates an instance, so that `release` is reported. Has no effect if the instance already announces
-    /// exactly this release.
+    /// Adds or updates an instance. If `release` differs from the known release of the instance, it is reported.
     ///
-    /// If [`MAX_INSTANCES`] are kept, a new instance replaces the oldest reported instance. If no kept instance has
-    /// been reported, the new instance is dropped.
+    /// A new instance replaces the oldest reported instance if the table already has [`MAX_INSTANCES`]. If the table
+    /// has no reported instance, the new instance is dropped.
     fn insert(&mut self, instance: String, release: LocalRelease) {
         let known = self.by_name.get(&instance);
         if known.is_some_and(|known| known.release == release) {
@@ -134,7 +133,7 @@ impl Instances {
         Some(instance.release.clone())
     }
 
-    /// Returns the name of the oldest reported instance or, if `is_reported` is `false`, of the oldest unreported one.
+    /// Returns the name of the oldest instance among those that have this value of `is_reported`.
     fn first(&self, is_reported: bool) -> Option<&String> {
         let matching = self.by_name.iter().filter(|(_, instance)| instance.is_reported == is_reported);
         matching.min_by_key(|(_, instance)| instance.order).map(|(name, _)| name)

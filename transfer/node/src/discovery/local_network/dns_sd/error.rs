@@ -1,6 +1,6 @@
 //! The error type of DNS-SD.
 
-/// The maximum number of names that a node advertises. Each name costs every host on the local network a few packets.
+/// The maximum number of adverts of a node. Each advert costs every host on the local network a few packets.
 pub const MAX_ADVERTS: usize = 64;
 
 /// An error from starting DNS-SD, or from a command to it.

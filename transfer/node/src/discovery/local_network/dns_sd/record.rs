@@ -22,10 +22,12 @@ const HASH_DIGITS: usize = 16;
 /// Returns the records that announce `advert`.
 ///
 /// The instance name is the beginning of the release name, followed by a hash of peer id and release name. The hash
-/// makes the instance name unique, so mdns-sd does not have to probe whether the name is free, and no other host can
-/// force a change of the name. Each instance has its own host name, because mdns-sd withdraws the addresses of the host
-/// together with the instance. Both names are in lower case and without dots, because mdns-sd does not remove other
-/// names completely from its cache.
+/// makes the instance name unique. So mdns-sd does not have to probe whether the name is free, and no host can force a
+/// change of the name.
+///
+/// Each instance has its own host name, because mdns-sd withdraws the addresses of the host together with the instance.
+/// Both names are in lower case and without dots, because mdns-sd does not remove a name with capital letters or dots
+/// completely from its cache.
 pub(crate) fn announcement(peer: &PeerId, tcp_port: u16, advert: &Advert) -> Result<ServiceInfo, mdns_sd::Error> {
     let Advert { name, version, http_port } = advert;
     let mut readable = format!("{}-{}", name.channel, name.arch).replace('.', "-");

@@ -19,8 +19,8 @@ const FOUND_QUEUE: usize = 16;
 /// The timeout for an answer from mdns-sd. mdns-sd answers commands between packets, so only a flood of packets delays
 /// an answer.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
-/// The pause before the retry of a command to mdns-sd. A command must be retried if the command queue of mdns-sd, which
-/// has 100 entries, is full.
+/// The pause before a command to mdns-sd is retried. A command fails while the command queue of mdns-sd is full, which
+/// has 100 entries.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
 /// The interval between two checks of the number of records and timers in mdns-sd.
 const GUARD_INTERVAL: Duration = Duration::from_secs(1);
@@ -71,7 +71,7 @@ impl DnsSd {
     /// Opens the mDNS port and joins the interfaces. Sends nothing before the first [`advertise`](Self::advertise) or
     /// [`browse`](Self::browse).
     ///
-    /// It is not an error if none of the chosen interfaces is up, because they may come up later.
+    /// Succeeds even if none of the chosen interfaces is up now, because mdns-sd joins them when they come up.
     ///
     /// # Errors
     /// [`DnsSdError::Socket`] if mdns-sd cannot open the port on any interface, or [`DnsSdError::Mdns`] if the system
@@ -116,8 +116,9 @@ impl DnsSd {
         Ok(())
     }
 
-    /// Announces on the local network that this node serves `adverts` on `tcp_port`. Withdraws every earlier advert
-    /// that is not in `adverts`. If two adverts have the same name, announces only the last one.
+    /// Announces `adverts` on the local network. `tcp_port` is the TCP port on which this node accepts connections.
+    /// Withdraws every earlier advert that is not in `adverts`. If two adverts have the same name, announces only the
+    /// last one.
     ///
     /// # Errors
     /// [`DnsSdError::TooMany`] if there are more than [`MAX_ADVERTS`]. Then nothing is announced. Another error if
@@ -145,10 +146,11 @@ impl DnsSd {
         Ok(())
     }
 
-    /// Returns a channel that receives each release that peers announce, and again when the release changes or returns.
+    /// Returns a channel with the releases that peers announce. A release is sent when it is new, and again when it
+    /// changes or returns.
     ///
-    /// Only one channel is open at a time. It ends when `browse` is called again or the `DnsSd` is dropped. While 256
-    /// instances wait for a slow receiver, further instances are dropped.
+    /// Only one channel is open at a time. It ends when `browse` is called again, the `DnsSd` is dropped or DNS-SD has
+    /// ended. While 256 instances wait for a slow receiver, further instances are dropped.
     ///
     /// # Errors
     /// If DNS-SD has ended or does not answer.
@@ -162,7 +164,7 @@ impl DnsSd {
     }
 
     /// Withdraws every advert, so that peers forget this node at once. Waits until the withdrawals are sent and mdns-sd
-    /// has ended, but only for some seconds if the local network is flooded.
+    /// has ended. If the local network is flooded, stops waiting after some seconds.
     pub async fn stop(self) {
         match command(|| self.daemon.shutdown()).await {
             Ok(ended) => drop(reply(ended).await),
@@ -172,9 +174,10 @@ impl DnsSd {
 }
 
 impl Drop for DnsSd {
-    /// Ends the thread of mdns-sd. The thread holds a sender for its own command queue, so it would not end by itself.
+    /// Ends the thread of mdns-sd. Without this command the thread would run until the end of the process, because it
+    /// holds a sender of its own command queue.
     fn drop(&mut self) {
-        // The loop ends, because the thread keeps emptying its command queue.
+        // `Again` means that the command queue is full. The loop ends, because the thread keeps emptying the queue.
         while let Err(mdns_sd::Error::Again) = self.daemon.shutdown() {
             std::thread::sleep(RETRY_PAUSE);
         }
