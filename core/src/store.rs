@@ -31,6 +31,7 @@
 mod artifact;
 pub mod backend;
 mod blocks;
+mod chunk_file;
 mod chunk_map;
 mod damage;
 mod error;

@@ -47,7 +47,7 @@ impl Artifact for FileArtifact {
         // The state is checked after the read, so that a change during the read is detected.
         let now = self.file.stat().map_err(|e| StoreError::read("read", &self.path, e))?;
         let removed = now.links == 0;
-        if removed || !same_state(now, self.stat) { Err(changed(&self.path)) } else { Ok(()) }
+        if removed || !now.same_content(&self.stat) { Err(changed(&self.path)) } else { Ok(()) }
     }
 
     fn path(&self) -> Option<PathBuf> {
@@ -80,7 +80,7 @@ pub(crate) fn open_verified(
     let path = layout.artifact(cid);
     let file = backend.open(&path, OpenMode::Read).map_err(|e| StoreError::read("open", &path, e))?;
     let stat = file.stat().map_err(|e| StoreError::read("read", &path, e))?;
-    Ok(same_state(stat, verified).then(|| FileArtifact { cid: *cid, index, file, stat, path }))
+    Ok(stat.same_content(&verified).then(|| FileArtifact { cid: *cid, index, file, stat, path }))
 }
 
 /// Opens an artifact's file inside the store. If the file does not match its seal, the file is verified again and gets
@@ -98,7 +98,7 @@ fn open_owned(
     if !sealed || stat.len != index.size() {
         verify(&*file, &index, &path)?;
         let after = file.stat().map_err(|e| StoreError::read("read", &path, e))?;
-        if !same_state(after, stat) {
+        if !after.same_content(&stat) {
             return Err(changed(&path));
         }
         // A failure is ignored, because a file without a seal is only hashed again when it is opened the next time.
@@ -160,10 +160,6 @@ fn verify(file: &dyn BackendFile, index: &ArtifactIndex, path: &Path) -> Result<
 pub(crate) fn check_bounds(cid: Cid, size: u64, start: u64, len: usize) -> Result<(), StoreError> {
     let end = start.saturating_add(len as u64);
     if end > size { Err(StoreError::NotThere { cid, start, end }) } else { Ok(()) }
-}
-
-fn same_state(a: FileStat, b: FileStat) -> bool {
-    (a.len, a.mtime_ns, a.inode) == (b.len, b.mtime_ns, b.inode)
 }
 
 fn changed(path: &Path) -> StoreError {

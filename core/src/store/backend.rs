@@ -13,7 +13,7 @@ use std::path::Path;
 /// The mode in which [`Backend::open`] opens a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
-    /// Opens an existing file, for reading only.
+    /// Opens an existing regular file, for reading only. A symbolic link is refused.
     Read,
     /// Opens a file for reading and writing, and creates it if it does not exist.
     Create,
@@ -23,20 +23,50 @@ pub enum OpenMode {
     CreateNewPrivate,
 }
 
-/// The state of a file. While its length, modification time and inode number are unchanged, its content counts as
-/// unchanged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The state of a file. While [`FileStat::same_content`] is true for two states, the content counts as unchanged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileStat {
     /// The length of the file in bytes.
     pub len: u64,
-    /// The modification time, in nanoseconds since the Unix epoch.
+    /// The modification time, in nanoseconds since the Unix epoch. Any program can set it.
     pub mtime_ns: i64,
+    /// The time of the last change of the content, the mode, the owner or the number of names, in nanoseconds since the
+    /// Unix epoch. Only the kernel sets it, so it reveals a change after which the modification time was restored.
+    pub ctime_ns: i64,
     /// The inode number, which identifies the file within its file system.
     pub inode: u64,
     /// The disk space that the file uses, in bytes. Holes use no space.
     pub allocated: u64,
     /// The number of hard links to the file, which is 0 after the file was removed.
     pub links: u64,
+    /// The user id of the owner.
+    pub owner: u32,
+    /// The permission bits, for instance `0o644`.
+    pub mode: u32,
+    /// Whether this is a regular file, and not a folder, a device, a pipe or a symbolic link.
+    pub is_file: bool,
+}
+
+impl FileStat {
+    /// Returns whether a file that had the state `self` and now has the state `other` was not changed in between: its
+    /// length, its inode number and both times are the same.
+    pub fn same_content(&self, other: &Self) -> bool {
+        let key = |stat: &Self| (stat.len, stat.mtime_ns, stat.ctime_ns, stat.inode);
+        key(self) == key(other)
+    }
+}
+
+/// The free space of a file system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// The free disk space that this user can use, in bytes.
+    pub bytes: u64,
+    /// The number of files that can still be created, or `None` if the file system has no such limit.
+    pub files: Option<u64>,
+    /// The length of the longest file that this process can write, in bytes.
+    pub max_len: u64,
+    /// Whether the file system keeps its files in RAM, as tmpfs does. [`Space::bytes`] is then at most the free RAM.
+    pub is_in_ram: bool,
 }
 
 /// A file system: the real one, or a replacement for it in a test.
@@ -72,11 +102,17 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// An error from the operating system, for instance [`io::ErrorKind::NotFound`] if there is no such folder.
     fn read_dir(&self, path: &Path) -> io::Result<Vec<String>>;
 
-    /// Returns the free disk space that this user can use in a folder, in bytes.
+    /// Returns the free space of the file system of a folder.
     ///
     /// # Errors
     /// An error from the operating system.
-    fn available(&self, path: &Path) -> io::Result<u64>;
+    fn space(&self, folder: &Path) -> io::Result<Space>;
+
+    /// Returns the state of a file or folder. If `path` is a symbolic link, this is the state of the link.
+    ///
+    /// # Errors
+    /// An error from the operating system, for instance [`io::ErrorKind::NotFound`].
+    fn stat(&self, path: &Path) -> io::Result<FileStat>;
 
     /// Syncs a folder to disk (fsync), so that the names in it survive a power cut.
     ///
@@ -126,6 +162,12 @@ pub trait BackendFile: fmt::Debug + Send + Sync {
     /// An error from the operating system. The content may not survive a power cut then.
     fn sync(&self) -> io::Result<()>;
 
+    /// Sets the permission bits of the file.
+    ///
+    /// # Errors
+    /// An error from the operating system.
+    fn set_mode(&self, mode: u32) -> io::Result<()>;
+
     /// Returns the state of the open file.
     ///
     /// # Errors
@@ -151,6 +193,11 @@ pub trait BackendFile: fmt::Debug + Send + Sync {
     /// If the file system does not support reflinks, or the files are on different file systems. Nothing is changed
     /// then.
     fn clone_from_file(&self, original: &File) -> io::Result<()>;
+
+    /// Returns the file of the operating system, or `None` if this is a file of a replacement file system.
+    fn os_file(&self) -> Option<&File> {
+        None
+    }
 
     /// Returns the next byte range at or after `offset` that is not a hole, or `None` if only holes follow.
     ///

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::backend::Backend;
+use super::backend::{Backend, BackendFile as _};
 use super::error::StoreError;
 use super::input::{self, InputFile, ReadAt};
 use super::interface::{Artifact, Partial, Store};
@@ -117,7 +117,7 @@ impl FileStore {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Cid, StoreError> {
         let temp = TempFile::create(&*self.backend, &self.layout.tmp(), false)?;
-        let index = if temp.file().clone_from_file(input.file()).is_ok() {
+        let index = if input.file().os_file().is_some_and(|file| temp.file().clone_from_file(file).is_ok()) {
             let reader = ReadAt::start(temp.file());
             import::scan(reader, options.chunker, options.hash, None, progress)
         } else {
@@ -127,6 +127,7 @@ impl FileStore {
         };
         let index = index.map_err(|error| scan_failed(error, input, temp.path()))?;
         input.check_unchanged(index.size())?;
+        temp::make_read_only(temp.file(), temp.path())?;
         temp.file().sync().map_err(|e| StoreError::write("sync", temp.path(), e))?;
         let cid = self.put_index(&index)?;
         self.install(temp, cid)?;
@@ -142,9 +143,12 @@ impl FileStore {
             Ok(_) | Err(StoreError::Damaged { .. }) => {}
             Err(error) => return Err(error),
         }
-        let stat = temp.file().stat().map_err(|e| StoreError::read("read", temp.path(), e))?;
-        Seal::owned(stat).write(&*self.backend, &self.layout, &cid)?;
-        temp.persist(&target)
+        let file = temp.persist(&target)?;
+        // The file is sealed after it was renamed, because renaming changes the state in the seal.
+        let stat = file.stat().map_err(|e| StoreError::read("read", &target, e))?;
+        // A failure is ignored, because a file without a seal is only hashed again when it is opened the next time.
+        let _ = Seal::owned(stat).write(&*self.backend, &self.layout, &cid);
+        Ok(())
     }
 
     /// Imports `input` by reference, unless the store has the artifact already.

@@ -36,8 +36,8 @@ impl InputFile {
     }
 
     /// Returns the open file.
-    pub(crate) fn file(&self) -> &File {
-        self.file.as_file()
+    pub(crate) fn file(&self) -> &OsFile {
+        &self.file
     }
 
     /// Returns the state of the file when it was opened.
@@ -56,8 +56,11 @@ impl InputFile {
     pub(crate) fn check_unchanged(&self, read: u64) -> Result<(), StoreError> {
         let now = self.file.stat().map_err(|e| failed("read", &self.path, e))?;
         let before = self.before;
-        let same = (now.len, now.mtime_ns, now.inode) == (before.len, before.mtime_ns, before.inode);
-        if same && read == before.len { Ok(()) } else { Err(StoreError::SourceChanged(self.path.clone())) }
+        if now.same_content(&before) && read == before.len {
+            Ok(())
+        } else {
+            Err(StoreError::SourceChanged(self.path.clone()))
+        }
     }
 }
 

@@ -1,18 +1,25 @@
 //! The real file system as a [`Backend`].
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use rustix::fs::SeekFrom;
+use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
+use rustix::process::Resource;
 
-use super::backend::{Backend, BackendFile, FileStat, OpenMode};
+use super::backend::{Backend, BackendFile, FileStat, OpenMode, Space};
 
 /// The maximum number of slices that the operating system writes in one call (`IOV_MAX`).
 const MAX_SLICES: usize = 1024;
+/// The types of file systems that keep their files in RAM, and of FAT (`statfs(2)`).
+const TMPFS: u64 = 0x0102_1994;
+const RAMFS: u64 = 0x8584_58f6;
+const VFAT: u64 = 0x4d44;
+/// The length of the longest file on FAT, in bytes.
+const MAX_VFAT_LEN: u64 = (4 << 30) - 1;
 
 /// The [`Backend`] that uses the real file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,14 +28,19 @@ pub struct OsBackend;
 impl Backend for OsBackend {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn BackendFile>> {
         let mut options = OpenOptions::new();
-        options.read(true);
+        // Without O_NONBLOCK, opening a pipe would wait for another process.
+        options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
         match mode {
             OpenMode::Read => &mut options,
             OpenMode::Create => options.write(true).create(true),
             OpenMode::CreateNew => options.write(true).create_new(true),
             OpenMode::CreateNewPrivate => options.write(true).create_new(true).mode(0o600),
         };
-        Ok(Box::new(OsFile(options.open(path)?)))
+        let file = options.open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(Box::new(OsFile(file)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -52,9 +64,23 @@ impl Backend for OsBackend {
         Ok(names)
     }
 
-    fn available(&self, path: &Path) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(path)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    fn space(&self, folder: &Path) -> io::Result<Space> {
+        let (stat, kind) = (rustix::fs::statvfs(folder)?, rustix::fs::statfs(folder)?.f_type as u64);
+        let mut bytes = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let is_in_ram = matches!(kind, TMPFS | RAMFS);
+        if is_in_ram {
+            // ramfs has no limit of its own, and reports a size of 0.
+            let limit = if stat.f_blocks == 0 { u64::MAX } else { bytes };
+            bytes = limit.min(free_ram().unwrap_or(u64::MAX));
+        }
+        let max_len = if kind == VFAT { MAX_VFAT_LEN } else { u64::MAX };
+        let limit = rustix::process::getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
+        let files = (stat.f_files > 0).then_some(stat.f_favail);
+        Ok(Space { bytes, files, max_len: max_len.min(limit), is_in_ram })
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<FileStat> {
+        Ok(stat_of(&fs::symlink_metadata(path)?))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -62,16 +88,32 @@ impl Backend for OsBackend {
     }
 }
 
+/// Returns the RAM that programs can still use without swapping, in bytes, as the kernel estimates it.
+fn free_ram() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let kib = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB"))?;
+    kib.trim().parse::<u64>().ok()?.checked_mul(1 << 10)
+}
+
+fn stat_of(meta: &Metadata) -> FileStat {
+    let ns = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+    FileStat {
+        len: meta.len(),
+        mtime_ns: ns(meta.mtime(), meta.mtime_nsec()),
+        ctime_ns: ns(meta.ctime(), meta.ctime_nsec()),
+        inode: meta.ino(),
+        // `st_blocks` is in units of 512 bytes on every file system.
+        allocated: meta.blocks().saturating_mul(512),
+        links: meta.nlink(),
+        owner: meta.uid(),
+        mode: meta.mode() & 0o7777,
+        is_file: meta.is_file(),
+    }
+}
+
 /// An open file of the real file system.
 #[derive(Debug)]
 pub(crate) struct OsFile(File);
-
-impl OsFile {
-    /// Returns the underlying [`File`].
-    pub(crate) fn as_file(&self) -> &File {
-        &self.0
-    }
-}
 
 impl From<File> for OsFile {
     fn from(file: File) -> Self {
@@ -104,12 +146,12 @@ impl BackendFile for OsFile {
         self.0.sync_all()
     }
 
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.0.set_permissions(Permissions::from_mode(mode))
+    }
+
     fn stat(&self) -> io::Result<FileStat> {
-        let meta = self.0.metadata()?;
-        let mtime_ns = meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec());
-        // `st_blocks` is in units of 512 bytes on every file system.
-        let allocated = meta.blocks().saturating_mul(512);
-        Ok(FileStat { len: meta.len(), mtime_ns, inode: meta.ino(), allocated, links: meta.nlink() })
+        Ok(stat_of(&self.0.metadata()?))
     }
 
     fn try_lock(&self) -> io::Result<bool> {
@@ -126,6 +168,10 @@ impl BackendFile for OsFile {
 
     fn clone_from_file(&self, original: &File) -> io::Result<()> {
         Ok(rustix::fs::ioctl_ficlone(&self.0, original)?)
+    }
+
+    fn os_file(&self) -> Option<&File> {
+        Some(&self.0)
     }
 
     fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {

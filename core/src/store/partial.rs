@@ -3,23 +3,24 @@
 //!
 //! Invariants:
 //!
-//! - A chunk is added to the chunk set in memory only after its verified bytes were written. It is added to the `.have`
-//!   file only after these bytes were synced.
+//! - A chunk is added to the `.have` file only after its bytes were synced.
 //! - The `.part` file is sparse and has its full length from the beginning. The free disk space is checked when the
 //!   file is opened. It is not reserved with fallocate, because that makes writing slower on tmpfs and on ext4.
 //! - When a partial artifact is opened again, a chunk counts as stored only if its hash is right. The store hashes each
 //!   chunk that the `.have` file lists or that is not in a hole of the `.part` file.
 //! - The `.part` file is locked while the [`FilePartial`] exists. It is never written to after it was renamed.
+//! - An artifact is sealed after its file was renamed, because renaming changes the state in the seal.
 
-use std::io::{self, IoSlice};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::artifact::{self, check_bounds};
-use super::backend::{Backend, BackendFile, OpenMode};
+use super::artifact;
+use super::backend::{Backend, BackendFile, FileStat, OpenMode};
+use super::chunk_file::ChunkFile;
 use super::error::StoreError;
 use super::interface::{Artifact, Partial};
 use super::layout::Layout;
@@ -42,17 +43,10 @@ const MAX_HAVE_LEN: usize = MAX_CHUNKS as usize / 8 + 256;
 pub(crate) struct FilePartial {
     backend: Arc<dyn Backend>,
     layout: Layout,
-    cid: Cid,
-    index: Arc<ArtifactIndex>,
-    file: Box<dyn BackendFile>,
-    path: PathBuf,
-    have: Mutex<ChunkSet>,
+    chunks: ChunkFile,
     /// The number of chunks in the last `.have` file that this object wrote, or 0 if it wrote none. The mutex is locked
     /// while the file is replaced.
     saved: Mutex<u32>,
-    /// Whether the artifact is finished. A read lock is held while chunks are written, so that no chunk is written
-    /// after the artifact is finished.
-    finished: RwLock<bool>,
 }
 
 impl FilePartial {
@@ -72,44 +66,40 @@ impl FilePartial {
             return Err(StoreError::Complete(cid));
         }
         let have = prepare(&*backend, &layout, &cid, &index, &*file)?;
-        let (have, saved, finished) = (Mutex::new(have), Mutex::new(0), RwLock::new(false));
-        Ok(Self { backend, layout, cid, index, file, path, have, saved, finished })
-    }
-
-    fn lock_have(&self) -> MutexGuard<'_, ChunkSet> {
-        self.have.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Writes verified chunks that are adjacent in the artifact with one call.
-    fn write_run<'a>(&self, run: impl Iterator<Item = &'a (ChunkIndex, &'a [u8])> + Clone) -> io::Result<()> {
-        let Some((first, _)) = run.clone().next() else { return Ok(()) };
-        let offset = self.index.chunk(*first).expect("a verified chunk is in the index").offset;
-        let mut slices: Vec<_> = run.clone().map(|(_, bytes)| IoSlice::new(bytes)).collect();
-        self.file.write_all_vectored_at(&mut slices, offset)?;
-        let mut have = self.lock_have();
-        for (chunk, _) in run {
-            have.insert(*chunk);
-        }
-        Ok(())
+        let chunks = ChunkFile::new(cid, index, file, path, have);
+        Ok(Self { backend, layout, chunks, saved: Mutex::new(0) })
     }
 
     fn write_have(&self, have: &ChunkSet) -> Result<(), StoreError> {
         let record = HaveFile { v: V1, chunks: have.len(), have: ByteBuf::from(have.to_bytes()) };
-        temp::replace(&*self.backend, &self.layout.tmp(), &self.layout.have(&self.cid), &to_dag_cbor(&record))
+        temp::replace(&*self.backend, &self.layout.tmp(), &self.layout.have(&self.cid()), &to_dag_cbor(&record))
+    }
+
+    /// Renames the synced `.part` file, and seals it. Returns the state of the file after that.
+    fn install(&self, file: &dyn BackendFile) -> Result<FileStat, StoreError> {
+        let (cid, path) = (self.cid(), self.chunks.path());
+        let _lock = StoreLock::take(&*self.backend, &self.layout)?;
+        let target = self.layout.artifact(&cid);
+        self.backend.rename(path, &target).map_err(|e| StoreError::write("create", &target, e))?;
+        temp::sync_parent(&*self.backend, &target)?;
+        let stat = file.stat().map_err(|e| StoreError::read("read", &target, e))?;
+        // A failure is ignored, because a file without a seal is only hashed again when it is opened the next time.
+        let _ = Seal::owned(stat).write(&*self.backend, &self.layout, &cid);
+        Ok(stat)
     }
 }
 
 impl Partial for FilePartial {
     fn cid(&self) -> Cid {
-        self.cid
+        self.chunks.cid()
     }
 
     fn index(&self) -> &Arc<ArtifactIndex> {
-        &self.index
+        self.chunks.index()
     }
 
     fn have(&self) -> ChunkSet {
-        self.lock_have().clone()
+        self.chunks.have()
     }
 
     fn write_chunk(&self, chunk: ChunkIndex, bytes: &[u8]) -> Result<(), StoreError> {
@@ -117,51 +107,21 @@ impl Partial for FilePartial {
     }
 
     fn write_chunks(&self, chunks: &[(ChunkIndex, &[u8])]) -> Vec<Result<(), StoreError>> {
-        let finished = self.finished.read().unwrap_or_else(PoisonError::into_inner);
-        if *finished {
-            return chunks.iter().map(|_| Err(StoreError::Finished(self.cid))).collect();
-        }
-        let verified = chunks.iter().map(|(chunk, bytes)| {
-            let bad = |source| StoreError::BadChunk { cid: self.cid, source };
-            self.index.verify_chunk(*chunk, bytes).map_err(bad)
-        });
-        let mut results: Vec<_> = verified.collect();
-        let new: Vec<usize> = {
-            let have = self.lock_have();
-            let is_new = |position: &usize| results[*position].is_ok() && !have.contains(chunks[*position].0);
-            (0..chunks.len()).filter(is_new).collect()
-        };
-        for run in new.chunk_by(|a, b| chunks[*a].0.0.checked_add(1) == Some(chunks[*b].0.0)) {
-            if let Err(error) = self.write_run(run.iter().map(|position| &chunks[*position])) {
-                for position in run {
-                    results[*position] = Err(StoreError::write("write", &self.path, copy_of(&error)));
-                }
-            }
-        }
-        results
+        self.chunks.write_chunks(chunks)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
-        check_bounds(self.cid, self.index.size(), offset, buf.len())?;
-        let range = ByteRange { start: offset, end: offset + buf.len() as u64 };
-        let Some(chunks) = self.index.covering(range) else { return Ok(()) };
-        let have = self.lock_have();
-        if !chunks.iter().all(|chunk| have.contains(chunk)) {
-            return Err(StoreError::NotThere { cid: self.cid, start: range.start, end: range.end });
-        }
-        drop(have);
-        self.file.read_exact_at(buf, offset).map_err(|e| StoreError::read("read", &self.path, e))
+        self.chunks.read_at(offset, buf)
     }
 
     fn checkpoint(&self) -> Result<(), StoreError> {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        let finished = *self.finished.read().unwrap_or_else(PoisonError::into_inner);
         // The set is copied before the sync, so chunks that are written during the sync belong to the next checkpoint.
         let have = self.have();
-        if finished || have.count() == *saved {
+        if self.chunks.is_closed() || have.count() == *saved {
             return Ok(());
         }
-        self.file.sync_data().map_err(|e| StoreError::write("sync", &self.path, e))?;
+        self.chunks.file().sync_data().map_err(|e| StoreError::write("sync", self.chunks.path(), e))?;
         // This also syncs the folder, so that the name of the `.part` file survives a power cut.
         self.write_have(&have)?;
         *saved = have.count();
@@ -171,33 +131,22 @@ impl Partial for FilePartial {
     fn finish(self: Arc<Self>) -> Result<Arc<dyn Artifact>, StoreError> {
         // The locks are taken in the same order as in `checkpoint`, so that the two functions cannot deadlock.
         let _saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut finished = self.finished.write().unwrap_or_else(PoisonError::into_inner);
-        let have = self.have();
-        if *finished {
-            return Err(StoreError::Finished(self.cid));
-        }
-        if !have.is_full() {
-            let missing = u64::from(have.len() - have.count());
-            return Err(StoreError::Incomplete { cid: self.cid, missing });
-        }
-        self.file.sync().map_err(|e| StoreError::write("sync", &self.path, e))?;
-        let stat = self.file.stat().map_err(|e| StoreError::read("read", &self.path, e))?;
-        let lock = StoreLock::take(&*self.backend, &self.layout)?;
-        Seal::owned(stat).write(&*self.backend, &self.layout, &self.cid)?;
-        let target = self.layout.artifact(&self.cid);
-        self.backend.rename(&self.path, &target).map_err(|e| StoreError::write("create", &target, e))?;
-        *finished = true;
-        temp::sync_parent(&*self.backend, &target)?;
-        drop(lock);
+        let cid = self.cid();
+        let stat = self.chunks.close(|file| {
+            // Nothing writes to the file after this point, and its mode says so.
+            temp::make_read_only(file, self.chunks.path())?;
+            file.sync().map_err(|e| StoreError::write("sync", self.chunks.path(), e))?;
+            self.install(file)
+        })?;
         // A failure is ignored. A `.have` file that remains does no harm, because the chunks that it lists are hashed
         // before they count as stored.
-        let _ = self.backend.remove(&self.layout.have(&self.cid));
-        let index = self.index.clone();
-        if let Some(opened) = artifact::open_verified(&*self.backend, &self.layout, &self.cid, index, stat)? {
+        let _ = self.backend.remove(&self.layout.have(&cid));
+        let index = self.index().clone();
+        if let Some(opened) = artifact::open_verified(&*self.backend, &self.layout, &cid, index, stat)? {
             return Ok(Arc::new(opened));
         }
-        let gone = || StoreError::read("open", &target, io::ErrorKind::NotFound.into());
-        Ok(Arc::new(artifact::open(&*self.backend, &self.layout, &self.cid)?.ok_or_else(gone)?))
+        let gone = || StoreError::read("open", &self.layout.artifact(&cid), io::ErrorKind::NotFound.into());
+        Ok(Arc::new(artifact::open(&*self.backend, &self.layout, &cid)?.ok_or_else(gone)?))
     }
 }
 
@@ -208,11 +157,6 @@ struct HaveFile {
     v: V1,
     chunks: u32,
     have: ByteBuf,
-}
-
-/// Returns a copy of an I/O error, because a failed write of several chunks returns its error for each chunk.
-fn copy_of(error: &io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// Opens and locks the `.part` file of an artifact, and creates it if it does not exist.

@@ -1,7 +1,8 @@
 //! Seals. A seal says that the file of an artifact was verified, and which state the file had then.
 //!
-//! `artifacts/<cid>.seal` is DAG-CBOR `{v: 1, size, mtime_ns, inode, path?}`. A file that still has this state need not
-//! be hashed again. If `path` is present, the artifact is a file outside the store that was imported by reference.
+//! `artifacts/<cid>.seal` is DAG-CBOR `{v: 1, size, mtime_ns, ctime_ns, inode, path?}`. A file that still has this state
+//! need not be hashed again before it is served. If `path` is present, the artifact is a file outside the store that was
+//! imported by reference. Earlier versions wrote no `ctime_ns`. Such a seal never holds, so the file is hashed again.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -27,6 +28,8 @@ pub(crate) struct Seal {
     v: V1,
     size: u64,
     mtime_ns: i64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    ctime_ns: Option<i64>,
     inode: u64,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     path: Option<ByteBuf>,
@@ -35,7 +38,8 @@ pub(crate) struct Seal {
 impl Seal {
     /// Makes the seal of a file that belongs to the store.
     pub(crate) fn owned(stat: FileStat) -> Self {
-        Self { v: V1, size: stat.len, mtime_ns: stat.mtime_ns, inode: stat.inode, path: None }
+        let FileStat { len, mtime_ns, ctime_ns, inode, .. } = stat;
+        Self { v: V1, size: len, mtime_ns, ctime_ns: Some(ctime_ns), inode, path: None }
     }
 
     /// Makes the seal of a file outside the store, which was imported by reference.
@@ -50,7 +54,7 @@ impl Seal {
 
     /// Returns whether `stat` equals the state of the file when it was verified.
     pub(crate) fn holds(&self, stat: FileStat) -> bool {
-        (self.size, self.mtime_ns, self.inode) == (stat.len, stat.mtime_ns, stat.inode)
+        *self == Self { path: self.path.clone(), ..Self::owned(stat) }
     }
 
     /// Replaces the seal of an artifact. The seal of a file inside the store is not synced, because syncing many small
@@ -59,7 +63,7 @@ impl Seal {
         let (target, bytes) = (layout.seal(cid), to_dag_cbor(self));
         match self.path {
             Some(_) => temp::replace(backend, &layout.tmp(), &target, &bytes),
-            None => temp::write_unsynced(backend, &layout.tmp(), &bytes, false)?.rename(&target),
+            None => temp::write_unsynced(backend, &layout.tmp(), &bytes, false)?.rename(&target).map(drop),
         }
     }
 

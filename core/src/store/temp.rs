@@ -49,18 +49,20 @@ impl<'a> TempFile<'a> {
         &self.path
     }
 
-    /// Renames the file to `target`, and syncs the folder so that the new name survives a power cut.
-    pub(crate) fn persist(self, target: &Path) -> Result<(), StoreError> {
+    /// Renames the file to `target`, and syncs the folder so that the new name survives a power cut. Returns the open
+    /// file.
+    pub(crate) fn persist(self, target: &Path) -> Result<Box<dyn BackendFile>, StoreError> {
         let backend = self.backend;
-        self.rename(target)?;
-        sync_parent(backend, target)
+        let file = self.rename(target)?;
+        sync_parent(backend, target)?;
+        Ok(file)
     }
 
-    /// Renames the file to `target` without syncing the folder, so a power cut may undo the renaming.
-    pub(crate) fn rename(mut self, target: &Path) -> Result<(), StoreError> {
+    /// Renames the file to `target` without syncing the folder, so a power cut may undo the renaming. Returns the open
+    /// file.
+    pub(crate) fn rename(mut self, target: &Path) -> Result<Box<dyn BackendFile>, StoreError> {
         self.backend.rename(&self.path, target).map_err(|e| StoreError::write("create", target, e))?;
-        self.file = None;
-        Ok(())
+        Ok(self.file.take().expect("only this function takes the file, and it takes `self`"))
     }
 }
 
@@ -71,6 +73,12 @@ impl Drop for TempFile<'_> {
             let _ = self.backend.remove(&self.path);
         }
     }
+}
+
+/// Removes all permissions to write to a file.
+pub(crate) fn make_read_only(file: &dyn BackendFile, path: &Path) -> Result<(), StoreError> {
+    let stat = file.stat().map_err(|e| StoreError::read("read", path, e))?;
+    file.set_mode(stat.mode & !0o222).map_err(|e| StoreError::write("change the mode of", path, e))
 }
 
 /// Returns whether `path` is still the path of `file`. Another process may have renamed or removed the file after it
@@ -87,7 +95,7 @@ pub(crate) fn still_named(backend: &dyn Backend, file: &dyn BackendFile, path: &
 /// Atomically replaces the content of `target` with `bytes`, or creates `target`. A crash during the call leaves either
 /// the old or the new content. A crash after the call leaves the new content.
 pub(crate) fn replace(backend: &dyn Backend, tmp: &Path, target: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    write_whole(backend, tmp, bytes, false).map_err(|e| e.needing(bytes.len() as u64))?.persist(target)
+    write_whole(backend, tmp, bytes, false).map_err(|e| e.needing(bytes.len() as u64))?.persist(target).map(drop)
 }
 
 /// Returns a synced temporary file with the content `bytes`.
@@ -135,7 +143,7 @@ pub(crate) fn read_small(backend: &dyn Backend, path: &Path, cap: usize) -> Resu
 pub(crate) fn check_space(backend: &dyn Backend, path: &Path, needed: u64) -> Result<(), StoreError> {
     let folder = path.parent().expect("every file of the store is in a folder");
     // If the free space is unknown, a later write reports a full disk instead.
-    if backend.available(folder).is_ok_and(|available| available < needed) {
+    if backend.space(folder).is_ok_and(|space| space.bytes < needed) {
         let full = std::io::ErrorKind::StorageFull.into();
         return Err(StoreError::write("write", path, full).needing(needed));
     }

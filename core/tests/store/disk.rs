@@ -310,14 +310,13 @@ fn a_deleted_damaged_or_outdated_chunk_map_is_rebuilt() {
 }
 
 #[test]
-fn a_file_that_matches_its_seal_is_not_hashed_again() {
+fn a_changed_artifact_is_detected_although_its_modification_time_was_restored() {
     let (_folder, store) = store();
     let artifact = fetch(&store, &bytes(1, 50_000));
     let path = artifact.path().unwrap();
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
     flip(&path, 12_345);
     OpenOptions::new().write(true).open(&path).unwrap().set_modified(modified).unwrap();
-    // A changed file with a forged modification time counts as unchanged. Clients notice the change when they verify
-    // its chunks.
-    assert!(store.artifact(&artifact.cid()).unwrap().is_some());
+    let error = store.artifact(&artifact.cid()).map(drop).unwrap_err();
+    assert!(matches!(&error, StoreError::Damaged { path: named, .. } if *named == path), "{error}");
 }

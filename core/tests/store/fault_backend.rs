@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use phase_core::store::backend::{Backend, BackendFile, FileStat, OpenMode};
+use phase_core::store::backend::{Backend, BackendFile, FileStat, OpenMode, Space};
 
 /// The length of a page, in bytes. A power cut keeps or loses a page as a whole.
 const PAGE: usize = 512;
@@ -66,6 +66,7 @@ struct NameChange {
 struct Inode {
     bytes: Vec<u8>,
     mtime_ns: i64,
+    mode: u32,
     /// The synced bytes, which a power cut does not lose.
     durable: Vec<u8>,
     durable_mtime_ns: i64,
@@ -152,6 +153,21 @@ impl State {
         self.pending.push(change);
     }
 
+    fn stat(&self, number: u64) -> FileStat {
+        let inode = &self.inodes[&number];
+        FileStat {
+            len: inode.bytes.len() as u64,
+            mtime_ns: inode.mtime_ns,
+            ctime_ns: inode.mtime_ns,
+            inode: number,
+            allocated: inode.allocated(),
+            links: self.links(number),
+            owner: rustix::process::geteuid().as_raw(),
+            mode: inode.mode,
+            is_file: true,
+        }
+    }
+
     /// Returns the number of names (hard links) of an inode.
     fn links(&self, number: u64) -> u64 {
         self.names.values().filter(|node| **node == Node::File(number)).count() as u64
@@ -192,7 +208,7 @@ impl Inode {
             }
         }
         let mtime_ns = if random.keep() { self.mtime_ns } else { self.durable_mtime_ns };
-        Self { durable: bytes.clone(), bytes, mtime_ns, durable_mtime_ns: mtime_ns, locked_by: None }
+        Self { durable: bytes.clone(), bytes, mtime_ns, mode: self.mode, durable_mtime_ns: mtime_ns, locked_by: None }
     }
 }
 
@@ -210,7 +226,8 @@ impl Backend for FaultBackend {
                     return Err(io::ErrorKind::NotFound.into());
                 }
                 let number = state.inodes.len() as u64 + 1;
-                let inode = Inode { mtime_ns: state.clock, durable_mtime_ns: state.clock, ..Inode::default() };
+                let inode =
+                    Inode { mtime_ns: state.clock, mode: 0o644, durable_mtime_ns: state.clock, ..Inode::default() };
                 state.inodes.insert(number, inode);
                 state.change(None, Some((path.to_owned(), Node::File(number))));
                 number
@@ -260,8 +277,20 @@ impl Backend for FaultBackend {
         Ok(names.map(|name| name.to_str().unwrap().to_owned()).collect())
     }
 
-    fn available(&self, _path: &Path) -> io::Result<u64> {
-        self.state().available.ok_or(io::ErrorKind::Unsupported.into())
+    fn space(&self, _folder: &Path) -> io::Result<Space> {
+        let bytes = self.state().available.ok_or(io::ErrorKind::Unsupported)?;
+        Ok(Space { bytes, files: None, max_len: u64::MAX, is_in_ram: false })
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<FileStat> {
+        let state = self.state();
+        match state.names.get(path) {
+            Some(Node::File(number)) => Ok(state.stat(*number)),
+            Some(Node::Folder) => {
+                Ok(FileStat { mode: 0o755, owner: rustix::process::geteuid().as_raw(), ..FileStat::default() })
+            }
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -338,11 +367,15 @@ impl BackendFile for FaultFile {
         Ok(())
     }
 
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        let mut state = self.backend.state();
+        state.operate_atomically()?;
+        state.inodes.get_mut(&self.number).unwrap().mode = mode;
+        Ok(())
+    }
+
     fn stat(&self) -> io::Result<FileStat> {
-        let (len, mtime_ns, allocated) =
-            self.with(|inode| (inode.bytes.len() as u64, inode.mtime_ns, inode.allocated()));
-        let links = self.backend.state().links(self.number);
-        Ok(FileStat { len, mtime_ns, inode: self.number, allocated, links })
+        Ok(self.backend.state().stat(self.number))
     }
 
     fn try_lock(&self) -> io::Result<bool> {
