@@ -51,6 +51,7 @@ pub mod codec;
 pub mod dht;
 pub mod envelope;
 pub mod failure;
+pub mod handover;
 pub mod import;
 pub mod index;
 pub mod keys;

@@ -31,7 +31,7 @@
 mod artifact;
 pub mod backend;
 mod blocks;
-mod chunk_file;
+pub(crate) mod chunk_file;
 mod chunk_map;
 mod damage;
 mod error;
@@ -41,13 +41,14 @@ mod interface;
 mod layout;
 mod lock;
 mod mem;
-mod os;
+pub(crate) mod os;
 mod partial;
 mod refs;
 mod seal;
 mod temp;
 
 pub use damage::{Damage, RefProblem};
+pub(crate) use error::Size;
 pub use error::StoreError;
 pub use file_store::FileStore;
 pub use interface::{Artifact, Partial, Store};

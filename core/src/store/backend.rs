@@ -4,11 +4,12 @@
 //! or simulate a power cut after any call. Callers rely on two guarantees. After [`BackendFile::sync`], the content of
 //! a file survives a power cut. After [`Backend::sync_dir`], the names in a folder survive a power cut.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The mode in which [`Backend::open`] opens a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +44,24 @@ pub struct FileStat {
     pub owner: u32,
     /// The permission bits, for instance `0o644`.
     pub mode: u32,
-    /// Whether this is a regular file, and not a folder, a device, a pipe or a symbolic link.
-    pub is_file: bool,
+    /// What the file is.
+    pub kind: FileKind,
+}
+
+/// What a name in a folder belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    #[default]
+    File,
+    /// A folder.
+    Folder,
+    /// A symbolic link.
+    Link,
+    /// A block device.
+    BlockDevice,
+    /// A character device, a pipe or a socket.
+    Other,
 }
 
 impl FileStat {
@@ -96,11 +113,82 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// An error from the operating system.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Returns the names in a folder, sorted. Names that are not UTF-8 are left out, because the store creates none.
+    /// Creates a folder that only its owner can open (mode 0700).
+    ///
+    /// # Errors
+    /// An error from the operating system, for instance [`io::ErrorKind::AlreadyExists`].
+    fn create_private_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty folder.
+    ///
+    /// # Errors
+    /// An error from the operating system.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Sets the permission bits of a folder, and its owner if the process may do so.
+    ///
+    /// # Errors
+    /// An error from the operating system.
+    fn set_dir_mode(&self, path: &Path, mode: u32, owner: u32) -> io::Result<()>;
+
+    /// Renames a file or folder, and fails if the new name exists.
+    ///
+    /// # Errors
+    /// An error from the operating system, for instance [`io::ErrorKind::AlreadyExists`].
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Atomically exchanges the names of two files or folders.
+    ///
+    /// # Errors
+    /// An error from the operating system, for instance if the file system does not support it.
+    fn exchange(&self, a: &Path, b: &Path) -> io::Result<()>;
+
+    /// Gives a file a second name (a hard link). If `original` is a symbolic link, the link gets the second name.
+    ///
+    /// # Errors
+    /// An error from the operating system.
+    fn link(&self, original: &Path, path: &Path) -> io::Result<()>;
+
+    /// Creates a symbolic link that contains `target`.
+    ///
+    /// # Errors
+    /// An error from the operating system.
+    fn symlink(&self, target: &Path, path: &Path) -> io::Result<()>;
+
+    /// Returns the content of a symbolic link.
+    ///
+    /// # Errors
+    /// An error from the operating system.
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// Returns whether a folder is the root of a mounted file system, so that it cannot be renamed.
+    ///
+    /// # Errors
+    /// An error from the operating system.
+    fn is_mount_point(&self, folder: &Path) -> io::Result<bool>;
+
+    /// Moves a file to the path `relative` beneath the folder `root`. Missing folders in between are created. If the
+    /// path has a file already, the two files exchange their names if possible; otherwise it is replaced. Returns
+    /// whether they were exchanged.
+    ///
+    /// # Errors
+    /// If one of the folders in between is a symbolic link, so that no file is written outside `root`; or another error
+    /// from the operating system.
+    fn place(&self, from: &Path, root: &Path, relative: &Path) -> io::Result<bool>;
+
+    /// Returns the names in a folder, sorted.
     ///
     /// # Errors
     /// An error from the operating system, for instance [`io::ErrorKind::NotFound`] if there is no such folder.
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<String>>;
+    fn entries(&self, path: &Path) -> io::Result<Vec<OsString>>;
+
+    /// Returns the names in a folder, sorted. Names that are not UTF-8 are left out, because the store creates none.
+    ///
+    /// # Errors
+    /// The errors of [`Backend::entries`].
+    fn read_dir(&self, path: &Path) -> io::Result<Vec<String>> {
+        Ok(self.entries(path)?.into_iter().filter_map(|name| name.into_string().ok()).collect())
+    }
 
     /// Returns the free space of the file system of a folder.
     ///
@@ -253,4 +341,28 @@ pub trait BackendFile: fmt::Debug + Send + Sync {
         }
         Ok(())
     }
+
+    /// Writes `bytes` at `offset` of a file that has zeros there. Runs of zeros are not written, so that they stay holes
+    /// and use no disk space.
+    ///
+    /// # Errors
+    /// The errors of [`BackendFile::write_all_at`].
+    fn write_sparse_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut start = 0;
+        for run in bytes.chunks(HOLE).collect::<Vec<_>>().chunk_by(|a, b| is_zero(a) == is_zero(b)) {
+            let len: usize = run.iter().map(|part| part.len()).sum();
+            if !is_zero(run[0]) {
+                self.write_all_at(&bytes[start..start + len], offset + start as u64)?;
+            }
+            start += len;
+        }
+        Ok(())
+    }
+}
+
+/// The length of the shortest run of zeros that becomes a hole, in bytes. It is the block size of most file systems.
+const HOLE: usize = 4096;
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }

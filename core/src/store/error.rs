@@ -286,10 +286,20 @@ struct Needs(Option<u64>);
 impl fmt::Display for Needs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(bytes) = self.0 else { return Ok(()) };
+        write!(f, ": needs {}", Size(bytes))
+    }
+}
+
+/// Displays a number of bytes, for instance `1.2 GiB`.
+pub(crate) struct Size(pub(crate) u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(bytes) = *self;
         let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
         match units.into_iter().find(|(_, size)| bytes >= *size) {
-            Some((unit, size)) => write!(f, ": needs {:.1} {unit}", bytes as f64 / size as f64),
-            None => write!(f, ": needs {bytes} bytes"),
+            Some((unit, size)) => write!(f, "{:.1} {unit}", bytes as f64 / size as f64),
+            None => write!(f, "{bytes} bytes"),
         }
     }
 }

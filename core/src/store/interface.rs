@@ -121,6 +121,11 @@ pub trait Partial: Send + Sync {
     /// Returns the set of chunks that were verified and written.
     fn have(&self) -> ChunkSet;
 
+    /// Returns whether written chunks can be read back, and copied and served from here. A stream does not keep them.
+    fn keeps_chunks(&self) -> bool {
+        true
+    }
+
     /// Verifies and writes a chunk. It is not an error if the chunk was written before. Several threads may write at
     /// the same time.
     ///

@@ -1,16 +1,18 @@
 //! The real file system as a [`Backend`].
 
-use std::fs::{self, File, Metadata, OpenOptions, Permissions, TryLockError};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, FileType, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{OFlags, SeekFrom};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, SeekFrom, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::process::Resource;
 
-use super::backend::{Backend, BackendFile, FileStat, OpenMode, Space};
+use super::backend::{Backend, BackendFile, FileKind, FileStat, OpenMode, Space};
 
 /// The maximum number of slices that the operating system writes in one call (`IOV_MAX`).
 const MAX_SLICES: usize = 1024;
@@ -55,11 +57,73 @@ impl Backend for OsBackend {
         fs::create_dir_all(path)
     }
 
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(path)? {
-            names.extend(entry?.file_name().into_string());
+    fn create_private_dir(&self, path: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().mode(0o700).create(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
+    fn set_dir_mode(&self, path: &Path, mode: u32, owner: u32) -> io::Result<()> {
+        if stat_of(&fs::symlink_metadata(path)?).owner != owner {
+            // Only root may give a folder to another user.
+            let _ = std::os::unix::fs::lchown(path, Some(owner), None);
         }
+        fs::set_permissions(path, Permissions::from_mode(mode))
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // The file system does not support the flag. The name is checked before, which is not atomic.
+            Err(Errno::INVAL | Errno::NOSYS) if fs::symlink_metadata(to).is_err() => fs::rename(from, to),
+            other => Ok(other?),
+        }
+    }
+
+    fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
+        Ok(rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE)?)
+    }
+
+    fn link(&self, original: &Path, path: &Path) -> io::Result<()> {
+        fs::hard_link(original, path)
+    }
+
+    fn symlink(&self, target: &Path, path: &Path) -> io::Result<()> {
+        std::os::unix::fs::symlink(target, path)
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::read_link(path)
+    }
+
+    fn is_mount_point(&self, folder: &Path) -> io::Result<bool> {
+        let attributes = rustix::fs::statx(CWD, folder, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS);
+        if let Ok(stat) = attributes
+            && stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
+        {
+            return Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+        }
+        // Kernels before 5.8 do not say it. The root of another file system has another device number than its parent.
+        let device = |path: &Path| fs::symlink_metadata(path).map(|meta| meta.dev());
+        Ok(device(folder)? != device(folder.parent().unwrap_or(folder))?)
+    }
+
+    fn place(&self, from: &Path, root: &Path, relative: &Path) -> io::Result<bool> {
+        let (parent, name) = open_beneath(root, relative)?;
+        match rustix::fs::renameat_with(CWD, from, &parent, name, RenameFlags::EXCHANGE) {
+            Ok(()) => return Ok(true),
+            // There is no such file, or the file system does not support the exchange.
+            Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        rustix::fs::renameat(CWD, from, &parent, name)?;
+        rustix::fs::fsync(&parent)?;
+        Ok(false)
+    }
+
+    fn entries(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
         names.sort();
         Ok(names)
     }
@@ -88,6 +152,30 @@ impl Backend for OsBackend {
     }
 }
 
+/// Opens the folder of the file `relative` beneath `root`, and returns it with the name of the file. Missing folders are
+/// created. No symbolic link beneath `root` is followed.
+fn open_beneath<'a>(root: &Path, relative: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
+    let name = relative.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+    let mut folder = rustix::fs::open(root, flags, Mode::empty())?;
+    let between = relative.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let Some(between) = between else { return Ok((folder, name)) };
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    if let Ok(opened) = rustix::fs::openat2(&folder, between, flags, Mode::empty(), resolve) {
+        return Ok((opened, name));
+    }
+    // The folders are missing, one of them is a symbolic link, or the kernel is older than 5.6: go step by step.
+    for part in between.components() {
+        let Component::Normal(part) = part else { return Err(io::ErrorKind::InvalidInput.into()) };
+        match rustix::fs::mkdirat(&folder, part, Mode::from_raw_mode(0o777)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        folder = rustix::fs::openat(&folder, part, flags | OFlags::NOFOLLOW, Mode::empty())?;
+    }
+    Ok((folder, name))
+}
+
 /// Returns the RAM that programs can still use without swapping, in bytes, as the kernel estimates it.
 fn free_ram() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
@@ -95,7 +183,22 @@ fn free_ram() -> Option<u64> {
     kib.trim().parse::<u64>().ok()?.checked_mul(1 << 10)
 }
 
-fn stat_of(meta: &Metadata) -> FileStat {
+/// Writes as many of `slices` as the operating system takes in one call.
+pub(crate) fn write_vectored_at(file: &File, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+    Ok(rustix::io::pwritev(file, &slices[..slices.len().min(MAX_SLICES)], offset)?)
+}
+
+fn kind_of(kind: FileType) -> FileKind {
+    match () {
+        () if kind.is_file() => FileKind::File,
+        () if kind.is_dir() => FileKind::Folder,
+        () if kind.is_symlink() => FileKind::Link,
+        () if kind.is_block_device() => FileKind::BlockDevice,
+        () => FileKind::Other,
+    }
+}
+
+pub(crate) fn stat_of(meta: &Metadata) -> FileStat {
     let ns = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
     FileStat {
         len: meta.len(),
@@ -107,7 +210,7 @@ fn stat_of(meta: &Metadata) -> FileStat {
         links: meta.nlink(),
         owner: meta.uid(),
         mode: meta.mode() & 0o7777,
-        is_file: meta.is_file(),
+        kind: kind_of(meta.file_type()),
     }
 }
 
@@ -131,7 +234,7 @@ impl BackendFile for OsFile {
     }
 
     fn write_vectored_at(&self, slices: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        Ok(rustix::io::pwritev(&self.0, &slices[..slices.len().min(MAX_SLICES)], offset)?)
+        write_vectored_at(&self.0, slices, offset)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

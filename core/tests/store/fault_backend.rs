@@ -1,13 +1,14 @@
 //! A file system in memory that fails at chosen operations, and that loses unsynced writes in a power cut.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use phase_core::store::backend::{Backend, BackendFile, FileStat, OpenMode, Space};
+use phase_core::store::backend::{Backend, BackendFile, FileKind, FileStat, OpenMode, Space};
 
 /// The length of a page, in bytes. A power cut keeps or loses a page as a whole.
 const PAGE: usize = 512;
@@ -55,11 +56,12 @@ enum Node {
     File(u64),
 }
 
-/// A change to the names of files and folders. A rename removes one name and adds another.
-#[derive(Clone, Debug)]
+/// A change to the names of files and folders, which a power cut keeps or loses as a whole. A rename removes one name
+/// and adds another. A folder takes along the names in it.
+#[derive(Clone, Debug, Default)]
 struct NameChange {
-    removed: Option<PathBuf>,
-    added: Option<(PathBuf, Node)>,
+    removed: Vec<PathBuf>,
+    added: Vec<(PathBuf, Node)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -148,7 +150,7 @@ impl State {
     /// Changes the names of files and folders. The change is durable only after the folder that contains the names is
     /// synced.
     fn change(&mut self, removed: Option<PathBuf>, added: Option<(PathBuf, Node)>) {
-        let change = NameChange { removed, added };
+        let change = NameChange { removed: removed.into_iter().collect(), added: added.into_iter().collect() };
         change.apply(&mut self.names);
         self.pending.push(change);
     }
@@ -164,7 +166,7 @@ impl State {
             links: self.links(number),
             owner: rustix::process::geteuid().as_raw(),
             mode: inode.mode,
-            is_file: true,
+            kind: FileKind::File,
         }
     }
 
@@ -175,19 +177,38 @@ impl State {
 }
 
 impl NameChange {
+    /// Moves everything at or below `from` to `to`.
+    fn rename(names: &BTreeMap<PathBuf, Node>, from: &Path, to: &Path) -> Self {
+        let mut change = Self::default();
+        for (path, node) in names.range(from.to_owned()..) {
+            let Ok(inner) = path.strip_prefix(from) else { continue };
+            let target = if inner.as_os_str().is_empty() { to.to_owned() } else { to.join(inner) };
+            change.removed.push(path.clone());
+            change.added.push((target, *node));
+        }
+        change
+    }
+
+    fn exchange(names: &BTreeMap<PathBuf, Node>, a: &Path, b: &Path) -> Self {
+        let (mut there, back) = (Self::rename(names, a, b), Self::rename(names, b, a));
+        there.removed.extend(back.removed);
+        there.added.extend(back.added);
+        there
+    }
+
     fn apply(&self, names: &mut BTreeMap<PathBuf, Node>) {
-        if let Some(path) = &self.removed {
+        for path in &self.removed {
             names.remove(path);
         }
-        if let Some((path, node)) = &self.added {
+        for (path, node) in &self.added {
             names.insert(path.clone(), *node);
         }
     }
 
     /// Returns whether the change concerns a name in this folder.
     fn touches(&self, folder: &Path) -> bool {
-        let paths = self.removed.iter().chain(self.added.iter().map(|(path, _)| path));
-        paths.into_iter().any(|path| path.parent() == Some(folder))
+        let mut paths = self.removed.iter().chain(self.added.iter().map(|(path, _)| path));
+        paths.any(|path| path.parent() == Some(folder))
     }
 }
 
@@ -242,8 +263,12 @@ impl Backend for FaultBackend {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.operate_atomically()?;
-        let node = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
-        state.change(Some(from.to_owned()), Some((to.to_owned(), node)));
+        if !state.names.contains_key(from) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let change = NameChange::rename(&state.names, from, to);
+        change.apply(&mut state.names);
+        state.pending.push(change);
         Ok(())
     }
 
@@ -268,13 +293,94 @@ impl Backend for FaultBackend {
         Ok(())
     }
 
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<String>> {
+    fn create_private_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.operate_atomically()?;
+        if state.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.change(None, Some((path.to_owned(), Node::Folder)));
+        Ok(())
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        if state.names.get(path) != Some(&Node::Folder) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        state.operate_atomically()?;
+        if state.names.keys().any(|name| name.parent() == Some(path)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        state.change(Some(path.to_owned()), None);
+        Ok(())
+    }
+
+    fn set_dir_mode(&self, _path: &Path, _mode: u32, _owner: u32) -> io::Result<()> {
+        self.state().operate_atomically()
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.state().names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.rename(from, to)
+    }
+
+    fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.operate_atomically()?;
+        if !state.names.contains_key(a) || !state.names.contains_key(b) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let change = NameChange::exchange(&state.names, a, b);
+        change.apply(&mut state.names);
+        state.pending.push(change);
+        Ok(())
+    }
+
+    fn link(&self, original: &Path, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.operate_atomically()?;
+        let node = *state.names.get(original).ok_or(io::ErrorKind::NotFound)?;
+        if state.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.change(None, Some((path.to_owned(), node)));
+        Ok(())
+    }
+
+    fn symlink(&self, _target: &Path, _path: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn read_link(&self, _path: &Path) -> io::Result<PathBuf> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn is_mount_point(&self, _folder: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn place(&self, from: &Path, root: &Path, relative: &Path) -> io::Result<bool> {
+        let to = root.join(relative);
+        self.create_dir(to.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+        let exists = self.state().names.contains_key(&to);
+        if exists {
+            self.exchange(from, &to)?
+        } else {
+            self.rename(from, &to)?
+        }
+        Ok(exists)
+    }
+
+    fn entries(&self, path: &Path) -> io::Result<Vec<OsString>> {
         let state = self.state();
         if !is_top(path) && state.names.get(path) != Some(&Node::Folder) {
             return Err(io::ErrorKind::NotFound.into());
         }
         let names = state.names.keys().filter(|name| name.parent() == Some(path)).filter_map(|name| name.file_name());
-        Ok(names.map(|name| name.to_str().unwrap().to_owned()).collect())
+        Ok(names.map(OsString::from).collect())
     }
 
     fn space(&self, _folder: &Path) -> io::Result<Space> {

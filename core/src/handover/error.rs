@@ -1,0 +1,176 @@
+//! The errors of a hand-over.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::cid::Cid;
+use crate::failure::{Fails, Failure};
+use crate::store::{Size, StoreError};
+
+/// An error from handing artifacts over. The files of an earlier release are unchanged, unless the error says otherwise.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandoverError {
+    /// The store does not have the artifact.
+    #[error("{filename} is not in the store")]
+    Missing {
+        /// The file name in the manifest.
+        filename: String,
+    },
+    /// The artifact in the store is damaged. Nothing of it became visible.
+    #[error("{filename} in the store is damaged, so it is not handed over: {source}")]
+    Damaged {
+        /// The file name in the manifest.
+        filename: String,
+        /// The artifact CID.
+        cid: Cid,
+        /// The damage, with the path of the damaged file.
+        source: Box<StoreError>,
+    },
+    /// A file or folder of the output cannot be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// The action that failed, as a verb.
+        action: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// The error from the operating system.
+        source: io::Error,
+    },
+    /// The output does not fit.
+    #[error("{} needs {} and has {} free{}; free some space, or choose another place", path.display(), Size(*needed),
+        Size(*free), if *is_in_ram { " (it is in RAM)" } else { "" })]
+    NoSpace {
+        /// The folder of the output.
+        path: PathBuf,
+        /// The bytes that the output needs.
+        needed: u64,
+        /// The free bytes.
+        free: u64,
+        /// Whether the file system keeps its files in RAM.
+        is_in_ram: bool,
+    },
+    /// The file system has no room for so many files.
+    #[error("{} can take {free} more files, but {needed} are needed; remove some files, or choose another place",
+        path.display())]
+    NoInodes {
+        /// The folder of the output.
+        path: PathBuf,
+        /// The number of files and folders to create.
+        needed: u64,
+        /// The number of files that can still be created.
+        free: u64,
+    },
+    /// A file is longer than the file system or the process's limit permits.
+    #[error("{filename} has {}, but a file in {} can have at most {}", Size(*len), path.display(), Size(*max))]
+    TooLong {
+        /// The file name in the manifest.
+        filename: String,
+        /// The length of the file in bytes.
+        len: u64,
+        /// The folder of the output.
+        path: PathBuf,
+        /// The length of the longest file in bytes.
+        max: u64,
+    },
+    /// The file system cannot tell two names apart, or cannot keep a name as it is.
+    #[error("the file system of {} {problem}; nothing was overwritten; choose a folder on another file system",
+        path.display())]
+    Names {
+        /// The folder of the output.
+        path: PathBuf,
+        /// What the file system does to the names.
+        problem: String,
+    },
+    /// A file of the release has the name of an existing folder, or the other way round.
+    #[error("{} is {found}, but the release needs {needed} there; move it away", path.display())]
+    InTheWay {
+        /// The path of the existing file or folder.
+        path: PathBuf,
+        /// What is there.
+        found: &'static str,
+        /// What the release needs there.
+        needed: &'static str,
+    },
+    /// The target can take one artifact, but more or none are selected.
+    #[error("{} takes one artifact, but {count} are selected; choose one with --only", path.display())]
+    NotOne {
+        /// The path of the target.
+        path: PathBuf,
+        /// The number of selected artifacts.
+        count: usize,
+    },
+    /// The path is nothing that an artifact can be written to.
+    #[error("{} is {kind}; give a folder, a file, a block device, or - for standard output", path.display())]
+    BadTarget {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// Links to the store are not possible.
+    #[error("cannot link {}: {reason}; leave out --link to get a copy", path.display())]
+    NoLink {
+        /// The path of the output.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+    /// The block device is used by the kernel or by another process.
+    #[error("{} is in use ({by}); unmount it or stop that program; nothing was written", path.display())]
+    DeviceBusy {
+        /// The path of the device.
+        path: PathBuf,
+        /// What uses it.
+        by: String,
+    },
+    /// The block device is smaller than the artifact.
+    #[error("{} has {}, but {filename} has {}; nothing was written", path.display(), Size(*size), Size(*needed))]
+    DeviceTooSmall {
+        /// The path of the device.
+        path: PathBuf,
+        /// The size of the device in bytes.
+        size: u64,
+        /// The file name in the manifest.
+        filename: String,
+        /// The size of the artifact in bytes.
+        needed: u64,
+    },
+    /// The block device did not keep what was written to it.
+    #[error("{} did not keep what was written: chunk {chunk} is different when it is read back; replace the device",
+        path.display())]
+    DeviceLies {
+        /// The path of the device.
+        path: PathBuf,
+        /// The position of the first wrong chunk.
+        chunk: u32,
+    },
+    /// The store cannot be read.
+    #[error("cannot read the store: {0}")]
+    Store(#[source] StoreError),
+}
+
+impl HandoverError {
+    /// Makes the error for a failed operation on the output.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.to_owned(), source }
+    }
+}
+
+impl Fails for HandoverError {
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::Store,
+                _ => Failure::Input,
+            },
+            Self::NoSpace { .. } | Self::NoInodes { .. } | Self::Missing { .. } | Self::DeviceLies { .. } => {
+                Failure::Store
+            }
+            Self::Damaged { source, .. } => source.failure(),
+            Self::Store(error) => error.failure(),
+            Self::NotOne { .. } | Self::BadTarget { .. } => Failure::Usage,
+            _ => Failure::Input,
+        }
+    }
+}

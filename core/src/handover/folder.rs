@@ -1,0 +1,409 @@
+//! The output in a folder, or in one file: files are staged, and become visible together.
+//!
+//! How they become visible depends on what the target is:
+//!
+//! - It does not exist: the staged folder is renamed to it.
+//! - It is a symbolic link: the staged folder gets a name beside it, and the link is switched to that folder.
+//! - It is a folder: its other files get a second name in the staged folder, and the two folders exchange their names.
+//! - It is a folder that cannot be exchanged (a mount point, the working directory, a file system without hard links):
+//!   the staged files take their places one after the other, and a failure undoes those before it. Only a crash between
+//!   two of them leaves files of two releases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::HandoverError;
+use super::staging::{Staging, remove_tree};
+use crate::manifest::FileName;
+use crate::store::backend::{Backend, BackendFile, FileKind, OpenMode};
+
+/// The maximum number of other files in the target folder that get a second name. With more files, the staged files
+/// take their places one after the other.
+const MAX_CARRIED: usize = 100_000;
+
+/// The way in which the staged files become visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// The only staged file is renamed to the target.
+    File,
+    /// The staged folder is renamed to the target, which does not exist.
+    New,
+    /// The target is a symbolic link, which is switched.
+    Switch,
+    /// The staged folder and the target exchange their names.
+    Exchange,
+    /// The staged files are moved into the target one after the other.
+    OneByOne,
+}
+
+/// Staged files, and the target in which they will be visible.
+#[derive(Debug)]
+pub(super) struct FolderOutput {
+    backend: Arc<dyn Backend>,
+    staging: Staging,
+    target: PathBuf,
+    how: How,
+    names: BTreeSet<FileName>,
+}
+
+impl FolderOutput {
+    /// Prepares to write the files `names` into the folder `target`, and creates them empty. With `resume`, continues
+    /// with the files that a crash left.
+    pub(super) fn in_folder(
+        backend: &Arc<dyn Backend>,
+        target: &Path,
+        names: BTreeSet<FileName>,
+        resume: bool,
+    ) -> Result<Self, HandoverError> {
+        let (target, how) = plan_folder(&**backend, target)?;
+        if let How::Exchange | How::OneByOne = how {
+            check_target(&**backend, &target, &names)?;
+        }
+        let parent = if how == How::OneByOne { &*target } else { parent_of(&target) };
+        let (staging, how) = match Staging::open(backend, parent, resume) {
+            // The folder above the target cannot be written to, but perhaps the target can.
+            Err(HandoverError::Io { .. }) if how == How::Exchange => {
+                (Staging::open(backend, &target, resume)?, How::OneByOne)
+            }
+            other => (other?, how),
+        };
+        let output = Self { backend: backend.clone(), staging, target, how, names };
+        output.create_files(resume)
+    }
+
+    /// Prepares to write one file. An existing file is replaced when the new one is complete.
+    pub(super) fn one_file(
+        backend: &Arc<dyn Backend>,
+        target: &Path,
+        name: FileName,
+        resume: bool,
+    ) -> Result<Self, HandoverError> {
+        let target = std::path::absolute(target).map_err(HandoverError::io("find", target))?;
+        if backend.stat(&target).is_ok_and(|stat| stat.kind == FileKind::Folder) {
+            return Err(HandoverError::InTheWay { path: target, found: "a folder", needed: "a file" });
+        }
+        let parent = parent_of(&target);
+        backend.create_dir(parent).map_err(HandoverError::io("create", parent))?;
+        let staging = Staging::open(backend, parent, resume)?;
+        let names = BTreeSet::from([name]);
+        Self { backend: backend.clone(), staging, target, how: How::File, names }.create_files(resume)
+    }
+
+    /// Returns the folder whose free space the files need.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.staging.new()
+    }
+
+    /// Returns the target.
+    pub(super) fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Returns the path of a staged file.
+    pub(super) fn path(&self, name: &FileName) -> PathBuf {
+        self.staging.new().join(name.as_path())
+    }
+
+    /// Opens a staged file for reading and writing.
+    pub(super) fn open(&self, name: &FileName) -> Result<Box<dyn BackendFile>, HandoverError> {
+        let path = self.path(name);
+        self.backend.open(&path, OpenMode::Create).map_err(HandoverError::io("open", &path))
+    }
+
+    /// Replaces a staged file by a second name of `original`.
+    pub(super) fn link(&self, name: &FileName, original: &Path) -> io::Result<()> {
+        let path = self.path(name);
+        self.backend.remove(&path)?;
+        self.backend.link(original, &path)
+    }
+
+    /// Keeps the staged files when this value is dropped, so that the next hand-over continues with them.
+    pub(super) fn keep(&mut self) {
+        self.staging.keep();
+    }
+
+    /// Makes the files visible. They must be synced. After an error, none of them is visible.
+    pub(super) fn commit(&self) -> Result<(), HandoverError> {
+        self.sync_folders()?;
+        match self.how {
+            How::File => self.rename_file(),
+            How::New => self.rename_folder(),
+            How::Switch => self.switch(),
+            How::Exchange => match self.exchange()? {
+                true => Ok(()),
+                // The other files cannot get a second name, or the file system cannot exchange folders.
+                false => self.place_one_by_one(),
+            },
+            How::OneByOne => self.place_one_by_one(),
+        }
+    }
+
+    /// Creates the files, or takes over those that a crash left. Checks that the file system keeps the names as they
+    /// are.
+    fn create_files(self, resume: bool) -> Result<Self, HandoverError> {
+        let new = self.staging.new();
+        let left = list(&*self.backend, &new)?;
+        if !left.is_empty()
+            && (!resume || left.iter().any(|name| !self.names.iter().any(|known| known.as_path() == name)))
+        {
+            // The files are those of another hand-over.
+            remove_tree(&*self.backend, &new).map_err(HandoverError::io("remove", &new))?;
+        }
+        self.backend.create_dir(&new).map_err(HandoverError::io("create", &new))?;
+        let created: Result<(), HandoverError> = self.names.iter().try_for_each(|name| self.create_file(name, &left));
+        created?;
+        let present = list(&*self.backend, &new)?;
+        if let Some(name) = self.names.iter().find(|name| !present.contains(name.as_path())) {
+            let problem = format!("does not keep the name {name:?} as it is", name = name.as_str());
+            return Err(HandoverError::Names { path: self.target.clone(), problem });
+        }
+        Ok(self)
+    }
+
+    fn create_file(&self, name: &FileName, left: &BTreeSet<PathBuf>) -> Result<(), HandoverError> {
+        let path = self.path(name);
+        let parent = parent_of(&path);
+        self.backend.create_dir(parent).map_err(|error| self.bad_name(name, parent, error))?;
+        match self.backend.open(&path, OpenMode::CreateNew) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && left.contains(name.as_path()) => Ok(()),
+            Err(error) => Err(self.bad_name(name, &path, error)),
+        }
+    }
+
+    /// Makes the error for a file that cannot be created: the file system does not permit its name, or another cause.
+    fn bad_name(&self, name: &FileName, path: &Path, error: io::Error) -> HandoverError {
+        let problem = match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                format!("cannot tell {:?} from another name of the release", name.as_str())
+            }
+            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => {
+                format!("does not permit the name {:?}", name.as_str())
+            }
+            _ => return HandoverError::io("create", path)(error),
+        };
+        HandoverError::Names { path: self.target.clone(), problem }
+    }
+
+    fn sync_folders(&self) -> Result<(), HandoverError> {
+        let new = self.staging.new();
+        let inner = self.names.iter().flat_map(FileName::folders).collect::<BTreeSet<_>>();
+        let folders = inner.iter().map(|folder| new.join(folder)).chain([new.clone()]);
+        folders.into_iter().try_for_each(|folder| self.sync(&folder))
+    }
+
+    fn sync(&self, folder: &Path) -> Result<(), HandoverError> {
+        self.backend.sync_dir(folder).map_err(HandoverError::io("sync", folder))
+    }
+
+    fn rename_file(&self) -> Result<(), HandoverError> {
+        let name = self.names.first().expect("there is one file");
+        self.backend.rename(&self.path(name), &self.target).map_err(HandoverError::io("create", &self.target))?;
+        self.sync(parent_of(&self.target))
+    }
+
+    fn rename_folder(&self) -> Result<(), HandoverError> {
+        let renamed = self.backend.rename_new(&self.staging.new(), &self.target);
+        renamed.map_err(HandoverError::io("create", &self.target))?;
+        self.sync(parent_of(&self.target))
+    }
+
+    /// Gives the staged folder a name beside the symbolic link, and switches the link to it. Of the folders that
+    /// earlier calls made, the previous one is kept, because programs may still read its files.
+    fn switch(&self) -> Result<(), HandoverError> {
+        let parent = parent_of(&self.target);
+        let staging = self.staging.new();
+        let random = staging.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
+        let link_name = self.target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let prefix = format!("{link_name}.phase-");
+        let folder = format!("{link_name}{}", random.trim_start_matches('.').replacen("phase-", ".phase-", 1));
+        let previous = self.backend.read_link(&self.target).ok();
+        let (path, link) = (parent.join(&folder), staging.with_file_name("link"));
+        self.backend.rename_new(&staging, &path).map_err(HandoverError::io("create", &path))?;
+        let switched = self
+            .backend
+            .symlink(Path::new(&folder), &link)
+            .and_then(|()| self.backend.rename(&link, &self.target))
+            .map_err(HandoverError::io("switch", &self.target));
+        if switched.is_err() {
+            let _ = self.backend.rename(&path, &staging);
+            return switched;
+        }
+        self.sync(parent)?;
+        for name in self.backend.read_dir(parent).unwrap_or_default() {
+            let is_previous = previous.as_ref().is_some_and(|previous| previous.as_path() == Path::new(&name));
+            if name.starts_with(&prefix) && name.len() == folder.len() && name != folder && !is_previous {
+                let _ = remove_tree(&*self.backend, &parent.join(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the other files of the target a second name in the staged folder, and exchanges the two folders. Returns
+    /// false if that is not possible. The target is unchanged then.
+    fn exchange(&self) -> Result<bool, HandoverError> {
+        let (new, target) = (self.staging.new(), &*self.target);
+        let mut room = MAX_CARRIED;
+        if carry(&*self.backend, target, &new, &mut room).is_err() {
+            return Ok(false);
+        }
+        self.sync_folders()?;
+        if self.backend.exchange(&new, target).is_err() {
+            return Ok(false);
+        }
+        self.sync(parent_of(target))?;
+        // Files that other programs created in the meantime are in the old folder. Move them.
+        keep_strays(&*self.backend, &new, target).map_err(HandoverError::io("replace", target))?;
+        Ok(true)
+    }
+
+    /// Moves the staged files to their places, and undoes it if one of them cannot be moved.
+    fn place_one_by_one(&self) -> Result<(), HandoverError> {
+        let place = |name: &FileName| self.backend.place(&self.path(name), &self.target, name.as_path());
+        let mut placed = Vec::new();
+        for name in &self.names {
+            match place(name) {
+                Ok(exchanged) => placed.push((name, exchanged)),
+                Err(error) => {
+                    for (name, exchanged) in placed.into_iter().rev() {
+                        let path = self.target.join(name.as_path());
+                        let _ = if exchanged { place(name).map(drop) } else { self.backend.remove(&path) };
+                    }
+                    return Err(HandoverError::io("replace", &self.target.join(name.as_path()))(error));
+                }
+            }
+        }
+        let folders = self.names.iter().flat_map(FileName::folders).collect::<BTreeSet<_>>();
+        let folders = folders.iter().map(|folder| self.target.join(folder)).chain([self.target.clone()]);
+        folders.into_iter().try_for_each(|folder| self.sync(&folder))
+    }
+}
+
+/// Returns the absolute path of a target folder, and the way in which files become visible in it. Creates the folders
+/// above a target that does not exist.
+fn plan_folder(backend: &dyn Backend, target: &Path) -> Result<(PathBuf, How), HandoverError> {
+    let target = std::path::absolute(target).map_err(HandoverError::io("find", target))?;
+    // Without the slash at the end, a symbolic link is found instead of its target.
+    let target: PathBuf = target.components().collect();
+    match backend.stat(&target).map(|stat| stat.kind) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = parent_of(&target);
+            backend.create_dir(parent).map_err(HandoverError::io("create", parent))?;
+            Ok((target, How::New))
+        }
+        Err(error) => Err(HandoverError::io("open", &target)(error)),
+        Ok(FileKind::Link) => Ok((target, How::Switch)),
+        Ok(FileKind::Folder) => {
+            let is_fixed = target.file_name().is_none()
+                || std::env::current_dir().is_ok_and(|current| current.starts_with(&target))
+                || backend.is_mount_point(&target).map_err(HandoverError::io("open", &target))?;
+            Ok((target, if is_fixed { How::OneByOne } else { How::Exchange }))
+        }
+        Ok(_) => Err(HandoverError::InTheWay { path: target, found: "a file", needed: "a folder" }),
+    }
+}
+
+/// Checks that the files `names` can take their places in an existing folder.
+fn check_target(backend: &dyn Backend, target: &Path, names: &BTreeSet<FileName>) -> Result<(), HandoverError> {
+    let mut listed: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
+    for name in names {
+        for folder in name.folders() {
+            check_place(backend, &target.join(folder), FileKind::Folder)?;
+        }
+        let path = target.join(name.as_path());
+        if !check_place(backend, &path, FileKind::File)? {
+            continue;
+        }
+        let parent = parent_of(&path).to_owned();
+        let present = listed
+            .entry(parent)
+            .or_insert_with_key(|parent| backend.read_dir(parent).unwrap_or_default().into_iter().collect());
+        if !path.file_name().and_then(|name| name.to_str()).is_some_and(|name| present.contains(name)) {
+            let problem = format!("cannot tell {:?} from the name of another file there", name.as_str());
+            return Err(HandoverError::Names { path: target.to_owned(), problem });
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a path is free or has what is needed there. Returns whether something is there.
+fn check_place(backend: &dyn Backend, path: &Path, needed: FileKind) -> Result<bool, HandoverError> {
+    let found = match backend.stat(path) {
+        Ok(stat) => stat.kind,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(HandoverError::io("open", path)(error)),
+    };
+    let name = |kind| match kind {
+        FileKind::Folder => "a folder",
+        FileKind::Link => "a symbolic link",
+        _ => "a file",
+    };
+    match (needed, found) {
+        (FileKind::Folder, FileKind::Folder) => Ok(true),
+        // Whatever else has the name is replaced.
+        (FileKind::File, found) if found != FileKind::Folder => Ok(true),
+        _ => Err(HandoverError::InTheWay { path: path.to_owned(), found: name(found), needed: name(needed) }),
+    }
+}
+
+/// Gives everything in the folder `from` that is not in the folder `to` a second name there. `room` is the number of
+/// names that may still be made.
+fn carry(backend: &dyn Backend, from: &Path, to: &Path, room: &mut usize) -> io::Result<()> {
+    let stat = backend.stat(from)?;
+    for name in backend.entries(from)? {
+        *room = room.checked_sub(1).ok_or(io::ErrorKind::ArgumentListTooLong)?;
+        let (old, new) = (from.join(&name), to.join(&name));
+        let kind = backend.stat(&old)?.kind;
+        match (kind, backend.stat(&new)) {
+            (FileKind::Folder, Ok(_)) => carry(backend, &old, &new, room)?,
+            (FileKind::Folder, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                backend.create_dir(&new)?;
+                carry(backend, &old, &new, room)?;
+            }
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => backend.link(&old, &new)?,
+            (_, other) => drop(other?),
+        }
+    }
+    backend.set_dir_mode(to, stat.mode, stat.owner)
+}
+
+/// Moves everything in the folder `old` that is not in the folder `target` to `target`.
+fn keep_strays(backend: &dyn Backend, old: &Path, target: &Path) -> io::Result<()> {
+    for name in backend.entries(old)? {
+        let (from, to) = (old.join(&name), target.join(&name));
+        match (backend.stat(&from)?.kind, backend.stat(&to)) {
+            (FileKind::Folder, Ok(there)) if there.kind == FileKind::Folder => keep_strays(backend, &from, &to)?,
+            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => backend.rename_new(&from, &to)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Returns the relative paths of all files below a folder. A folder that does not exist has none.
+fn list(backend: &dyn Backend, folder: &Path) -> Result<BTreeSet<PathBuf>, HandoverError> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![PathBuf::new()];
+    while let Some(inner) = open.pop() {
+        let path = folder.join(&inner);
+        let names = match backend.entries(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.map_err(HandoverError::io("list", &path))?,
+        };
+        for name in names {
+            let inner = inner.join(name);
+            let path = folder.join(&inner);
+            match backend.stat(&path).map_err(HandoverError::io("open", &path))?.kind {
+                FileKind::Folder => open.push(inner),
+                _ => drop(found.insert(inner)),
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}

@@ -1,0 +1,198 @@
+//! Targets, and the outputs that are prepared for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::device::Device;
+use super::error::HandoverError;
+use super::export::{self, Mode};
+use super::folder::FolderOutput;
+use super::stream::Stream;
+use crate::cid::Cid;
+use crate::manifest::{ArtifactEntry, FileName};
+use crate::store::backend::Backend;
+use crate::store::{OsBackend, Store};
+
+/// The place that artifacts are handed over to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A folder, which gets the files of a release under their names. All of them become visible together.
+    Folder(PathBuf),
+    /// A file, which is replaced when the new content is complete. It takes one artifact.
+    File(PathBuf),
+    /// A block device or partition, which takes one artifact. It is opened exclusively, and read back at the end. Until
+    /// then, it has a mixture of its old and its new content.
+    Device(PathBuf),
+    /// Standard output, which takes one artifact. Verified bytes are written in order. After an error, a part of them
+    /// has been written.
+    Stdout,
+}
+
+impl Target {
+    /// Finds out what the target at `path` is: `-` is standard output, an existing file or block device is itself, and
+    /// everything else is a folder.
+    ///
+    /// # Errors
+    /// [`HandoverError::BadTarget`] for a character device, a pipe, a socket, or a device that does not exist.
+    pub fn at(path: &Path) -> Result<Self, HandoverError> {
+        if path == Path::new("-") {
+            return Ok(Self::Stdout);
+        }
+        let bad = |kind| Err(HandoverError::BadTarget { path: path.to_owned(), kind });
+        let meta = match std::fs::metadata(path) {
+            Ok(meta) => meta,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return match std::path::absolute(path) {
+                    Ok(absolute) if absolute.starts_with("/dev") && !absolute.starts_with("/dev/shm") => {
+                        bad("a device that does not exist")
+                    }
+                    _ => Ok(Self::Folder(path.to_owned())),
+                };
+            }
+            Err(error) => return Err(HandoverError::io("open", path)(error)),
+        };
+        use std::os::unix::fs::FileTypeExt as _;
+        let kind = meta.file_type();
+        match () {
+            () if kind.is_dir() => Ok(Self::Folder(path.to_owned())),
+            () if kind.is_file() => Ok(Self::File(path.to_owned())),
+            () if kind.is_block_device() => Ok(Self::Device(path.to_owned())),
+            () if kind.is_char_device() => bad("a character device"),
+            () => bad("a pipe or a socket"),
+        }
+    }
+
+    /// Returns whether the target takes only one artifact.
+    pub fn takes_one(&self) -> bool {
+        !matches!(self, Self::Folder(_))
+    }
+}
+
+/// An output that is prepared: its files are created, or its device is open. Nothing is visible before
+/// [`Output::commit`]. Dropping the output removes its files.
+#[derive(Debug)]
+pub struct Output {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) kind: Kind,
+    /// The artifacts, each with the names of its files. All names of one artifact have the same content.
+    pub(super) artifacts: BTreeMap<Cid, Planned>,
+}
+
+/// An artifact of an output.
+#[derive(Clone, Debug)]
+pub(super) struct Planned {
+    pub(super) names: Vec<FileName>,
+    pub(super) size: u64,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    Files(FolderOutput),
+    Device(Device),
+    Stream(Stream),
+}
+
+impl Output {
+    /// Prepares a target for the artifacts of `entries`. With `resume`, continues with the files that a crashed
+    /// hand-over of the same artifacts left beside the target; [`InPlaceStore`](super::InPlaceStore) verifies them.
+    ///
+    /// # Errors
+    /// [`HandoverError`] if the target cannot take the artifacts. Nothing has been overwritten.
+    pub fn prepare(target: &Target, entries: &[ArtifactEntry], resume: bool) -> Result<Self, HandoverError> {
+        Self::with_backend(target, entries, resume, Arc::new(OsBackend))
+    }
+
+    /// Prepares a target like [`Output::prepare`], but uses `backend` as the file system.
+    ///
+    /// # Errors
+    /// The errors of [`Output::prepare`].
+    pub fn with_backend(
+        target: &Target,
+        entries: &[ArtifactEntry],
+        resume: bool,
+        backend: Arc<dyn Backend>,
+    ) -> Result<Self, HandoverError> {
+        let mut artifacts: BTreeMap<Cid, Planned> = BTreeMap::new();
+        for entry in entries {
+            let planned = Planned { names: Vec::new(), size: entry.size };
+            artifacts.entry(entry.cid).or_insert(planned).names.push(entry.filename.clone());
+        }
+        let one = |path: &Path| match entries {
+            [entry] => Ok(entry),
+            _ => Err(HandoverError::NotOne { path: path.to_owned(), count: entries.len() }),
+        };
+        let kind = match target {
+            Target::Folder(path) => {
+                let names: BTreeSet<_> = entries.iter().map(|entry| entry.filename.clone()).collect();
+                Kind::Files(FolderOutput::in_folder(&backend, path, names, resume)?)
+            }
+            Target::File(path) => {
+                let name = one(path)?.filename.clone();
+                Kind::Files(FolderOutput::one_file(&backend, path, name, resume)?)
+            }
+            Target::Device(path) => Kind::Device(Device::open(path, one(path)?)?),
+            Target::Stdout => {
+                one(Path::new("standard output"))?;
+                Kind::Stream(Stream::stdout())
+            }
+        };
+        let output = Self { backend, kind, artifacts };
+        output.check_space(entries)?;
+        Ok(output)
+    }
+
+    /// Exports the artifacts from a store into the output. Every byte is hashed on its way out.
+    ///
+    /// # Errors
+    /// [`HandoverError::Damaged`] if an artifact of the store is damaged. It can be
+    /// [set aside](Store::set_aside), fetched again, and exported again into the same output. Otherwise another
+    /// [`HandoverError`].
+    pub fn export(&self, store: &dyn Store, mode: Mode) -> Result<(), HandoverError> {
+        self.artifacts.iter().try_for_each(|(cid, planned)| export::export(self, store, cid, planned, mode))
+    }
+
+    /// Makes the files visible, all or none. A device is synced and read back.
+    ///
+    /// # Errors
+    /// [`HandoverError`] if a file cannot get its place, or if a device did not keep what was written.
+    pub fn commit(self) -> Result<(), HandoverError> {
+        match &self.kind {
+            Kind::Files(files) => files.commit(),
+            Kind::Device(device) => device.commit(),
+            Kind::Stream(stream) => stream.commit(),
+        }
+    }
+
+    /// Keeps the files when this output is dropped before [`Output::commit`], so that the next hand-over to the same
+    /// target can continue with them.
+    pub fn keep(&mut self) {
+        if let Kind::Files(files) = &mut self.kind {
+            files.keep();
+        }
+    }
+
+    /// Returns the target's path, as messages show it.
+    pub fn path(&self) -> &Path {
+        match &self.kind {
+            Kind::Files(files) => files.target(),
+            Kind::Device(device) => device.path(),
+            Kind::Stream(_) => Path::new("standard output"),
+        }
+    }
+
+    /// Checks that the longest file and all files together fit. Holes are not known yet and count as data.
+    fn check_space(&self, entries: &[ArtifactEntry]) -> Result<(), HandoverError> {
+        let Kind::Files(files) = &self.kind else { return Ok(()) };
+        let folder = files.folder();
+        // If the free space is unknown, a later write reports a full disk instead.
+        let Ok(space) = self.backend.space(&folder) else { return Ok(()) };
+        let path = files.target().to_owned();
+        if let Some(entry) = entries.iter().find(|entry| entry.size > space.max_len) {
+            let (filename, len) = (entry.filename.to_string(), entry.size);
+            return Err(HandoverError::TooLong { filename, len, path, max: space.max_len });
+        }
+        Ok(())
+    }
+}

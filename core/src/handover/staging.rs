@@ -1,0 +1,124 @@
+//! Staging folders: private folders in which the files of a hand-over are written before they become visible.
+//!
+//! ```text
+//! <parent>/.phase-<random>/      mode 0700
+//!   lock                         locked by the process that uses the folder
+//!   new/                         the files, under the names that they will have
+//! ```
+//!
+//! A staging folder without a locked `lock` was left by a crash. The next hand-over in the same parent continues with
+//! its files, or removes it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::HandoverError;
+use crate::store::backend::{Backend, BackendFile, FileKind, OpenMode};
+
+/// The beginning of the name of each staging folder. A random part of eight characters follows.
+const PREFIX: &str = ".phase-";
+/// The maximum number of attempts to create a folder with a new random name.
+const ATTEMPTS: u32 = 16;
+
+/// A locked staging folder. It is removed when dropped, unless it is [kept](Staging::keep).
+#[derive(Debug)]
+pub(super) struct Staging {
+    backend: Arc<dyn Backend>,
+    folder: PathBuf,
+    keep: bool,
+    /// The open lock file. Closing it releases the lock.
+    _lock: Box<dyn BackendFile>,
+}
+
+impl Staging {
+    /// Creates a staging folder in `parent`. With `resume`, takes over a folder that a crash left there. Removes all
+    /// other folders that crashes left there.
+    pub(super) fn open(backend: &Arc<dyn Backend>, parent: &Path, resume: bool) -> Result<Self, HandoverError> {
+        let mut abandoned = abandoned(backend, parent);
+        let taken = if resume { abandoned.pop() } else { None };
+        drop(abandoned);
+        match taken {
+            Some(taken) => Ok(taken),
+            None => Self::create(backend, parent),
+        }
+    }
+
+    fn create(backend: &Arc<dyn Backend>, parent: &Path) -> Result<Self, HandoverError> {
+        for _ in 0..ATTEMPTS {
+            let folder = parent.join(random_name());
+            match backend.create_private_dir(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                other => other.map_err(HandoverError::io("create a folder in", parent))?,
+            }
+            let path = folder.join("lock");
+            let locked = backend.open(&path, OpenMode::CreateNew).and_then(|lock| lock.try_lock().map(|_| lock));
+            let lock = locked.map_err(HandoverError::io("create", &path)).inspect_err(|_| {
+                let _ = remove_tree(&**backend, &folder);
+            })?;
+            let staging = Self { backend: backend.clone(), folder, keep: false, _lock: lock };
+            backend.create_dir(&staging.new()).map_err(HandoverError::io("create", &staging.new()))?;
+            return Ok(staging);
+        }
+        Err(HandoverError::io("create a folder in", parent)(io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Returns the path of the folder with the files.
+    pub(super) fn new(&self) -> PathBuf {
+        self.folder.join("new")
+    }
+
+    /// Keeps the folder when this value is dropped, so that the next hand-over continues with its files.
+    pub(super) fn keep(&mut self) {
+        self.keep = true;
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if !self.keep {
+            // A failure is ignored, because the next hand-over removes the folder.
+            let _ = remove_tree(&*self.backend, &self.folder);
+        }
+    }
+}
+
+/// Locks the staging folders in `parent` that no process uses. Folders of other users are left alone.
+fn abandoned(backend: &Arc<dyn Backend>, parent: &Path) -> Vec<Staging> {
+    let names = backend.read_dir(parent).unwrap_or_default();
+    let lock = |name: String| {
+        let folder = parent.join(name);
+        let stat = backend.stat(&folder).ok()?;
+        if stat.kind != FileKind::Folder || stat.owner != rustix::process::geteuid().as_raw() {
+            return None;
+        }
+        let lock = backend.open(&folder.join("lock"), OpenMode::Create).ok()?;
+        let is_ours = lock.try_lock().ok()?;
+        let backend = backend.clone();
+        is_ours.then_some(Staging { backend, folder, keep: false, _lock: lock })
+    };
+    names.into_iter().filter(|name| is_staging_name(name)).filter_map(lock).collect()
+}
+
+fn is_staging_name(name: &str) -> bool {
+    let random = name.strip_prefix(PREFIX);
+    random.is_some_and(|random| random.len() == 8 && random.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+fn random_name() -> String {
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).expect("the operating system has random bytes");
+    format!("{PREFIX}{}", hex::encode(bytes))
+}
+
+/// Removes a folder and everything in it. Symbolic links are removed, not followed.
+pub(super) fn remove_tree(backend: &dyn Backend, folder: &Path) -> io::Result<()> {
+    for name in backend.read_dir(folder)? {
+        let path = folder.join(name);
+        match backend.stat(&path)?.kind {
+            FileKind::Folder => remove_tree(backend, &path)?,
+            _ => backend.remove(&path)?,
+        }
+    }
+    backend.remove_dir(folder)
+}
