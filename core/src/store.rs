@@ -45,13 +45,15 @@ pub(crate) mod os;
 mod partial;
 mod refs;
 mod seal;
+mod space;
 mod temp;
 
 pub use damage::{Damage, RefProblem};
-pub(crate) use error::Size;
+pub(crate) use space::Size;
 pub use error::StoreError;
 pub use file_store::FileStore;
 pub use interface::{Artifact, Partial, Store};
 pub use lock::ProviderLock;
 pub use mem::MemStore;
 pub use os::OsBackend;
+pub use space::{Need, Shortage};
