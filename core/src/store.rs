@@ -8,6 +8,7 @@
 //!   artifacts/<cid>.seal    the seal of an artifact
 //!   artifacts/<cid>.part    a partial artifact: a sparse file of full length with the verified chunks
 //!   artifacts/<cid>.have    the bitmap of the synced chunks in the .part file
+//!   damaged/<cid>.<n>       a few damaged files of artifacts, which were set aside
 //!   refs/<channel>/<arch>   the signed pointer record of each name
 //!   tmp/                    files being written; the process that writes a file holds its lock
 //!   chunks.redb             the chunk map; may be deleted at any time, because it is made from the indexes
@@ -39,6 +40,7 @@ mod file_store;
 mod input;
 mod interface;
 mod layout;
+mod lifecycle;
 mod lock;
 mod mem;
 pub(crate) mod os;

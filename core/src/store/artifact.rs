@@ -140,7 +140,7 @@ pub(crate) fn load_index(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> R
 }
 
 /// Verifies a whole file against the index.
-fn verify(file: &dyn BackendFile, index: &ArtifactIndex, path: &Path) -> Result<(), StoreError> {
+pub(crate) fn verify(file: &dyn BackendFile, index: &ArtifactIndex, path: &Path) -> Result<(), StoreError> {
     let len = file.stat().map_err(|e| StoreError::read("read", path, e))?.len;
     if len != index.size() {
         return Err(StoreError::damaged(path, Damage::Length { len, expected: index.size() }));
@@ -148,7 +148,11 @@ fn verify(file: &dyn BackendFile, index: &ArtifactIndex, path: &Path) -> Result<
     let mut buf = vec![0; index.chunker().max() as usize];
     for (chunk, position) in index.chunks().zip(0..) {
         let bytes = &mut buf[..chunk.len as usize];
-        file.read_exact_at(bytes, chunk.offset).map_err(|e| StoreError::read("read", path, e))?;
+        match file.read_exact_at(bytes, chunk.offset) {
+            // The file had its full length, and was cut while it was read.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(changed(path)),
+            other => other.map_err(|e| StoreError::read("read", path, e))?,
+        }
         if index.hash().digest(bytes) != chunk.digest {
             return Err(StoreError::damaged(path, Damage::Chunk(ChunkIndex(position))));
         }

@@ -15,7 +15,7 @@ use super::partial::FilePartial;
 use super::seal::Seal;
 use super::space::{self, Need};
 use super::temp::{self, TempFile};
-use super::{artifact, blocks, chunk_map, refs};
+use super::{artifact, blocks, chunk_map, lifecycle, refs};
 use crate::cid::{Cid, Digest};
 use crate::envelope::Envelope;
 use crate::import::{self, ImportMode, ImportOptions, ScanError};
@@ -196,6 +196,10 @@ impl Store for FileStore {
 
     fn artifact(&self, cid: &Cid) -> Result<Option<Arc<dyn Artifact>>, StoreError> {
         Ok(artifact::open(&*self.backend, &self.layout, cid)?.map(|artifact| Arc::new(artifact) as Arc<dyn Artifact>))
+    }
+
+    fn set_aside(&self, cid: &Cid) -> Result<Option<PathBuf>, StoreError> {
+        lifecycle::set_aside::set_aside(&*self.backend, &self.layout, cid)
     }
 
     fn partial(&self, cid: &Cid, index: Arc<ArtifactIndex>) -> Result<Arc<dyn Partial>, StoreError> {

@@ -37,6 +37,19 @@ pub trait Store: Send + Sync {
     /// the artifact then. [`StoreError::BadIndex`], or an error from the operating system.
     fn artifact(&self, cid: &Cid) -> Result<Option<Arc<dyn Artifact>>, StoreError>;
 
+    /// Hashes a complete artifact, whatever its seal says, and takes it out of the store if it is damaged, so that
+    /// [`Store::partial`] can fetch it again. An undamaged artifact is left alone.
+    ///
+    /// Returns `None` if the artifact is undamaged or not in the store. Otherwise, returns where the damaged file is
+    /// now: in the folder `damaged/` of the store, which keeps a few such files; or, for an artifact that was imported
+    /// by reference, where it was before, because the store only forgets it.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] or [`StoreError::BadIndex`] if an index block is missing or damaged, without which the
+    /// artifact cannot be verified, or if another program keeps changing the file; or an error from the operating
+    /// system. The artifact is left alone then.
+    fn set_aside(&self, cid: &Cid) -> Result<Option<PathBuf>, StoreError>;
+
     /// Opens the partial artifact that an earlier fetch left in the store, or creates an empty one. Stores the blocks
     /// of `index`.
     ///

@@ -133,6 +133,10 @@ impl Layout {
         self.artifacts().join(format!("{cid}.have"))
     }
 
+    pub(crate) fn damaged(&self) -> PathBuf {
+        self.root.join("damaged")
+    }
+
     pub(crate) fn refs(&self) -> PathBuf {
         self.root.join("refs")
     }

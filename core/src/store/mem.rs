@@ -15,7 +15,7 @@ use crate::chunkset::ChunkSet;
 use crate::cid::{Cid, Codec, Digest};
 use crate::envelope::Envelope;
 use crate::import::{self, ImportOptions, ScanError};
-use crate::index::{ArtifactIndex, ByteRange, ChunkIndex};
+use crate::index::{ArtifactIndex, ByteRange, Chunk, ChunkIndex};
 use crate::name::Name;
 
 /// The path in the errors of a [`MemStore`], which has no files.
@@ -62,6 +62,15 @@ impl Store for MemStore {
 
     fn artifact(&self, cid: &Cid) -> Result<Option<Arc<dyn Artifact>>, StoreError> {
         Ok(self.state().artifacts.get(cid).map(|artifact| artifact.clone() as Arc<dyn Artifact>))
+    }
+
+    fn set_aside(&self, cid: &Cid) -> Result<Option<PathBuf>, StoreError> {
+        let Some(artifact) = self.state().artifacts.get(cid).cloned() else { return Ok(None) };
+        if artifact.is_undamaged() {
+            return Ok(None);
+        }
+        self.state().artifacts.remove(cid);
+        Ok(Some(PathBuf::from(MEMORY_PATH)))
     }
 
     fn partial(&self, cid: &Cid, index: Arc<ArtifactIndex>) -> Result<Arc<dyn Partial>, StoreError> {
@@ -160,6 +169,17 @@ struct MemArtifact {
     cid: Cid,
     index: Arc<ArtifactIndex>,
     bytes: Vec<u8>,
+}
+
+impl MemArtifact {
+    fn is_undamaged(&self) -> bool {
+        let verified = |(chunk, position): (Chunk, u32)| {
+            let bytes = self.bytes.get(chunk.offset as usize..)?.get(..chunk.len as usize)?;
+            self.index.verify_chunk(ChunkIndex(position), bytes).ok()
+        };
+        self.bytes.len() as u64 == self.index.size()
+            && self.index.chunks().zip(0..).all(|chunk| verified(chunk).is_some())
+    }
 }
 
 impl Artifact for MemArtifact {

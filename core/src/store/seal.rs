@@ -67,6 +67,17 @@ impl Seal {
         }
     }
 
+    /// Removes the seal of an artifact, if there is one.
+    pub(crate) fn remove(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<(), StoreError> {
+        let path = layout.seal(cid);
+        match backend.remove(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::write("remove", &path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Reads the seal of an artifact. A seal that is damaged or has another version counts as missing.
     pub(crate) fn read(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Option<Self>, StoreError> {
         match temp::read_small(backend, &layout.seal(cid), MAX_SEAL_LEN) {

@@ -92,6 +92,10 @@ impl Store for GatedStore {
         Ok(self.inner.artifact(cid)?.map(gated))
     }
 
+    fn set_aside(&self, cid: &Cid) -> Result<Option<PathBuf>, StoreError> {
+        self.inner.set_aside(cid)
+    }
+
     fn partial(&self, cid: &Cid, index: Arc<ArtifactIndex>) -> Result<Arc<dyn Partial>, StoreError> {
         self.inner.partial(cid, index)
     }

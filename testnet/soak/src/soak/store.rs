@@ -1,6 +1,6 @@
 //! The store of a long-lived client. It can be emptied before a fetch, and its simulated disk can stall.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use phase_core::{
@@ -67,6 +67,10 @@ impl Store for FreshStore {
 
     fn artifact(&self, cid: &Cid) -> Result<Option<Arc<dyn Artifact>>, StoreError> {
         self.inner().artifact(cid)
+    }
+
+    fn set_aside(&self, cid: &Cid) -> Result<Option<PathBuf>, StoreError> {
+        self.inner().set_aside(cid)
     }
 
     fn partial(&self, cid: &Cid, index: Arc<ArtifactIndex>) -> Result<Arc<dyn Partial>, StoreError> {
