@@ -45,6 +45,7 @@ mod os;
 mod partial;
 mod refs;
 mod seal;
+mod space;
 mod temp;
 
 pub use damage::{Damage, RefProblem};
@@ -54,3 +55,4 @@ pub use interface::{Artifact, Partial, Store};
 pub use lock::ProviderLock;
 pub use mem::MemStore;
 pub use os::OsBackend;
+pub use space::{Need, Shortage};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 use super::damage::{Damage, RefProblem};
+use super::space::{Shortage, Size};
 use crate::cid::{Cid, CidError};
 use crate::failure::{Fails, Failure};
 use crate::index::IndexError;
@@ -37,6 +38,15 @@ pub enum StoreError {
         needed: Option<u64>,
         /// The error from the operating system.
         source: io::Error,
+    },
+    /// The operation does not fit into the file system of the store. Nothing was written, unless the limit was hit in
+    /// the middle of an operation whose size was not known beforehand.
+    #[error("{}: {shortage}", folder.display())]
+    DoesNotFit {
+        /// The folder in the store's file system.
+        folder: PathBuf,
+        /// What is missing.
+        shortage: Shortage,
     },
     /// The store can be read but not written to.
     #[error("cannot {action} {path}: {source}; make the store writable for this user, or use another store")]
@@ -285,12 +295,7 @@ struct Needs(Option<u64>);
 
 impl fmt::Display for Needs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(bytes) = self.0 else { return Ok(()) };
-        let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-        match units.into_iter().find(|(_, size)| bytes >= *size) {
-            Some((unit, size)) => write!(f, ": needs {:.1} {unit}", bytes as f64 / size as f64),
-            None => write!(f, ": needs {bytes} bytes"),
-        }
+        self.0.map_or(Ok(()), |bytes| write!(f, ": needs {}", Size(bytes)))
     }
 }
 

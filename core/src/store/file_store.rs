@@ -13,6 +13,7 @@ use super::lock::{ProviderLock, StoreLock};
 use super::os::OsBackend;
 use super::partial::FilePartial;
 use super::seal::Seal;
+use super::space::{self, Need};
 use super::temp::{self, TempFile};
 use super::{artifact, blocks, chunk_map, refs};
 use crate::cid::{Cid, Digest};
@@ -218,6 +219,10 @@ impl Store for FileStore {
         };
         let gone = || StoreError::read("open", &self.layout.artifact(&cid), io::ErrorKind::NotFound.into());
         self.artifact(&cid)?.ok_or_else(gone)
+    }
+
+    fn check_space(&self, need: &Need) -> Result<(), StoreError> {
+        space::check(&*self.backend, &self.layout.tmp(), need)
     }
 
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::StoreError;
+use super::space::Need;
 use crate::chunkset::ChunkSet;
 use crate::cid::{Cid, Digest};
 use crate::envelope::Envelope;
@@ -58,6 +59,16 @@ pub trait Store: Send + Sync {
         options: &ImportOptions,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Arc<dyn Artifact>, StoreError>;
+
+    /// Checks that the store has space for `need`, so that a lack of space is reported before the work begins. A store
+    /// that does not know its free space accepts every need.
+    ///
+    /// # Errors
+    /// [`StoreError::DoesNotFit`], which names the needed and the free space.
+    fn check_space(&self, need: &Need) -> Result<(), StoreError> {
+        let _ = need;
+        Ok(())
+    }
 
     /// Sets the ref of `name` to the signed [`Pointer`](crate::dht::Pointer) in `pointer`. The pointer must be for
     /// `name`, and the store must have its manifest. The caller must have verified the signatures.

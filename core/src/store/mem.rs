@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::artifact::check_bounds;
+use super::backend::Space;
 use super::error::StoreError;
 use super::input::{self, InputFile};
 use super::interface::{Artifact, Partial, Store};
-use super::{blocks, refs};
+use super::space::{self, Need};
+use super::{blocks, os, refs};
 use crate::chunkset::ChunkSet;
 use crate::cid::{Cid, Codec, Digest};
 use crate::envelope::Envelope;
@@ -113,6 +115,14 @@ impl Store for MemStore {
         let mut state = self.state();
         state.blocks.extend(encoded.blocks);
         Ok(state.artifacts.entry(cid).or_insert_with(|| Arc::new(artifact)).clone())
+    }
+
+    fn check_space(&self, need: &Need) -> Result<(), StoreError> {
+        let bytes = os::free_ram().unwrap_or(u64::MAX);
+        let space = Space { bytes, files: None, max_len: usize::MAX as u64, is_in_ram: true };
+        // This store has no holes, so the length of the longest file counts as well.
+        let need = Need { bytes: need.bytes.max(need.longest), ..*need };
+        space::check_in(&space, Path::new(MEMORY_PATH), &need)
     }
 
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {

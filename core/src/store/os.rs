@@ -89,7 +89,7 @@ impl Backend for OsBackend {
 }
 
 /// Returns the RAM that programs can still use without swapping, in bytes, as the kernel estimates it.
-fn free_ram() -> Option<u64> {
+pub(super) fn free_ram() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let kib = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB"))?;
     kib.trim().parse::<u64>().ok()?.checked_mul(1 << 10)

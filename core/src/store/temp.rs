@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::backend::{Backend, BackendFile, OpenMode};
 use super::damage::Damage;
 use super::error::StoreError;
+use super::space;
 
 /// The maximum number of attempts to create a temporary file. Names are random, so another attempt is needed only if
 /// [`clean`] in another process removes the new file before it is locked.
@@ -27,7 +28,7 @@ impl<'a> TempFile<'a> {
         let mode = if private { OpenMode::CreateNewPrivate } else { OpenMode::CreateNew };
         for _ in 0..NAME_ATTEMPTS {
             let path = folder.join(random_name());
-            let file = backend.open(&path, mode).map_err(|e| StoreError::write("create", &path, e))?;
+            let file = backend.open(&path, mode).map_err(|e| space::create_failed(backend, &path, e))?;
             let locked = file.try_lock().map_err(|e| StoreError::write("lock", &path, e))?;
             let links = || file.stat().map(|stat| stat.links).map_err(|e| StoreError::read("read", &path, e));
             // Before the lock was taken, `clean` in another process may have removed the file. Such a file has no hard
