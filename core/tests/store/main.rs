@@ -10,4 +10,5 @@ mod fault_backend;
 mod faults;
 mod imports;
 mod power_cut;
+mod repeats;
 mod scenario;
