@@ -17,6 +17,7 @@ mod decode;
 mod encode;
 mod error;
 mod range;
+mod repeats;
 #[cfg(test)]
 mod tests;
 
@@ -25,3 +26,4 @@ pub use decode::IndexDecoder;
 pub use encode::EncodedIndex;
 pub use error::{IndexError, MAX_BLOCK_LEN, MAX_CHUNKS};
 pub use range::{ByteRange, ChunkIndex, ChunkRange, EmptyRange};
+pub use repeats::Repeats;

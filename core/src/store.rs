@@ -51,7 +51,6 @@ mod space;
 mod temp;
 
 pub use damage::{Damage, RefProblem};
-pub(crate) use space::Size;
 pub use error::StoreError;
 pub use file_store::FileStore;
 pub use interface::{Artifact, Partial, Store};
@@ -59,3 +58,4 @@ pub use lock::ProviderLock;
 pub use mem::MemStore;
 pub use os::OsBackend;
 pub use space::{Need, Shortage};
+pub(crate) use space::{Size, check_in};

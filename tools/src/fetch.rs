@@ -79,7 +79,7 @@ impl Observer for Terminal<'_> {
         if now.total > 0 && !std::mem::replace(&mut self.begun, true) {
             self.progress.begin_at(now.resumed);
         }
-        self.progress.update(now.verified, now.total, &counted(now.peers, "peer", "peers"));
+        self.progress.update(now.done(), now.needed(), &counted(now.peers, "peer", "peers"));
     }
 
     fn ended(&mut self) {

@@ -55,8 +55,9 @@ impl Observer for Events {
 
     fn progressed(&mut self, progress: &Progress) {
         if progress.total > 0 && self.verified.replace(progress.verified) != Some(progress.verified) {
-            let Progress { verified, total, peers, .. } = progress;
-            Self::write("progress", json!({ "verified": verified, "total": total, "peers": peers }));
+            let Progress { verified, total, repeated, peers, .. } = progress;
+            let more = json!({ "verified": verified, "total": total, "repeated": repeated, "peers": peers });
+            Self::write("progress", more);
         }
     }
 

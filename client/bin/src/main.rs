@@ -100,7 +100,7 @@ fn run(args: &Fetch) -> Result<(), Fault> {
 /// An observer that prints plain lines on standard output, or one JSON document at the end.
 struct Console {
     json: bool,
-    /// The time of the last progress line, and the number of verified bytes at that time.
+    /// The time of the last progress line, and the number of fetched bytes at that time.
     last: Option<(Instant, u64)>,
 }
 
@@ -134,13 +134,14 @@ impl Observer for Console {
 
     fn progressed(&mut self, progress: &Progress) {
         let now = Instant::now();
-        let (last, before) = *self.last.get_or_insert((now, progress.verified));
+        let (last, before) = *self.last.get_or_insert((now, progress.fetched()));
         if now - last >= LINE_INTERVAL && progress.total > 0 {
-            let percent = progress.verified * 100 / progress.total;
-            let rate = ByteRate::of(progress.verified - before, now - last);
+            let (done, fetched) = (progress.done(), progress.fetched());
+            let percent = (done * 100).checked_div(progress.needed()).unwrap_or(100);
+            let rate = ByteRate::of(fetched - before, now - last);
             let peers = counted(progress.peers, "peer", "peers");
-            self.line(&format!("{percent}% {} {rate} {peers}", Bytes(progress.verified)));
-            self.last = Some((now, progress.verified));
+            self.line(&format!("{percent}% {} {rate} {peers}", Bytes(done)));
+            self.last = Some((now, fetched));
         }
     }
 
@@ -156,7 +157,7 @@ impl Observer for Console {
         }
         let report = &fetched.report;
         let summary = cli::summary_line(report);
-        if report.resumed >= report.total {
+        if report.to_fetch() == 0 {
             self.line(&summary);
         } else {
             self.table(report);

@@ -4,6 +4,7 @@
 
 mod asks_every_configured_peer;
 mod fetch_from_many_providers;
+mod fetches_equal_chunks_once;
 #[cfg(all(feature = "mdns", target_os = "linux"))]
 mod local_network;
 mod resolve_despite_hostile_answers;

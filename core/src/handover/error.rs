@@ -37,42 +37,6 @@ pub enum HandoverError {
         /// The error from the operating system.
         source: io::Error,
     },
-    /// The output does not fit.
-    #[error("{} needs {} and has {} free{}; free some space, or choose another place", path.display(), Size(*needed),
-        Size(*free), if *is_in_ram { " (it is in RAM)" } else { "" })]
-    NoSpace {
-        /// The folder of the output.
-        path: PathBuf,
-        /// The bytes that the output needs.
-        needed: u64,
-        /// The free bytes.
-        free: u64,
-        /// Whether the file system keeps its files in RAM.
-        is_in_ram: bool,
-    },
-    /// The file system has no room for so many files.
-    #[error("{} can take {free} more files, but {needed} are needed; remove some files, or choose another place",
-        path.display())]
-    NoInodes {
-        /// The folder of the output.
-        path: PathBuf,
-        /// The number of files and folders to create.
-        needed: u64,
-        /// The number of files that can still be created.
-        free: u64,
-    },
-    /// A file is longer than the file system or the process's limit permits.
-    #[error("{filename} has {}, but a file in {} can have at most {}", Size(*len), path.display(), Size(*max))]
-    TooLong {
-        /// The file name in the manifest.
-        filename: String,
-        /// The length of the file in bytes.
-        len: u64,
-        /// The folder of the output.
-        path: PathBuf,
-        /// The length of the longest file in bytes.
-        max: u64,
-    },
     /// The file system cannot tell two names apart, or cannot keep a name as it is.
     #[error("the file system of {} {problem}; nothing was overwritten; choose a folder on another file system",
         path.display())]
@@ -164,9 +128,7 @@ impl Fails for HandoverError {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::Store,
                 _ => Failure::Input,
             },
-            Self::NoSpace { .. } | Self::NoInodes { .. } | Self::Missing { .. } | Self::DeviceLies { .. } => {
-                Failure::Store
-            }
+            Self::Missing { .. } | Self::DeviceLies { .. } => Failure::Store,
             Self::Damaged { source, .. } => source.failure(),
             Self::Store(error) => error.failure(),
             Self::NotOne { .. } | Self::BadTarget { .. } => Failure::Usage,

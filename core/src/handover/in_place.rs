@@ -14,7 +14,7 @@ use crate::index::{ArtifactIndex, ChunkIndex};
 use crate::name::Name;
 use crate::store::backend::{BackendFile, FileStat};
 use crate::store::chunk_file::ChunkFile;
-use crate::store::{Artifact, Damage, MemStore, Partial, Store, StoreError};
+use crate::store::{Artifact, Damage, MemStore, Need, Partial, Store, StoreError};
 
 /// A store that keeps blocks and refs in RAM, and writes the artifacts of one [`Output`] to their final place. A clone
 /// shares the content of the original.
@@ -73,6 +73,7 @@ impl InPlaceStore {
         };
         let have = prepare(&*file, &path, &index)?;
         let chunks = ChunkFile::new(cid, index, file, path, have);
+        chunks.fill()?;
         Ok(Arc::new(InPlacePartial { chunks, store: self.clone(), output: output.clone() }))
     }
 }
@@ -84,7 +85,11 @@ fn prepare(file: &dyn BackendFile, path: &Path, index: &ArtifactIndex) -> Result
         file.set_len(index.size()).map_err(|e| StoreError::write("write", path, e).needing(index.size()))?;
     }
     match stat.len {
-        0 => Ok(ChunkSet::new(index.len())),
+        0 => {
+            let mut holes = ChunkSet::new(index.len());
+            index.repeats().zeros().iter().for_each(|range| holes.insert_range(*range));
+            Ok(holes)
+        }
         _ => verify::matching(file, index).map_err(|e| StoreError::read("read", path, e)),
     }
 }
@@ -132,6 +137,17 @@ impl Store for InPlaceStore {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Arc<dyn Artifact>, StoreError> {
         self.mem.import(path, options, progress)
+    }
+
+    fn check_space(&self, need: &Need) -> Result<(), StoreError> {
+        match self.shared.output.get() {
+            Some(output) => output.check_space(need),
+            None => self.mem.check_space(need),
+        }
+    }
+
+    fn set_aside(&self, cid: &Cid) -> Result<Option<PathBuf>, StoreError> {
+        self.mem.set_aside(cid)
     }
 
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {

@@ -13,7 +13,7 @@ use super::stream::Stream;
 use crate::cid::Cid;
 use crate::manifest::{ArtifactEntry, FileName};
 use crate::store::backend::Backend;
-use crate::store::{OsBackend, Store};
+use crate::store::{Need, OsBackend, Store, StoreError, check_in};
 
 /// The place that artifacts are handed over to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,10 +81,9 @@ pub struct Output {
 }
 
 /// An artifact of an output.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Planned {
     pub(super) names: Vec<FileName>,
-    pub(super) size: u64,
 }
 
 #[derive(Debug)]
@@ -116,8 +115,7 @@ impl Output {
     ) -> Result<Self, HandoverError> {
         let mut artifacts: BTreeMap<Cid, Planned> = BTreeMap::new();
         for entry in entries {
-            let planned = Planned { names: Vec::new(), size: entry.size };
-            artifacts.entry(entry.cid).or_insert(planned).names.push(entry.filename.clone());
+            artifacts.entry(entry.cid).or_default().names.push(entry.filename.clone());
         }
         let one = |path: &Path| match entries {
             [entry] => Ok(entry),
@@ -138,9 +136,7 @@ impl Output {
                 Kind::Stream(Stream::stdout())
             }
         };
-        let output = Self { backend, kind, artifacts };
-        output.check_space(entries)?;
-        Ok(output)
+        Ok(Self { backend, kind, artifacts })
     }
 
     /// Exports the artifacts from a store into the output. Every byte is hashed on its way out.
@@ -182,17 +178,19 @@ impl Output {
         }
     }
 
-    /// Checks that the longest file and all files together fit. Holes are not known yet and count as data.
-    fn check_space(&self, entries: &[ArtifactEntry]) -> Result<(), HandoverError> {
+    /// Checks that `need` fits into the file system of the output, so that a full disk is reported before the first
+    /// byte. The size of a device was checked when it was opened.
+    ///
+    /// # Errors
+    /// [`StoreError::DoesNotFit`].
+    pub fn check_space(&self, need: &Need) -> Result<(), StoreError> {
         let Kind::Files(files) = &self.kind else { return Ok(()) };
-        let folder = files.folder();
         // If the free space is unknown, a later write reports a full disk instead.
-        let Ok(space) = self.backend.space(&folder) else { return Ok(()) };
-        let path = files.target().to_owned();
-        if let Some(entry) = entries.iter().find(|entry| entry.size > space.max_len) {
-            let (filename, len) = (entry.filename.to_string(), entry.size);
-            return Err(HandoverError::TooLong { filename, len, path, max: space.max_len });
-        }
-        Ok(())
+        let Ok(space) = self.backend.space(&files.folder()) else { return Ok(()) };
+        check_in(&space, parent_of(files.target()), need)
     }
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
 }

@@ -50,7 +50,9 @@ impl Stream {
 
     /// Begins to write an artifact whose chunks arrive in any order.
     pub(super) fn begin(&self, cid: Cid, index: Arc<ArtifactIndex>) -> StreamPartial {
-        let state = State { have: ChunkSet::new(index.len()), next: 0, waiting: BTreeMap::new(), waiting_len: 0 };
+        let mut have = ChunkSet::new(index.len());
+        index.repeats().zeros().iter().for_each(|range| have.insert_range(*range));
+        let state = State { have, next: 0, waiting: BTreeMap::new(), waiting_len: 0 };
         StreamPartial { cid, index, out: self.out.clone(), state: Mutex::new(state) }
     }
 }
@@ -88,12 +90,21 @@ impl StreamPartial {
         state.have.insert(chunk);
         state.waiting_len += bytes.len();
         state.waiting.insert(chunk.0, bytes.to_vec());
-        while let Some(bytes) = {
-            let next = state.next;
-            state.waiting.remove(&next)
-        } {
+        self.advance(&mut state)
+    }
+
+    /// Writes the next chunks, as far as their bytes are known.
+    fn advance(&self, state: &mut State) -> Result<(), StoreError> {
+        while let Some(chunk) = self.index.chunk(ChunkIndex(state.next)) {
+            let bytes = match state.waiting.remove(&state.next) {
+                Some(bytes) => {
+                    state.waiting_len -= bytes.len();
+                    bytes
+                }
+                None if self.index.repeats().is_zeros(ChunkIndex(state.next)) => vec![0; chunk.len as usize],
+                None => break,
+            };
             lock(&self.out).write_all(&bytes).map_err(|e| StoreError::write("write", Path::new(PATH), e))?;
-            state.waiting_len -= bytes.len();
             state.next += 1;
         }
         Ok(())
@@ -117,6 +128,10 @@ impl Partial for StreamPartial {
         false
     }
 
+    fn copies_equal_chunks(&self) -> bool {
+        false
+    }
+
     fn write_chunk(&self, chunk: ChunkIndex, bytes: &[u8]) -> Result<(), StoreError> {
         self.add(chunk, bytes)
     }
@@ -134,8 +149,9 @@ impl Partial for StreamPartial {
     }
 
     fn finish(self: Arc<Self>) -> Result<Arc<dyn Artifact>, StoreError> {
-        let missing = u64::from(self.index.len() - lock(&self.state).next);
-        match missing {
+        let mut state = lock(&self.state);
+        self.advance(&mut state)?;
+        match u64::from(self.index.len() - state.next) {
             0 => Ok(Arc::new(Streamed { cid: self.cid, index: self.index.clone() })),
             missing => Err(StoreError::Incomplete { cid: self.cid, missing }),
         }

@@ -1,9 +1,12 @@
 //! The decoded index: the chunks of one artifact, in order.
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 
 use super::error::{IndexError, MAX_CHUNKS};
 use super::range::{ByteRange, ChunkIndex, ChunkRange};
+use super::repeats::Repeats;
 use crate::chunker::ChunkerParams;
 use crate::cid::{Digest, HashAlgorithm};
 
@@ -52,7 +55,21 @@ pub struct ArtifactIndex {
     chunks: Vec<ChunkEntry>,
     /// The position of the first byte of each chunk, followed by the size of the artifact.
     offsets: Vec<u64>,
+    repeats: FoundRepeats,
 }
+
+/// The repeats of an index, once they were needed. They follow from the chunks, so they are ignored where indexes are
+/// compared.
+#[derive(Clone, Debug, Default)]
+struct FoundRepeats(OnceLock<Box<Repeats>>);
+
+impl PartialEq for FoundRepeats {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for FoundRepeats {}
 
 impl ArtifactIndex {
     /// Makes the index of an artifact with these chunks. `sha256` is the SHA-256 of the whole artifact.
@@ -79,7 +96,7 @@ impl ArtifactIndex {
             offset += u64::from(entry.len);
         }
         offsets.push(offset);
-        Ok(Self { chunker, hash, sha256, chunks, offsets })
+        Ok(Self { chunker, hash, sha256, chunks, offsets, repeats: FoundRepeats::default() })
     }
 
     /// Returns the size of the artifact in bytes.
@@ -130,6 +147,12 @@ impl ArtifactIndex {
             len,
             offset,
         })
+    }
+
+    /// Returns the chunks that are zeros or equal to an earlier chunk. The first call finds them, which takes about a
+    /// millisecond for each 10,000 chunks.
+    pub fn repeats(&self) -> &Repeats {
+        self.repeats.0.get_or_init(|| Box::new(Repeats::of(self)))
     }
 
     /// Returns the chunk that contains the byte at `offset`, or `None` if `offset` is outside the artifact.

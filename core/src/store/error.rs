@@ -276,6 +276,15 @@ impl StoreError {
         Self::Io { action, path: path.to_owned(), source }
     }
 
+    /// Returns whether the operation failed because the system lacks file descriptors or memory. Such an error says
+    /// nothing about the content of the store.
+    pub fn is_lack_of_resources(&self) -> bool {
+        use rustix::io::Errno;
+        let Self::Io { source, .. } = self else { return false };
+        let errno = source.raw_os_error().map(Errno::from_raw_os_error);
+        matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+    }
+
     /// Makes the error for a damaged file.
     pub(crate) fn damaged(path: &Path, damage: Damage) -> Self {
         Self::Damaged { path: path.to_owned(), damage: Box::new(damage) }

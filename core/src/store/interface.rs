@@ -135,6 +135,11 @@ pub trait Artifact: Send + Sync {
 
 /// A partial artifact that is open for writing. If it is dropped without [`Partial::finish`], the written chunks stay
 /// for the next [`Store::partial`].
+///
+/// Chunks of zeros are stored from the beginning. Unless [`Partial::copies_equal_chunks`] returns false, the other
+/// chunks are stored together with all chunks that are equal to them
+/// ([`ArtifactIndex::repeats`](crate::index::ArtifactIndex::repeats)), so each group of equal chunks has to be written
+/// once.
 pub trait Partial: Send + Sync {
     /// Returns the artifact CID.
     fn cid(&self) -> Cid;
@@ -145,12 +150,19 @@ pub trait Partial: Send + Sync {
     /// Returns the set of chunks that were verified and written.
     fn have(&self) -> ChunkSet;
 
-    /// Returns whether written chunks can be read back, and copied and served from here. A stream does not keep them.
+    /// Returns whether written chunks can be read back, so that they can be served. A stream does not keep them.
     fn keeps_chunks(&self) -> bool {
         true
     }
 
-    /// Verifies and writes a chunk. It is not an error if the chunk was written before. Several threads may write at
+    /// Returns whether writing a chunk also writes all chunks that are equal to it. If not, each of them has to be
+    /// written. Default: true.
+    fn copies_equal_chunks(&self) -> bool {
+        true
+    }
+
+    /// Verifies and writes a chunk, and the chunks that are equal to it. It is not an error if the chunk was written
+    /// before. Several threads may write at
     /// the same time.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use crate::chunkset::ChunkSet;
 use crate::cid::{Cid, Codec, Digest};
 use crate::envelope::Envelope;
 use crate::import::{self, ImportOptions, ScanError};
-use crate::index::{ArtifactIndex, ByteRange, Chunk, ChunkIndex};
+use crate::index::{ArtifactIndex, ByteRange, Chunk, ChunkIndex, ChunkRange};
 use crate::name::Name;
 
 /// The path in the errors of a [`MemStore`], which has no files.
@@ -86,11 +86,7 @@ impl Store for MemStore {
             return Err(StoreError::Busy { cid: *cid, lock: PathBuf::from(MEMORY_PATH) });
         }
         state.blocks.extend(encoded.blocks);
-        let part = state.parts.remove(cid).unwrap_or_else(|| Part {
-            bytes: vec![0; index.size() as usize],
-            have: ChunkSet::new(index.len()),
-            finished: false,
-        });
+        let part = state.parts.remove(cid).unwrap_or_else(|| Part::new(&index));
         Ok(Arc::new(MemPartial { state: self.state.clone(), cid: *cid, index, part: Mutex::new(part) }))
     }
 
@@ -120,7 +116,7 @@ impl Store for MemStore {
         let encoded = index.encode();
         let cid = encoded.root;
         let bytes = bytes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let artifact = MemArtifact { cid, index: Arc::new(index), bytes };
+        let artifact = MemArtifact { cid, chunks: ChunkBytes::cut(&index, &bytes), index: Arc::new(index) };
         let mut state = self.state();
         state.blocks.extend(encoded.blocks);
         Ok(state.artifacts.entry(cid).or_insert_with(|| Arc::new(artifact)).clone())
@@ -129,9 +125,7 @@ impl Store for MemStore {
     fn check_space(&self, need: &Need) -> Result<(), StoreError> {
         let bytes = os::free_ram().unwrap_or(u64::MAX);
         let space = Space { bytes, files: None, max_len: usize::MAX as u64, is_in_ram: true };
-        // This store has no holes, so the length of the longest file counts as well.
-        let need = Need { bytes: need.bytes.max(need.longest), ..*need };
-        space::check_in(&space, Path::new(MEMORY_PATH), &need)
+        space::check_in(&space, Path::new(MEMORY_PATH), need)
     }
 
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {
@@ -164,21 +158,68 @@ impl Store for MemStore {
     }
 }
 
+/// The bytes of the chunks of an artifact. Equal chunks share their bytes, and chunks of zeros have none, so they take no
+/// RAM.
+#[derive(Clone, Debug)]
+struct ChunkBytes(Vec<Option<Arc<[u8]>>>);
+
+impl ChunkBytes {
+    fn new(index: &ArtifactIndex) -> Self {
+        Self(vec![None; index.len() as usize])
+    }
+
+    /// Copies the chunks of a whole artifact.
+    fn cut(index: &ArtifactIndex, bytes: &[u8]) -> Self {
+        let (mut chunks, repeats) = (Self::new(index), index.repeats());
+        for (chunk, position) in index.chunks().zip(0..) {
+            let at = ChunkIndex(position);
+            if repeats.first(at) == at && !repeats.is_zeros(at) {
+                chunks.set(index, at, &bytes[chunk.offset as usize..][..chunk.len as usize]);
+            }
+        }
+        chunks
+    }
+
+    /// Stores the bytes of a chunk for all chunks that are equal to it.
+    fn set(&mut self, index: &ArtifactIndex, chunk: ChunkIndex, bytes: &[u8]) {
+        let shared: Arc<[u8]> = bytes.into();
+        for equal in index.repeats().equal(chunk) {
+            self.0[equal.0 as usize] = Some(shared.clone());
+        }
+    }
+
+    /// Fills `buf` with the bytes at `offset`. A chunk without bytes reads as zeros. The range must be inside the
+    /// artifact.
+    fn read(&self, index: &ArtifactIndex, offset: u64, buf: &mut [u8]) {
+        let range = ByteRange { start: offset, end: offset + buf.len() as u64 };
+        for at in index.covering(range).iter().flat_map(ChunkRange::iter) {
+            let Some(chunk) = index.chunk(at) else { continue };
+            let (start, end) = (chunk.offset.max(range.start), (chunk.offset + u64::from(chunk.len)).min(range.end));
+            let target = &mut buf[(start - offset) as usize..(end - offset) as usize];
+            match &self.0[at.0 as usize] {
+                Some(bytes) => target.copy_from_slice(&bytes[(start - chunk.offset) as usize..][..target.len()]),
+                None => target.fill(0),
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct MemArtifact {
     cid: Cid,
     index: Arc<ArtifactIndex>,
-    bytes: Vec<u8>,
+    chunks: ChunkBytes,
 }
 
 impl MemArtifact {
     fn is_undamaged(&self) -> bool {
-        let verified = |(chunk, position): (Chunk, u32)| {
-            let bytes = self.bytes.get(chunk.offset as usize..)?.get(..chunk.len as usize)?;
-            self.index.verify_chunk(ChunkIndex(position), bytes).ok()
+        let mut bytes = vec![0; self.index.chunker().max() as usize];
+        let mut is_right = |(chunk, position): (Chunk, u32)| {
+            let bytes = &mut bytes[..chunk.len as usize];
+            self.chunks.read(&self.index, chunk.offset, bytes);
+            self.index.verify_chunk(ChunkIndex(position), bytes).is_ok()
         };
-        self.bytes.len() as u64 == self.index.size()
-            && self.index.chunks().zip(0..).all(|chunk| verified(chunk).is_some())
+        self.index.chunks().zip(0..).all(|chunk| is_right(chunk))
     }
 }
 
@@ -193,7 +234,7 @@ impl Artifact for MemArtifact {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
         check_bounds(self.cid, self.index.size(), offset, buf.len())?;
-        buf.copy_from_slice(&self.bytes[offset as usize..][..buf.len()]);
+        self.chunks.read(&self.index, offset, buf);
         Ok(())
     }
 
@@ -205,9 +246,18 @@ impl Artifact for MemArtifact {
 /// The content of a partial artifact.
 #[derive(Debug)]
 struct Part {
-    bytes: Vec<u8>,
+    chunks: ChunkBytes,
     have: ChunkSet,
     finished: bool,
+}
+
+impl Part {
+    /// Returns the content of a new partial artifact, which has only the chunks of zeros.
+    fn new(index: &ArtifactIndex) -> Self {
+        let mut have = ChunkSet::new(index.len());
+        index.repeats().zeros().iter().for_each(|range| have.insert_range(*range));
+        Self { chunks: ChunkBytes::new(index), have, finished: false }
+    }
 }
 
 #[derive(Debug)]
@@ -236,10 +286,12 @@ impl Partial for MemPartial {
             return Err(StoreError::Finished(self.cid));
         }
         self.index.verify_chunk(chunk, bytes).map_err(|source| StoreError::BadChunk { cid: self.cid, source })?;
-        let offset = self.index.chunk(chunk).expect("a verified chunk is in the index").offset as usize;
         let mut part = lock(&self.part);
-        if part.have.insert(chunk) {
-            part.bytes[offset..offset + bytes.len()].copy_from_slice(bytes);
+        if !part.have.contains(chunk) {
+            part.chunks.set(&self.index, chunk, bytes);
+            for equal in self.index.repeats().equal(chunk) {
+                part.have.insert(equal);
+            }
         }
         Ok(())
     }
@@ -256,7 +308,7 @@ impl Partial for MemPartial {
         if !chunks.iter().all(|chunk| part.have.contains(chunk)) {
             return Err(StoreError::NotThere { cid: self.cid, start: range.start, end: range.end });
         }
-        buf.copy_from_slice(&part.bytes[offset as usize..][..buf.len()]);
+        part.chunks.read(&self.index, offset, buf);
         Ok(())
     }
 
@@ -274,8 +326,9 @@ impl Partial for MemPartial {
             return Err(StoreError::Incomplete { cid: self.cid, missing });
         }
         part.finished = true;
-        // The bytes are copied, because callers may still read this partial artifact.
-        let artifact = Arc::new(MemArtifact { cid: self.cid, index: self.index.clone(), bytes: part.bytes.clone() });
+        // The artifact shares the bytes with this partial artifact, which callers may still read.
+        let (index, chunks) = (self.index.clone(), part.chunks.clone());
+        let artifact = Arc::new(MemArtifact { cid: self.cid, index, chunks });
         lock(&self.state).artifacts.insert(self.cid, artifact.clone());
         Ok(artifact)
     }
@@ -287,7 +340,7 @@ impl Drop for MemPartial {
         state.open.remove(&self.cid);
         let part = self.part.get_mut().unwrap_or_else(PoisonError::into_inner);
         if !part.finished {
-            let none = Part { bytes: Vec::new(), have: ChunkSet::new(0), finished: true };
+            let none = Part { chunks: ChunkBytes(Vec::new()), have: ChunkSet::new(0), finished: true };
             state.parts.insert(self.cid, std::mem::replace(part, none));
         }
     }

@@ -7,7 +7,9 @@
 //! - The `.part` file is sparse and has its full length from the beginning. The free disk space is checked when the
 //!   file is opened. It is not reserved with fallocate, because that makes writing slower on tmpfs and on ext4.
 //! - When a partial artifact is opened again, a chunk counts as stored only if its hash is right. The store hashes each
-//!   chunk that the `.have` file lists or that is not in a hole of the `.part` file.
+//!   chunk that the `.have` file lists or that is not in a hole of the `.part` file. A chunk of zeros that is in a hole
+//!   counts as stored without hashing, because a hole reads as zeros.
+//! - A chunk of zeros is never written, unless other bytes are in its place. So it stays a hole.
 //! - The `.part` file is locked while the [`FilePartial`] exists. It is never written to after it was renamed.
 //! - An artifact is sealed after its file was renamed, because renaming changes the state in the seal.
 
@@ -30,7 +32,7 @@ use super::temp;
 use crate::chunkset::ChunkSet;
 use crate::cid::Cid;
 use crate::codec::{V1, from_dag_cbor_exact, to_dag_cbor};
-use crate::index::{ArtifactIndex, ByteRange, ChunkIndex, MAX_CHUNKS};
+use crate::index::{ArtifactIndex, ByteRange, ChunkIndex, ChunkRange, MAX_CHUNKS};
 
 /// The maximum number of attempts to open and lock the `.part` file. Another attempt is needed if the file is renamed
 /// or removed before it is locked.
@@ -67,6 +69,7 @@ impl FilePartial {
         }
         let have = prepare(&*backend, &layout, &cid, &index, &*file)?;
         let chunks = ChunkFile::new(cid, index, file, path, have);
+        chunks.fill()?;
         Ok(Self { backend, layout, chunks, saved: Mutex::new(0) })
     }
 
@@ -193,38 +196,52 @@ fn prepare(
 ) -> Result<ChunkSet, StoreError> {
     let path = layout.part(cid);
     let stat = file.stat().map_err(|e| StoreError::read("read", &path, e))?;
-    temp::check_space(backend, &path, index.size().saturating_sub(stat.allocated))?;
+    let needed = index.size() - index.repeats().zero_bytes();
+    temp::check_space(backend, &path, needed.saturating_sub(stat.allocated))?;
     if stat.len != index.size() {
         file.set_len(index.size()).map_err(|e| StoreError::write("write", &path, e).needing(index.size()))?;
     }
-    if stat.len == 0 {
-        return Ok(ChunkSet::new(index.len()));
+    let data = match stat.len {
+        0 => ChunkSet::new(index.len()),
+        _ => data_chunks(index, file).map_err(|e| StoreError::read("read", &path, e))?,
+    };
+    let mut possible = data.clone();
+    if stat.len > 0 {
+        let claimed = claimed_chunks(backend, layout, cid, index)?;
+        claimed.iter().filter(|chunk| !index.repeats().is_zeros(*chunk)).for_each(|chunk| {
+            possible.insert(chunk);
+        });
     }
-    let possible = possible_chunks(backend, layout, cid, index, file)?;
-    verified(file, index, &possible).map_err(|e| StoreError::read("read", &path, e))
+    let mut have = verified(file, index, &possible).map_err(|e| StoreError::read("read", &path, e))?;
+    let zeros = index.repeats().zeros().iter().flat_map(ChunkRange::iter);
+    zeros.filter(|chunk| !data.contains(*chunk)).for_each(|chunk| {
+        have.insert(chunk);
+    });
+    Ok(have)
 }
 
-/// Returns the chunks that the `.part` file may contain: those that the `.have` file lists, and those that are not in a
-/// hole.
-fn possible_chunks(
+/// Returns the chunks that the `.have` file lists.
+fn claimed_chunks(
     backend: &dyn Backend,
     layout: &Layout,
     cid: &Cid,
     index: &ArtifactIndex,
-    file: &dyn BackendFile,
 ) -> Result<ChunkSet, StoreError> {
     let claimed = match temp::read_small(backend, &layout.have(cid), MAX_HAVE_LEN) {
         Ok(bytes) => bytes.and_then(|bytes| from_dag_cbor_exact::<HaveFile>(&bytes).ok()),
         Err(StoreError::Damaged { .. }) => None,
         Err(error) => return Err(error),
     };
-    let mut set = claimed
-        .and_then(|record| ChunkSet::from_bytes(index.len(), &record.have).ok())
-        .unwrap_or_else(|| ChunkSet::new(index.len()));
+    let set = claimed.and_then(|record| ChunkSet::from_bytes(index.len(), &record.have).ok());
+    Ok(set.unwrap_or_else(|| ChunkSet::new(index.len())))
+}
+
+/// Returns the chunks that have a byte outside the holes of the file.
+fn data_chunks(index: &ArtifactIndex, file: &dyn BackendFile) -> io::Result<ChunkSet> {
+    let mut set = ChunkSet::new(index.len());
     let mut offset = 0;
     while offset < index.size() {
-        let data = file.next_data(offset).map_err(|e| StoreError::read("read", &layout.part(cid), e))?;
-        let Some(data) = data else { break };
+        let Some(data) = file.next_data(offset)? else { break };
         let range = ByteRange { start: data.start, end: data.end.min(index.size()) };
         if let Some(chunks) = index.covering(range) {
             set.insert_range(chunks);

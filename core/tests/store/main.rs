@@ -11,4 +11,5 @@ mod faults;
 mod imports;
 mod lifecycle;
 mod power_cut;
+mod repeats;
 mod scenario;

@@ -52,8 +52,9 @@ pub(crate) struct Confirmed {
 
 impl Scenario {
     pub(crate) fn new() -> Self {
-        // The artifact has chunks of zeros, which look like holes in its sparse file.
-        let fetched = Content::new([bytes(1, 6_000), vec![0; 20_000], bytes(2, 6_000)].concat());
+        // The artifact has chunks of zeros, which look like holes in its sparse file, and equal chunks.
+        let fetched = Content::new([bytes(1, 6_000), vec![0; 20_000], bytes(2, 5_000).repeat(3)].concat());
+        assert!(fetched.index.repeats().has_copies());
         assert_ne!(fetched.index.len() as usize % CHECKPOINT, 0, "some chunks are written after the last checkpoint");
         let (imported, referenced) = (bytes(3, 9_000), bytes(4, 9_000));
         let sources = [file_with(&imported), file_with(&referenced)];

@@ -10,9 +10,10 @@ use crate::text::printable;
 
 /// Returns one line of text with the bytes, the time and the rate of a fetch.
 pub fn summary_line(report: &Report) -> String {
-    let fetched = report.total.saturating_sub(report.resumed);
+    let fetched = report.to_fetch();
     if fetched == 0 {
-        return format!("nothing to fetch: {} were already in the store", Bytes(report.resumed));
+        let stored = format!("nothing to fetch: {} were already in the store", Bytes(report.resumed));
+        return stored + &repeated(report);
     }
     line(report, fetched, &Bytes(fetched).to_string())
 }
@@ -20,7 +21,7 @@ pub fn summary_line(report: &Report) -> String {
 /// Returns the summary line of a fetch that was given up, with the bytes that were received and the bytes that were
 /// wanted.
 pub fn incomplete_line(report: &Report) -> String {
-    let wanted = report.total.saturating_sub(report.resumed);
+    let wanted = report.to_fetch();
     let received: u64 = report.peers.values().map(|peer| peer.bytes).sum();
     line(report, received, &format!("{} of {}", Bytes(received), Bytes(wanted)))
 }
@@ -32,8 +33,17 @@ fn line(report: &Report, received: u64, size: &str) -> String {
     if report.resumed > 0 {
         line += &format!("; {} were already in the store", Bytes(report.resumed));
     }
+    line += &repeated(report);
     let reassigned = counted(report.reassigned, "chunk", "chunks");
     line + &format!("; {reassigned} reassigned, {} received twice", Bytes(report.duplicate_bytes))
+}
+
+/// Returns the part of a summary line about the repeated bytes, which is empty if there are none.
+fn repeated(report: &Report) -> String {
+    match report.repeated {
+        0 => String::new(),
+        bytes => format!("; {} of zeros and repeated chunks needed no transfer", Bytes(bytes)),
+    }
 }
 
 /// Returns the lines of a table: a heading, and one line for each peer that delivered bytes, was lost or was banned.
@@ -79,8 +89,9 @@ pub fn json_report(fetched: &Fetched) -> Value {
         "artifacts": artifacts.collect::<Vec<_>>(),
         "bytes": report.total,
         "resumed_bytes": report.resumed,
+        "repeated_bytes": report.repeated,
         "seconds": report.elapsed.as_secs_f64(),
-        "bytes_per_second": ByteRate::of(report.total.saturating_sub(report.resumed), report.elapsed).0,
+        "bytes_per_second": ByteRate::of(report.to_fetch(), report.elapsed).0,
         "reassigned_chunks": report.reassigned,
         "duplicate_bytes": report.duplicate_bytes,
         "peers": json_peers(report),
@@ -150,6 +161,17 @@ mod tests {
         assert_eq!(summary_line(&report), "8.0 MiB in 4.00 s, 2.0 MiB/s; 3 chunks reassigned, 0 B received twice");
         let resumed = Report { resumed: 4 << 20, ..report };
         assert!(summary_line(&resumed).starts_with("4.0 MiB in 4.00 s, 1.0 MiB/s; 4.0 MiB were already in the store"));
+    }
+
+    #[test]
+    fn the_summary_names_zeros_and_repeats_and_does_not_count_them_as_fetched() {
+        let sparse = Report { total: 2 << 30, repeated: (2 << 30) - (16 << 20), resumed: 8 << 20, ..report() };
+        let line = summary_line(&sparse);
+        let expected = "8.0 MiB in 4.00 s, 2.0 MiB/s; 8.0 MiB were already in the store; 2.0 GiB of zeros and repeated \
+                        chunks needed no transfer; 3 chunks reassigned";
+        assert!(line.starts_with(expected), "{line}");
+        let zeros = Report { total: 2 << 30, repeated: 2 << 30, ..report() };
+        assert!(summary_line(&zeros).ends_with("; 2.0 GiB of zeros and repeated chunks needed no transfer"));
     }
 
     #[test]

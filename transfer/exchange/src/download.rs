@@ -5,6 +5,7 @@
 //! scheduler. A bounded number of blocking threads hash chunks and write them to the disk. While all these threads are
 //! busy, the driver takes no events from the links. This backpressure slows the peers down and bounds memory use.
 
+mod aliases;
 mod artifacts;
 mod config;
 mod driver;

@@ -52,6 +52,9 @@ pub(crate) enum Trick {
     EndsHaveUpdatesOnce,
     /// Closes the stream after a request for the release of a name.
     CloseAtHead,
+    /// Has of each group of equal chunks only the last one, and no chunk of zeros. Announces these chunks, and refuses
+    /// requests for others. An honest provider never does so, but breaks no rule of the protocol.
+    OnlyLastOfEqualChunks,
 }
 
 /// The action of the hostile provider after it has written an answer.
@@ -210,8 +213,20 @@ impl Actor {
                 let none = ChunkSet::new(chunks).to_bytes();
                 [frame(id, Reply::Have { chunks, full: false }, &none), done].concat()
             }
+            Trick::OnlyLastOfEqualChunks => {
+                let mut set = ChunkSet::new(chunks);
+                (0..chunks).map(ChunkIndex).filter(|chunk| self.is_last_of_equal(*chunk)).for_each(|chunk| {
+                    set.insert(chunk);
+                });
+                frame(id, Reply::Have { chunks, full: false }, &set.to_bytes())
+            }
             _ => [frame(id, Reply::Have { chunks, full: true }, &[]), done].concat(),
         }
+    }
+
+    fn is_last_of_equal(&self, chunk: ChunkIndex) -> bool {
+        let repeats = self.index.repeats();
+        !repeats.is_zeros(chunk) && repeats.equal(chunk).last() == Some(chunk)
     }
 
     fn answer_chunks(&self, id: RequestId, ranges: &[ChunkRange]) -> (Vec<u8>, Then) {
@@ -238,6 +253,10 @@ impl Actor {
                 let (chunk, len) = (self.chunk(id, first), self.index.chunk(first).unwrap().len as usize);
                 (chunk[..chunk.len() - len].to_vec(), Then::Hang)
             }
+            Trick::OnlyLastOfEqualChunks if asked.iter().all(|chunk| self.is_last_of_equal(*chunk)) => {
+                (honest.collect(), Then::Continue)
+            }
+            Trick::OnlyLastOfEqualChunks => (frame(id, Reply::Refused(Refusal::Missing), &[]), Then::Continue),
             Trick::Refuse(refusal) => (frame(id, Reply::Refused(*refusal), &[]), Then::Continue),
             Trick::OversizedHeader => (u32::MAX.to_be_bytes().to_vec(), Then::Hang),
             Trick::OversizedPayload => {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cid::{Cid, Codec};
 use crate::store::artifact;
-use crate::store::backend::{Backend, FileStat, OpenMode};
+use crate::store::backend::{Backend, FileKind, FileStat, OpenMode};
 use crate::store::damage::Damage;
 use crate::store::error::StoreError;
 use crate::store::layout::Layout;
@@ -139,7 +139,7 @@ fn examine(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Found, S
         Err(error) if error.kind() == io::ErrorKind::NotFound => return examine_reference(backend, layout, cid),
         Err(error) => return Err(StoreError::read("read", &path, error)),
     };
-    if !stat.is_file {
+    if stat.kind != FileKind::File {
         return Ok(Found::Damaged(Damaged::Owned(stat)));
     }
     let index = artifact::load_index(backend, layout, cid)?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use phase_core::store::Partial;
-use phase_core::{Cid, Digest};
+use phase_core::{ChunkIndex, Cid, Digest};
 use phase_protocol::scheduler::ArtifactSlot;
 use tokio::sync::watch;
 
@@ -115,11 +115,14 @@ impl Artifacts {
     }
 
     /// Notes that a chunk of an artifact was written, so that the subscribers of the artifact receive a have update.
-    pub(super) fn note_written(&mut self, slot: ArtifactSlot) {
-        if let Stage::Active { changed, dirty, .. } = &mut self.stages[slot.0 as usize] {
-            *dirty = true;
-            changed.send_modify(|count| *count += 1);
-        }
+    /// Returns the length, in bytes, of the equal chunks that were written with it.
+    pub(super) fn note_written(&mut self, slot: ArtifactSlot, chunk: ChunkIndex) -> u64 {
+        let Stage::Active { partial, changed, dirty } = &mut self.stages[slot.0 as usize] else { return 0 };
+        *dirty = true;
+        changed.send_modify(|count| *count += 1);
+        let index = partial.index();
+        let copies = if partial.copies_equal_chunks() { index.repeats().copies(chunk).len() } else { 0 };
+        copies as u64 * index.chunk(chunk).map_or(0, |chunk| u64::from(chunk.len))
     }
 
     /// Marks an artifact that has all chunks as finishing. Returns its partial artifact, which the caller has to

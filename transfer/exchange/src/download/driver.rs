@@ -2,7 +2,6 @@
 //! timeout.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use libp2p::PeerId;
 use phase_core::store::StoreError;
@@ -16,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::buffers::Buffer;
 use crate::catalog::Catalog;
+use crate::download::aliases::Aliases;
 use crate::download::artifacts::Artifacts;
 use crate::download::config::Config;
 use crate::download::error::DownloadError;
 use crate::download::inputs::Inputs;
-use crate::download::jobs::{self, Known, Opened, Outcome, Received, Written};
+use crate::download::jobs::{self, Begun, Known, Opened, Outcome, Received, Written};
 use crate::download::peer_links::PeerLinks;
-use crate::download::report::{PeerReport, Progress, Report, Verdict};
+use crate::download::report::{Progress, Report, Verdict};
 use crate::link::{LinkError, LinkEvent, PeerLink};
 
 /// At most this many link events are taken from the queue at a time. One job hashes the chunks of these events and
@@ -51,6 +51,7 @@ struct Driver {
     known: Arc<Known>,
     scheduler: Scheduler,
     peers: PeerLinks,
+    aliases: Aliases,
     links: mpsc::Receiver<Arc<PeerLink>>,
     links_open: bool,
     events: mpsc::Receiver<(PeerId, LinkEvent)>,
@@ -90,6 +91,7 @@ impl Driver {
             scheduler: Scheduler::with_policy(config.scheduler.clone(), seed, policy),
             config,
             peers: PeerLinks::default(),
+            aliases: Aliases::default(),
             links,
             links_open: true,
             events: events.0,
@@ -180,8 +182,9 @@ impl Driver {
     }
 
     fn request(&mut self, id: RequestId, peer: PeerKey, slot: ArtifactSlot, ranges: Vec<ChunkRange>) {
-        let artifact = self.artifacts.wanted(slot).cid;
-        let sent = self.peers.link(peer).map_or(Err(LinkError::Ended), |link| link.request(id, artifact, ranges));
+        let wanted = self.artifacts.wanted(slot);
+        let ranges = self.aliases.request(id, peer, slot, &wanted.index, ranges);
+        let sent = self.peers.link(peer).map_or(Err(LinkError::Ended), |link| link.request(id, wanted.cid, ranges));
         if let Err(error) = sent {
             self.drop_peer(peer, Verdict::of(&error));
         }
@@ -245,27 +248,16 @@ impl Driver {
         match opened {
             Opened::Whole => {
                 let size = wanted.index.size();
-                self.report.resumed += size;
-                self.progress.send_modify(|p| {
-                    p.verified += size;
-                    p.resumed += size;
-                });
+                self.count_opened(size, size, 0);
                 self.complete_slot(slot);
             }
-            Opened::Part(partial) => {
-                let have = partial.have();
-                let resumed: u64 =
-                    have.ranges().filter_map(|range| wanted.index.byte_range(range)).map(|bytes| bytes.len()).sum();
-                self.report.resumed += resumed;
-                self.progress.send_modify(|p| {
-                    p.verified += resumed;
-                    p.resumed += resumed;
-                });
+            Opened::Part(Begun { partial, not_requested, stored, resumed, repeated }) => {
+                self.count_opened(stored, resumed, repeated);
                 if resumed > 0 {
                     tracing::info!(artifact = %wanted.cid, bytes = resumed, "resumed");
                 }
                 self.artifacts.begin(slot, partial);
-                self.scheduler.handle_artifact(slot, wanted.index, &have, wanted.priority);
+                self.scheduler.handle_artifact(slot, wanted.index, &not_requested, wanted.priority);
                 for key in self.peers.keys() {
                     self.subscribe(key, slot);
                 }
@@ -273,10 +265,20 @@ impl Driver {
         }
     }
 
+    /// Counts the bytes of an opened artifact that need not be fetched.
+    fn count_opened(&mut self, stored: u64, resumed: u64, repeated: u64) {
+        self.report.resumed += resumed;
+        self.report.repeated += repeated;
+        self.progress.send_modify(|p| {
+            p.verified += stored;
+            p.resumed += resumed;
+            p.repeated += repeated;
+        });
+    }
+
     fn handle_link(&mut self, link: Arc<PeerLink>) {
         let (id, now) = (link.peer(), Instant::now());
-        let fresh = PeerReport { bytes: 0, chunks: 0, active: Duration::ZERO, verdict: Verdict::Good };
-        let report = self.report.peers.entry(id).or_insert(fresh);
+        let report = self.report.peers.entry(id).or_default();
         if let Verdict::Banned(reason) = &report.verdict {
             link.close(&LinkError::Banned(reason.clone()));
             return;
@@ -313,19 +315,23 @@ impl Driver {
     }
 
     fn handle_batch(&mut self, batch: &mut Vec<(PeerId, LinkEvent)>) {
-        let now = Instant::now().into_std();
         let mut chunks = Vec::new();
         for (peer, event) in batch.drain(..) {
             let Some(key) = self.peers.key_of(&peer) else { continue };
             match event {
-                LinkEvent::Chunk { id, index, bytes } => chunks.extend(self.handle_arrival(key, id, index, bytes)),
-                LinkEvent::Done { id } => self.scheduler.handle_end(now, key, id, End::Done),
-                LinkEvent::Refused { id, refusal } => self.scheduler.handle_end(now, key, id, End::Refused(refusal)),
+                LinkEvent::Chunk { id, index, bytes } => {
+                    let index = self.aliases.requested(id, index);
+                    chunks.extend(self.handle_arrival(key, id, index, bytes));
+                }
+                LinkEvent::Done { id } => self.handle_end(key, id, End::Done),
+                LinkEvent::Refused { id, refusal } => self.handle_end(key, id, End::Refused(refusal)),
                 LinkEvent::Have { artifact, update } => {
                     if let Some(slot) = self.artifacts.active_slot(&artifact) {
                         if let HaveUpdate::Add(_) = update {
                             self.peers.note_have_update(key, slot);
                         }
+                        let index = &self.artifacts.wanted(slot).index;
+                        let update = self.aliases.handle_have(key, slot, index, update);
                         self.scheduler.handle_have(key, slot, update);
                     }
                 }
@@ -341,6 +347,11 @@ impl Driver {
             self.writers += 1;
             self.jobs.spawn_blocking(move || jobs::write(chunks));
         }
+    }
+
+    fn handle_end(&mut self, peer: PeerKey, id: RequestId, end: End) {
+        let end = self.aliases.handle_end(id, end);
+        self.scheduler.handle_end(Instant::now().into_std(), peer, id, end);
     }
 
     /// Handles a chunk that a peer sent. Returns the chunk if it has to be verified and written. Bans a peer that sent
@@ -380,21 +391,20 @@ impl Driver {
             self.report.duplicate_bytes += if result == ChunkResult::Corrupt { 0 } else { len };
             return Ok(());
         }
-        self.artifacts.note_written(slot);
-        self.credit(peer, len, now);
+        let copied = self.artifacts.note_written(slot, index);
+        self.credit(peer, len, copied, now);
         Ok(())
     }
 
-    /// Counts a verified chunk for the peer that sent it.
-    fn credit(&mut self, key: PeerKey, len: u64, now: Instant) {
-        let id = self.peers.id(key);
+    /// Counts a verified chunk for the peer that sent it. `copied` is the length of the equal chunks that were written
+    /// with it.
+    fn credit(&mut self, key: PeerKey, len: u64, copied: u64, now: Instant) {
+        let (id, active) = (self.peers.id(key), now - self.peers.since(key).unwrap_or(now));
         if let Some(peer) = self.report.peers.get_mut(&id) {
-            peer.bytes += len;
-            peer.chunks += 1;
-            peer.active = peer.active.max(now - self.peers.since(key).unwrap_or(now));
+            peer.credit(len, active);
         }
         self.progress.send_modify(|p| {
-            p.verified += len;
+            p.verified += len + copied;
             *p.by_peer.entry(id).or_default() += len;
         });
     }
@@ -403,6 +413,7 @@ impl Driver {
     fn finish(&mut self, slots: Vec<ArtifactSlot>) {
         let complete = slots.into_iter().filter_map(|slot| {
             self.peers.unsubscribe_all(slot);
+            self.aliases.handle_complete(slot);
             self.artifacts.take_finished(slot).map(|partial| (slot, partial))
         });
         let complete: Vec<_> = complete.collect();
@@ -447,6 +458,7 @@ impl Driver {
             report.verdict = verdict;
         }
         self.progress.send_modify(|p| p.peers = self.peers.len() as u64);
+        self.aliases.handle_peer_lost(key);
         self.scheduler.handle_peer_lost(key);
     }
 

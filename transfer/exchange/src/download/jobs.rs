@@ -1,10 +1,10 @@
 //! The blocking jobs of a download. They open artifacts, write chunks, make checkpoints and finish artifacts.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use phase_core::store::{Artifact, Partial, Store, StoreError};
-use phase_core::{ChunkIndex, Cid, Digest};
+use phase_core::{ChunkIndex, ChunkSet, Cid, Digest};
 use phase_protocol::scheduler::ArtifactSlot;
 use phase_protocol::{PeerKey, RequestId};
 
@@ -21,8 +21,42 @@ const MAX_OPEN_BATCH: u64 = 1 << 20;
 pub(super) enum Opened {
     /// The artifact is complete in the store.
     Whole,
-    /// The artifact has to be fetched. `Partial::have` returns the chunks that the store already has.
-    Part(Arc<dyn Partial>),
+    /// The artifact has to be fetched.
+    Part(Begun),
+}
+
+/// A partial artifact whose fetch begins.
+pub(super) struct Begun {
+    pub(super) partial: Arc<dyn Partial>,
+    /// The chunks that need not be requested: those that are stored, and those that are equal to a missing chunk before
+    /// them.
+    pub(super) not_requested: ChunkSet,
+    /// The length of the stored chunks, in bytes.
+    pub(super) stored: u64,
+    /// The part of `stored` that an earlier run fetched or that came from other artifacts.
+    pub(super) resumed: u64,
+    /// The bytes of the artifact that are not fetched because they are zeros or equal to earlier chunks.
+    pub(super) repeated: u64,
+}
+
+impl Begun {
+    fn new(partial: Arc<dyn Partial>) -> Self {
+        let (index, have, copies) = (partial.index().clone(), partial.have(), partial.copies_equal_chunks());
+        let repeats = index.repeats();
+        let is_repeat = |chunk| repeats.is_zeros(chunk) || (copies && repeats.first(chunk) != chunk);
+        let len = |chunk| index.chunk(chunk).map_or(0, |chunk| u64::from(chunk.len));
+        let stored = have.ranges().filter_map(|range| index.byte_range(range)).map(|bytes| bytes.len()).sum();
+        let resumed = have.iter().filter(|chunk| !is_repeat(*chunk)).map(len).sum();
+        let repeated = repeats.zero_bytes() + if copies { repeats.copied_bytes() } else { 0 };
+        let mut not_requested = have.clone();
+        if copies {
+            let copied = repeats.later_and_first().filter(|(_, first)| !have.contains(*first));
+            copied.for_each(|(later, _)| {
+                not_requested.insert(later);
+            });
+        }
+        Self { partial, not_requested, stored, resumed, repeated }
+    }
 }
 
 /// A chunk received from a peer, not yet verified.
@@ -54,18 +88,30 @@ pub(super) enum Outcome {
     Finished(Vec<(ArtifactSlot, Result<(), StoreError>)>),
 }
 
-/// The locations of wanted chunks in other artifacts of the store. Maps a digest to an artifact and the chunk index in
-/// it.
-pub(super) type Known = BTreeMap<Digest, (Cid, ChunkIndex)>;
+/// The locations of wanted chunks in other artifacts of the store.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Maps a digest to an artifact and the chunk index in it.
+    locations: BTreeMap<Digest, (Cid, ChunkIndex)>,
+    /// The artifacts that could not be read. They are not read again, because each attempt may hash a whole file.
+    unusable: Mutex<BTreeSet<Cid>>,
+}
 
-/// Finds wanted chunks in other artifacts of the store. Looks up all digests at once, because every look-up opens the
-/// chunk map of the store again. If the look-up fails, the chunks are fetched from peers.
+impl Known {
+    fn unusable(&self) -> MutexGuard<'_, BTreeSet<Cid>> {
+        self.unusable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks up in which artifacts of the store wanted chunks are. All chunks are looked up at once, because each look-up
+/// opens the chunk map of the store again. If the look-up fails, the chunks are fetched from peers.
 pub(super) fn survey(catalog: &Catalog, digests: Vec<Digest>) -> Known {
     let found = catalog.store().find_chunks(&digests).unwrap_or_else(|error| {
         tracing::info!(%error, "cannot look up chunks in the store: they are fetched instead");
         Vec::new()
     });
-    digests.into_iter().zip(found).filter_map(|(digest, location)| Some((digest, location?))).collect()
+    let located = digests.into_iter().zip(found).filter_map(|(digest, location)| Some((digest, location?)));
+    Known { locations: located.collect(), unusable: Mutex::default() }
 }
 
 /// Returns the number of artifacts that one job opens: the first artifacts of `wanted`, as many as fit into
@@ -90,6 +136,8 @@ fn open_one(store: &dyn Store, wanted: &Wanted, known: &Known) -> Result<Opened,
     match store.artifact(&wanted.cid) {
         Ok(Some(_)) => Ok(Opened::Whole),
         Ok(None) => begin(store, wanted, known),
+        // The stored copy may be good, so fetching it again would help nobody.
+        Err(error) if error.is_lack_of_resources() => Err(error),
         Err(error) => {
             tracing::warn!(artifact = %wanted.cid, %error, "the stored copy cannot be used: fetching it again");
             begin(store, wanted, known)
@@ -100,10 +148,10 @@ fn open_one(store: &dyn Store, wanted: &Wanted, known: &Known) -> Result<Opened,
 fn begin(store: &dyn Store, wanted: &Wanted, known: &Known) -> Result<Opened, StoreError> {
     match store.partial(&wanted.cid, wanted.index.clone()) {
         Ok(partial) => {
-            if !known.is_empty() {
-                reuse(store, partial.as_ref(), known);
+            if !known.locations.is_empty() {
+                reuse(store, partial.as_ref(), known)?;
             }
-            Ok(Opened::Part(partial))
+            Ok(Opened::Part(Begun::new(partial)))
         }
         // Another process has just completed the artifact.
         Err(StoreError::Complete(_)) => Ok(Opened::Whole),
@@ -111,24 +159,57 @@ fn begin(store: &dyn Store, wanted: &Wanted, known: &Known) -> Result<Opened, St
     }
 }
 
-/// Copies missing chunks from other artifacts of the store. Each copy is verified like a chunk from a peer.
-fn reuse(store: &dyn Store, partial: &dyn Partial, known: &Known) {
-    let mut source: Option<Arc<dyn Artifact>> = None;
-    let missing: Vec<_> = partial.have().iter_missing().collect();
-    for index in missing {
-        let Some(chunk) = partial.index().chunk(index) else { continue };
-        let Some((cid, position)) = known.get(&chunk.digest) else { continue };
-        if source.as_ref().is_none_or(|open| open.cid() != *cid) {
-            source = store.artifact(cid).ok().flatten();
+/// Copies missing chunks from other artifacts of the store. Each copy is verified like a chunk from a peer. The chunks
+/// are copied artifact by artifact, so each artifact is opened once. Of an artifact that cannot be read, no further chunk
+/// is read.
+///
+/// # Errors
+/// The error from opening an artifact, if the system lacks a resource such as file descriptors. Other errors are logged,
+/// and the chunks are fetched instead.
+fn reuse(store: &dyn Store, partial: &dyn Partial, known: &Known) -> Result<(), StoreError> {
+    let (index, have) = (partial.index().clone(), partial.have());
+    let first = |chunk| if partial.copies_equal_chunks() { index.repeats().first(chunk) } else { chunk };
+    // A chunk that is equal to an earlier missing chunk is copied with that chunk.
+    let missing = have.iter_missing().filter(|chunk| first(*chunk) == *chunk || have.contains(first(*chunk)));
+    let located = missing.filter_map(|chunk| Some((*known.locations.get(&index.chunk(chunk)?.digest)?, chunk)));
+    let mut located: Vec<((Cid, ChunkIndex), ChunkIndex)> = located.collect();
+    located.sort_unstable();
+    for of_one in located.chunk_by(|a, b| a.0.0 == b.0.0) {
+        let cid = &of_one[0].0.0;
+        if known.unusable().contains(cid) {
+            continue;
         }
-        let Some(open) = &source else { continue };
-        let Some(at) = open.index().chunk(*position).filter(|there| there.len == chunk.len) else { continue };
-        let mut bytes = vec![0; chunk.len as usize];
-        let copied = open.read_at(at.offset, &mut bytes).and_then(|()| partial.write_chunk(index, &bytes));
+        let copied = match store.artifact(cid) {
+            Ok(Some(source)) => copy_chunks(source.as_ref(), partial, of_one),
+            Ok(None) => continue,
+            Err(error) if error.is_lack_of_resources() => return Err(error),
+            Err(error) => Err(error),
+        };
         if let Err(error) = copied {
-            tracing::info!(%error, "cannot reuse a chunk of another artifact: it is fetched instead");
+            tracing::info!(artifact = %cid, %error, "cannot reuse chunks of another artifact: they are fetched instead");
+            known.unusable().insert(*cid);
         }
     }
+    Ok(())
+}
+
+/// Copies chunks of `source` to `partial`. Each entry of `chunks` has the chunk index in `source` and the one in
+/// `partial`.
+fn copy_chunks(
+    source: &dyn Artifact,
+    partial: &dyn Partial,
+    chunks: &[((Cid, ChunkIndex), ChunkIndex)],
+) -> Result<(), StoreError> {
+    let mut bytes = Vec::new();
+    for ((_, from), to) in chunks {
+        let (Some(from), Some(chunk)) = (source.index().chunk(*from), partial.index().chunk(*to)) else { continue };
+        if from.len == chunk.len {
+            bytes.resize(chunk.len as usize, 0);
+            source.read_at(from.offset, &mut bytes)?;
+            partial.write_chunk(*to, &bytes)?;
+        }
+    }
+    Ok(())
 }
 
 /// Verifies chunks and writes those that verify. Adjacent chunks are written together.

@@ -12,10 +12,12 @@ use crate::link::LinkError;
 pub struct Progress {
     /// The size of all wanted artifacts, in bytes.
     pub total: u64,
-    /// Verified bytes in the store, including `resumed`.
+    /// Verified bytes in the store, including `resumed` and `repeated`. Equal to `total` at the end.
     pub verified: u64,
     /// Bytes that the store already had, from an earlier run or in other artifacts.
     pub resumed: u64,
+    /// Bytes that are not fetched because they are zeros, or chunks that are equal to another chunk of their artifact.
+    pub repeated: u64,
     /// The number of wanted artifacts.
     pub artifacts: u64,
     /// The number of wanted artifacts that are complete.
@@ -26,10 +28,28 @@ pub struct Progress {
     pub by_peer: BTreeMap<PeerId, u64>,
 }
 
+impl Progress {
+    /// Returns the number of verified bytes that peers have sent. A rate is measured from it.
+    pub fn fetched(&self) -> u64 {
+        self.by_peer.values().sum()
+    }
+
+    /// Returns the number of bytes that are fetched or were already in the store. Grows up to [`Progress::needed`].
+    pub fn done(&self) -> u64 {
+        self.resumed.saturating_add(self.fetched()).min(self.needed())
+    }
+
+    /// Returns the size of all wanted artifacts without the repeated bytes, in bytes.
+    pub fn needed(&self) -> u64 {
+        self.total.saturating_sub(self.repeated)
+    }
+}
+
 /// The verdict on a peer at the end of a download.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
     /// The peer was used until the end of the download.
+    #[default]
     Good,
     /// The peer disconnected or was dropped. Contains the reason.
     Lost(String),
@@ -47,7 +67,7 @@ impl Verdict {
 }
 
 /// The contribution of one peer to a download.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerReport {
     /// Verified bytes received from the peer.
     pub bytes: u64,
@@ -61,6 +81,13 @@ pub struct PeerReport {
 }
 
 impl PeerReport {
+    /// Counts a verified chunk of `len` bytes, which arrived after a link to the peer had been open for `active`.
+    pub(super) fn credit(&mut self, len: u64, active: Duration) {
+        self.bytes += len;
+        self.chunks += 1;
+        self.active = self.active.max(active);
+    }
+
     /// Returns the mean rate over `active` in bytes per second, or 0 if the peer sent no verified chunk.
     pub fn rate(&self) -> f64 {
         let seconds = self.active.as_secs_f64();
@@ -75,6 +102,9 @@ pub struct Report {
     pub total: u64,
     /// Bytes that the store already had, from an earlier run or in other artifacts.
     pub resumed: u64,
+    /// Bytes that were not fetched because they are zeros, or chunks that are equal to another chunk of their artifact.
+    /// They are not included in `resumed`.
+    pub repeated: u64,
     /// The time from the start to the end of the download.
     pub elapsed: Duration,
     /// The number of chunks that had to be requested again, because their peer did not deliver them. For instance, the
@@ -85,4 +115,12 @@ pub struct Report {
     pub duplicate_bytes: u64,
     /// The contribution of each peer that had a link.
     pub peers: BTreeMap<PeerId, PeerReport>,
+}
+
+impl Report {
+    /// Returns the number of bytes that the download had to fetch: the size of all wanted artifacts without the bytes
+    /// that the store already had and the repeated bytes.
+    pub fn to_fetch(&self) -> u64 {
+        self.total.saturating_sub(self.resumed).saturating_sub(self.repeated)
+    }
 }
