@@ -21,6 +21,9 @@
 //!   *given up*.
 //! - **Endgame.** When no chunk is missing, a few inflight chunks are *duplicated*, which means that they are requested
 //!   from a second peer.
+//! - **Order window.** With [`Config::max_ahead`], only chunks near the first chunk that is not verified are requested, for
+//!   a consumer that reads the content in order. The first chunk is always in the window, so the window moves when that
+//!   chunk is verified. If its peer is slow, idle peers steal the request as in any download.
 //! - **Failures.** A peer that sends no bytes for longer than its timeout has *stalled*, and its requests are given up.
 //!   A peer gets a *penalty point* and is paused if it stalls, or if it ends a request without chunks that it
 //!   announced. The pause is longer if the peer has more points. Points decay, and each delivered chunk halves them. A
@@ -49,7 +52,8 @@
 //! - A request is sent only if the bytes inflight are within [`Config::max_inflight`], and the bytes inflight from its
 //!   peer are within the peer's window. There are two exceptions. Every peer may have one request, and a request may
 //!   have one chunk of any length.
-//! - When the actions are drained, every peer that has a missing chunk and is not paused has an open request.
+//! - When the actions are drained, every peer that has a missing chunk in the order window and is not paused has an open
+//!   request.
 
 mod choice;
 mod chunks;
@@ -140,7 +144,7 @@ impl Scheduler {
     /// Adds an artifact to fetch. The chunks in `have` are stored already. Artifacts with the lowest `priority` are
     /// fetched first.
     pub fn handle_artifact(&mut self, slot: ArtifactSlot, index: Arc<ArtifactIndex>, have: &ChunkSet, priority: u8) {
-        let chunks = Chunks::new(slot, index, have);
+        let chunks = Chunks::new(slot, index, have, self.config.max_ahead);
         self.slots.insert(slot, (priority, chunks));
         self.classes.entry(priority).or_default().insert(slot);
         self.finish_if_complete(slot);
@@ -259,12 +263,15 @@ impl Scheduler {
                 self.stats.duplicates += 1;
                 false
             }
-            Verified::New { inflight } => {
+            Verified::New { inflight, is_wider } => {
                 for other in inflight.into_iter().flatten().filter(|other| *other != request) {
                     self.drop_copy(other, index);
                 }
                 self.events.push_back(Event::Verified { slot, index, peer });
-                self.finish_if_complete(slot);
+                let is_complete = self.finish_if_complete(slot);
+                if is_wider || (is_complete && self.is_in_order()) {
+                    self.to_ask.extend(&self.idle);
+                }
                 true
             }
         }
@@ -460,11 +467,11 @@ impl Scheduler {
         }
     }
 
-    /// If the artifact is complete, adds the event that reports this, and forgets the artifact.
-    fn finish_if_complete(&mut self, slot: ArtifactSlot) {
-        let Some((priority, chunks)) = self.slots.get(&slot) else { return };
+    /// If the artifact is complete, adds the event that reports this, and forgets the artifact. Returns whether it is.
+    fn finish_if_complete(&mut self, slot: ArtifactSlot) -> bool {
+        let Some((priority, chunks)) = self.slots.get(&slot) else { return false };
         if !chunks.is_complete() {
-            return;
+            return false;
         }
         if let Some(class) = self.classes.get_mut(priority) {
             class.remove(&slot);
@@ -477,5 +484,6 @@ impl Scheduler {
         if self.slots.is_empty() {
             self.events.push_back(Event::Complete);
         }
+        true
     }
 }

@@ -87,7 +87,8 @@ impl Scheduler {
         }
         let start = self.rng.u32(..);
         let last = self.classes.last_key_value().map(|(priority, _)| *priority);
-        for priority in self.classes.keys().copied().collect::<Vec<_>>() {
+        let classes = if self.is_in_order() { 1 } else { self.classes.len() };
+        for priority in self.classes.keys().copied().take(classes).collect::<Vec<_>>() {
             if let Some((slot, range)) = self.pick_missing(priority, key, budget, start) {
                 self.send(now, key, slot, range);
                 return Asked::Yes;
@@ -101,17 +102,34 @@ impl Scheduler {
 
     /// Returns a run of missing chunks that a peer has, from an artifact of one priority class. The search begins at a
     /// random artifact (`start`), so that clients do not all fetch the same artifact first. If the policy is ordered,
-    /// the search begins at the first artifact.
+    /// the search begins at the first artifact, and with an order window it ends there.
     fn pick_missing(&self, priority: u8, key: PeerKey, budget: u64, start: u32) -> Option<(ArtifactSlot, ChunkRange)> {
         let class = self.classes.get(&priority)?;
         let from = match (self.policy.is_ordered(), class.last()) {
             (false, Some(last)) => ArtifactSlot(start.checked_rem(last.0 + 1).unwrap_or(0)),
             _ => ArtifactSlot(0),
         };
-        class.range(from..).chain(class.range(..from)).find_map(|slot| {
+        let searched = if self.is_in_order() { 1 } else { class.len() };
+        class.range(from..).chain(class.range(..from)).take(searched).find_map(|slot| {
             let (_, chunks) = self.slots.get(slot).filter(|(_, chunks)| chunks.has_missing())?;
             Some((*slot, chunks.pick(key, budget, self.policy.as_ref(), start)?))
         })
+    }
+
+    /// Returns whether artifacts are requested strictly one after the other.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.config.max_ahead.is_some() && self.policy.is_ordered()
+    }
+
+    /// Returns whether chunks of the artifact may be requested now. If artifacts are requested one after the other, only
+    /// those of the first incomplete one may.
+    fn is_turn_of(&self, slot: ArtifactSlot) -> bool {
+        !self.is_in_order() || self.classes.values().flatten().next() == Some(&slot)
+    }
+
+    /// Returns whether a chunk is missing that may be requested now.
+    fn has_missing(&self) -> bool {
+        self.slots.iter().any(|(slot, (_, chunks))| chunks.has_missing() && self.is_turn_of(*slot))
     }
 
     /// Sends a request for `range` to a peer.
@@ -145,7 +163,7 @@ impl Scheduler {
             {
                 self.steal(now, key, id);
             }
-            if self.slots.values().all(|(_, chunks)| !chunks.has_missing()) {
+            if !self.has_missing() {
                 self.duplicate(now, key, &slowest);
             }
         }
@@ -199,7 +217,8 @@ impl Scheduler {
         let thief = self.peers.get(&key).filter(|peer| peer.may_steal())?;
         let least = (thief.expected_time(now, thief.inflight) * factor).max(MIN_STEAL_TIME);
         slowest.iter().take_while(|(expected, _)| *expected >= least).find_map(|(expected, id)| {
-            let request = self.requests.get(*id).filter(|request| request.peer != key)?;
+            let request =
+                self.requests.get(*id).filter(|request| request.peer != key && self.is_turn_of(request.slot))?;
             let timeout = self.peers.get(&request.peer).map_or(Duration::ZERO, Peer::recall_timeout);
             if request.recalled().is_some_and(|at| now < at + timeout) {
                 return None;
@@ -253,7 +272,8 @@ impl Scheduler {
         }
         let found =
             slowest.iter().take_while(|(expected, _)| *expected >= MIN_STEAL_TIME).find_map(|(expected, id)| {
-                let request = self.requests.get(*id).filter(|request| request.peer != key)?;
+                let request =
+                    self.requests.get(*id).filter(|request| request.peer != key && self.is_turn_of(request.slot))?;
                 let (ChunkIndex(chunk), bytes) = self.first_available(request, key)?;
                 let range = ChunkRange { start: chunk, end: chunk + 1 };
                 (*expected > peer.expected_time(now, bytes)).then_some((request.slot, range))

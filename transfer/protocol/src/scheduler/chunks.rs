@@ -25,9 +25,13 @@ enum State {
 pub(super) enum Verified {
     /// The chunk was verified before.
     Again,
-    /// The chunk is verified for the first time. The field `inflight` holds the requests in which it was inflight until
-    /// now.
-    New { inflight: [Option<RequestId>; 2] },
+    /// The chunk is verified for the first time.
+    New {
+        /// The requests in which the chunk was inflight until now.
+        inflight: [Option<RequestId>; 2],
+        /// Whether the order window has moved, so that more chunks may be requested than before.
+        is_wider: bool,
+    },
 }
 
 /// The state of each chunk of one artifact, and the chunks that each peer has announced.
@@ -40,10 +44,22 @@ pub(super) struct Chunks {
     verified: u32,
     /// The number of chunks that are inflight in two requests.
     duplicated: u32,
+    ahead: Option<Ahead>,
+}
+
+/// The order window of one artifact (see [`Config::max_ahead`](crate::scheduler::Config::max_ahead)).
+struct Ahead {
+    /// The length of the window in bytes.
+    max: u64,
+    /// The first chunk that is not verified, or the number of chunks if all are verified.
+    first: u32,
+    /// The exclusive end of the chunks that may be requested. It only grows.
+    end: u32,
 }
 
 impl Chunks {
-    pub(super) fn new(slot: ArtifactSlot, index: Arc<ArtifactIndex>, have: &ChunkSet) -> Self {
+    /// `max_ahead` is the length of the order window, in bytes.
+    pub(super) fn new(slot: ArtifactSlot, index: Arc<ArtifactIndex>, have: &ChunkSet, max_ahead: Option<u64>) -> Self {
         let len = index.len();
         let mut states = vec![State::Verified; len as usize];
         let mut missing = ChunkSet::new(len);
@@ -52,7 +68,10 @@ impl Chunks {
             missing.insert(chunk);
         }
         let verified = len - missing.count();
-        Self { slot, index, states, missing, haves: Haves::new(len), verified, duplicated: 0 }
+        let ahead = max_ahead.map(|max| Ahead { max, first: 0, end: 0 });
+        let mut chunks = Self { slot, index, states, missing, haves: Haves::new(len), verified, duplicated: 0, ahead };
+        chunks.advance();
+        chunks
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -63,8 +82,27 @@ impl Chunks {
         self.verified == self.len()
     }
 
+    /// Returns whether a chunk is missing that may be requested now.
     pub(super) fn has_missing(&self) -> bool {
-        !self.missing.is_empty()
+        match &self.ahead {
+            None => !self.missing.is_empty(),
+            Some(ahead) => self.missing.iter().next().is_some_and(|chunk| chunk.0 < ahead.end),
+        }
+    }
+
+    /// Moves the order window to the first chunk that is not verified. Returns whether more chunks may be requested than
+    /// before.
+    fn advance(&mut self) -> bool {
+        let Some(ahead) = &mut self.ahead else { return false };
+        let verified = self.states[ahead.first as usize..].iter().take_while(|state| **state == State::Verified);
+        ahead.first += u32::try_from(verified.count()).expect("an index has fewer than 2^32 chunks");
+        let Some(first) = self.index.chunk(ChunkIndex(ahead.first)) else {
+            return std::mem::replace(&mut ahead.end, ahead.first) < ahead.first;
+        };
+        let limit = first.offset.saturating_add(u64::from(first.len)).saturating_add(ahead.max);
+        // The last chunk of the window is the one that contains the byte at the limit, because it does not begin after it.
+        let end = self.index.chunk_at(limit).map_or(self.index.len(), |chunk| chunk.0 + 1);
+        std::mem::replace(&mut ahead.end, end) < end
     }
 
     /// Returns how many chunks are inflight in two requests.
@@ -99,7 +137,10 @@ impl Chunks {
     pub(super) fn pick(&self, peer: PeerKey, bytes: u64, policy: &dyn Policy, start: u32) -> Option<ChunkRange> {
         let useful = self.haves.useful(peer)?;
         let rank = |chunk: &ChunkIndex| (policy.rank(self.slot, *chunk, self.haves.count(*chunk)), *chunk);
-        let first = policy::sample(useful, start).min_by_key(rank)?;
+        let first = match &self.ahead {
+            None => policy::sample(useful, start).min_by_key(rank)?,
+            Some(ahead) => policy::first(useful, ahead.end).min_by_key(rank)?,
+        };
         self.run_from(peer, first, bytes)
     }
 
@@ -108,7 +149,8 @@ impl Chunks {
     pub(super) fn run_from(&self, peer: PeerKey, first: ChunkIndex, bytes: u64) -> Option<ChunkRange> {
         let useful = self.haves.useful(peer).filter(|useful| useful.contains(first))?;
         let mut budget = bytes.saturating_sub(self.chunk_len(first));
-        let more = (first.0 + 1..self.len()).map(ChunkIndex).take_while(|chunk| {
+        let end = self.ahead.as_ref().map_or(self.len(), |ahead| ahead.end);
+        let more = (first.0 + 1..end).map(ChunkIndex).take_while(|chunk| {
             let len = self.chunk_len(*chunk);
             let fits = useful.contains(*chunk) && len <= budget;
             budget = budget.saturating_sub(len);
@@ -178,7 +220,7 @@ impl Chunks {
             }
         };
         self.verified += 1;
-        Verified::New { inflight }
+        Verified::New { inflight, is_wider: self.advance() }
     }
 
     fn set_missing(&mut self, chunk: ChunkIndex, missing: bool) {
@@ -213,6 +255,13 @@ impl Chunks {
         }
         assert_eq!((verified, duplicated), (self.verified, self.duplicated));
         assert_eq!(missing, self.missing.count(), "the number of missing chunks");
+        if let Some(ahead) = &self.ahead {
+            let first = self.states.iter().position(|state| *state != State::Verified).unwrap_or(self.states.len());
+            assert_eq!(ahead.first as usize, first, "the first chunk that is not verified");
+            assert!(ahead.end > ahead.first || self.is_complete(), "the first chunk may always be requested");
+            let after = &self.states[ahead.end as usize..];
+            assert!(after.iter().all(|state| !matches!(state, State::Inflight { .. })), "a chunk after the window");
+        }
         self.haves.check(&self.missing);
     }
 }

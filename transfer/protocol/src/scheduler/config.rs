@@ -30,6 +30,12 @@ pub struct Config {
     pub min_timeout: Duration,
     /// The maximum of a peer's timeout, which depends on the response times of the peer. Default 15 s.
     pub max_timeout: Duration,
+    /// The order window: how far ahead of the first chunk of an artifact that is not verified chunks are requested, in
+    /// bytes from the end of that chunk. A consumer that reads the artifact in order has to keep at most this many bytes
+    /// and one chunk. With an ordered policy such as [`Sequential`](crate::scheduler::Sequential), an artifact is
+    /// requested only when the artifacts before it are complete. A window that is smaller than what the peers deliver in
+    /// their response times makes the download slower. Default: `None`, which is no limit.
+    pub max_ahead: Option<u64>,
     /// The maximum number of peers that are used at a time. Default 128. Beyond this limit, a new peer replaces the
     /// peer with the most penalty points, or is dropped if no peer has more points than the new peer.
     pub max_peers: usize,
@@ -48,6 +54,7 @@ impl Default for Config {
             first_timeout: Duration::from_secs(5),
             min_timeout: Duration::from_secs(2),
             max_timeout: Duration::from_secs(15),
+            max_ahead: None,
             max_peers: 128,
         }
     }

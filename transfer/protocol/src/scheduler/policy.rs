@@ -130,6 +130,11 @@ pub(super) fn sample(chunks: &ChunkSet, start: u32) -> impl Iterator<Item = Chun
     chunks.iter().take(all as usize).chain(found)
 }
 
+/// Returns the first chunks of a set, up to the chunk index `end`, that are to be ranked.
+pub(super) fn first(chunks: &ChunkSet, end: u32) -> impl Iterator<Item = ChunkIndex> + '_ {
+    chunks.iter().take_while(move |chunk| chunk.0 < end).take(SAMPLE as usize)
+}
+
 /// The finaliser of SplitMix64 (Steele, Lea, Flood 2014). Each bit of the input changes half of the output bits on
 /// average.
 fn mix(mut bits: u64) -> u64 {

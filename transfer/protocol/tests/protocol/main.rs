@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod documented_examples;
+mod order_window;
 mod scheduler_invariants;
 mod scheduler_promises;
 mod upload_fairness;

@@ -9,7 +9,7 @@ use phase_core::index::ChunkEntry;
 use phase_core::{ArtifactIndex, ChunkIndex, ChunkRange, ChunkSet, ChunkerParams, Digest, HashAlgorithm};
 use phase_protocol::PeerKey;
 use phase_protocol::scheduler::{
-    Action, Arrival, ArtifactSlot, ChunkResult, Config, End, Event, HaveUpdate, RequestId, Scheduler,
+    Action, Arrival, ArtifactSlot, ChunkResult, Config, End, Event, HaveUpdate, Order, RequestId, Scheduler,
 };
 use phase_protocol::wire::Refusal;
 use proptest::prelude::*;
@@ -75,6 +75,10 @@ struct Asked {
 /// action.
 struct Driver {
     scheduler: Scheduler,
+    /// The order window of the scheduler, and whether its policy is ordered.
+    max_ahead: Option<u64>,
+    is_ordered: bool,
+    priorities: BTreeMap<ArtifactSlot, u8>,
     now: Instant,
     indexes: BTreeMap<ArtifactSlot, Arc<ArtifactIndex>>,
     verified: BTreeSet<(ArtifactSlot, ChunkIndex)>,
@@ -87,8 +91,15 @@ struct Driver {
 
 impl Driver {
     fn new(seed: u64) -> Self {
+        Self::with(seed, None, Order::RarestFirst)
+    }
+
+    fn with(seed: u64, max_ahead: Option<u64>, order: Order) -> Self {
         Self {
-            scheduler: Scheduler::new(config(), seed),
+            scheduler: Scheduler::with_policy(Config { max_ahead, ..config() }, seed, order.policy(seed)),
+            max_ahead,
+            is_ordered: order == Order::Sequential,
+            priorities: BTreeMap::new(),
             now: start(),
             indexes: BTreeMap::new(),
             verified: BTreeSet::new(),
@@ -147,6 +158,7 @@ impl Driver {
         let have = set_of(index.len(), have);
         self.verified.extend(have.iter().map(|chunk| (slot, chunk)));
         self.indexes.insert(slot, index.clone());
+        self.priorities.insert(slot, priority);
         self.scheduler.handle_artifact(slot, index, &have, priority);
     }
 
@@ -270,8 +282,29 @@ impl Driver {
                 "chunk {chunk} of {slot:?} is inflight from {peer} already"
             );
         }
+        if let Some(max_ahead) = self.max_ahead {
+            self.check_window(slot, *chunks.last().unwrap(), max_ahead);
+        }
         let replaced = self.asked.insert(id, Asked { peer, slot, left: chunks, cancelled: false });
         assert!(replaced.is_none(), "{id:?} is used twice");
+    }
+
+    /// Asserts that a requested chunk is in the order window.
+    fn check_window(&self, slot: ArtifactSlot, requested: ChunkIndex, max_ahead: u64) {
+        let index = &self.indexes[&slot];
+        let first = (0..index.len()).map(ChunkIndex).find(|chunk| !self.verified.contains(&(slot, *chunk))).unwrap();
+        let first = index.chunk(first).unwrap();
+        let limit = first.offset + u64::from(first.len) + max_ahead;
+        assert!(index.chunk(requested).unwrap().offset <= limit, "chunk {requested} of {slot:?} is past the window");
+        if self.is_ordered {
+            let turn = |slot: &ArtifactSlot| (self.priorities[slot], *slot);
+            let next = self.indexes.keys().filter(|slot| !self.is_complete(**slot)).min_by_key(|slot| turn(slot));
+            assert_eq!(next, Some(&slot), "an artifact before {slot:?} is incomplete");
+        }
+    }
+
+    fn is_complete(&self, slot: ArtifactSlot) -> bool {
+        (0..self.indexes[&slot].len()).all(|chunk| self.verified.contains(&(slot, ChunkIndex(chunk))))
     }
 
     /// Completes the fetch. The honest peer connects and delivers all chunks, and the other peers send nothing.
@@ -360,5 +393,23 @@ proptest! {
             driver.asked.iter().map(|(id, asked)| (*id, asked.peer, asked.slot, asked.left.clone())).collect::<Vec<_>>()
         };
         prop_assert_eq!(run(), run());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES / 5))]
+
+    #[test]
+    fn with_an_order_window_nothing_past_it_is_requested_and_the_fetch_can_complete(
+        seed in any::<u64>(),
+        max_ahead in prop_oneof![Just(0u64), Just(1), 0..8u64 << 20],
+        order in prop_oneof![Just(Order::Sequential), Just(Order::RarestFirst), Just(Order::Random)],
+        ops in proptest::collection::vec(any_op(), 1..200),
+    ) {
+        let mut driver = Driver::with(seed, Some(max_ahead), order);
+        for op in ops {
+            driver.apply(op);
+        }
+        driver.finish();
     }
 }
