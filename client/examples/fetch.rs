@@ -5,11 +5,11 @@
 //! exported to `FOLDER`.
 
 use std::error::Error;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use phase_client::{Client, FetchOptions, ResolveOptions, Trust, export};
+use phase_client::{Client, FetchOptions, ResolveOptions, Trust};
+use phase_core::handover::{Mode, Target, export};
 use phase_core::{FileStore, Name, TrustRoot, TrustedTime};
 use phase_node::{NodeConfig, Role};
 
@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let client = Client::start(store.clone(), node).await?;
     let release = client.resolve(&name, &trust, ResolveOptions::default()).await?;
     let report = client.fetch(&release, FetchOptions::default()).finish().await?;
-    export(store.as_ref(), &release.manifest.artifacts, Path::new(folder))?;
+    export(store.as_ref(), &release.manifest.artifacts, &Target::Folder(folder.into()), Mode::Copy)?;
     println!("fetched {} bytes; peers: {}", report.total, report.peers.len());
     client.stop().await;
     Ok(())

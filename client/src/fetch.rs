@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use phase_core::DhtKey;
+use phase_core::handover::Output;
 use phase_core::manifest::{ArtifactEntry, Manifest};
 use phase_core::store::{Store, StoreError};
 use phase_transfer::catalog::Catalog;
@@ -39,6 +40,9 @@ pub struct FetchOptions {
     pub selection: Selection,
     /// The configuration of the download, such as its windows, limits and timeouts.
     pub download: download::Config,
+    /// The output to which the artifacts will be handed over, if any. The fetch fails before the first chunk if they do
+    /// not fit there.
+    pub output: Option<Arc<Output>>,
 }
 
 /// A running fetch. Dropping this handle stops the fetch, but verified chunks stay in the store.

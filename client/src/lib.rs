@@ -53,7 +53,6 @@
 
 mod answer;
 mod client;
-mod export;
 mod fetch;
 mod fetch_error;
 mod indexes;
@@ -64,7 +63,6 @@ mod sources;
 
 pub use answer::{Answer, AnswerError};
 pub use client::{Client, StartError, Trust};
-pub use export::{ExportError, export};
 pub use fetch::{Fetch, FetchOptions, ProgressReceiver, Selection};
 pub use fetch_error::FetchError;
 pub use phase_transfer::download::{PeerReport, Progress, Report, Verdict};

@@ -26,4 +26,4 @@ mod verify;
 pub use error::HandoverError;
 pub use export::Mode;
 pub use in_place::InPlaceStore;
-pub use output::{Output, Target};
+pub use output::{Output, Target, export};

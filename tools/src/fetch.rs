@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use phase_cli::{self as cli, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer, counted};
+use phase_cli::{self as cli, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer, Printer, counted};
 use phase_client::{Report, ResolveOptions, Resolved};
-use phase_core::store::{MemStore, Store};
+use phase_core::handover::{HandoverError, Target};
+use phase_core::store::Store;
 
 use crate::options::StoreArgs;
 use crate::output::Output;
@@ -29,11 +30,12 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
-    let store: Arc<dyn Store> = match args.fetch.ephemeral {
-        true => Arc::new(MemStore::default()),
-        false => Arc::new(args.store.open()?),
+    let store: Option<Arc<dyn Store>> = match args.fetch.ephemeral {
+        true => None,
+        false => Some(Arc::new(args.store.open()?)),
     };
-    let mut observer = Terminal { output, progress: Progress::Hidden, begun: false };
+    let printer = Printer::of(&args.fetch);
+    let mut observer = Terminal { output, printer, progress: Progress::Hidden, begun: false };
     network::block_on(cli::fetch(store, &args.fetch, &mut observer))
 }
 
@@ -44,11 +46,13 @@ fn text(fetched: &Fetched) -> String {
         cli::summary_line(report),
     ];
     lines.extend(cli::peer_lines(report));
-    if let Some(folder) = output {
+    if let Some(Target::Folder(folder)) = output {
         let names: Vec<_> = artifacts.iter().take(view::MAX_LISTED).map(|entry| entry.filename.as_str()).collect();
         let more = artifacts.len().saturating_sub(names.len());
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         lines.push(format!("files in {}: {}{more}", folder.display(), cli::printable(&names.join(", "))));
+    } else if let Some(path) = artifacts.first().and_then(|entry| fetched.path_of(entry)) {
+        lines.push(format!("written to {}", path.display()));
     }
     lines.join("\n")
 }
@@ -56,6 +60,7 @@ fn text(fetched: &Fetched) -> String {
 /// Shows the progress and the result of a fetch.
 struct Terminal<'a> {
     output: &'a Output,
+    printer: Printer,
     progress: Progress,
     /// Whether the number of resumed bytes has been passed to `progress`.
     begun: bool,
@@ -86,6 +91,12 @@ impl Observer for Terminal<'_> {
         self.progress.end();
     }
 
+    fn damaged(&mut self, error: &HandoverError) {
+        self.output.remark(&format!("{error}; it is set aside and fetched again"));
+        self.begun = false;
+        self.progress = Progress::new(self.output.shows_progress());
+    }
+
     fn failed(&mut self, report: &Report) {
         if self.output.shows_progress() {
             progress::line(&cli::incomplete_line(report));
@@ -96,6 +107,6 @@ impl Observer for Terminal<'_> {
     }
 
     fn fetched(&mut self, fetched: &Fetched) -> Result<(), Fault> {
-        self.output.result(|| cli::json_report(fetched), || text(fetched))
+        self.output.result_to(self.printer, || cli::json_report(fetched), || text(fetched))
     }
 }

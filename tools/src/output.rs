@@ -1,6 +1,6 @@
 //! Prints results on standard output and remarks on standard error.
 
-use phase_cli::{self as cli, Fault};
+use phase_cli::{self as cli, Fault, Printer};
 use serde_json::Value;
 
 use crate::options::Global;
@@ -32,7 +32,17 @@ impl Output {
     /// Prints the result of the command as a JSON document or as text. The text that `text` returns must not end with a
     /// line break.
     pub(crate) fn result(&self, json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<(), Fault> {
-        cli::print(&if self.json { format!("{:#}\n", json()) } else { format!("{}\n", text()) })
+        self.result_to(Printer::default(), json, text)
+    }
+
+    /// Prints the result like [`result`](Self::result), with another printer.
+    pub(crate) fn result_to(
+        &self,
+        printer: Printer,
+        json: impl FnOnce() -> Value,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Fault> {
+        printer.print(&if self.json { format!("{:#}\n", json()) } else { format!("{}\n", text()) })
     }
 
     /// Prints one of several results of a command as soon as it is known, as a JSON document in one line or as text.

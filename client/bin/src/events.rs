@@ -2,23 +2,28 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use phase_cli::{self as cli, Fault, Fetched, Observer};
+use phase_cli::{self as cli, Fault, Fetched, Observer, Printer};
 use phase_client::{Progress, Report, Resolved};
+use phase_core::handover::HandoverError;
 use phase_node::PeerId;
 use serde_json::{Value, json};
 
 /// An observer that prints one line per event. It skips a progress event if the number of verified bytes has not
 /// changed.
-#[derive(Default)]
 pub(crate) struct Events {
+    printer: Printer,
     /// The number of verified bytes in the last progress event.
     verified: Option<u64>,
 }
 
 impl Events {
+    pub(crate) fn new(printer: Printer) -> Self {
+        Self { printer, verified: None }
+    }
+
     /// Prints an event. Ignores errors, because a closed pipe must not stop a boot.
-    fn write(event: &str, more: Value) {
-        let _ = cli::print(&line(event, more));
+    fn write(&self, event: &str, more: Value) {
+        let _ = self.printer.print(&line(event, more));
     }
 }
 
@@ -38,7 +43,7 @@ fn seconds() -> f64 {
 
 impl Observer for Events {
     fn started(&mut self, peer: PeerId) {
-        Self::write("started", json!({ "peer_id": peer.to_string() }));
+        self.write("started", json!({ "peer_id": peer.to_string() }));
     }
 
     fn resolved(&mut self, resolved: &Resolved) {
@@ -50,25 +55,30 @@ impl Observer for Events {
             "bytes": manifest.artifacts.iter().map(|entry| entry.size).sum::<u64>(),
             "providers": resolved.providers.len(),
         });
-        Self::write("resolved", more);
+        self.write("resolved", more);
     }
 
     fn progressed(&mut self, progress: &Progress) {
         if progress.total > 0 && self.verified.replace(progress.verified) != Some(progress.verified) {
             let Progress { verified, total, repeated, peers, .. } = progress;
             let more = json!({ "verified": verified, "total": total, "repeated": repeated, "peers": peers });
-            Self::write("progress", more);
+            self.write("progress", more);
         }
     }
 
     fn ended(&mut self) {}
 
+    fn damaged(&mut self, error: &HandoverError) {
+        self.write("damaged", json!({ "error": error.to_string() }));
+        self.verified = None;
+    }
+
     fn failed(&mut self, report: &Report) {
-        Self::write("failed", json!({ "peers": cli::json_peers(report) }));
+        self.write("failed", json!({ "peers": cli::json_peers(report) }));
     }
 
     fn fetched(&mut self, fetched: &Fetched) -> Result<(), Fault> {
-        cli::print(&line("fetched", cli::json_report(fetched)))
+        self.printer.print(&line("fetched", cli::json_report(fetched)))
     }
 }
 

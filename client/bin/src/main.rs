@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use phase_cli::{self as cli, ByteRate, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer, counted};
+use phase_cli::{self as cli, ByteRate, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer, Printer, counted};
 use phase_client::{Progress, Report, ResolveOptions, Resolved};
 use phase_core::Failure;
-use phase_core::store::{FileStore, MemStore, Store};
+use phase_core::handover::HandoverError;
+use phase_core::store::{FileStore, Store};
 use tokio::time::Instant;
 
 use crate::events::Events;
@@ -57,7 +58,7 @@ struct Fetch {
     #[command(flatten)]
     fetch: FetchArgs,
     /// The folder of the store for the fetched artifacts, created if it does not exist. Either --store DIR or
-    /// --ephemeral is required; --ephemeral keeps the artifacts in RAM
+    /// --ephemeral is required
     #[arg(long, value_name = "DIR", env = "PHASE_STORE", required_unless_present = "ephemeral")]
     store: Option<PathBuf>,
     /// Print the result as JSON on standard output, and errors as JSON on standard error
@@ -84,15 +85,16 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Fetch) -> Result<(), Fault> {
-    let store: Arc<dyn Store> = match &args.store {
-        Some(folder) if !args.fetch.ephemeral => Arc::new(FileStore::open(folder)?),
-        _ => Arc::new(MemStore::default()),
+    let store: Option<Arc<dyn Store>> = match &args.store {
+        Some(folder) if !args.fetch.ephemeral => Some(Arc::new(FileStore::open(folder)?)),
+        _ => None,
     };
+    let printer = Printer::of(&args.fetch);
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Fault::new(Failure::Other, format!("cannot start threads: {error}")))?;
     let mut observer: Box<dyn Observer> = match args.events {
-        true => Box::new(Events::default()),
-        false => Box::new(Console { json: args.json, last: None }),
+        true => Box::new(Events::new(printer)),
+        false => Box::new(Console { json: args.json, printer, last: None }),
     };
     runtime.block_on(cli::fetch(store, &args.fetch, observer.as_mut()))
 }
@@ -100,6 +102,7 @@ fn run(args: &Fetch) -> Result<(), Fault> {
 /// An observer that prints plain lines on standard output, or one JSON document at the end.
 struct Console {
     json: bool,
+    printer: Printer,
     /// The time of the last progress line, and the number of fetched bytes at that time.
     last: Option<(Instant, u64)>,
 }
@@ -109,7 +112,7 @@ impl Console {
     /// boot.
     fn line(&self, text: &str) {
         if !self.json {
-            let _ = cli::print(&format!("{text}\n"));
+            let _ = self.printer.print(&format!("{text}\n"));
         }
     }
 
@@ -147,13 +150,18 @@ impl Observer for Console {
 
     fn ended(&mut self) {}
 
+    fn damaged(&mut self, error: &HandoverError) {
+        self.line(&format!("{error}; it is set aside and fetched again"));
+        self.last = None;
+    }
+
     fn failed(&mut self, report: &Report) {
         self.table(report);
     }
 
     fn fetched(&mut self, fetched: &Fetched) -> Result<(), Fault> {
         if self.json {
-            return cli::print(&format!("{:#}\n", cli::json_report(fetched)));
+            return self.printer.print(&format!("{:#}\n", cli::json_report(fetched)));
         }
         let report = &fetched.report;
         let summary = cli::summary_line(report);

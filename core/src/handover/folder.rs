@@ -120,8 +120,13 @@ impl FolderOutput {
     }
 
     /// Keeps the staged files when this value is dropped, so that the next hand-over continues with them.
-    pub(super) fn keep(&mut self) {
+    pub(super) fn keep(&self) {
         self.staging.keep();
+    }
+
+    /// Removes the staged files.
+    pub(super) fn discard(&self) {
+        self.staging.discard();
     }
 
     /// Makes the files visible. They must be synced. After an error, none of them is visible.

@@ -15,6 +15,17 @@ use crate::manifest::{ArtifactEntry, FileName};
 use crate::store::backend::Backend;
 use crate::store::{Need, OsBackend, Store, StoreError, check_in};
 
+/// Exports the artifacts of `entries` from a store to a target. Every byte is hashed on its way out, and all files become
+/// visible at the end, or none.
+///
+/// # Errors
+/// [`HandoverError`] if the target cannot take the artifacts, or if an artifact of the store is missing or damaged.
+pub fn export(store: &dyn Store, entries: &[ArtifactEntry], target: &Target, mode: Mode) -> Result<(), HandoverError> {
+    let output = Output::prepare(target, entries, false)?;
+    output.export(store, mode)?;
+    output.commit()
+}
+
 /// The place that artifacts are handed over to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -153,7 +164,7 @@ impl Output {
     ///
     /// # Errors
     /// [`HandoverError`] if a file cannot get its place, or if a device did not keep what was written.
-    pub fn commit(self) -> Result<(), HandoverError> {
+    pub fn commit(&self) -> Result<(), HandoverError> {
         match &self.kind {
             Kind::Files(files) => files.commit(),
             Kind::Device(device) => device.commit(),
@@ -163,9 +174,16 @@ impl Output {
 
     /// Keeps the files when this output is dropped before [`Output::commit`], so that the next hand-over to the same
     /// target can continue with them.
-    pub fn keep(&mut self) {
-        if let Kind::Files(files) = &mut self.kind {
+    pub fn keep(&self) {
+        if let Kind::Files(files) = &self.kind {
             files.keep();
+        }
+    }
+
+    /// Removes the files of an output that was not committed. Another thread that still writes to them fails.
+    pub fn discard(&self) {
+        if let Kind::Files(files) = &self.kind {
+            files.discard();
         }
     }
 

@@ -12,6 +12,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::error::HandoverError;
 use crate::store::backend::{Backend, BackendFile, FileKind, OpenMode};
@@ -26,7 +27,7 @@ const ATTEMPTS: u32 = 16;
 pub(super) struct Staging {
     backend: Arc<dyn Backend>,
     folder: PathBuf,
-    keep: bool,
+    keep: AtomicBool,
     /// The open lock file. Closing it releases the lock.
     _lock: Box<dyn BackendFile>,
 }
@@ -56,7 +57,7 @@ impl Staging {
             let lock = locked.map_err(HandoverError::io("create", &path)).inspect_err(|_| {
                 let _ = remove_tree(&**backend, &folder);
             })?;
-            let staging = Self { backend: backend.clone(), folder, keep: false, _lock: lock };
+            let staging = Self { backend: backend.clone(), folder, keep: AtomicBool::new(false), _lock: lock };
             backend.create_dir(&staging.new()).map_err(HandoverError::io("create", &staging.new()))?;
             return Ok(staging);
         }
@@ -69,16 +70,21 @@ impl Staging {
     }
 
     /// Keeps the folder when this value is dropped, so that the next hand-over continues with its files.
-    pub(super) fn keep(&mut self) {
-        self.keep = true;
+    pub(super) fn keep(&self) {
+        self.keep.store(true, Ordering::Relaxed);
+    }
+
+    /// Removes the folder and its files.
+    pub(super) fn discard(&self) {
+        // A failure is ignored, because the next hand-over removes the folder.
+        let _ = remove_tree(&*self.backend, &self.folder);
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if !self.keep {
-            // A failure is ignored, because the next hand-over removes the folder.
-            let _ = remove_tree(&*self.backend, &self.folder);
+        if !self.keep.load(Ordering::Relaxed) {
+            self.discard();
         }
     }
 }
@@ -95,7 +101,7 @@ fn abandoned(backend: &Arc<dyn Backend>, parent: &Path) -> Vec<Staging> {
         let lock = backend.open(&folder.join("lock"), OpenMode::Create).ok()?;
         let is_ours = lock.try_lock().ok()?;
         let backend = backend.clone();
-        is_ours.then_some(Staging { backend, folder, keep: false, _lock: lock })
+        is_ours.then_some(Staging { backend, folder, keep: AtomicBool::new(false), _lock: lock })
     };
     names.into_iter().filter(|name| is_staging_name(name)).filter_map(lock).collect()
 }

@@ -1,14 +1,15 @@
 //! A whole fetch, which `phase` and `phase-client` share: join the network, resolve the name, fetch the release, export
 //! the files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use phase_client::{
-    Client, Fetch, FetchError, FetchOptions, Progress, Report, ResolveOptions, Resolved, Selection, Trust, export,
+    Client, Fetch, FetchError, FetchOptions, Progress, Report, ResolveOptions, Resolved, Selection, Trust,
 };
+use phase_core::handover::{HandoverError, InPlaceStore, Mode, Output, Target};
 use phase_core::manifest::ArtifactEntry;
 use phase_core::store::Store;
 use phase_core::time::TrustedTime;
@@ -27,6 +28,11 @@ use crate::upload::UploadArgs;
 
 /// The interval between two calls of [`Observer::progressed`].
 const TICK: Duration = Duration::from_millis(100);
+/// How often a release is fetched again because an artifact in the store is damaged.
+const MAX_ROUNDS: u32 = 3;
+/// How far the download may get ahead of the first missing chunk if the artifact is written in order, in bytes. Chunks
+/// that arrive early wait in RAM.
+const MAX_AHEAD: u64 = 8 << 20;
 /// The default listen addresses of a fetching node, on any free port. The node listens because it serves the chunks
 /// that it has fetched.
 const DEFAULT_LISTEN: [&str; 2] = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"];
@@ -40,17 +46,30 @@ pub struct FetchArgs {
     /// The trust root, which lists the keys that may sign this name
     #[arg(long, value_name = "FILE")]
     pub root: PathBuf,
-    /// Put the files into this folder under their own names (as links to the store where possible)
-    #[arg(long, value_name = "DIR")]
+    /// Hand the artifacts over to a folder, a block device, an existing file, or - (standard output)
+    ///
+    /// A folder gets the files under their own names. Every byte is hashed on its way out, and all files become visible
+    /// together when they are complete: a new folder appears, an existing folder is exchanged (its other files stay), and
+    /// a symbolic link to a folder is switched to a new folder. Block device, file and standard output take one artifact
+    /// (see --only). A block device must not be mounted or in use; its old content is lost.
+    #[arg(long, value_name = "PATH")]
     pub output: Option<PathBuf>,
+    /// Write the only selected artifact to this file, which need not exist; it is replaced when the artifact is complete
+    #[arg(long, value_name = "FILE", conflicts_with = "output")]
+    pub output_file: Option<PathBuf>,
+    /// Make the files of --output hard links to the store instead of copies. They are read-only and must stay unchanged:
+    /// who writes to them damages the store
+    #[arg(long, requires = "output", conflicts_with = "ephemeral")]
+    pub link: bool,
     /// Fetch only artifacts with this role or file name; repeatable
     #[arg(long, value_name = "ROLE|FILE")]
     pub only: Vec<String>,
     /// The options that say how the node finds peers.
     #[command(flatten)]
     pub node: NodeArgs,
-    /// Leave no trace: use a new identity, listen on no address, do not announce the program's version, and write
-    /// nothing to disk except the files of --output
+    /// Leave no trace: use a new identity, listen on no address, do not announce the program's version, keep no store,
+    /// and write nothing but the output. The output is where the chunks are written, so there is no second copy. Files of
+    /// an interrupted fetch stay in a hidden folder beside the output, and the same command continues with them
     #[arg(long, conflicts_with = "listen")]
     pub ephemeral: bool,
     /// Listen on this address, and serve fetched chunks to peers that connect; repeatable. Default: any free port
@@ -84,8 +103,19 @@ pub struct Fetched {
     pub artifacts: Vec<ArtifactEntry>,
     /// The figures of the download, such as bytes and time, in total and for each peer.
     pub report: Report,
-    /// The folder to which the files were exported, if `--output` was given.
-    pub output: Option<PathBuf>,
+    /// The target to which the artifacts were handed over, if there was one.
+    pub output: Option<Target>,
+}
+
+impl Fetched {
+    /// Returns the path of an artifact that was handed over. Standard output is `-`.
+    pub fn path_of(&self, entry: &ArtifactEntry) -> Option<PathBuf> {
+        match self.output.as_ref()? {
+            Target::Folder(folder) => Some(folder.join(entry.filename.as_path())),
+            Target::File(path) | Target::Device(path) => Some(path.clone()),
+            Target::Stdout => Some(PathBuf::from("-")),
+        }
+    }
 }
 
 /// An observer, which receives the events of a fetch. The methods are called in the order in which they are declared
@@ -103,6 +133,10 @@ pub trait Observer {
     /// Called when the download has ended, whether it succeeded or failed.
     fn ended(&mut self);
 
+    /// Called when an artifact in the store is damaged. It is set aside, and the methods from
+    /// [`progressed`](Self::progressed) on are called again while it is fetched again.
+    fn damaged(&mut self, error: &HandoverError);
+
     /// Called if the download was given up because no valid chunk arrived. `report` has the figures up to that time.
     fn failed(&mut self, report: &Report);
 
@@ -114,21 +148,27 @@ pub trait Observer {
     fn fetched(&mut self, fetched: &Fetched) -> Result<(), Fault>;
 }
 
-/// Joins the network, resolves the name, fetches its release into `store` and exports the files. Afterwards, serves
-/// other peers for the time of `--linger`. SIGINT or SIGTERM ends the call early.
+/// Joins the network, resolves the name, fetches its release and hands it over. Afterwards, serves other peers for the
+/// time of `--linger`. SIGINT or SIGTERM ends the call early.
+///
+/// The release is fetched into `store`. With `--ephemeral`, which needs no store, it is fetched into the output.
 ///
 /// # Errors
 /// If a step fails, or if a signal arrives before the fetch is complete. The chunks that were verified before the error
 /// stay in the store.
-pub async fn fetch(store: Arc<dyn Store>, args: &FetchArgs, observer: &mut dyn Observer) -> Result<(), Fault> {
+pub async fn fetch(store: Option<Arc<dyn Store>>, args: &FetchArgs, observer: &mut dyn Observer) -> Result<(), Fault> {
     let trust = Trust { root: read_root(&args.root)?, time: TrustedTime(now()) };
+    let target = args.target()?;
+    let in_place = store.is_none().then(InPlaceStore::new);
+    let store = store.unwrap_or_else(|| Arc::new(in_place.clone().unwrap_or_default()));
     let mut signals = Signals::new()?;
     let client = tokio::select! {
         client = start(store, args) => client?,
         () = signals.next() => return Err(nothing_fetched()),
     };
     observer.started(client.node().peer_id());
-    let fetched = run(&client, &trust, args, &mut signals, observer).await;
+    let work = Work { client: &client, args, target, in_place };
+    let fetched = work.run(&trust, &mut signals, observer).await;
     let ended = fetched.and_then(|fetched| observer.fetched(&fetched));
     if let (Ok(()), Some(linger)) = (&ended, args.linger) {
         tokio::select! {
@@ -145,6 +185,22 @@ fn nothing_fetched() -> Fault {
     Fault::new(Failure::Interrupted, "interrupted before the download began")
 }
 
+impl FetchArgs {
+    /// Returns the target of `--output` or `--output-file`.
+    fn target(&self) -> Result<Option<Target>, Fault> {
+        match (&self.output, &self.output_file) {
+            (Some(path), _) => Ok(Some(Target::at(path)?)),
+            (None, Some(file)) => Ok(Some(Target::File(file.clone()))),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Returns whether the artifact goes to standard output, which nothing else may be printed to then.
+    pub fn is_to_stdout(&self) -> bool {
+        self.output.as_deref() == Some(Path::new("-"))
+    }
+}
+
 async fn start(store: Arc<dyn Store>, args: &FetchArgs) -> Result<Client, Fault> {
     let listen = match (args.no_listen || args.ephemeral, args.listen.is_empty()) {
         (true, _) => Vec::new(),
@@ -155,39 +211,120 @@ async fn start(store: Arc<dyn Store>, args: &FetchArgs) -> Result<Client, Fault>
     Ok(Client::start_with(store, config, args.upload.configure()).await?)
 }
 
-async fn run(
-    client: &Client,
-    trust: &Trust,
-    args: &FetchArgs,
-    signals: &mut Signals,
-    observer: &mut dyn Observer,
-) -> Result<Fetched, Fault> {
-    let resolved = tokio::select! {
-        resolved = client.resolve(&args.name, trust, ResolveOptions::default()) => resolved?,
-        () = signals.next() => return Err(nothing_fetched()),
-    };
-    observer.resolved(&resolved);
-    let selection = if args.only.is_empty() { Selection::All } else { Selection::Some(args.only.clone()) };
-    let artifacts = selection.of(&resolved.manifest)?;
-    let mut options = FetchOptions { selection, download: args.memory.config() };
-    if let Some(patience) = args.give_up_after {
-        options.download.give_up_after = patience;
-    }
-    let running = client.fetch(&resolved, options);
-    let ended = watch(running, signals, observer).await;
-    observer.ended();
-    let report = ended.map_err(|error| explain(error, observer))?;
-    if let Some(folder) = args.output.clone() {
-        let (store, entries) = (client.catalog().store().clone(), artifacts.clone());
-        let placed = tokio::task::spawn_blocking(move || export(store.as_ref(), &entries, &folder));
-        let placed = tokio::select! {
-            placed = placed => placed,
-            // Exiting during an export is safe, because a file gets its final name only when it is complete.
-            () = signals.next() => std::process::exit(exit_code(Failure::Interrupted).into()),
+/// The steps of a fetch after the client has started.
+struct Work<'a> {
+    client: &'a Client,
+    args: &'a FetchArgs,
+    target: Option<Target>,
+    /// The store of the client if it keeps nothing but the output.
+    in_place: Option<InPlaceStore>,
+}
+
+impl Work<'_> {
+    async fn run(&self, trust: &Trust, signals: &mut Signals, observer: &mut dyn Observer) -> Result<Fetched, Fault> {
+        let resolved = tokio::select! {
+            resolved = self.client.resolve(&self.args.name, trust, ResolveOptions::default()) => resolved?,
+            () = signals.next() => return Err(nothing_fetched()),
         };
-        placed.map_err(|error| Fault::new(Failure::Other, format!("the export ended unexpectedly: {error}")))??;
+        observer.resolved(&resolved);
+        let selection = match self.args.only.as_slice() {
+            [] => Selection::All,
+            some => Selection::Some(some.to_vec()),
+        };
+        let artifacts = selection.of(&resolved.manifest)?;
+        let output = self.prepare(&artifacts).await?;
+        let options = self.options(selection, output.clone());
+        let mut rounds = 0;
+        let report = loop {
+            let report = self.download(&resolved, &options, signals, observer).await?;
+            let Some(output) = &output else { break report };
+            match self.hand_over(output, signals).await? {
+                Ok(()) => break report,
+                Err(HandoverError::Damaged { cid, .. }) if rounds == MAX_ROUNDS => {
+                    return Err(Fault::new(Failure::Store, format!("artifact {cid} is damaged again and again"))
+                        .hint("check the disk of the store"));
+                }
+                Err(error) => {
+                    let HandoverError::Damaged { cid, .. } = error else { return Err(error.into()) };
+                    observer.damaged(&error);
+                    let store = self.client.catalog().store().clone();
+                    blocking(move || store.set_aside(&cid)).await??;
+                    rounds += 1;
+                }
+            }
+        };
+        Ok(Fetched { resolved, artifacts, report, output: self.target.clone() })
     }
-    Ok(Fetched { resolved, artifacts, report, output: args.output.clone() })
+
+    /// Prepares the output before the download, so that everything that is wrong with it is an error now.
+    async fn prepare(&self, artifacts: &[ArtifactEntry]) -> Result<Option<Arc<Output>>, Fault> {
+        let Some(target) = self.target.clone() else { return Ok(None) };
+        let (artifacts, resume) = (artifacts.to_vec(), self.in_place.is_some());
+        let output = Arc::new(blocking(move || Output::prepare(&target, &artifacts, resume)).await??);
+        if let Some(store) = &self.in_place {
+            store.set_output(output.clone());
+        }
+        Ok(Some(output))
+    }
+
+    fn options(&self, selection: Selection, output: Option<Arc<Output>>) -> FetchOptions {
+        let mut download = self.args.memory.config();
+        if let Some(patience) = self.args.give_up_after {
+            download.give_up_after = patience;
+        }
+        if self.in_place.is_some() && self.args.is_to_stdout() {
+            download = download.in_order(MAX_AHEAD);
+        }
+        FetchOptions { selection, download, output }
+    }
+
+    async fn download(
+        &self,
+        resolved: &Resolved,
+        options: &FetchOptions,
+        signals: &mut Signals,
+        observer: &mut dyn Observer,
+    ) -> Result<Report, Fault> {
+        let running = self.client.fetch(resolved, options.clone());
+        let began = running.progress();
+        let ended = watch(running, signals, observer).await;
+        observer.ended();
+        ended.map_err(|error| {
+            if let (Some(_), Some(output)) = (&self.in_place, &options.output)
+                && began.latest().verified > 0
+            {
+                output.keep();
+            }
+            explain(error, observer)
+        })
+    }
+
+    /// Exports the artifacts, unless they were fetched in place, and makes them visible.
+    async fn hand_over(&self, output: &Arc<Output>, signals: &mut Signals) -> Result<Result<(), HandoverError>, Fault> {
+        let mode = if self.args.link { Mode::Link } else { Mode::Copy };
+        let store = self.in_place.is_none().then(|| self.client.catalog().store().clone());
+        let work = output.clone();
+        let handed_over = blocking(move || {
+            if let Some(store) = store {
+                work.export(store.as_ref(), mode)?;
+            }
+            work.commit()
+        });
+        tokio::select! {
+            handed_over = handed_over => handed_over,
+            // Exiting is safe, because all files become visible at the end or none.
+            () = signals.next() => {
+                output.discard();
+                std::process::exit(exit_code(Failure::Interrupted).into())
+            }
+        }
+    }
+}
+
+/// Runs work that blocks on a thread for such work.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Fault> {
+    let failed = |error| Fault::new(Failure::Other, format!("a worker ended unexpectedly: {error}"));
+    tokio::task::spawn_blocking(work).await.map_err(failed)
 }
 
 /// Reports progress to the observer until the fetch has ended. The first signal stops the fetch cleanly, and a second

@@ -72,10 +72,10 @@ pub fn verdict_text(verdict: &Verdict) -> String {
 
 /// Returns the whole result of a fetch as one JSON document.
 pub fn json_report(fetched: &Fetched) -> Value {
-    let Fetched { resolved, artifacts, report, output } = fetched;
+    let Fetched { resolved, artifacts, report, .. } = fetched;
     let artifacts = artifacts.iter().map(|entry| {
         let mut artifact = json_entry(entry);
-        artifact["path"] = json!(output.as_ref().map(|folder| folder.join(entry.filename.as_path())));
+        artifact["path"] = json!(fetched.path_of(entry));
         artifact
     });
     json!({

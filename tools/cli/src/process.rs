@@ -10,6 +10,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::exit::exit_code;
 use crate::fault::Fault;
+use crate::fetch::FetchArgs;
 
 /// Returns the system clock's time in seconds since 1970, or 0 if the clock is set to an earlier time.
 #[expect(clippy::disallowed_methods, reason = "binaries read the clock, here and nowhere else")]
@@ -49,12 +50,40 @@ pub fn warn_of_key_log() {
 /// # Errors
 /// If the write fails for any other reason, for instance a full disk.
 pub fn print(text: &str) -> Result<(), Fault> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Fault::new(Failure::Other, format!("cannot write to standard output: {error}")))
+    Printer::default().print(text)
+}
+
+/// Prints results on standard output, or on standard error if standard output is used for an artifact.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Printer {
+    to_stderr: bool,
+}
+
+impl Printer {
+    /// Returns the printer for the results of a fetch with these options.
+    pub fn of(args: &FetchArgs) -> Self {
+        Self { to_stderr: args.is_to_stdout() }
+    }
+
+    /// Prints a text. A closed pipe is not an error.
+    ///
+    /// # Errors
+    /// If the text cannot be written.
+    pub fn print(self, text: &str) -> Result<(), Fault> {
+        let written = match self.to_stderr {
+            true => io::stderr().write_all(text.as_bytes()),
+            false => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+            }
+        };
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                let to = if self.to_stderr { "standard error" } else { "standard output" };
+                Err(Fault::new(Failure::Other, format!("cannot write to {to}: {error}")))
+            }
+            _ => Ok(()),
         }
-        _ => Ok(()),
     }
 }
 

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-use phase_client::{Client, FetchOptions, ResolveOptions, Trust, export};
+use phase_client::{Client, FetchOptions, ResolveOptions, Trust};
+use phase_core::handover::{Mode, Target, export};
 use phase_core::{Draft, Envelope, FileStore, Name, Publisher, ReleaseFile, SigningKey, TrustRoot, TrustedTime};
 use phase_node::{NodeConfig, Role};
 use phase_provider::{Provider, ProviderConfig};
@@ -38,7 +39,7 @@ pub async fn publish_serve_and_fetch(folder: &Path) -> Result<(), Box<dyn Error>
     let trust = Trust { root, time: TrustedTime(now) };
     let release = client.resolve(&name, &trust, ResolveOptions::default()).await?;
     client.fetch(&release, FetchOptions::default()).finish().await?;
-    export(store.as_ref(), &release.manifest.artifacts, &folder.join("out"))?;
+    export(store.as_ref(), &release.manifest.artifacts, &Target::Folder(folder.join("out")), Mode::Copy)?;
     assert_eq!(std::fs::read(folder.join("out/vmlinuz"))?, std::fs::read(file)?);
     client.stop().await;
     provider.stop().await;

@@ -155,12 +155,15 @@ impl Catalog {
     }
 
     /// Starts to serve an artifact that is being fetched. The caller must change the value of the returned channel
-    /// whenever it has added chunks, so that subscribers are notified.
+    /// whenever it has added chunks, so that subscribers are notified. An artifact that does not keep its chunks is not
+    /// served.
     pub fn begin(&self, partial: Arc<dyn Partial>) -> watch::Sender<u64> {
         let (sender, changed) = watch::channel(0);
         let (cid, index) = (partial.cid(), partial.index().clone());
-        let fetching = Fetching { cid, index, partial: Arc::new(RwLock::new(Some(partial))), changed };
-        lock(&self.fetching).insert(cid, fetching);
+        if partial.keeps_chunks() {
+            let fetching = Fetching { cid, index, partial: Arc::new(RwLock::new(Some(partial))), changed };
+            lock(&self.fetching).insert(cid, fetching);
+        }
         sender
     }
 

@@ -37,6 +37,14 @@ impl Config {
         };
         Self { scheduler, max_active: 16, ..Self::default() }
     }
+
+    /// Requests the chunks from the first to the last, and none that begins more than `max_ahead` bytes after the first
+    /// chunk that is not verified. This is for content that is used in order while it is fetched.
+    #[must_use]
+    pub fn in_order(self, max_ahead: u64) -> Self {
+        let scheduler = scheduler::Config { max_ahead: Some(max_ahead), ..self.scheduler };
+        Self { scheduler, order: Order::Sequential, ..self }
+    }
 }
 
 impl Default for Config {
