@@ -95,6 +95,11 @@ pub(super) fn free_ram() -> Option<u64> {
     kib.trim().parse::<u64>().ok()?.checked_mul(1 << 10)
 }
 
+/// Returns the number of files that this process may have open at the same time.
+pub(crate) fn descriptor_limit() -> u64 {
+    rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 fn stat_of(meta: &Metadata) -> FileStat {
     let ns = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
     FileStat {

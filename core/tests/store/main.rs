@@ -9,5 +9,6 @@ mod disk;
 mod fault_backend;
 mod faults;
 mod imports;
+mod inputs;
 mod power_cut;
 mod scenario;
