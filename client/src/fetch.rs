@@ -160,7 +160,13 @@ impl Work {
         let report = download::run(inputs, self.options.download.clone()).await?;
         if is_whole {
             // Set the ref only now, because the store must be able to serve every artifact of a release with a ref.
-            self.store(|store, resolved| store.set_ref(&resolved.name, &resolved.pointer)).await?;
+            self.store(|store, resolved| match store.set_ref(&resolved.name, &resolved.pointer) {
+                // Another process has fetched or published a newer release in the meantime. This release is complete
+                // in the store as well, and the name keeps pointing to the newer one.
+                Err(StoreError::RefIsNewer { version, held, .. }) if version < held => Ok(()),
+                other => other,
+            })
+            .await?;
         }
         Ok(report)
     }

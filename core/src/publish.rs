@@ -13,11 +13,15 @@
 mod draft;
 mod error;
 mod file;
+mod folder;
 mod import;
 mod publisher;
+mod remark;
 
 pub use draft::Draft;
 pub use error::PublishError;
 pub use file::{FilesError, ReleaseFile};
+pub use folder::{FolderFiles, Refusal, Refused};
 pub use import::Progress;
 pub use publisher::{Publisher, Release};
+pub use remark::{Remark, RemarkKind, case_twins};

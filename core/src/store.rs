@@ -15,6 +15,7 @@
 //!   identity.key            the node's key, mode 0600
 //!   peers.toml              the remembered peers of a provider, for its next start
 //!   provider.lock           locked by a running provider
+//!   locks/<channel>+<arch>  locked by a publisher of the name, from reading the version to setting the ref
 //!   store.lock              locked for short steps that only one process may do at a time
 //! ```
 //!
@@ -34,9 +35,11 @@ pub mod backend;
 mod blocks;
 pub(crate) mod chunk_file;
 mod chunk_map;
+mod copy;
 mod damage;
 mod error;
 mod file_store;
+mod import_space;
 mod input;
 mod interface;
 mod layout;
@@ -49,13 +52,17 @@ mod refs;
 mod seal;
 mod space;
 mod temp;
+mod zeros;
 
 pub use damage::{Damage, RefProblem};
 pub use error::StoreError;
 pub use file_store::FileStore;
-pub use interface::{Artifact, Partial, Store};
-pub use lock::ProviderLock;
+pub use input::STANDARD_INPUT;
+pub(crate) use input::{Probe, probe};
+pub use interface::{Artifact, ImportSource, Partial, Store};
+pub use lock::{NameLock, ProviderLock};
 pub use mem::MemStore;
 pub use os::OsBackend;
+pub(crate) use os::descriptor_limit;
 pub use space::{Need, Shortage};
 pub(crate) use space::{Size, check_in};

@@ -117,12 +117,21 @@ fn each_release_gets_the_next_version_and_older_ones_are_refused() {
 }
 
 #[test]
-fn no_release_can_follow_the_highest_version() {
+fn the_highest_version_is_not_published_because_no_release_could_follow_it() {
     let folder = tempfile::tempdir().unwrap();
     let (store, files) = (MemStore::new(), vec![file(folder.path(), "a", b"a")]);
-    publish(&store, &draft(files.clone()).with_version(u64::MAX)).unwrap();
+    let last = draft(files.clone()).with_version(u64::MAX);
+    let error = publish(&store, &last).unwrap_err();
+    assert!(matches!(error, PublishError::LastVersion { version: u64::MAX, .. }), "{error}");
+    assert!(matches!(last.check(), Err(PublishError::LastVersion { .. })) && store.names().unwrap().is_empty());
+    let manifest = last.import(&store, u64::MAX, &mut |_| {}).unwrap();
+    let envelope = Envelope::signed(&manifest, &[key(1)]).unwrap();
+    let error = publisher().publish_signed(&store, envelope, NOW).unwrap_err();
+    assert!(matches!(error, PublishError::LastVersion { .. }), "{error}");
+
+    publish(&store, &draft(files.clone()).with_version(u64::MAX - 1)).unwrap();
     let error = publish(&store, &draft(files)).unwrap_err();
-    assert!(matches!(error, PublishError::NotNewer { held: u64::MAX, .. }), "{error}");
+    assert!(matches!(error, PublishError::LastVersion { .. }), "{error}");
 }
 
 #[test]
@@ -131,9 +140,90 @@ fn a_newer_release_published_meanwhile_is_not_replaced() {
     let (store, files) = (MemStore::new(), vec![file(folder.path(), "a", b"a")]);
     let later = draft(files.clone()).with_version(3);
     let mut meanwhile = |_: phase_core::publish::Progress<'_>| drop(publish(&store, &later).unwrap());
-    let error = publisher().publish(&store, &draft(files), NOW, &mut meanwhile).unwrap_err();
-    assert!(matches!(error, PublishError::NotNewer { version: 1, held: 3, .. }), "{error}");
-    assert_eq!(visible(&store).unwrap().version, 3);
+    // The other release has the version that this one was to have.
+    for version in [2, 3] {
+        let store = MemStore::new();
+        let mut meanwhile = |_: phase_core::publish::Progress<'_>| drop(publish(&store, &later).unwrap());
+        let ours = draft(files.clone()).with_version(version).with_label("ours");
+        let error = publisher().publish(&store, &ours, NOW, &mut meanwhile).unwrap_err();
+        assert!(matches!(error, PublishError::NotNewer { version: v, held: 3, .. } if v == version), "{error}");
+        assert_eq!(visible(&store).unwrap().version, 3);
+    }
+    // Without a version of its own, this release follows the other one.
+    let release = publisher().publish(&store, &draft(files), NOW, &mut meanwhile).unwrap();
+    assert_eq!((release.manifest().version, visible(&store).unwrap().version), (4, 4));
+}
+
+#[test]
+fn another_manifest_with_the_version_in_the_store_is_not_made_visible() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, files) = (MemStore::new(), vec![file(folder.path(), "a", b"a")]);
+    let first = publish(&store, &draft(files.clone()).with_version(5)).unwrap();
+    let other = Manifest { release: "other".to_owned(), ..first.manifest().clone() };
+    let other = publisher().sign(&other, NOW).unwrap();
+    let error = publisher().make_visible(&store, &other).unwrap_err();
+    assert!(matches!(error, PublishError::NotNewer { version: 5, held: 5, .. }), "{error}");
+    assert_eq!(store.pointer(&name()).unwrap().as_ref(), Some(first.pointer()));
+    publisher().make_visible(&store, &first).unwrap();
+}
+
+/// Publishes different files at the same time, and asserts that no two releases have the same version.
+fn publish_at_the_same_time(store: &dyn Store, folder: &Path) {
+    const PUBLISHERS: u64 = 8;
+    let mut versions = std::thread::scope(|scope| {
+        let publishers: Vec<_> = (0..PUBLISHERS)
+            .map(|number| {
+                let files = vec![file(folder, &format!("file-{number}"), &number.to_le_bytes())];
+                scope.spawn(move || publish(store, &draft(files)).unwrap().manifest().version)
+            })
+            .collect();
+        publishers.into_iter().map(|publisher| publisher.join().unwrap()).collect::<Vec<_>>()
+    });
+    versions.sort_unstable();
+    assert_eq!(versions, (1..=PUBLISHERS).collect::<Vec<_>>());
+    assert_eq!(visible(store).unwrap().version, PUBLISHERS);
+}
+
+#[test]
+fn two_publishers_at_once_never_give_two_manifests_the_same_version() {
+    let folder = tempfile::tempdir().unwrap();
+    publish_at_the_same_time(&MemStore::new(), folder.path());
+    publish_at_the_same_time(&FileStore::open(folder.path().join("store")).unwrap(), folder.path());
+}
+
+#[test]
+fn of_two_publishers_with_the_same_version_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FileStore::open(folder.path().join("store")).unwrap();
+    let results = std::thread::scope(|scope| {
+        let publishers = [1u8, 2].map(|number| {
+            let draft = draft(vec![file(folder.path(), &format!("file-{number}"), &[number])]).with_version(7);
+            let store = &store;
+            scope.spawn(move || publish(store, &draft))
+        });
+        publishers.map(|publisher| publisher.join().unwrap())
+    });
+    let refused: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
+    assert!(matches!(refused[..], [PublishError::NotNewer { version: 7, held: 7, .. }]), "{refused:?}");
+}
+
+#[test]
+fn a_clock_before_the_issue_of_the_root_publishes_and_signs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = MemStore::new();
+    let draft = Draft::new(&name(), vec![file(folder.path(), "a", b"a")], ISSUED - 1, EXPIRES);
+    let now = ISSUED - 1;
+    let error = publisher().publish(&store, &draft, now, &mut |_| panic!("a file is read")).unwrap_err();
+    let message = error.to_string();
+    assert!(matches!(error, PublishError::ClockBeforeRoot { .. }), "{message}");
+    assert!(message.contains("1970-01-01T00:08:19Z") && message.contains("1970-01-01T00:08:20Z"), "{message}");
+    let manifest = draft.import(&store, 1, &mut |_| {}).unwrap();
+    assert!(matches!(publisher().sign(&manifest, now), Err(PublishError::ClockBeforeRoot { .. })));
+    let envelope = Envelope::signed(&manifest, &[key(1)]).unwrap();
+    let error = publisher().publish_signed(&store, envelope.clone(), now).unwrap_err();
+    assert!(matches!(error, PublishError::ClockBeforeRoot { .. }), "{error}");
+    assert!(store.names().unwrap().is_empty());
+    publisher().publish_signed(&store, envelope, ISSUED).unwrap();
 }
 
 #[test]

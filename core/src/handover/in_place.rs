@@ -14,7 +14,7 @@ use crate::index::{ArtifactIndex, ChunkIndex};
 use crate::name::Name;
 use crate::store::backend::{BackendFile, FileStat};
 use crate::store::chunk_file::ChunkFile;
-use crate::store::{Artifact, Damage, MemStore, Need, Partial, Store, StoreError};
+use crate::store::{Artifact, Damage, MemStore, NameLock, Need, Partial, Store, StoreError};
 
 /// A store that keeps blocks and refs in RAM, and writes the artifacts of one [`Output`] to their final place. A clone
 /// shares the content of the original.
@@ -148,6 +148,10 @@ impl Store for InPlaceStore {
 
     fn set_aside(&self, cid: &Cid) -> Result<Option<PathBuf>, StoreError> {
         self.mem.set_aside(cid)
+    }
+
+    fn lock_name(&self, name: &Name) -> Result<NameLock, StoreError> {
+        self.mem.lock_name(name)
     }
 
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::chunker::{Chunker, ChunkerParams, Segment};
 use crate::cid::{Digest, HashAlgorithm};
-use crate::index::{ArtifactIndex, ChunkEntry, IndexError};
+use crate::index::{ArtifactIndex, ChunkEntry, IndexError, MAX_CHUNKS};
 
 /// The maximum length of the queue to the hasher, in segments. A longer queue would only use more memory.
 const QUEUED_SEGMENTS: usize = 2;
@@ -146,6 +146,11 @@ fn hash_all(
         sha256.update(item.segment.bytes());
         let digests = item.digests.take().expect("advance computes the digests");
         let lens = item.segment.chunks().map(|chunk| chunk.len() as u32);
+        // The reader stops at the end of an endless input as well, because the channel to this thread is closed then.
+        let count = (chunks.len() + digests.len()) as u64;
+        if count > u64::from(MAX_CHUNKS) {
+            return Err(ScanError::Index(IndexError::TooManyChunks(count)));
+        }
         chunks.extend(digests.into_iter().zip(lens).map(|(digest, len)| ChunkEntry { digest, len }));
         // Sending fails only if the reader has stopped. The reader then needs no more segments.
         let _ = to_reader.send(item.segment);

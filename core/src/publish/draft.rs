@@ -1,15 +1,14 @@
 //! Drafts. A draft is a release whose files are not read yet, and whose manifest is not signed yet.
 
-use std::sync::Arc;
-
+use super::error::PublishError;
 use super::file::ReleaseFile;
 use super::import::{self, Progress};
 use crate::cid::{Cid, Digest};
-use crate::envelope::{Envelope, EnvelopeError};
+use crate::envelope::Envelope;
 use crate::import::ImportOptions;
 use crate::manifest::{ArtifactEntry, Manifest};
 use crate::name::Name;
-use crate::store::{Artifact, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// A draft: a release that is prepared. Its files have not been read, and its manifest is not signed.
 #[derive(Clone, Debug)]
@@ -20,6 +19,14 @@ pub struct Draft {
     version: Option<u64>,
     label: Option<String>,
     options: ImportOptions,
+}
+
+/// Checks that another version can follow `version`.
+pub(super) fn check_version(name: &Name, version: u64) -> Result<(), PublishError> {
+    match version {
+        u64::MAX => Err(PublishError::LastVersion { name: name.clone(), version }),
+        _ => Ok(()),
+    }
 }
 
 impl Draft {
@@ -82,26 +89,33 @@ impl Draft {
     /// and the lifetime.
     ///
     /// # Errors
-    /// [`EnvelopeError::Invalid`] if the manifest is invalid, or [`EnvelopeError::PayloadTooLarge`] for too many files.
-    pub fn check(&self) -> Result<(), EnvelopeError> {
-        Envelope::unsigned(&self.preview()).map(drop)
+    /// [`PublishError::Envelope`] if the manifest is invalid or lists too many files, or [`PublishError::LastVersion`].
+    pub fn check(&self) -> Result<(), PublishError> {
+        check_version(&self.name(), self.version.unwrap_or(0))?;
+        Ok(Envelope::unsigned(&self.preview()).map(drop)?)
     }
 
     /// Imports the files into `store`, several at a time. Returns the manifest that lists them, without signatures.
     ///
     /// # Errors
-    /// The errors of [`Store::import`]. Artifacts that were complete before the error stay in the store.
+    /// [`StoreError::DoesNotFit`] before a file is read if there is no space for all of them, and the errors of
+    /// [`Store::import`]. Artifacts that were complete before the error stay in the store.
     pub fn import(
         &self,
         store: &dyn Store,
         version: u64,
         progress: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<Manifest, StoreError> {
-        let artifacts = import::import(store, &self.files, &self.options, progress)?;
-        let entry = |(file, artifact): (&ReleaseFile, &Arc<dyn Artifact>)| {
-            ArtifactEntry::new(file.role().clone(), file.filename().clone(), artifact.cid(), artifact.index())
-        };
-        Ok(self.manifest(version, self.files.iter().zip(&artifacts).map(entry).collect()))
+        Ok(self.manifest(version, self.import_files(store, progress)?))
+    }
+
+    /// Imports the files, and returns the entries of their artifacts in the same order.
+    pub(super) fn import_files(
+        &self,
+        store: &dyn Store,
+        progress: &mut (dyn FnMut(Progress<'_>) + Send),
+    ) -> Result<Vec<ArtifactEntry>, StoreError> {
+        import::import(store, &self.files, &self.options, progress)
     }
 
     /// Returns the manifest of the release, with placeholders for the CID and the SHA-256 of each file.
@@ -109,14 +123,15 @@ impl Draft {
         let entry = |file: &ReleaseFile| ArtifactEntry {
             role: file.role().clone(),
             filename: file.filename().clone(),
-            size: file.len(),
+            size: file.len().unwrap_or(0),
             cid: Cid::of_block(&[]),
             sha256: Digest::new([0; 32]),
         };
         self.manifest(self.version.unwrap_or(1), self.files.iter().map(entry).collect())
     }
 
-    fn manifest(&self, version: u64, artifacts: Vec<ArtifactEntry>) -> Manifest {
+    /// Returns the manifest of the release, without signatures. `artifacts` are the entries of its files.
+    pub(super) fn manifest(&self, version: u64, artifacts: Vec<ArtifactEntry>) -> Manifest {
         let release = self.label.clone().unwrap_or_else(|| version.to_string());
         Manifest { version, release, artifacts, ..self.manifest.clone() }
     }

@@ -6,6 +6,7 @@ use crate::failure::{Fails, Failure};
 use crate::manifest::FileName;
 use crate::name::Name;
 use crate::store::StoreError;
+use crate::time::TrustedTime;
 use crate::trust::TrustError;
 
 /// An error from publishing a release. The name still points to the previous release, unless only the last step failed:
@@ -33,6 +34,27 @@ pub enum PublishError {
         /// The version in the store.
         held: u64,
     },
+    /// The version is `u64::MAX`, so the name could never be published again.
+    #[error(
+        "version {version} of {name} cannot be published: it is the highest version, and no release could follow it"
+    )]
+    LastVersion {
+        /// The name of the release.
+        name: Name,
+        /// The version of the release.
+        version: u64,
+    },
+    /// The clock is wrong, because it is before the time at which the trust root was issued.
+    #[error(
+        "this machine's clock says {now}, but the trust root was issued later, at {issued_at}: set the clock, because \
+         clients would take the release for expired"
+    )]
+    ClockBeforeRoot {
+        /// The time of the clock.
+        now: TrustedTime,
+        /// The time at which the trust root was issued.
+        issued_at: TrustedTime,
+    },
     /// The store does not have an artifact of a manifest that was already signed, or the artifact in the store has
     /// another size or SHA-256 than the manifest states.
     #[error("{filename} ({cid}) is not in the store, or not with the size and SHA-256 that the manifest states")]
@@ -52,7 +74,8 @@ impl Fails for PublishError {
         match self {
             Self::Envelope(error) => error.failure(),
             Self::Manifest(error) | Self::Pointer(error) => error.failure(),
-            Self::NotNewer { .. } | Self::NotImported { .. } => Failure::Input,
+            Self::NotNewer { .. } | Self::LastVersion { .. } | Self::NotImported { .. } => Failure::Input,
+            Self::ClockBeforeRoot { .. } => Failure::Untrusted,
             Self::Store(error) => error.failure(),
         }
     }
@@ -62,6 +85,7 @@ impl Fails for PublishError {
             Self::NotNewer { .. } => {
                 Some("clients accept no older version: to publish older content again, give it a higher version")
             }
+            Self::LastVersion { .. } => Some("give a lower version with --version, or none for the next one"),
             _ => None,
         }
     }

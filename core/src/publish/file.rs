@@ -3,8 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::folder::{self, FolderFiles, Refused};
 use crate::failure::{Fails, Failure};
-use crate::manifest::{FileName, FileNameError, MAX_ARTIFACTS, Role};
+use crate::manifest::{FileName, MAX_ARTIFACTS, Role};
+use crate::store::{self, ImportSource, Probe, STANDARD_INPUT, StoreError};
 
 /// A file to be imported as an artifact of a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,35 +14,49 @@ pub struct ReleaseFile {
     role: Role,
     filename: FileName,
     path: PathBuf,
-    len: u64,
+    size: Probe,
 }
 
 impl ReleaseFile {
-    /// Makes an entry for the file at `path`, whose name in the release is `filename`. Only the size of the file is
-    /// read.
+    /// Makes an entry for the file at `path`, whose name in the release is `filename`. The file is a regular file, a
+    /// block device or a pipe. Only its size is read.
     ///
     /// # Errors
-    /// [`FilesError::Read`] if the metadata of the file cannot be read.
+    /// [`FilesError::Read`] if the metadata of the file cannot be read, or [`FilesError::Kind`].
     pub fn new(role: Role, filename: FileName, path: impl Into<PathBuf>) -> Result<Self, FilesError> {
         let path = path.into();
-        match path.metadata() {
-            Ok(meta) => Ok(Self { role, filename, len: meta.len(), path }),
-            Err(source) => Err(FilesError::Read { path, source }),
+        match store::probe(&path) {
+            Ok(size) => Ok(Self { role, filename, path, size }),
+            Err(StoreError::Source { path, source, .. }) => Err(FilesError::Read { path, source }),
+            Err(error) => Err(FilesError::Kind(Box::new(error))),
         }
     }
 
-    /// Returns all files below a folder, sorted. Each file has the role [`Role::FILE`]. Its name in the release is its
-    /// path relative to the folder.
-    ///
-    /// Symbolic links to files are followed. Any other entry that is neither a file nor a folder is an error, so that
-    /// no file is silently missing in the release.
+    /// Makes an entry for standard input, whose name in the release is `filename`.
     ///
     /// # Errors
-    /// Every variant of [`FilesError`] is possible.
-    pub fn all_in(folder: &Path) -> Result<Vec<Self>, FilesError> {
-        let mut found = Vec::new();
-        walk(folder, "", &mut found)?;
-        Ok(found)
+    /// The errors of [`ReleaseFile::new`], for instance if standard input is a terminal.
+    pub fn standard_input(role: Role, filename: FileName) -> Result<Self, FilesError> {
+        Self::new(role, filename, STANDARD_INPUT)
+    }
+
+    /// Returns all files below a folder, sorted, and what a release cannot carry over from the folder. Each file has the
+    /// role [`Role::FILE`]. Its name in the release is its path relative to the folder.
+    ///
+    /// Symbolic links to files in the folder are followed. Any other entry that is neither a regular file nor a folder
+    /// is refused, so that no file is silently missing in the release. A link that leads out of the folder is refused
+    /// as well, because it would publish a file that nobody put into the folder.
+    ///
+    /// # Errors
+    /// [`FilesError::Refused`] names all entries that cannot be published. [`FilesError::List`],
+    /// [`FilesError::TooMany`].
+    pub fn all_in(folder: &Path) -> Result<FolderFiles, FilesError> {
+        folder::list(folder)
+    }
+
+    /// Makes an entry for a regular file in a folder.
+    pub(super) fn in_folder(filename: FileName, path: PathBuf, size: Probe) -> Self {
+        Self { role: Role::FILE.parse().expect("`file` is a valid role"), filename, path, size }
     }
 
     /// Returns the role of the file.
@@ -58,47 +74,21 @@ impl ReleaseFile {
         &self.path
     }
 
-    /// Returns the size in bytes that the file had when this entry was made.
-    pub fn len(&self) -> u64 {
-        self.len
+    /// Returns the size in bytes that the file had when this entry was made, or `None` if the size is known only at the
+    /// end, as with a pipe.
+    pub fn len(&self) -> Option<u64> {
+        self.size.len
     }
 
     /// Returns whether the file was empty when this entry was made.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.size.len == Some(0)
     }
-}
 
-fn walk(folder: &Path, prefix: &str, found: &mut Vec<ReleaseFile>) -> Result<(), FilesError> {
-    let listed = folder.read_dir().and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let mut entries = listed.map_err(|source| FilesError::List { path: folder.to_owned(), source })?;
-    entries.sort_by_key(std::fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        let meta = match path.metadata() {
-            Ok(meta) => meta,
-            Err(source) => return Err(FilesError::Read { path, source }),
-        };
-        let Ok(name) = entry.file_name().into_string() else { return Err(FilesError::NotText(path)) };
-        let relative = format!("{prefix}{name}");
-        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-        if meta.is_file() {
-            let filename = match relative.parse() {
-                Ok(filename) => filename,
-                Err(error) => return Err(FilesError::Name { path, error }),
-            };
-            let role = Role::FILE.parse().expect("`file` is a valid role");
-            found.push(ReleaseFile { role, filename, path, len: meta.len() });
-        } else if meta.is_dir() && !is_link {
-            walk(&path, &format!("{relative}/"), found)?;
-        } else {
-            return Err(FilesError::Kind(path));
-        }
-        if found.len() > MAX_ARTIFACTS {
-            return Err(FilesError::TooMany);
-        }
+    /// Returns what the import of the file needs.
+    pub(super) fn source(&self) -> ImportSource<'_> {
+        ImportSource { path: &self.path, len: self.size.len.unwrap_or(0), data: self.size.data }
     }
-    Ok(())
 }
 
 /// An error from listing the files of a release.
@@ -113,7 +103,7 @@ pub enum FilesError {
         /// The error from the operating system.
         source: io::Error,
     },
-    /// A folder cannot be listed.
+    /// The folder cannot be listed.
     #[error("cannot list {}", path.display())]
     List {
         /// The path of the folder.
@@ -121,20 +111,17 @@ pub enum FilesError {
         /// The error from the operating system.
         source: io::Error,
     },
-    /// A file name is not UTF-8.
-    #[error("{}: its name is not UTF-8", .0.display())]
-    NotText(PathBuf),
-    /// A file name is not permitted in a release.
-    #[error("{}: {error}", path.display())]
-    Name {
-        /// The path of the file.
-        path: PathBuf,
-        /// The error from parsing the file name.
-        error: FileNameError,
+    /// The file is neither a regular file, nor a block device, nor a pipe.
+    #[error(transparent)]
+    Kind(Box<StoreError>),
+    /// Entries of the folder cannot be published.
+    #[error("{folder} cannot be published: {refused}", folder = folder.display())]
+    Refused {
+        /// The path of the folder.
+        folder: PathBuf,
+        /// The entries.
+        refused: Refused,
     },
-    /// An entry is neither a file nor a folder, for instance a device, a pipe or a symbolic link to a folder.
-    #[error("{}: neither a regular file nor a folder; remove it, or publish an image of the folder", .0.display())]
-    Kind(PathBuf),
     /// The folder has more files than a manifest can list.
     #[error("there are more than {MAX_ARTIFACTS} files, which is the maximum of a manifest")]
     TooMany,
@@ -148,33 +135,8 @@ impl Fails for FilesError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::TooMany => Some("publish an image of the folder instead"),
+            Self::Refused { .. } => Some("remove or rename these entries, or publish an image of the folder"),
             _ => None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_in_lists_files_in_order_and_refuses_other_kinds_of_entry() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        std::fs::create_dir_all(at("b/c")).unwrap();
-        for name in ["b/c/2", "b/1", "a", "z"] {
-            std::fs::write(at(name), name).unwrap();
-        }
-        std::os::unix::fs::symlink("a", at("link")).unwrap();
-        let found = ReleaseFile::all_in(folder.path()).unwrap();
-        let names: Vec<_> = found.iter().map(|file| file.filename().as_str()).collect();
-        assert_eq!(names, ["a", "b/1", "b/c/2", "link", "z"]);
-        assert_eq!(found[2].len(), 5);
-
-        std::os::unix::fs::symlink("c", at("b/loop")).unwrap();
-        assert!(matches!(ReleaseFile::all_in(folder.path()), Err(FilesError::Kind(path)) if path == at("b/loop")));
-        std::fs::remove_file(at("b/loop")).unwrap();
-        std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
-        assert!(matches!(ReleaseFile::all_in(folder.path()), Err(FilesError::Read { .. })));
     }
 }

@@ -1,6 +1,6 @@
 //! The publisher, which signs a release and sets the ref of its name in the store.
 
-use super::draft::Draft;
+use super::draft::{Draft, check_version};
 use super::error::PublishError;
 use super::import::Progress;
 use crate::cid::Cid;
@@ -9,7 +9,7 @@ use crate::envelope::Envelope;
 use crate::keys::SigningKey;
 use crate::manifest::Manifest;
 use crate::name::Name;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::time::TrustedTime;
 use crate::trust::{TrustError, TrustRoot};
 
@@ -101,8 +101,7 @@ impl Publisher {
     ///
     /// # Errors
     /// Every variant of [`PublishError`] except [`PublishError::NotImported`] is possible. [`PublishError::NotNewer`]
-    /// has two more causes: the version in the store is `u64::MAX`, or another publisher has published a later version
-    /// during the import.
+    /// has one more cause: another publisher has published the version in the draft, or a later one, during the import.
     pub fn publish(
         &self,
         store: &dyn Store,
@@ -111,9 +110,14 @@ impl Publisher {
         progress: &mut (dyn FnMut(Progress<'_>) + Send),
     ) -> Result<Release, PublishError> {
         self.check(draft, now)?;
-        let version = next_version(store, draft)?;
-        let release = self.sign(&draft.import(store, version, progress)?, now)?;
-        self.make_visible(store, &release)?;
+        // This check fails before the files are read. The version is read again later, under the lock.
+        next_version(store, draft)?;
+        let entries = draft.import_files(store, progress)?;
+        // Another publisher may publish the name during the import, which may take long. The lock is held only for the
+        // steps that need the version.
+        let _lock = store.lock_name(&draft.name())?;
+        let release = self.sign(&draft.manifest(next_version(store, draft)?, entries), now)?;
+        self.set_ref(store, &release)?;
         Ok(release)
     }
 
@@ -143,23 +147,34 @@ impl Publisher {
     /// artifacts of the release must be in the store.
     ///
     /// # Errors
-    /// [`PublishError::NotNewer`] if the store has a later version, [`PublishError::Store`] if the store cannot be
-    /// used.
+    /// [`PublishError::NotNewer`] if the store has a later version, or another manifest with the same version;
+    /// [`PublishError::Store`] if the store cannot be used.
     pub fn make_visible(&self, store: &dyn Store, release: &Release) -> Result<(), PublishError> {
+        let _lock = store.lock_name(&release.name())?;
+        self.set_ref(store, release)
+    }
+
+    /// Does the work of [`make_visible`](Self::make_visible). The caller must hold the lock of the name.
+    fn set_ref(&self, store: &dyn Store, release: &Release) -> Result<(), PublishError> {
+        // Another publisher may have published a later version in the meantime. Clients would refuse the older version.
+        check_newer(store, release)?;
         store.put_block(&self.root_cid(), &self.root_block)?;
         store.put_block(&release.cid(), &release.envelope.encode())?;
-        let (name, version) = (release.name(), release.manifest.version);
-        // Another publisher may have published a later version in the meantime. Clients would refuse the older version.
-        if let Some(held) = stored_pointer(store, &name)?.filter(|held| held.version > version) {
-            return Err(PublishError::NotNewer { name, version, held: held.version });
+        match store.set_ref(&release.name(), &release.pointer) {
+            Err(StoreError::RefIsNewer { name, version, held }) => Err(PublishError::NotNewer { name, version, held }),
+            other => Ok(other?),
         }
-        Ok(store.set_ref(&name, &release.pointer)?)
     }
 
     /// Verifies a manifest, and signs a pointer record to the manifest with the keys that may sign pointers.
     fn point(&self, envelope: Envelope, name: &Name, now: u64) -> Result<Release, PublishError> {
         let at = TrustedTime(now);
+        let issued_at = TrustedTime(self.root.issued_at);
+        if at < issued_at {
+            return Err(PublishError::ClockBeforeRoot { now: at, issued_at });
+        }
         let manifest = self.root.verify_manifest(&envelope, name, at).map_err(PublishError::Manifest)?;
+        check_version(name, manifest.version)?;
         let pointer = Pointer { urls: self.urls.clone(), ..Pointer::to(&manifest, envelope.cid(), now) };
         let role = self.root.channels.get(&name.channel);
         let may_point = |key: &&SigningKey| role.is_some_and(|role| role.pointer_keys.contains(&key.id()));
@@ -181,7 +196,10 @@ fn next_version(store: &dyn Store, draft: &Draft) -> Result<u64, PublishError> {
     match draft.version() {
         Some(version) if version > held => Ok(version),
         Some(version) => Err(PublishError::NotNewer { name, version, held }),
-        None => held.checked_add(1).ok_or(PublishError::NotNewer { name, version: held, held }),
+        None => {
+            let version = held.saturating_add(1);
+            check_version(&name, version).map(|()| version)
+        }
     }
 }
 

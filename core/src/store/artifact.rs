@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::backend::{Backend, BackendFile, FileStat, OpenMode};
 use super::blocks;
 use super::damage::Damage;
-use super::error::StoreError;
+use super::error::{StoreError, is_temporary};
 use super::interface::Artifact;
 use super::layout::Layout;
 use super::os::OsFile;
@@ -112,7 +112,10 @@ fn open_reference(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<O
     let Some(seal) = Seal::read(backend, layout, cid)? else { return Ok(None) };
     let Some(path) = seal.path() else { return Ok(None) };
     let index = load_index(backend, layout, cid)?;
-    let gone = |e: io::Error| StoreError::damaged(&path, Damage::ReferenceGone(e));
+    let gone = |e: io::Error| match is_temporary(&e) {
+        true => StoreError::read("open", &path, e),
+        false => StoreError::damaged(&path, Damage::ReferenceGone(e)),
+    };
     let file = OsFile::from(File::open(&path).map_err(gone)?);
     let stat = file.stat().map_err(|e| StoreError::read("read", &path, e))?;
     if !seal.holds(stat) || stat.len != index.size() {

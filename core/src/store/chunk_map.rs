@@ -46,7 +46,10 @@ pub(crate) fn find(
         let looked_up = look_up(backend, layout, file, &present, digests);
         Ok(looked_up.map_err(|source| StoreError::ChunkMap { path: path.clone(), source: Box::new(source) }))
     };
-    attempt()?.or_else(|_| {
+    attempt()?.or_else(|error| {
+        if error.is_temporary() {
+            return Err(error);
+        }
         let _ = backend.remove(&path);
         attempt()?
     })

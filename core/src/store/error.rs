@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
+use rustix::io::Errno;
+
 use super::damage::{Damage, RefProblem};
 use super::space::{Shortage, Size};
 use crate::cid::{Cid, CidError};
@@ -198,6 +200,16 @@ pub enum StoreError {
         /// The reason why the envelope cannot be the ref.
         problem: Box<RefProblem>,
     },
+    /// The ref has a higher version, or the same version and another manifest. It is unchanged.
+    #[error("cannot point {name} at version {version}: the store already has version {held}{}", OtherManifest(*.version == *.held))]
+    RefIsNewer {
+        /// The name whose ref was to be set.
+        name: Name,
+        /// The version of the pointer that was to be set.
+        version: u64,
+        /// The version of the ref.
+        held: u64,
+    },
     /// The file to import cannot be read.
     #[error("cannot {action} {path}: {source}")]
     Source {
@@ -208,9 +220,19 @@ pub enum StoreError {
         /// The error from the operating system.
         source: io::Error,
     },
-    /// The file to import is a folder, a device or a pipe.
-    #[error("{0} is not a regular file")]
-    NotAFile(PathBuf),
+    /// The file to import is neither a regular file, nor a block device, nor a pipe.
+    #[error("{path} is {what}: give a regular file, a block device or a pipe")]
+    NotImportable {
+        /// The path of the file.
+        path: PathBuf,
+        /// What it is, for instance `a folder`.
+        what: &'static str,
+    },
+    /// The store cannot refer to a device, a pipe or standard input, because it could not read the content again.
+    #[error(
+        "{0} cannot be imported by reference, because it is not a regular file with a lasting name; copy it instead"
+    )]
+    NotByReference(PathBuf),
     /// The file to import was changed while it was read.
     #[error("{0} changed while it was read; try again when no program writes to it")]
     SourceChanged(PathBuf),
@@ -244,7 +266,8 @@ impl Fails for StoreError {
     fn failure(&self) -> Failure {
         match self {
             Self::Source { .. }
-            | Self::NotAFile(_)
+            | Self::NotImportable { .. }
+            | Self::NotByReference(_)
             | Self::SourceChanged(_)
             | Self::NoIndex { .. }
             | Self::BadPointer { .. } => Failure::Input,
@@ -252,6 +275,7 @@ impl Fails for StoreError {
             | Self::BlockTooLarge { .. }
             | Self::BadChunk { .. }
             | Self::BadIndex { .. }
+            | Self::RefIsNewer { .. }
             | Self::OtherIndex { .. } => Failure::Untrusted,
             _ => Failure::Store,
         }
@@ -259,6 +283,20 @@ impl Fails for StoreError {
 }
 
 impl StoreError {
+    /// Returns whether the operation may succeed later, because the system lacks open files or memory at the moment.
+    /// Such an error says nothing about the content of the store: it never means that something is damaged or missing.
+    pub fn is_temporary(&self) -> bool {
+        let io = match self {
+            Self::Io { source, .. } | Self::ReadOnly { source, .. } | Self::Source { source, .. } => source,
+            Self::ChunkMap { source, .. } => match &**source {
+                redb::Error::Io(error) => error,
+                _ => return false,
+            },
+            _ => return false,
+        };
+        is_temporary(io)
+    }
+
     /// Makes the error for a failed operation that writes to the store.
     pub(crate) fn write(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
@@ -299,12 +337,27 @@ impl StoreError {
     }
 }
 
+/// Returns whether an error of the operating system says that it lacks open files or memory at the moment.
+pub(crate) fn is_temporary(error: &io::Error) -> bool {
+    let temporary = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::INTR];
+    Errno::from_io_error(error).is_some_and(|errno| temporary.contains(&errno))
+}
+
 /// Displays the needed disk space, for instance `: needs 1.2 GiB`, or nothing if it is not known.
 struct Needs(Option<u64>);
 
 impl fmt::Display for Needs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |bytes| write!(f, ": needs {}", Size(bytes)))
+    }
+}
+
+/// Displays that two pointers with the same version lead to different manifests, or nothing.
+struct OtherManifest(bool);
+
+impl fmt::Display for OtherManifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0 { ", with another manifest" } else { "" })
     }
 }
 

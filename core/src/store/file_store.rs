@@ -4,18 +4,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::backend::{Backend, BackendFile as _};
+use super::backend::Backend;
+use super::copy::Copy;
 use super::error::StoreError;
-use super::input::{self, InputFile, ReadAt};
-use super::interface::{Artifact, Partial, Store};
+use super::input::{self, FileReader, InputFile};
+use super::interface::{Artifact, ImportSource, Partial, Store};
 use super::layout::Layout;
-use super::lock::{ProviderLock, StoreLock};
+use super::lock::{NameLock, ProviderLock, StoreLock};
 use super::os::OsBackend;
 use super::partial::FilePartial;
 use super::seal::Seal;
 use super::space::{self, Need};
 use super::temp::{self, TempFile};
-use super::{artifact, blocks, chunk_map, lifecycle, refs};
+use super::{artifact, blocks, chunk_map, import_space, lifecycle, refs};
 use crate::cid::{Cid, Digest};
 use crate::envelope::Envelope;
 use crate::import::{self, ImportMode, ImportOptions, ScanError};
@@ -118,15 +119,19 @@ impl FileStore {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Cid, StoreError> {
         let temp = TempFile::create(&*self.backend, &self.layout.tmp(), false)?;
-        let index = if input.file().os_file().is_some_and(|file| temp.file().clone_from_file(file).is_ok()) {
-            let reader = ReadAt::start(temp.file());
+        let index = if input.regular_file().is_some_and(|file| temp.file().clone_from_file(file).is_ok()) {
+            let stat = temp.file().stat().map_err(|e| StoreError::read("read", temp.path(), e))?;
+            let reader = FileReader::new(temp.file(), &stat);
             import::scan(reader, options.chunker, options.hash, None, progress)
+                .map_err(|error| scan_failed(error, input, |error| input::failed("read", input.path(), error)))?
         } else {
-            temp::check_space(&*self.backend, temp.path(), input.stat().len)?;
-            let sink = |offset, bytes: &[u8]| temp.file().write_all_at(bytes, offset);
-            import::scan(input.reader(), options.chunker, options.hash, Some(&sink), progress)
+            let copy = Copy::new(&*self.backend, (temp.file(), temp.path()), input, &options.chunker)?;
+            let sink = |offset, bytes: &[u8]| copy.write(offset, bytes);
+            let index = import::scan(input.reader(), options.chunker, options.hash, Some(&sink), progress)
+                .map_err(|error| scan_failed(error, input, |error| copy.failed(error, input.len())))?;
+            copy.finish(index.size())?;
+            index
         };
-        let index = index.map_err(|error| scan_failed(error, input, temp.path()))?;
         input.check_unchanged(index.size())?;
         temp::make_read_only(temp.file(), temp.path())?;
         temp.file().sync().map_err(|e| StoreError::write("sync", temp.path(), e))?;
@@ -160,7 +165,7 @@ impl FileStore {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Cid, StoreError> {
         let index = import::scan(input.reader(), options.chunker, options.hash, None, progress)
-            .map_err(|error| scan_failed(error, input, input.path()))?;
+            .map_err(|error| scan_failed(error, input, |error| input::failed("read", input.path(), error)))?;
         input.check_unchanged(index.size())?;
         let cid = self.put_index(&index)?;
         let _lock = StoreLock::take(&*self.backend, &self.layout)?;
@@ -217,6 +222,7 @@ impl Store for FileStore {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Arc<dyn Artifact>, StoreError> {
         let input = InputFile::open(path)?;
+        input.check_importable(&options.chunker, options.mode == ImportMode::Reference)?;
         let cid = match options.mode {
             ImportMode::Copy => self.import_copy(&input, options, progress)?,
             ImportMode::Reference => self.import_reference(&input, options, progress)?,
@@ -226,15 +232,24 @@ impl Store for FileStore {
     }
 
     fn check_space(&self, need: &Need) -> Result<(), StoreError> {
-        space::check(&*self.backend, &self.layout.tmp(), need)
+        space::check(&*self.backend, self.layout.root(), need)
+    }
+
+    fn check_import(&self, sources: &[ImportSource<'_>], options: &ImportOptions) -> Result<(), StoreError> {
+        import_space::check(&*self.backend, &self.layout, sources, options)
+    }
+
+    fn lock_name(&self, name: &Name) -> Result<NameLock, StoreError> {
+        NameLock::take(&*self.backend, &self.layout, name)
     }
 
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {
-        let manifest = refs::accept(name, pointer)?;
-        if self.block(&manifest)?.is_none() {
-            return Err(StoreError::NoManifest { name: name.clone(), manifest });
+        let target = refs::accept(name, pointer)?;
+        if self.block(&target.manifest)?.is_none() {
+            return Err(StoreError::NoManifest { name: name.clone(), manifest: target.manifest });
         }
-        refs::set(&*self.backend, &self.layout, name, pointer)
+        let _lock = StoreLock::take(&*self.backend, &self.layout)?;
+        refs::compare_and_set(&*self.backend, &self.layout, name, pointer, &target)
     }
 
     fn pointer(&self, name: &Name) -> Result<Option<Envelope>, StoreError> {
@@ -250,11 +265,11 @@ impl Store for FileStore {
     }
 }
 
-/// Converts a [`ScanError`] into a [`StoreError`] that names the file.
-fn scan_failed(error: ScanError, input: &InputFile, target: &Path) -> StoreError {
+/// Converts a [`ScanError`] into a [`StoreError`] that names the file. `write_failed` makes the error for a failed write.
+fn scan_failed(error: ScanError, input: &InputFile, write_failed: impl FnOnce(io::Error) -> StoreError) -> StoreError {
     match error {
         ScanError::Read(error) => input::failed("read", input.path(), error),
-        ScanError::Write(error) => StoreError::write("write", target, error).needing(input.stat().len),
+        ScanError::Write(error) => write_failed(error),
         ScanError::Index(error) => StoreError::NoIndex { path: input.path().to_owned(), source: error },
     }
 }

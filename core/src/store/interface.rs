@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::StoreError;
+use super::import_space;
+use super::lock::NameLock;
 use super::space::Need;
 use crate::chunkset::ChunkSet;
 use crate::cid::{Cid, Digest};
@@ -63,9 +65,13 @@ pub trait Store: Send + Sync {
 
     /// Imports the file at `path` as an artifact. `progress` is called with the number of bytes read so far.
     ///
+    /// A block device, a pipe or standard input ([`STANDARD_INPUT`](super::STANDARD_INPUT)) can be copied into the
+    /// store, but not imported by reference. A regular file must not change while it is read.
+    ///
     /// # Errors
-    /// [`StoreError::Source`], [`StoreError::NotAFile`], [`StoreError::SourceChanged`] or [`StoreError::NoIndex`] if
-    /// the file cannot be imported. [`StoreError::NoSpace`] or another variant if the store cannot be written to.
+    /// [`StoreError::Source`], [`StoreError::NotImportable`], [`StoreError::NotByReference`],
+    /// [`StoreError::SourceChanged`] or [`StoreError::NoIndex`] if the file cannot be imported.
+    /// [`StoreError::DoesNotFit`], [`StoreError::NoSpace`] or another variant if the store cannot be written to.
     fn import(
         &self,
         path: &Path,
@@ -83,10 +89,30 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
+    /// Checks that the store has space for the artifacts of all `sources` together.
+    ///
+    /// # Errors
+    /// [`StoreError::DoesNotFit`], which names the needed and the free space.
+    fn check_import(&self, sources: &[ImportSource<'_>], options: &ImportOptions) -> Result<(), StoreError> {
+        self.check_space(&import_space::sum(sources, options))
+    }
+
+    /// Takes the lock of a publisher on a name, and waits while another publisher holds it, in this or another process.
+    /// A publisher holds the lock from reading the version of the name to setting its ref, so that no two manifests get
+    /// the same version. The caller must not hold the lock already.
+    ///
+    /// # Errors
+    /// An error from the operating system.
+    fn lock_name(&self, name: &Name) -> Result<NameLock, StoreError>;
+
     /// Sets the ref of `name` to the signed [`Pointer`](crate::dht::Pointer) in `pointer`. The pointer must be for
     /// `name`, and the store must have its manifest. The caller must have verified the signatures.
     ///
+    /// The ref is compared and set in one step: a ref never goes back to a lower version, and never changes to another
+    /// manifest with the same version. A ref to the same manifest that was issued later is kept.
+    ///
     /// # Errors
+    /// [`StoreError::RefIsNewer`] if the ref has a higher version, or the same version and another manifest.
     /// [`StoreError::BadPointer`], [`StoreError::NoManifest`], or an error from the operating system. The ref is
     /// unchanged after an error, unless only the last step failed: syncing the new ref.
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError>;
@@ -111,6 +137,17 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::ChunkMap`], or an error from the operating system.
     fn find_chunks(&self, digests: &[Digest]) -> Result<Vec<Option<(Cid, ChunkIndex)>>, StoreError>;
+}
+
+/// A file that is to be imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImportSource<'a> {
+    /// The path of the file.
+    pub path: &'a Path,
+    /// The length of the file in bytes, or 0 if it is not known.
+    pub len: u64,
+    /// The number of bytes that are not in holes, at most.
+    pub data: u64,
 }
 
 /// A complete artifact, open for reading.

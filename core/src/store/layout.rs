@@ -145,6 +145,15 @@ impl Layout {
         self.refs().join(name.channel.as_str()).join(name.arch.as_str())
     }
 
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
+    /// Returns the path of the lock file of `name`. No label contains `+`, so names do not share lock files.
+    pub(crate) fn name_lock(&self, name: &Name) -> PathBuf {
+        self.locks().join(format!("{}+{}", name.channel, name.arch))
+    }
+
     pub(crate) fn identity(&self) -> PathBuf {
         self.root.join("identity.key")
     }

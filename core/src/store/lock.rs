@@ -1,10 +1,13 @@
 //! Locks between the processes that share a store. The operating system releases them when the process ends, even after
 //! a crash.
 
+use std::fmt;
+
 use super::backend::{Backend, BackendFile, OpenMode};
 use super::error::StoreError;
 use super::layout::Layout;
-use super::temp;
+use super::{space, temp};
+use crate::name::Name;
 
 /// The maximum length of a lock file, in bytes. The file contains a process id.
 const MAX_LOCK_LEN: usize = 32;
@@ -30,6 +33,35 @@ impl ProviderLock {
             .and_then(|()| file.write_all_at(pid.as_bytes(), 0))
             .map_err(|e| StoreError::write("write", &path, e))?;
         Ok(Self { _file: file })
+    }
+}
+
+/// The lock of a publisher on a name. It is released when dropped. While it is held, no other publisher that uses the
+/// store reads the version of the name to publish the next one.
+pub struct NameLock {
+    /// Releases the lock when dropped.
+    _guard: Box<dyn Send>,
+}
+
+impl NameLock {
+    /// Makes the lock. `guard` releases it when dropped.
+    pub fn new(guard: impl Send + 'static) -> Self {
+        Self { _guard: Box::new(guard) }
+    }
+
+    /// Waits for the lock file of a name and takes it.
+    pub(crate) fn take(backend: &dyn Backend, layout: &Layout, name: &Name) -> Result<Self, StoreError> {
+        let (folder, path) = (layout.locks(), layout.name_lock(name));
+        backend.create_dir(&folder).map_err(|e| space::create_failed(backend, &folder, e))?;
+        let file = backend.open(&path, OpenMode::Create).map_err(|e| space::create_failed(backend, &path, e))?;
+        file.lock().map_err(|e| StoreError::write("lock", &path, e))?;
+        Ok(Self::new(file))
+    }
+}
+
+impl fmt::Debug for NameLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NameLock").finish_non_exhaustive()
     }
 }
 

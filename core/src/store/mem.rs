@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::artifact::check_bounds;
 use super::backend::Space;
 use super::error::StoreError;
 use super::input::{self, InputFile};
 use super::interface::{Artifact, Partial, Store};
-use super::space::{self, Need};
+use super::lock::NameLock;
+use super::space::{self, Need, Shortage};
 use super::{blocks, os, refs};
 use crate::chunkset::ChunkSet;
 use crate::cid::{Cid, Codec, Digest};
@@ -25,6 +26,27 @@ const MEMORY_PATH: &str = "(memory)";
 #[derive(Clone, Debug, Default)]
 pub struct MemStore {
     state: Arc<Mutex<State>>,
+    names: Arc<LockedNames>,
+}
+
+/// The names that publishers have locked.
+#[derive(Debug, Default)]
+struct LockedNames {
+    locked: Mutex<BTreeSet<Name>>,
+    released: Condvar,
+}
+
+/// A name that a publisher has locked. It is released when dropped.
+struct LockedName {
+    names: Arc<LockedNames>,
+    name: Name,
+}
+
+impl Drop for LockedName {
+    fn drop(&mut self) {
+        lock(&self.names.locked).remove(&self.name);
+        self.names.released.notify_all();
+    }
 }
 
 #[derive(Debug, Default)]
@@ -97,10 +119,17 @@ impl Store for MemStore {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Arc<dyn Artifact>, StoreError> {
         let input = InputFile::open(path)?;
-        let bytes = Mutex::new(vec![0; input.stat().len as usize]);
+        input.check_importable(&options.chunker, false)?;
+        let len = input.len().unwrap_or(0);
+        self.check_space(&Need { bytes: len, files: 1, longest: len })?;
+        let free = os::free_ram().map_or(usize::MAX, |free| free as usize);
+        let bytes = Mutex::new(vec![0; len as usize]);
         let sink = |offset: u64, data: &[u8]| {
             let mut bytes = lock(&bytes);
             let end = offset as usize + data.len();
+            if end > free {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
             if bytes.len() < end {
                 bytes.resize(end, 0);
             }
@@ -109,7 +138,12 @@ impl Store for MemStore {
         };
         let index = import::scan(input.reader(), options.chunker, options.hash, Some(&sink), progress);
         let index = index.map_err(|error| match error {
-            ScanError::Read(error) | ScanError::Write(error) => input::failed("read", input.path(), error),
+            ScanError::Read(error) => input::failed("read", input.path(), error),
+            ScanError::Write(_) => {
+                let (read, has) = (free as u64 + 1, free as u64);
+                let shortage = Shortage::Endless { read, has, is_in_ram: true };
+                StoreError::DoesNotFit { folder: PathBuf::from(MEMORY_PATH), shortage }
+            }
             ScanError::Index(error) => StoreError::NoIndex { path: input.path().to_owned(), source: error },
         })?;
         input.check_unchanged(index.size())?;
@@ -128,13 +162,23 @@ impl Store for MemStore {
         space::check_in(&space, Path::new(MEMORY_PATH), need)
     }
 
-    fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {
-        let manifest = refs::accept(name, pointer)?;
-        let mut state = self.state();
-        if !state.blocks.contains_key(&manifest) {
-            return Err(StoreError::NoManifest { name: name.clone(), manifest });
+    fn lock_name(&self, name: &Name) -> Result<NameLock, StoreError> {
+        let mut locked = lock(&self.names.locked);
+        while !locked.insert(name.clone()) {
+            locked = self.names.released.wait(locked).unwrap_or_else(PoisonError::into_inner);
         }
-        state.refs.insert(name.clone(), pointer.clone());
+        Ok(NameLock::new(LockedName { names: self.names.clone(), name: name.clone() }))
+    }
+
+    fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {
+        let target = refs::accept(name, pointer)?;
+        let mut state = self.state();
+        if !state.blocks.contains_key(&target.manifest) {
+            return Err(StoreError::NoManifest { name: name.clone(), manifest: target.manifest });
+        }
+        if refs::may_replace(name, state.refs.get(name), &target)? {
+            state.refs.insert(name.clone(), pointer.clone());
+        }
         Ok(())
     }
 

@@ -198,6 +198,11 @@ fn kind_of(kind: FileType) -> FileKind {
     }
 }
 
+/// Returns the number of files that this process may have open at the same time.
+pub(crate) fn descriptor_limit() -> u64 {
+    rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 pub(crate) fn stat_of(meta: &Metadata) -> FileStat {
     let ns = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
     FileStat {

@@ -12,24 +12,63 @@ use crate::dht::{MAX_POINTER_LEN, Pointer};
 use crate::envelope::Envelope;
 use crate::name::Name;
 
-/// Checks that `pointer` is a pointer record for `name`, and returns the manifest CID in it.
-fn check(name: &Name, pointer: &Envelope) -> Result<Cid, RefProblem> {
+/// The part of a pointer record that decides which of two refs is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    version: u64,
+    issued_at: u64,
+    pub(crate) manifest: Cid,
+}
+
+/// Checks that `pointer` is a pointer record for `name`, and returns where it leads.
+fn check(name: &Name, pointer: &Envelope) -> Result<Target, RefProblem> {
     let pointer = Pointer::decode_envelope(&pointer.encode())
         .and_then(|envelope| envelope.payload_unverified::<Pointer>())
         .map_err(RefProblem::Envelope)?;
     if pointer.name != *name {
         return Err(RefProblem::OtherName(pointer.name));
     }
-    pointer.manifest.ok_or(RefProblem::NoManifest)
+    let manifest = pointer.manifest.ok_or(RefProblem::NoManifest)?;
+    Ok(Target { version: pointer.version, issued_at: pointer.issued_at, manifest })
 }
 
-/// Checks a pointer record that a caller passed, and returns the manifest CID in it.
-pub(crate) fn accept(name: &Name, pointer: &Envelope) -> Result<Cid, StoreError> {
+/// Checks a pointer record that a caller passed, and returns where it leads.
+pub(crate) fn accept(name: &Name, pointer: &Envelope) -> Result<Target, StoreError> {
     check(name, pointer).map_err(|problem| StoreError::BadPointer { name: name.clone(), problem: Box::new(problem) })
 }
 
+/// Returns whether the ref `held` may be replaced by a pointer that leads to `target`. Returns false if the ref leads to
+/// the same manifest and was issued later. The caller must hold a lock from reading the ref to setting it.
+pub(crate) fn may_replace(name: &Name, held: Option<&Envelope>, target: &Target) -> Result<bool, StoreError> {
+    let Some(held) = held.and_then(|held| check(name, held).ok()) else { return Ok(true) };
+    let is_same = held.version == target.version && held.manifest == target.manifest;
+    if is_same {
+        return Ok(held.issued_at <= target.issued_at);
+    }
+    if held.version >= target.version {
+        return Err(StoreError::RefIsNewer { name: name.clone(), version: target.version, held: held.version });
+    }
+    Ok(true)
+}
+
+/// Replaces the ref of `name`, if [`may_replace`] permits it. The caller must hold the store's lock.
+pub(crate) fn compare_and_set(
+    backend: &dyn Backend,
+    layout: &Layout,
+    name: &Name,
+    pointer: &Envelope,
+    target: &Target,
+) -> Result<(), StoreError> {
+    let held = match read(backend, layout, name) {
+        // A damaged ref has no version. It is replaced.
+        Err(StoreError::Damaged { .. }) => None,
+        other => other?,
+    };
+    if may_replace(name, held.as_ref(), target)? { set(backend, layout, name, pointer) } else { Ok(()) }
+}
+
 /// Replaces the ref of `name`.
-pub(crate) fn set(backend: &dyn Backend, layout: &Layout, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {
+fn set(backend: &dyn Backend, layout: &Layout, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {
     let path = layout.ref_file(name);
     let channel = path.parent().expect("a ref is in its channel's folder");
     backend.create_dir(channel).map_err(|e| StoreError::write("create", channel, e))?;

@@ -102,6 +102,15 @@ pub enum Shortage {
         /// Whether the file system keeps its files in RAM.
         is_in_ram: bool,
     },
+    /// The free space was used up before an input of unknown length ended.
+    Endless {
+        /// The number of bytes that were read.
+        read: u64,
+        /// The free space at the beginning, in bytes.
+        has: u64,
+        /// Whether the file system keeps its files in RAM.
+        is_in_ram: bool,
+    },
     /// The file system can hold no more files, or too few.
     Files {
         /// The needed number of files, or `None` if it is not known.
@@ -121,13 +130,12 @@ pub enum Shortage {
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
+            Self::Endless { read, has, is_in_ram } => {
+                let ((what, next), read, has) = (next_step(is_in_ram), Size(read), Size(has));
+                write!(f, "not enough {what}: the input has not ended after {read}, and {has} can be used; {next}")
+            }
             Self::Bytes { needs, has, is_in_ram } => {
-                let (what, next) = if is_in_ram {
-                    ("RAM", "use a machine with more RAM, or put the store on a disk")
-                } else {
-                    ("disk space", "free some space, or put the store on another disk")
-                };
-                let (needs, has) = (Size(needs), Size(has));
+                let ((what, next), needs, has) = (next_step(is_in_ram), Size(needs), Size(has));
                 write!(f, "not enough {what}: needs {needs}, and {has} can be used; {next}")
             }
             Self::Files { needs, has } => {
@@ -146,6 +154,15 @@ impl fmt::Display for Shortage {
                 )
             }
         }
+    }
+}
+
+/// Returns what is missing, and what to do about it.
+fn next_step(is_in_ram: bool) -> (&'static str, &'static str) {
+    if is_in_ram {
+        ("RAM", "use a machine with more RAM, or put the store on a disk")
+    } else {
+        ("disk space", "free some space, or put the store on another disk")
     }
 }
 

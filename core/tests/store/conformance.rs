@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use phase_core::store::ImportSource;
 use phase_core::{ChunkIndex, Cid, Digest, FileStore, HashAlgorithm, MAX_BLOCK_LEN, MemStore, Store, StoreError};
 
 use crate::data::{self, bytes, chunk, content, fetch, index_of, name, pointer, pointer_to_urls};
@@ -39,6 +40,9 @@ suite!(
     an_import_of_a_folder_or_a_missing_file_is_refused,
     refs_are_replaced_and_listed,
     a_ref_needs_its_own_name_and_a_stored_manifest,
+    a_ref_never_goes_back_and_never_changes_its_manifest,
+    the_lock_of_a_name_is_held_by_one_publisher_at_a_time,
+    a_file_that_needs_more_than_the_free_space_is_refused,
     chunks_are_found_in_complete_artifacts,
     several_threads_can_write_at_the_same_time,
     each_chunk_of_a_batch_is_verified,
@@ -190,7 +194,7 @@ fn an_import_gives_the_same_artifact_as_a_fetch(store: &dyn Store) {
 fn an_import_of_a_folder_or_a_missing_file_is_refused(store: &dyn Store) {
     let folder = tempfile::tempdir().unwrap();
     let import = |path| store.import(path, &data::import_options(), &mut |_| {}).map(drop).unwrap_err();
-    assert!(matches!(import(folder.path()), StoreError::NotAFile(_)));
+    assert!(matches!(import(folder.path()), StoreError::NotImportable { what: "a folder", .. }));
     let missing = import(&folder.path().join("missing"));
     assert!(matches!(&missing, StoreError::Source { .. }) && missing.to_string().contains("missing"), "{missing}");
 }
@@ -281,4 +285,61 @@ fn each_chunk_of_a_batch_is_verified(store: &dyn Store) {
     assert_eq!(content(&*partial.clone().finish().unwrap()), bytes);
     let late = partial.write_chunks(&given);
     assert!(late.len() == given.len() && late.iter().all(|late| matches!(late, Err(StoreError::Finished(_)))));
+}
+
+fn a_ref_never_goes_back_and_never_changes_its_manifest(store: &dyn Store) {
+    let name = name("stable/x86_64");
+    let (manifest, other) = (Cid::of_block(b"manifest"), Cid::of_block(b"other"));
+    store.put_block(&manifest, b"manifest").unwrap();
+    store.put_block(&other, b"other").unwrap();
+    let newest = pointer(&name, manifest, 6);
+    store.set_ref(&name, &newest).unwrap();
+    for (older, version) in [(pointer(&name, manifest, 5), 5), (pointer(&name, other, 6), 6)] {
+        let error = store.set_ref(&name, &older).unwrap_err();
+        assert!(matches!(error, StoreError::RefIsNewer { version: v, held: 6, .. } if v == version), "{error}");
+        assert_eq!(store.pointer(&name).unwrap().as_ref(), Some(&newest));
+    }
+    store.set_ref(&name, &newest).unwrap();
+    store.set_ref(&name, &pointer(&name, other, 7)).unwrap();
+    // Many writers at once leave the highest version.
+    std::thread::scope(|scope| {
+        for version in 8..40 {
+            let pointer = pointer(&name, manifest, version);
+            let name = &name;
+            scope.spawn(move || match store.set_ref(name, &pointer) {
+                Ok(()) | Err(StoreError::RefIsNewer { .. }) => {}
+                Err(error) => panic!("{error}"),
+            });
+        }
+    });
+    assert_eq!(data::version(&store.pointer(&name).unwrap().unwrap()), 39);
+}
+
+fn the_lock_of_a_name_is_held_by_one_publisher_at_a_time(store: &dyn Store) {
+    let (first, second) = (name("stable/x86_64"), name("stable/any"));
+    let inside = std::sync::atomic::AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let _lock = store.lock_name(&first).unwrap();
+                assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                std::thread::yield_now();
+                inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            });
+        }
+    });
+    // The locks of two names are independent. This would wait forever otherwise.
+    let (_first, _second) = (store.lock_name(&first).unwrap(), store.lock_name(&second).unwrap());
+    assert_eq!(store.names().unwrap(), [], "a lock is listed as a ref");
+}
+
+fn a_file_that_needs_more_than_the_free_space_is_refused(store: &dyn Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("huge");
+    // The whole file is a hole, so that the test needs no space itself.
+    std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    let source = ImportSource { path: &path, len: 1 << 40, data: 1 << 60 };
+    let error = store.check_import(&[source], &data::import_options()).unwrap_err();
+    assert!(matches!(error, StoreError::DoesNotFit { .. }), "{error}");
+    assert!(error.to_string().contains("can be used"), "{error}");
 }

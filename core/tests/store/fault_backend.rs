@@ -48,6 +48,8 @@ struct State {
     fault: Option<(u64, Fault)>,
     /// The free disk space that [`Backend::available`] returns; `None` if the backend does not support that call.
     available: Option<u64>,
+    /// The number of files that can still be created; `None` if there is no limit.
+    free_files: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +118,11 @@ impl FaultBackend {
     /// Sets the free disk space that is reported, in bytes. Writes are not limited by it.
     pub(crate) fn set_available(&self, bytes: u64) {
         self.state().available = Some(bytes);
+    }
+
+    /// Sets the number of files that can still be created, as it is reported. Creating files is not limited by it.
+    pub(crate) fn set_free_files(&self, files: u64) {
+        self.state().free_files = Some(files);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -385,7 +392,7 @@ impl Backend for FaultBackend {
 
     fn space(&self, _folder: &Path) -> io::Result<Space> {
         let bytes = self.state().available.ok_or(io::ErrorKind::Unsupported)?;
-        Ok(Space { bytes, files: None, max_len: u64::MAX, is_in_ram: false })
+        Ok(Space { bytes, files: self.state().free_files, max_len: u64::MAX, is_in_ram: false })
     }
 
     fn stat(&self, path: &Path) -> io::Result<FileStat> {

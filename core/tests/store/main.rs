@@ -9,6 +9,7 @@ mod disk;
 mod fault_backend;
 mod faults;
 mod imports;
+mod inputs;
 mod lifecycle;
 mod power_cut;
 mod repeats;

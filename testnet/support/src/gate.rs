@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use phase_core::store::{NameLock, Need};
 use phase_core::{
     Artifact, ArtifactIndex, ChunkIndex, Cid, Digest, Envelope, ImportOptions, Name, Partial, Store, StoreError,
 };
@@ -107,6 +108,14 @@ impl Store for GatedStore {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Arc<dyn Artifact>, StoreError> {
         self.inner.import(source, options, progress)
+    }
+
+    fn check_space(&self, need: &Need) -> Result<(), StoreError> {
+        self.inner.check_space(need)
+    }
+
+    fn lock_name(&self, name: &Name) -> Result<NameLock, StoreError> {
+        self.inner.lock_name(name)
     }
 
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use phase_core::store::{NameLock, Need};
 use phase_core::{
     Artifact, ArtifactIndex, ChunkIndex, ChunkSet, Cid, Digest, Envelope, ImportOptions, MemStore, Name, Partial,
     Store, StoreError,
@@ -85,6 +86,14 @@ impl Store for FreshStore {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Arc<dyn Artifact>, StoreError> {
         self.inner().import(source, options, progress)
+    }
+
+    fn check_space(&self, need: &Need) -> Result<(), StoreError> {
+        self.inner().check_space(need)
+    }
+
+    fn lock_name(&self, name: &Name) -> Result<NameLock, StoreError> {
+        self.inner().lock_name(name)
     }
 
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {
