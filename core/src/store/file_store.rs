@@ -1,5 +1,7 @@
 //! The store in a folder on disk.
 
+mod lifecycle_methods;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -139,7 +141,9 @@ impl FileStore {
         let target = self.layout.artifact(&cid);
         let _lock = StoreLock::take(&*self.backend, &self.layout)?;
         match artifact::open(&*self.backend, &self.layout, &cid) {
-            Ok(Some(artifact)) if artifact.path().as_ref() == Some(&target) => return Ok(()),
+            Ok(Some(artifact)) if artifact.path().as_ref() == Some(&target) => {
+                return Seal::renew(&*self.backend, &self.layout, &cid);
+            }
             Ok(_) | Err(StoreError::Damaged { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -164,7 +168,7 @@ impl FileStore {
         let cid = self.put_index(&index)?;
         let _lock = StoreLock::take(&*self.backend, &self.layout)?;
         match artifact::open(&*self.backend, &self.layout, &cid) {
-            Ok(Some(_)) => return Ok(cid),
+            Ok(Some(_)) => return Seal::renew(&*self.backend, &self.layout, &cid).map(|()| cid),
             Ok(None) | Err(StoreError::Damaged { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -186,6 +190,10 @@ impl FileStore {
 
 impl Store for FileStore {
     fn put_block(&self, cid: &Cid, bytes: &[u8]) -> Result<(), StoreError> {
+        // A manifest needs artifacts that the store may have already. The lock keeps them from being removed as orphans
+        // by a process that has looked for manifests before.
+        let is_envelope = lifecycle::scan::is_envelope(bytes);
+        let _lock = is_envelope.then(|| StoreLock::take(&*self.backend, &self.layout)).transpose()?;
         blocks::put(&*self.backend, &self.layout, cid, bytes)
     }
 
@@ -226,9 +234,8 @@ impl Store for FileStore {
 
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {
         let manifest = refs::accept(name, pointer)?;
-        if self.block(&manifest)?.is_none() {
-            return Err(StoreError::NoManifest { name: name.clone(), manifest });
-        }
+        let _lock = StoreLock::take(&*self.backend, &self.layout)?;
+        lifecycle::references::check(&*self.backend, &self.layout, name, &manifest)?;
         refs::set(&*self.backend, &self.layout, name, pointer)
     }
 

@@ -21,6 +21,7 @@ use serde_bytes::ByteBuf;
 use super::artifact;
 use super::backend::{Backend, BackendFile, FileStat, OpenMode};
 use super::chunk_file::ChunkFile;
+use super::damage::Damage;
 use super::error::StoreError;
 use super::interface::{Artifact, Partial};
 use super::layout::Layout;
@@ -59,7 +60,11 @@ impl FilePartial {
         index: Arc<ArtifactIndex>,
     ) -> Result<Self, StoreError> {
         let path = layout.part(&cid);
-        let file = open_locked(&*backend, &path, cid)?;
+        let file = {
+            // A process that removes old partial artifacts locks them for a moment while it holds the store's lock.
+            let _lock = StoreLock::take(&*backend, &layout)?;
+            open_locked(&*backend, &path, cid)?
+        };
         if is_complete(&*backend, &layout, &cid)? {
             let _ = backend.remove(&path);
             let _ = backend.remove(&layout.have(&cid));
@@ -204,6 +209,23 @@ fn prepare(
     verified(file, index, &possible).map_err(|e| StoreError::read("read", &path, e))
 }
 
+/// Returns the chunks that the `.have` file of an artifact with `len` chunks lists, or `None` if there is no such file.
+///
+/// # Errors
+/// [`StoreError::Damaged`] if the file cannot be decoded, or an error from the operating system.
+pub(crate) fn claimed(
+    backend: &dyn Backend,
+    layout: &Layout,
+    cid: &Cid,
+    len: u32,
+) -> Result<Option<ChunkSet>, StoreError> {
+    let path = layout.have(cid);
+    let Some(bytes) = temp::read_small(backend, &path, MAX_HAVE_LEN)? else { return Ok(None) };
+    let record = from_dag_cbor_exact::<HaveFile>(&bytes).ok();
+    let set = record.and_then(|record| ChunkSet::from_bytes(len, &record.have).ok());
+    set.map(Some).ok_or_else(|| StoreError::damaged(&path, Damage::Bitmap))
+}
+
 /// Returns the chunks that the `.part` file may contain: those that the `.have` file lists, and those that are not in a
 /// hole.
 fn possible_chunks(
@@ -213,14 +235,11 @@ fn possible_chunks(
     index: &ArtifactIndex,
     file: &dyn BackendFile,
 ) -> Result<ChunkSet, StoreError> {
-    let claimed = match temp::read_small(backend, &layout.have(cid), MAX_HAVE_LEN) {
-        Ok(bytes) => bytes.and_then(|bytes| from_dag_cbor_exact::<HaveFile>(&bytes).ok()),
-        Err(StoreError::Damaged { .. }) => None,
+    let mut set = match claimed(backend, layout, cid, index.len()) {
+        Ok(set) => set.unwrap_or_else(|| ChunkSet::new(index.len())),
+        Err(StoreError::Damaged { .. }) => ChunkSet::new(index.len()),
         Err(error) => return Err(error),
     };
-    let mut set = claimed
-        .and_then(|record| ChunkSet::from_bytes(index.len(), &record.have).ok())
-        .unwrap_or_else(|| ChunkSet::new(index.len()));
     let mut offset = 0;
     while offset < index.size() {
         let data = file.next_data(offset).map_err(|e| StoreError::read("read", &layout.part(cid), e))?;
@@ -235,7 +254,7 @@ fn possible_chunks(
 }
 
 /// Returns the chunks of `possible` whose bytes match their digests in the index.
-fn verified(file: &dyn BackendFile, index: &ArtifactIndex, possible: &ChunkSet) -> io::Result<ChunkSet> {
+pub(crate) fn verified(file: &dyn BackendFile, index: &ArtifactIndex, possible: &ChunkSet) -> io::Result<ChunkSet> {
     let mut have = ChunkSet::new(index.len());
     let mut buf = vec![0; index.chunker().max() as usize];
     for position in possible.iter() {
