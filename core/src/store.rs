@@ -8,6 +8,8 @@
 //!   artifacts/<cid>.seal    the seal of an artifact
 //!   artifacts/<cid>.part    a partial artifact: a sparse file of full length with the verified chunks
 //!   artifacts/<cid>.have    the bitmap of the synced chunks in the .part file
+//!   pins/<cid>              an empty file: the release or artifact is pinned
+//!   served                  the CIDs that the running provider announces
 //!   damaged/<cid>.<n>       a few damaged files of artifacts, which were set aside
 //!   refs/<channel>/<arch>   the signed pointer record of each name
 //!   tmp/                    files being written; the process that writes a file holds its lock
@@ -60,6 +62,11 @@ pub use file_store::FileStore;
 pub use input::STANDARD_INPUT;
 pub(crate) use input::{Probe, probe};
 pub use interface::{Artifact, ImportSource, Partial, Store};
+pub use lifecycle::inventory::{ArtifactState, Inventory, ReleaseUsage, StoredArtifact};
+pub use lifecycle::plan::{FileKind, RemovedFile};
+pub use lifecycle::release::{Selector, SelectorError, StoredRelease};
+pub use lifecycle::sweep::{GRACE, Goal, PART_AGE, Prune, Removal, Removed};
+pub use lifecycle::verify::{Problem, ProblemKind, VerifyProgress};
 pub use lock::{NameLock, ProviderLock};
 pub use mem::MemStore;
 pub use os::OsBackend;

@@ -144,6 +144,16 @@ pub(crate) fn load_index(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> R
 
 /// Verifies a whole file against the index.
 pub(crate) fn verify(file: &dyn BackendFile, index: &ArtifactIndex, path: &Path) -> Result<(), StoreError> {
+    verify_with(file, index, path, &mut |_| {})
+}
+
+/// Verifies a whole file against the index. `progress` is called with the length of each verified chunk.
+pub(crate) fn verify_with(
+    file: &dyn BackendFile,
+    index: &ArtifactIndex,
+    path: &Path,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), StoreError> {
     let len = file.stat().map_err(|e| StoreError::read("read", path, e))?.len;
     if len != index.size() {
         return Err(StoreError::damaged(path, Damage::Length { len, expected: index.size() }));
@@ -159,6 +169,7 @@ pub(crate) fn verify(file: &dyn BackendFile, index: &ArtifactIndex, path: &Path)
         if index.hash().digest(bytes) != chunk.digest {
             return Err(StoreError::damaged(path, Damage::Chunk(ChunkIndex(position))));
         }
+        progress(chunk.len.into());
     }
     Ok(())
 }

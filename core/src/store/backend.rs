@@ -65,6 +65,11 @@ pub enum FileKind {
 }
 
 impl FileStat {
+    /// Returns whether this is a regular file.
+    pub fn is_file(&self) -> bool {
+        self.kind == FileKind::File
+    }
+
     /// Returns whether a file that had the state `self` and now has the state `other` was not changed in between: its
     /// length, its inode number and both times are the same.
     pub fn same_content(&self, other: &Self) -> bool {

@@ -1,6 +1,8 @@
 //! Blocks on disk. Each block is a file whose name is the CID of the block.
 
-use super::backend::Backend;
+use std::path::Path;
+
+use super::backend::{Backend, OpenMode};
 use super::damage::Damage;
 use super::error::StoreError;
 use super::layout::Layout;
@@ -20,9 +22,22 @@ pub(crate) fn check(cid: &Cid, bytes: &[u8]) -> Result<(), StoreError> {
 pub(crate) fn put(backend: &dyn Backend, layout: &Layout, cid: &Cid, bytes: &[u8]) -> Result<(), StoreError> {
     check(cid, bytes)?;
     match read(backend, layout, cid) {
-        Ok(Some(_)) => Ok(()),
+        Ok(Some(_)) => {
+            touch(backend, &layout.block(cid));
+            Ok(())
+        }
         Ok(None) | Err(StoreError::Damaged { .. }) => temp::replace(backend, &layout.tmp(), &layout.block(cid), bytes),
         Err(error) => Err(error),
+    }
+}
+
+/// Renews the change time of a block that is stored again, so that it is not removed as an orphan before it is
+/// referenced. A failure is ignored, because the block is as good as before.
+fn touch(backend: &dyn Backend, path: &Path) {
+    if let Ok(file) = backend.open(path, OpenMode::Read)
+        && let Ok(stat) = file.stat()
+    {
+        let _ = file.set_mode(stat.mode);
     }
 }
 

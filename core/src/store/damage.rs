@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::cid::Cid;
 use crate::envelope::EnvelopeError;
 use crate::index::ChunkIndex;
 use crate::name::Name;
@@ -22,6 +23,27 @@ pub enum Damage {
     /// The bytes of a block do not match its CID.
     #[error("its bytes do not match the CID that is its file name; publish or fetch the release again")]
     OtherBytes,
+    /// A folder, a link or a device is in the place of a file.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// The payload of an envelope has a later version.
+    #[error("its payload has format version {v}, only version 1 is supported; use a newer version of Phase")]
+    LaterPayload {
+        /// The version of the payload.
+        v: u64,
+    },
+    /// A ref or a pin leads to content that the store does not have.
+    #[error("it leads to {0}, which is not in the store; fetch the release again, or remove it")]
+    Dangling(Cid),
+    /// The bitmap of a partial artifact lists a chunk whose bytes are wrong, or cannot be decoded.
+    #[error("it lists chunks that are not stored; the next fetch finds and replaces them")]
+    Bitmap,
+    /// The store does not have an artifact that a current or pinned release needs.
+    #[error("it is missing; fetch the release again")]
+    NotStored,
+    /// A seal cannot be decoded.
+    #[error("it is not a seal; the artifact is hashed again when it is opened, and gets a new seal")]
+    Seal,
     /// A block of an artifact's index is missing.
     #[error("this index block is missing; publish or fetch the artifact again")]
     NoIndexBlock,

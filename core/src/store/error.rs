@@ -11,6 +11,7 @@ use crate::cid::{Cid, CidError};
 use crate::failure::{Fails, Failure};
 use crate::index::IndexError;
 use crate::keys::KeyError;
+use crate::manifest::FileName;
 use crate::name::Name;
 
 /// An error from a store operation. The message names the file or artifact, the cause and, if there is one, the next
@@ -191,6 +192,19 @@ pub enum StoreError {
         name: Name,
         /// The manifest CID in the pointer record.
         manifest: Cid,
+    },
+    /// The store does not have an artifact of the release to which the pointer record leads.
+    #[error(
+        "cannot point {name} at its release: the artifact {cid} ({filename}) is not in the store, or was removed \
+         meanwhile; publish or fetch the release again"
+    )]
+    NoArtifact {
+        /// The name in the pointer record.
+        name: Name,
+        /// The file name of the artifact.
+        filename: FileName,
+        /// The artifact CID.
+        cid: Cid,
     },
     /// The envelope is not a pointer record that can be the ref of the name.
     #[error("not a pointer record for {name}: {problem}")]

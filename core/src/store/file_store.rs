@@ -1,5 +1,7 @@
 //! The store in a folder on disk.
 
+mod lifecycle_methods;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -145,7 +147,9 @@ impl FileStore {
         let target = self.layout.artifact(&cid);
         let _lock = StoreLock::take(&*self.backend, &self.layout)?;
         match artifact::open(&*self.backend, &self.layout, &cid) {
-            Ok(Some(artifact)) if artifact.path().as_ref() == Some(&target) => return Ok(()),
+            Ok(Some(artifact)) if artifact.path().as_ref() == Some(&target) => {
+                return Seal::renew(&*self.backend, &self.layout, &cid);
+            }
             Ok(_) | Err(StoreError::Damaged { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -170,7 +174,7 @@ impl FileStore {
         let cid = self.put_index(&index)?;
         let _lock = StoreLock::take(&*self.backend, &self.layout)?;
         match artifact::open(&*self.backend, &self.layout, &cid) {
-            Ok(Some(_)) => return Ok(cid),
+            Ok(Some(_)) => return Seal::renew(&*self.backend, &self.layout, &cid).map(|()| cid),
             Ok(None) | Err(StoreError::Damaged { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -192,6 +196,10 @@ impl FileStore {
 
 impl Store for FileStore {
     fn put_block(&self, cid: &Cid, bytes: &[u8]) -> Result<(), StoreError> {
+        // A manifest needs artifacts that the store may have already. The lock keeps them from being removed as orphans
+        // by a process that has looked for manifests before.
+        let is_envelope = lifecycle::scan::is_envelope(bytes);
+        let _lock = is_envelope.then(|| StoreLock::take(&*self.backend, &self.layout)).transpose()?;
         blocks::put(&*self.backend, &self.layout, cid, bytes)
     }
 
@@ -245,10 +253,8 @@ impl Store for FileStore {
 
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {
         let target = refs::accept(name, pointer)?;
-        if self.block(&target.manifest)?.is_none() {
-            return Err(StoreError::NoManifest { name: name.clone(), manifest: target.manifest });
-        }
         let _lock = StoreLock::take(&*self.backend, &self.layout)?;
+        lifecycle::references::check(&*self.backend, &self.layout, name, &target.manifest)?;
         refs::compare_and_set(&*self.backend, &self.layout, name, pointer, &target)
     }
 

@@ -133,6 +133,18 @@ impl Layout {
         self.artifacts().join(format!("{cid}.have"))
     }
 
+    pub(crate) fn pins(&self) -> PathBuf {
+        self.root.join("pins")
+    }
+
+    pub(crate) fn pin(&self, cid: &Cid) -> PathBuf {
+        self.pins().join(cid.to_string())
+    }
+
+    pub(crate) fn served(&self) -> PathBuf {
+        self.root.join("served")
+    }
+
     pub(crate) fn damaged(&self) -> PathBuf {
         self.root.join("damaged")
     }

@@ -22,6 +22,8 @@ impl ProviderLock {
     /// Takes the lock, and writes the id of this process into the lock file for people to read.
     pub(crate) fn take(backend: &dyn Backend, layout: &Layout) -> Result<Self, StoreError> {
         let path = layout.provider_lock();
+        // A process that asks whether a provider is running tries the lock for a moment while it holds the store's lock.
+        let _lock = StoreLock::take(backend, layout)?;
         let file = backend.open(&path, OpenMode::Create).map_err(|e| StoreError::write("open", &path, e))?;
         if !file.try_lock().map_err(|e| StoreError::write("lock", &path, e))? {
             let text = temp::read_small(backend, &path, MAX_LOCK_LEN).ok().flatten().unwrap_or_default();

@@ -23,6 +23,7 @@ use serde_bytes::ByteBuf;
 use super::artifact;
 use super::backend::{Backend, BackendFile, FileStat, OpenMode};
 use super::chunk_file::ChunkFile;
+use super::damage::Damage;
 use super::error::StoreError;
 use super::interface::{Artifact, Partial};
 use super::layout::Layout;
@@ -61,7 +62,11 @@ impl FilePartial {
         index: Arc<ArtifactIndex>,
     ) -> Result<Self, StoreError> {
         let path = layout.part(&cid);
-        let file = open_locked(&*backend, &path, cid)?;
+        let file = {
+            // A process that removes old partial artifacts locks them for a moment while it holds the store's lock.
+            let _lock = StoreLock::take(&*backend, &layout)?;
+            open_locked(&*backend, &path, cid)?
+        };
         if is_complete(&*backend, &layout, &cid)? {
             let _ = backend.remove(&path);
             let _ = backend.remove(&layout.have(&cid));
@@ -220,20 +225,35 @@ fn prepare(
     Ok(have)
 }
 
-/// Returns the chunks that the `.have` file lists.
+/// Returns the chunks that the `.have` file of an artifact with `len` chunks lists, or `None` if there is no such file.
+///
+/// # Errors
+/// [`StoreError::Damaged`] if the file cannot be decoded, or an error from the operating system.
+pub(crate) fn claimed(
+    backend: &dyn Backend,
+    layout: &Layout,
+    cid: &Cid,
+    len: u32,
+) -> Result<Option<ChunkSet>, StoreError> {
+    let path = layout.have(cid);
+    let Some(bytes) = temp::read_small(backend, &path, MAX_HAVE_LEN)? else { return Ok(None) };
+    let record = from_dag_cbor_exact::<HaveFile>(&bytes).ok();
+    let set = record.and_then(|record| ChunkSet::from_bytes(len, &record.have).ok());
+    set.map(Some).ok_or_else(|| StoreError::damaged(&path, Damage::Bitmap))
+}
+
+/// Returns the chunks that the `.have` file lists. A damaged file counts as empty.
 fn claimed_chunks(
     backend: &dyn Backend,
     layout: &Layout,
     cid: &Cid,
     index: &ArtifactIndex,
 ) -> Result<ChunkSet, StoreError> {
-    let claimed = match temp::read_small(backend, &layout.have(cid), MAX_HAVE_LEN) {
-        Ok(bytes) => bytes.and_then(|bytes| from_dag_cbor_exact::<HaveFile>(&bytes).ok()),
-        Err(StoreError::Damaged { .. }) => None,
-        Err(error) => return Err(error),
-    };
-    let set = claimed.and_then(|record| ChunkSet::from_bytes(index.len(), &record.have).ok());
-    Ok(set.unwrap_or_else(|| ChunkSet::new(index.len())))
+    match claimed(backend, layout, cid, index.len()) {
+        Ok(set) => Ok(set.unwrap_or_else(|| ChunkSet::new(index.len()))),
+        Err(StoreError::Damaged { .. }) => Ok(ChunkSet::new(index.len())),
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns the chunks that have a byte outside the holes of the file.
@@ -252,7 +272,7 @@ fn data_chunks(index: &ArtifactIndex, file: &dyn BackendFile) -> io::Result<Chun
 }
 
 /// Returns the chunks of `possible` whose bytes match their digests in the index.
-fn verified(file: &dyn BackendFile, index: &ArtifactIndex, possible: &ChunkSet) -> io::Result<ChunkSet> {
+pub(crate) fn verified(file: &dyn BackendFile, index: &ArtifactIndex, possible: &ChunkSet) -> io::Result<ChunkSet> {
     let mut have = ChunkSet::new(index.len());
     let mut buf = vec![0; index.chunker().max() as usize];
     for position in possible.iter() {

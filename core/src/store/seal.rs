@@ -67,6 +67,12 @@ impl Seal {
         }
     }
 
+    /// Writes the seal of an artifact again, because the artifact was imported again. The new change time of the seal
+    /// keeps the artifact from being removed as an orphan before the importing process has referenced it.
+    pub(crate) fn renew(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<(), StoreError> {
+        Self::read(backend, layout, cid)?.map_or(Ok(()), |seal| seal.write(backend, layout, cid))
+    }
+
     /// Removes the seal of an artifact, if there is one.
     pub(crate) fn remove(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<(), StoreError> {
         let path = layout.seal(cid);

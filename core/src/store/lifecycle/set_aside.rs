@@ -8,15 +8,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cid::{Cid, Codec};
-use crate::store::artifact;
-use crate::store::backend::{Backend, FileKind, FileStat, OpenMode};
+use crate::name::Name;
+use crate::store::backend::{Backend, FileStat, OpenMode};
 use crate::store::damage::Damage;
 use crate::store::error::StoreError;
 use crate::store::layout::Layout;
 use crate::store::lock::StoreLock;
 use crate::store::os::OsFile;
 use crate::store::seal::Seal;
-use crate::store::temp;
+use crate::store::{artifact, blocks, refs, temp};
 
 /// The maximum number of files in `damaged/`. Each can be as large as an artifact, and only the newest are of use to a
 /// person who looks for the cause.
@@ -93,15 +93,53 @@ fn take_out(
 /// Moves a damaged file to `damaged/`. The seal is removed first, so that a crash leaves nothing that claims the file is
 /// good.
 fn move_away(backend: &dyn Backend, layout: &Layout, cid: &Cid, path: &Path) -> Result<PathBuf, StoreError> {
-    let folder = layout.damaged();
-    backend.create_dir(&folder).map_err(|e| StoreError::write("create", &folder, e))?;
-    let number = make_place(backend, &folder)?;
     Seal::remove(backend, layout, cid)?;
-    let target = folder.join(format!("{cid}.{number}"));
+    move_file(backend, layout, path, &cid.to_string())
+}
+
+fn rename(backend: &dyn Backend, path: &Path, target: PathBuf) -> Result<PathBuf, StoreError> {
     backend.rename(path, &target).map_err(|e| StoreError::write("create", &target, e))?;
     temp::sync_parent(backend, path)?;
     temp::sync_parent(backend, &target)?;
     Ok(target)
+}
+
+/// Verifies a block, and moves it to `damaged/` if it is damaged.
+pub(crate) fn block(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Option<PathBuf>, StoreError> {
+    let _lock = StoreLock::take(backend, layout)?;
+    let is_damaged = is_damaged(backend, &layout.block(cid), blocks::read(backend, layout, cid).map(drop))?;
+    is_damaged.then(|| move_file(backend, layout, &layout.block(cid), &cid.to_string())).transpose()
+}
+
+/// Moves the ref of a name to `damaged/` if it cannot be decoded.
+pub(crate) fn reference(backend: &dyn Backend, layout: &Layout, name: &Name) -> Result<Option<PathBuf>, StoreError> {
+    let _lock = StoreLock::take(backend, layout)?;
+    let path = layout.ref_file(name);
+    let is_damaged = is_damaged(backend, &path, refs::read(backend, layout, name).map(drop))?;
+    let moved_name = format!("{}+{}", name.channel, name.arch);
+    is_damaged.then(|| move_file(backend, layout, &path, &moved_name)).transpose()
+}
+
+/// Returns whether a file that was read with this result is damaged, or is no regular file.
+fn is_damaged(backend: &dyn Backend, path: &Path, read: Result<(), StoreError>) -> Result<bool, StoreError> {
+    match read {
+        Ok(()) => Ok(false),
+        Err(StoreError::Damaged { .. }) => Ok(true),
+        Err(error) => {
+            if backend.stat(path).is_ok_and(|stat| !stat.is_file()) {
+                return Ok(true);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Moves a damaged file to `damaged/<name>.<n>`.
+fn move_file(backend: &dyn Backend, layout: &Layout, path: &Path, name: &str) -> Result<PathBuf, StoreError> {
+    let folder = layout.damaged();
+    backend.create_dir(&folder).map_err(|e| StoreError::write("create", &folder, e))?;
+    let number = make_place(backend, &folder)?;
+    rename(backend, path, folder.join(format!("{name}.{number}")))
 }
 
 /// Removes the oldest files of `damaged/`, so that one more may be added. Returns the number of the next file.
@@ -126,8 +164,7 @@ fn make_place(backend: &dyn Backend, folder: &Path) -> Result<u64, StoreError> {
 
 /// Returns the number of a file in `damaged/`, or `None` if the store did not give the file its name.
 pub(crate) fn number_of(name: &str) -> Option<u64> {
-    let (cid, number) = name.rsplit_once('.')?;
-    cid.parse::<Cid>().ok()?;
+    let (_, number) = name.rsplit_once('.')?;
     number.parse::<u32>().ok().map(u64::from)
 }
 
@@ -139,7 +176,7 @@ fn examine(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Found, S
         Err(error) if error.kind() == io::ErrorKind::NotFound => return examine_reference(backend, layout, cid),
         Err(error) => return Err(StoreError::read("read", &path, error)),
     };
-    if stat.kind != FileKind::File {
+    if !stat.is_file() {
         return Ok(Found::Damaged(Damaged::Owned(stat)));
     }
     let index = artifact::load_index(backend, layout, cid)?;
