@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use phase_core::{
-    Artifact, ArtifactIndex, ChunkIndex, Cid, Digest, Envelope, ImportOptions, Name, Partial, Store, StoreError,
+    Artifact, ArtifactIndex, ChunkIndex, Cid, Digest, Envelope, ImportOptions, Name, Need, Partial, Store, StoreError,
 };
 use tokio::sync::watch;
 
@@ -103,6 +103,14 @@ impl Store for GatedStore {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Arc<dyn Artifact>, StoreError> {
         self.inner.import(source, options, progress)
+    }
+
+    fn needed_to_fetch(&self, cid: &Cid, index: &ArtifactIndex) -> Need {
+        self.inner.needed_to_fetch(cid, index)
+    }
+
+    fn check_space(&self, need: &Need) -> Result<(), StoreError> {
+        self.inner.check_space(need)
     }
 
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {

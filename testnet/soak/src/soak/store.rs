@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use phase_core::{
-    Artifact, ArtifactIndex, ChunkIndex, ChunkSet, Cid, Digest, Envelope, ImportOptions, MemStore, Name, Partial,
+    Artifact, ArtifactIndex, ChunkIndex, ChunkSet, Cid, Digest, Envelope, ImportOptions, MemStore, Name, Need, Partial,
     Store, StoreError,
 };
 
@@ -81,6 +81,14 @@ impl Store for FreshStore {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Arc<dyn Artifact>, StoreError> {
         self.inner().import(source, options, progress)
+    }
+
+    fn needed_to_fetch(&self, cid: &Cid, index: &ArtifactIndex) -> Need {
+        self.inner().needed_to_fetch(cid, index)
+    }
+
+    fn check_space(&self, need: &Need) -> Result<(), StoreError> {
+        self.inner().check_space(need)
     }
 
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {
