@@ -6,9 +6,9 @@ use std::sync::Arc;
 use phase_core::DhtKey;
 use phase_core::handover::Output;
 use phase_core::manifest::{ArtifactEntry, Manifest};
-use phase_core::store::{Store, StoreError};
+use phase_core::store::{Need, Store, StoreError};
 use phase_transfer::catalog::Catalog;
-use phase_transfer::download::{self, DownloadError, Inputs, Progress, Report};
+use phase_transfer::download::{self, DownloadError, Inputs, Progress, Report, Wanted};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -146,6 +146,7 @@ impl Work {
 
         let collected = indexes::collect(self.catalog.store(), &pool, &entries);
         let wanted = self.stop.run_until_cancelled(collected).await.ok_or(DownloadError::Interrupted)??;
+        self.check_space(&wanted).await?;
         let (feed, links) = mpsc::channel(LINK_QUEUE);
         let feeding = async move { pool.feed(feed).await };
         tokio::spawn(helpers.run_until_cancelled_owned(feeding));
@@ -169,6 +170,18 @@ impl Work {
             .await?;
         }
         Ok(report)
+    }
+
+    /// Checks that all artifacts that are not stored yet fit into the store together. Artifacts that fit one by one may
+    /// not, and the fetch would fail in the middle.
+    async fn check_space(&self, wanted: &[Wanted]) -> Result<(), FetchError> {
+        let wanted: Vec<_> = wanted.iter().map(|wanted| (wanted.cid, wanted.index.clone())).collect();
+        self.store(move |store, _| {
+            let mut need = Need::default();
+            wanted.iter().for_each(|(cid, index)| need.add(&store.needed_to_fetch(cid, index)));
+            store.check_space(&need)
+        })
+        .await
     }
 
     /// Runs a store operation on the thread pool for blocking work.

@@ -81,7 +81,7 @@ pub use keys::{KeyError, KeyFileError, KeyId, PublicKey, SigningKey};
 pub use manifest::{ArtifactEntry, FileName, Manifest, Role};
 pub use name::{Label, Name, NameError};
 pub use publish::{Draft, PublishError, Publisher, ReleaseFile};
-pub use store::{Artifact, FileStore, MemStore, Partial, Store, StoreError};
+pub use store::{Artifact, FileStore, MemStore, Need, Partial, Store, StoreError};
 pub use time::TrustedTime;
 pub use token_bucket::TokenBucket;
 pub use trust::{ChannelRole, RootRole, TrustError, TrustRoot};

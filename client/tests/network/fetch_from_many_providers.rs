@@ -3,6 +3,7 @@
 
 use futures::future::{join_all, select_all};
 use phase_client::{FetchError, FetchOptions, Selection, Verdict};
+use phase_protocol::scheduler::Order;
 use phase_test_support::gate::Gate;
 use phase_test_support::in_time;
 use phase_transfer::download::DownloadError;
@@ -177,6 +178,27 @@ async fn an_interrupted_fetch_resumes_where_it_stopped() {
         let delivered: u64 = report.peers.values().map(|peer| peer.bytes).sum();
         assert_eq!(delivered, report.total - report.resumed);
         world.assert_fetched("client", ["rootfs"]);
+    })
+    .await;
+}
+
+/// Prints the rates with and without an order window, with `--nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_with_an_order_window_completes_from_several_providers() {
+    in_time(async {
+        const LEN: u64 = 48 << 20;
+        let world = World::new([("rootfs", bytes(1, LEN as usize)), ("kernel", bytes(2, 100_000))]).await;
+        let _providers = [world.provider().await, world.provider().await];
+        for (label, max_ahead) in [("free", None), ("window", Some(16 << 20)), ("narrow", Some(0))] {
+            let client = world.client(label).await;
+            let resolved = world.resolve(&client, 2).await;
+            let mut options = FetchOptions::default();
+            options.download.order = Order::Sequential;
+            options.download.scheduler.max_ahead = max_ahead;
+            let report = client.fetch(&resolved, options).finish().await.unwrap();
+            println!("{label}: {:.1} MiB/s", LEN as f64 / (1 << 20) as f64 / report.elapsed.as_secs_f64());
+            world.assert_fetched(label, world.all_files());
+        }
     })
     .await;
 }

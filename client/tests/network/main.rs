@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod asks_every_configured_peer;
+mod checks_the_space_first;
 mod fetch_from_many_providers;
 mod fetches_equal_chunks_once;
 #[cfg(all(feature = "mdns", target_os = "linux"))]

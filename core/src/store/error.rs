@@ -328,13 +328,13 @@ impl StoreError {
         Self::Io { action, path: path.to_owned(), source }
     }
 
-    /// Returns whether the operation failed because the system lacks file descriptors or memory. Such an error says
-    /// nothing about the content of the store.
-    pub fn is_lack_of_resources(&self) -> bool {
+    /// Returns whether the operation may succeed later, because the system lacks open files or memory at the moment.
+    /// Such an error says nothing about the content of the store: it never means that something is damaged or missing.
+    pub fn is_temporary(&self) -> bool {
         use rustix::io::Errno;
         let Self::Io { source, .. } = self else { return false };
-        let errno = source.raw_os_error().map(Errno::from_raw_os_error);
-        matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+        let temporary = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+        Errno::from_io_error(source).is_some_and(|errno| temporary.contains(&errno))
     }
 
     /// Makes the error for a damaged file.

@@ -239,6 +239,19 @@ impl Store for FileStore {
         self.artifact(&cid)?.ok_or_else(gone)
     }
 
+    fn needed_to_fetch(&self, cid: &Cid, index: &ArtifactIndex) -> Need {
+        let mut need = Need::default();
+        // A damaged artifact is fetched again, and is replaced only when the new file is complete.
+        if !matches!(self.artifact(cid), Ok(Some(_))) {
+            let part = self.backend.stat(&self.layout.part(cid)).unwrap_or_default();
+            let data = (index.size() - index.repeats().zero_bytes()).saturating_sub(part.allocated);
+            need.add_artifact(index.size(), data, &index.chunker());
+            // The bitmap of the stored chunks.
+            need.add_file(u64::from(index.len()) / 8 + 1, u64::from(index.len()) / 8 + 1);
+        }
+        need
+    }
+
     fn check_space(&self, need: &Need) -> Result<(), StoreError> {
         space::check(&*self.backend, self.layout.root(), need)
     }

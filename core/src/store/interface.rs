@@ -79,6 +79,18 @@ pub trait Store: Send + Sync {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Arc<dyn Artifact>, StoreError>;
 
+    /// Returns what a fetch of an artifact still needs: nothing if the artifact is complete, and otherwise the space for
+    /// the chunks that are not stored yet. Chunks of zeros need none. The needs of several artifacts can be
+    /// [added](Need::add).
+    ///
+    /// Default: the space of the whole artifact.
+    fn needed_to_fetch(&self, cid: &Cid, index: &ArtifactIndex) -> Need {
+        let _ = cid;
+        let mut need = Need::default();
+        need.add_artifact(index.size(), index.size() - index.repeats().zero_bytes(), &index.chunker());
+        need
+    }
+
     /// Checks that the store has space for `need`, so that a lack of space is reported before the work begins. A store
     /// that does not know its free space accepts every need.
     ///

@@ -156,6 +156,17 @@ impl Store for MemStore {
         Ok(state.artifacts.entry(cid).or_insert_with(|| Arc::new(artifact)).clone())
     }
 
+    fn needed_to_fetch(&self, cid: &Cid, index: &ArtifactIndex) -> Need {
+        let state = self.state();
+        let mut need = Need::default();
+        if !state.artifacts.contains_key(cid) {
+            let held = state.parts.get(cid).map_or(0, |part| part.chunks.held(index));
+            let distinct = index.size() - index.repeats().zero_bytes() - index.repeats().copied_bytes();
+            need.add_file(index.size(), distinct.saturating_sub(held));
+        }
+        need
+    }
+
     fn check_space(&self, need: &Need) -> Result<(), StoreError> {
         let bytes = os::free_ram().unwrap_or(u64::MAX);
         let space = Space { bytes, files: None, max_len: usize::MAX as u64, is_in_ram: true };
@@ -222,6 +233,14 @@ impl ChunkBytes {
             }
         }
         chunks
+    }
+
+    /// Returns the RAM that the chunks take, in bytes. Equal chunks count once.
+    fn held(&self, index: &ArtifactIndex) -> u64 {
+        let repeats = index.repeats();
+        let held = (0..).map(ChunkIndex).zip(&self.0);
+        let own = held.filter(|(at, bytes)| bytes.is_some() && repeats.first(*at) == *at);
+        own.map(|(at, _)| index.chunk(at).map_or(0, |chunk| u64::from(chunk.len))).sum()
     }
 
     /// Stores the bytes of a chunk for all chunks that are equal to it.

@@ -26,6 +26,13 @@ pub struct Need {
 }
 
 impl Need {
+    /// Adds what another operation needs.
+    pub fn add(&mut self, other: &Self) {
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.files = self.files.saturating_add(other.files);
+        self.longest = self.longest.max(other.longest);
+    }
+
     /// Adds a file of `len` bytes, of which `data` bytes are not in holes.
     pub fn add_file(&mut self, len: u64, data: u64) {
         let data = data.min(len).checked_next_multiple_of(BLOCK_LEN).unwrap_or(u64::MAX);

@@ -8,6 +8,7 @@ mod data;
 mod disk;
 mod fault_backend;
 mod faults;
+mod fetch_space;
 mod imports;
 mod inputs;
 mod lifecycle;

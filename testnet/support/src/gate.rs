@@ -110,6 +110,10 @@ impl Store for GatedStore {
         self.inner.import(source, options, progress)
     }
 
+    fn needed_to_fetch(&self, cid: &Cid, index: &ArtifactIndex) -> Need {
+        self.inner.needed_to_fetch(cid, index)
+    }
+
     fn check_space(&self, need: &Need) -> Result<(), StoreError> {
         self.inner.check_space(need)
     }

@@ -137,7 +137,7 @@ fn open_one(store: &dyn Store, wanted: &Wanted, known: &Known) -> Result<Opened,
         Ok(Some(_)) => Ok(Opened::Whole),
         Ok(None) => begin(store, wanted, known),
         // The stored copy may be good, so fetching it again would help nobody.
-        Err(error) if error.is_lack_of_resources() => Err(error),
+        Err(error) if error.is_temporary() => Err(error),
         Err(error) => {
             tracing::warn!(artifact = %wanted.cid, %error, "the stored copy cannot be used: fetching it again");
             begin(store, wanted, known)
@@ -182,7 +182,7 @@ fn reuse(store: &dyn Store, partial: &dyn Partial, known: &Known) -> Result<(), 
         let copied = match store.artifact(cid) {
             Ok(Some(source)) => copy_chunks(source.as_ref(), partial, of_one),
             Ok(None) => continue,
-            Err(error) if error.is_lack_of_resources() => return Err(error),
+            Err(error) if error.is_temporary() => return Err(error),
             Err(error) => Err(error),
         };
         if let Err(error) = copied {

@@ -60,7 +60,19 @@ struct Simulation {
 }
 
 impl Simulation {
+    /// Makes a download of `slots` artifacts with `chunks` chunks each. All peers have everything.
     fn new(slots: u32, chunks: u32, peers: &[Peer], max_ahead: Option<u64>) -> Self {
+        Self::with_haves(slots, chunks, peers, max_ahead, |_, _, _| true)
+    }
+
+    /// Makes a download in which a peer has a chunk if `has` returns true for the peer, the artifact and the chunk.
+    fn with_haves(
+        slots: u32,
+        chunks: u32,
+        peers: &[Peer],
+        max_ahead: Option<u64>,
+        has: impl Fn(u64, u32, u32) -> bool,
+    ) -> Self {
         let config = Config { max_inflight: 12 << 20, max_ahead, ..Config::default() };
         let mut scheduler = Scheduler::with_policy(config, 1, Order::Sequential.policy(1));
         let digest = Digest::new([0; 32]);
@@ -74,7 +86,11 @@ impl Simulation {
         for key in (0..peers.len() as u64).map(PeerKey) {
             scheduler.handle_peer(now, key);
             for slot in (0..slots).map(ArtifactSlot) {
-                scheduler.handle_have(key, slot, HaveUpdate::Full);
+                let mut set = ChunkSet::new(chunks);
+                (0..chunks).filter(|chunk| has(key.0, slot.0, *chunk)).for_each(|chunk| {
+                    set.insert(ChunkIndex(chunk));
+                });
+                scheduler.handle_have(key, slot, HaveUpdate::Set(set));
             }
             open.insert(key, (Vec::new(), 0.0));
         }
@@ -192,6 +208,17 @@ fn a_slow_peer_that_has_the_first_chunk_does_not_hold_up_the_window() {
     // 100 MiB at 20 MiB/s take 5 s. The slow peer needs more than a second for each chunk.
     println!("a fast peer and one that is 200 times slower: {time:?}");
     assert!(time < Duration::from_secs(20), "{time:?}");
+}
+
+#[test]
+fn a_peer_that_waits_for_the_window_is_asked_when_the_window_moves() {
+    let peers = [Peer::steady(10 << 20, 5), Peer::steady(10 << 20, 50)];
+    // Each chunk is at one peer only, and the window has one chunk and the next one.
+    let odd_and_even = |peer, _, chunk| u64::from(chunk % 2) == peer;
+    Simulation::with_haves(1, 100, &peers, Some(0), odd_and_even).run(Duration::from_secs(60));
+    // Each artifact is at one peer only.
+    let odd_and_even = |peer, slot, _| u64::from(slot % 2) == peer;
+    Simulation::with_haves(4, 20, &peers, Some(16 << 20), odd_and_even).run(Duration::from_secs(60));
 }
 
 #[test]
