@@ -17,6 +17,9 @@
 //!   store.lock              locked for short steps that only one process may do at a time
 //! ```
 //!
+//! A provider can keep the last five, and seals of its own, in another folder (`--state DIR`). The store is then never
+//! written to, so it may lie on read-only media.
+//!
 //! Invariants, which hold even after a crash at any instruction:
 //!
 //! - Everything that the store lists (an artifact, a chunk of a partial artifact, a block, a ref) was verified and can
@@ -26,6 +29,9 @@
 //! - Several processes may share a store. A change by one process is immediately visible to all. Only one process at a
 //!   time writes an artifact.
 //!
+//! - No symbolic link inside the store is followed. Files of another user are hashed by this process before they are
+//!   served, whatever their seals say.
+//!
 //! All calls block.
 
 mod artifact;
@@ -33,7 +39,10 @@ pub mod backend;
 mod blocks;
 mod chunk_file;
 mod chunk_map;
+mod confined;
 mod damage;
+mod denied;
+mod errno;
 mod error;
 mod file_store;
 mod input;
@@ -43,6 +52,7 @@ mod lock;
 mod mem;
 mod os;
 mod partial;
+mod place;
 mod refs;
 mod seal;
 mod temp;
@@ -54,3 +64,4 @@ pub use interface::{Artifact, Partial, Store};
 pub use lock::ProviderLock;
 pub use mem::MemStore;
 pub use os::OsBackend;
+pub use place::StoreWarning;

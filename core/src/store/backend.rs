@@ -45,6 +45,8 @@ pub struct FileStat {
     pub mode: u32,
     /// Whether this is a regular file, and not a folder, a device, a pipe or a symbolic link.
     pub is_file: bool,
+    /// Whether this is a folder.
+    pub is_folder: bool,
 }
 
 impl FileStat {
@@ -113,6 +115,11 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// # Errors
     /// An error from the operating system, for instance [`io::ErrorKind::NotFound`].
     fn stat(&self, path: &Path) -> io::Result<FileStat>;
+
+    /// Returns the name of the type of the file system of a folder, for instance `nfs`, if it is known.
+    fn file_system(&self, _folder: &Path) -> Option<String> {
+        None
+    }
 
     /// Syncs a folder to disk (fsync), so that the names in it survive a power cut.
     ///

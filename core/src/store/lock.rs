@@ -19,7 +19,10 @@ impl ProviderLock {
     /// Takes the lock, and writes the id of this process into the lock file for people to read.
     pub(crate) fn take(backend: &dyn Backend, layout: &Layout) -> Result<Self, StoreError> {
         let path = layout.provider_lock();
-        let file = backend.open(&path, OpenMode::Create).map_err(|e| StoreError::write("open", &path, e))?;
+        let file = backend.open(&path, OpenMode::Create).map_err(|e| match StoreError::write("open", &path, e) {
+            StoreError::ReadOnly { path, source, .. } if !layout.has_state() => StoreError::NeedsState { path, source },
+            other => other,
+        })?;
         if !file.try_lock().map_err(|e| StoreError::write("lock", &path, e))? {
             let text = temp::read_small(backend, &path, MAX_LOCK_LEN).ok().flatten().unwrap_or_default();
             let pid = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());

@@ -21,6 +21,20 @@ const VFAT: u64 = 0x4d44;
 /// The length of the longest file on FAT, in bytes.
 const MAX_VFAT_LEN: u64 = (4 << 30) - 1;
 
+/// The names of file systems with unusual properties, by their type (`statfs(2)`).
+const FILE_SYSTEMS: [(u64, &str); 10] = [
+    (0x6969, "nfs"),
+    (0xff53_4d42, "cifs"),
+    (0xfe53_4d42, "smb"),
+    (0x6573_5546, "fuse"),
+    (0x0102_1997, "9p"),
+    (VFAT, "vfat"),
+    (0x2011_bab0, "exfat"),
+    (0x794c_7630, "overlayfs"),
+    (0x7371_7368, "squashfs"),
+    (0x9660, "iso9660"),
+];
+
 /// The [`Backend`] that uses the real file system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsBackend;
@@ -83,6 +97,12 @@ impl Backend for OsBackend {
         Ok(stat_of(&fs::symlink_metadata(path)?))
     }
 
+    fn file_system(&self, folder: &Path) -> Option<String> {
+        let kind = rustix::fs::statfs(folder).ok()?.f_type as u64;
+        let known = FILE_SYSTEMS.iter().find(|(number, _)| *number == kind);
+        Some(known.map_or_else(|| format!("type {kind:#x}"), |(_, name)| (*name).to_owned()))
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
@@ -95,7 +115,7 @@ fn free_ram() -> Option<u64> {
     kib.trim().parse::<u64>().ok()?.checked_mul(1 << 10)
 }
 
-fn stat_of(meta: &Metadata) -> FileStat {
+pub(super) fn stat_of(meta: &Metadata) -> FileStat {
     let ns = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
     FileStat {
         len: meta.len(),
@@ -108,6 +128,7 @@ fn stat_of(meta: &Metadata) -> FileStat {
         owner: meta.uid(),
         mode: meta.mode() & 0o7777,
         is_file: meta.is_file(),
+        is_folder: meta.is_dir(),
     }
 }
 

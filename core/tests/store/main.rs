@@ -9,5 +9,8 @@ mod disk;
 mod fault_backend;
 mod faults;
 mod imports;
+mod owners;
+mod place;
 mod power_cut;
+mod quirks;
 mod scenario;

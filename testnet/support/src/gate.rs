@@ -92,6 +92,10 @@ impl Store for GatedStore {
         Ok(self.inner.artifact(cid)?.map(gated))
     }
 
+    fn files(&self, artifact: &Cid) -> Result<Vec<PathBuf>, StoreError> {
+        self.inner.files(artifact)
+    }
+
     fn partial(&self, cid: &Cid, index: Arc<ArtifactIndex>) -> Result<Arc<dyn Partial>, StoreError> {
         self.inner.partial(cid, index)
     }
