@@ -13,6 +13,7 @@
 //! - Files are written into a private folder with a random name and become visible when all of them are complete: all
 //!   or none. A block device and standard output cannot hide what was written; see [`Target`].
 
+pub mod backend;
 mod device;
 mod error;
 mod export;

@@ -21,6 +21,9 @@
 //!   store.lock              locked for short steps that only one process may do at a time
 //! ```
 //!
+//! A provider can keep the last five, and seals of its own, in another folder (`--state DIR`). The store is then never
+//! written to, so it may lie on read-only media.
+//!
 //! Invariants, which hold even after a crash at any instruction:
 //!
 //! - Everything that the store lists (an artifact, a chunk of a partial artifact, a block, a ref) was verified and can
@@ -30,6 +33,9 @@
 //! - Several processes may share a store. A change by one process is immediately visible to all. Only one process at a
 //!   time writes an artifact.
 //!
+//! - No symbolic link inside the store is followed. Files of another user are hashed by this process before they are
+//!   served, whatever their seals say.
+//!
 //! All calls block.
 
 mod artifact;
@@ -37,8 +43,11 @@ pub mod backend;
 mod blocks;
 pub(crate) mod chunk_file;
 mod chunk_map;
+mod confined;
 mod copy;
 mod damage;
+mod denied;
+mod errno;
 mod error;
 mod file_store;
 mod import_space;
@@ -50,6 +59,7 @@ mod lock;
 mod mem;
 pub(crate) mod os;
 mod partial;
+mod place;
 mod refs;
 mod seal;
 mod space;
@@ -71,5 +81,6 @@ pub use lock::{NameLock, ProviderLock};
 pub use mem::MemStore;
 pub use os::OsBackend;
 pub(crate) use os::descriptor_limit;
+pub use place::StoreWarning;
 pub use space::{Need, Shortage};
 pub(crate) use space::{Size, check_in};

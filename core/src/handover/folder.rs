@@ -14,10 +14,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::backend::OutputBackend;
 use super::error::HandoverError;
 use super::staging::{Staging, remove_tree};
 use crate::manifest::FileName;
-use crate::store::backend::{Backend, BackendFile, FileKind, OpenMode};
+use crate::store::backend::{BackendFile, FileKind, OpenMode};
 
 /// The maximum number of other files in the target folder that get a second name. With more files, the staged files
 /// take their places one after the other.
@@ -41,7 +42,7 @@ enum How {
 /// Staged files, and the target in which they will be visible.
 #[derive(Debug)]
 pub(super) struct FolderOutput {
-    backend: Arc<dyn Backend>,
+    backend: Arc<dyn OutputBackend>,
     staging: Staging,
     target: PathBuf,
     how: How,
@@ -52,7 +53,7 @@ impl FolderOutput {
     /// Prepares to write the files `names` into the folder `target`, and creates them empty. With `resume`, continues
     /// with the files that a crash left.
     pub(super) fn in_folder(
-        backend: &Arc<dyn Backend>,
+        backend: &Arc<dyn OutputBackend>,
         target: &Path,
         names: BTreeSet<FileName>,
         resume: bool,
@@ -75,7 +76,7 @@ impl FolderOutput {
 
     /// Prepares to write one file. An existing file is replaced when the new one is complete.
     pub(super) fn one_file(
-        backend: &Arc<dyn Backend>,
+        backend: &Arc<dyn OutputBackend>,
         target: &Path,
         name: FileName,
         resume: bool,
@@ -288,7 +289,7 @@ impl FolderOutput {
 
 /// Returns the absolute path of a target folder, and the way in which files become visible in it. Creates the folders
 /// above a target that does not exist.
-fn plan_folder(backend: &dyn Backend, target: &Path) -> Result<(PathBuf, How), HandoverError> {
+fn plan_folder(backend: &dyn OutputBackend, target: &Path) -> Result<(PathBuf, How), HandoverError> {
     let target = std::path::absolute(target).map_err(HandoverError::io("find", target))?;
     // Without the slash at the end, a symbolic link is found instead of its target.
     let target: PathBuf = target.components().collect();
@@ -311,7 +312,7 @@ fn plan_folder(backend: &dyn Backend, target: &Path) -> Result<(PathBuf, How), H
 }
 
 /// Checks that the files `names` can take their places in an existing folder.
-fn check_target(backend: &dyn Backend, target: &Path, names: &BTreeSet<FileName>) -> Result<(), HandoverError> {
+fn check_target(backend: &dyn OutputBackend, target: &Path, names: &BTreeSet<FileName>) -> Result<(), HandoverError> {
     let mut listed: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
     for name in names {
         for folder in name.folders() {
@@ -334,7 +335,7 @@ fn check_target(backend: &dyn Backend, target: &Path, names: &BTreeSet<FileName>
 }
 
 /// Checks that a path is free or has what is needed there. Returns whether something is there.
-fn check_place(backend: &dyn Backend, path: &Path, needed: FileKind) -> Result<bool, HandoverError> {
+fn check_place(backend: &dyn OutputBackend, path: &Path, needed: FileKind) -> Result<bool, HandoverError> {
     let found = match backend.stat(path) {
         Ok(stat) => stat.kind,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -355,7 +356,7 @@ fn check_place(backend: &dyn Backend, path: &Path, needed: FileKind) -> Result<b
 
 /// Gives everything in the folder `from` that is not in the folder `to` a second name there. `room` is the number of
 /// names that may still be made.
-fn carry(backend: &dyn Backend, from: &Path, to: &Path, room: &mut usize) -> io::Result<()> {
+fn carry(backend: &dyn OutputBackend, from: &Path, to: &Path, room: &mut usize) -> io::Result<()> {
     let stat = backend.stat(from)?;
     for name in backend.entries(from)? {
         *room = room.checked_sub(1).ok_or(io::ErrorKind::ArgumentListTooLong)?;
@@ -375,7 +376,7 @@ fn carry(backend: &dyn Backend, from: &Path, to: &Path, room: &mut usize) -> io:
 }
 
 /// Moves everything in the folder `old` that is not in the folder `target` to `target`.
-fn keep_strays(backend: &dyn Backend, old: &Path, target: &Path) -> io::Result<()> {
+fn keep_strays(backend: &dyn OutputBackend, old: &Path, target: &Path) -> io::Result<()> {
     for name in backend.entries(old)? {
         let (from, to) = (old.join(&name), target.join(&name));
         match (backend.stat(&from)?.kind, backend.stat(&to)) {
@@ -388,7 +389,7 @@ fn keep_strays(backend: &dyn Backend, old: &Path, target: &Path) -> io::Result<(
 }
 
 /// Returns the relative paths of all files below a folder. A folder that does not exist has none.
-fn list(backend: &dyn Backend, folder: &Path) -> Result<BTreeSet<PathBuf>, HandoverError> {
+fn list(backend: &dyn OutputBackend, folder: &Path) -> Result<BTreeSet<PathBuf>, HandoverError> {
     let mut found = BTreeSet::new();
     let mut open = vec![PathBuf::new()];
     while let Some(inner) = open.pop() {

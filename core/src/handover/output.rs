@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::backend::OutputBackend;
 use super::device::Device;
 use super::error::HandoverError;
 use super::export::{self, Mode};
@@ -12,7 +13,6 @@ use super::folder::FolderOutput;
 use super::stream::Stream;
 use crate::cid::Cid;
 use crate::manifest::{ArtifactEntry, FileName};
-use crate::store::backend::Backend;
 use crate::store::{Need, OsBackend, Store, StoreError, check_in};
 
 /// Exports the artifacts of `entries` from a store to a target. Every byte is hashed on its way out, and all files become
@@ -85,7 +85,7 @@ impl Target {
 /// [`Output::commit`]. Dropping the output removes its files.
 #[derive(Debug)]
 pub struct Output {
-    pub(super) backend: Arc<dyn Backend>,
+    pub(super) backend: Arc<dyn OutputBackend>,
     pub(super) kind: Kind,
     /// The artifacts, each with the names of its files. All names of one artifact have the same content.
     pub(super) artifacts: BTreeMap<Cid, Planned>,
@@ -122,7 +122,7 @@ impl Output {
         target: &Target,
         entries: &[ArtifactEntry],
         resume: bool,
-        backend: Arc<dyn Backend>,
+        backend: Arc<dyn OutputBackend>,
     ) -> Result<Self, HandoverError> {
         let mut artifacts: BTreeMap<Cid, Planned> = BTreeMap::new();
         for entry in entries {

@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::backend::OutputBackend;
 use super::error::HandoverError;
-use crate::store::backend::{Backend, BackendFile, FileKind, OpenMode};
+use crate::store::backend::{BackendFile, FileKind, OpenMode};
 
 /// The beginning of the name of each staging folder. A random part of eight characters follows.
 const PREFIX: &str = ".phase-";
@@ -25,7 +26,7 @@ const ATTEMPTS: u32 = 16;
 /// A locked staging folder. It is removed when dropped, unless it is [kept](Staging::keep).
 #[derive(Debug)]
 pub(super) struct Staging {
-    backend: Arc<dyn Backend>,
+    backend: Arc<dyn OutputBackend>,
     folder: PathBuf,
     keep: AtomicBool,
     /// The open lock file. Closing it releases the lock.
@@ -35,7 +36,7 @@ pub(super) struct Staging {
 impl Staging {
     /// Creates a staging folder in `parent`. With `resume`, takes over a folder that a crash left there. Removes all
     /// other folders that crashes left there.
-    pub(super) fn open(backend: &Arc<dyn Backend>, parent: &Path, resume: bool) -> Result<Self, HandoverError> {
+    pub(super) fn open(backend: &Arc<dyn OutputBackend>, parent: &Path, resume: bool) -> Result<Self, HandoverError> {
         let mut abandoned = abandoned(backend, parent);
         let taken = if resume { abandoned.pop() } else { None };
         drop(abandoned);
@@ -45,7 +46,7 @@ impl Staging {
         }
     }
 
-    fn create(backend: &Arc<dyn Backend>, parent: &Path) -> Result<Self, HandoverError> {
+    fn create(backend: &Arc<dyn OutputBackend>, parent: &Path) -> Result<Self, HandoverError> {
         for _ in 0..ATTEMPTS {
             let folder = parent.join(random_name());
             match backend.create_private_dir(&folder) {
@@ -90,7 +91,7 @@ impl Drop for Staging {
 }
 
 /// Locks the staging folders in `parent` that no process uses. Folders of other users are left alone.
-fn abandoned(backend: &Arc<dyn Backend>, parent: &Path) -> Vec<Staging> {
+fn abandoned(backend: &Arc<dyn OutputBackend>, parent: &Path) -> Vec<Staging> {
     let names = backend.read_dir(parent).unwrap_or_default();
     let lock = |name: String| {
         let folder = parent.join(name);
@@ -118,7 +119,7 @@ fn random_name() -> String {
 }
 
 /// Removes a folder and everything in it. Symbolic links are removed, not followed.
-pub(super) fn remove_tree(backend: &dyn Backend, folder: &Path) -> io::Result<()> {
+pub(super) fn remove_tree(backend: &dyn OutputBackend, folder: &Path) -> io::Result<()> {
     for name in backend.read_dir(folder)? {
         let path = folder.join(name);
         match backend.stat(&path)?.kind {

@@ -1,23 +1,24 @@
 //! Complete artifacts on disk: files inside the store, and files outside it that were imported by reference.
 //!
 //! Invariant: the file of a [`FileArtifact`] was verified when it had the state `stat`. If the file now has another
-//! state, `read_at` fails.
+//! state, `read_at` fails. A file that another user or any program may write to at any time is not trusted: each of its
+//! chunks is hashed after it was read, because a write through a memory mapping need not change the state at once.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::backend::{Backend, BackendFile, FileStat, OpenMode};
-use super::blocks;
+use super::confined::open_outside;
 use super::damage::Damage;
-use super::error::{StoreError, is_temporary};
+use super::errno::is_link;
+use super::error::StoreError;
 use super::interface::Artifact;
 use super::layout::Layout;
-use super::os::OsFile;
-use super::seal::Seal;
+use super::seal::{Seal, Seals};
+use super::{blocks, temp};
 use crate::cid::{Cid, Codec};
-use crate::index::{ArtifactIndex, ChunkIndex, IndexDecoder};
+use crate::index::{ArtifactIndex, ChunkIndex, ChunkRange, IndexDecoder};
 
 /// A complete artifact whose file was verified.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct FileArtifact {
     file: Box<dyn BackendFile>,
     stat: FileStat,
     path: PathBuf,
+    /// Whether only this user or root can have written to the file.
+    is_trusted: bool,
 }
 
 impl Artifact for FileArtifact {
@@ -50,6 +53,22 @@ impl Artifact for FileArtifact {
         if removed || !now.same_content(&self.stat) { Err(changed(&self.path)) } else { Ok(()) }
     }
 
+    fn read_chunks(&self, run: ChunkRange, buf: &mut [u8]) -> Result<(), StoreError> {
+        let Some(range) = self.index.byte_range(run) else { return Ok(()) };
+        self.read_at(range.start, buf)?;
+        if self.is_trusted {
+            return Ok(());
+        }
+        for position in run.iter() {
+            let Some(chunk) = self.index.chunk(position) else { continue };
+            let start = (chunk.offset - range.start) as usize;
+            if self.index.hash().digest(&buf[start..start + chunk.len as usize]) != chunk.digest {
+                return Err(changed(&self.path));
+            }
+        }
+        Ok(())
+    }
+
     fn path(&self) -> Option<PathBuf> {
         Some(self.path.clone())
     }
@@ -61,11 +80,17 @@ pub(crate) fn open(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<
         return Ok(None);
     }
     let path = layout.artifact(cid);
-    match backend.open(&path, OpenMode::Read) {
-        Ok(file) => open_owned(backend, layout, cid, file, path).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => open_reference(backend, layout, cid),
-        Err(error) => Err(StoreError::read("open", &path, error)),
+    match temp::open_file(backend, &path)? {
+        Some(file) => open_owned(backend, layout, cid, file, path).map(Some),
+        None => open_reference(backend, layout, cid),
     }
+}
+
+/// Returns the files on which an artifact depends: its file inside the store, its seal and, if it was imported by
+/// reference, the file outside the store.
+pub(crate) fn files(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Vec<PathBuf>, StoreError> {
+    let reference = Seals::read(backend, layout, cid)?.reference().map(|(path, _)| path);
+    Ok([layout.artifact(cid), layout.seal(cid)].into_iter().chain(reference).collect())
 }
 
 /// Opens an artifact's file inside the store that the caller has just verified. `verified` is the state that the file
@@ -80,11 +105,15 @@ pub(crate) fn open_verified(
     let path = layout.artifact(cid);
     let file = backend.open(&path, OpenMode::Read).map_err(|e| StoreError::read("open", &path, e))?;
     let stat = file.stat().map_err(|e| StoreError::read("read", &path, e))?;
-    Ok(stat.same_content(&verified).then(|| FileArtifact { cid: *cid, index, file, stat, path }))
+    if !stat.same_content(&verified) {
+        return Ok(None);
+    }
+    layout.place().note_right(cid, stat);
+    Ok(Some(FileArtifact { cid: *cid, index, file, stat, path, is_trusted: layout.place().trusts(stat.owner) }))
 }
 
-/// Opens an artifact's file inside the store. If the file does not match its seal, the file is verified again and gets
-/// a new seal.
+/// Opens an artifact's file inside the store. If the file does not match its seal, or the seal is not trusted, the file
+/// is verified again and gets a new seal.
 fn open_owned(
     backend: &dyn Backend,
     layout: &Layout,
@@ -94,34 +123,99 @@ fn open_owned(
 ) -> Result<FileArtifact, StoreError> {
     let index = load_index(backend, layout, cid)?;
     let stat = file.stat().map_err(|e| StoreError::read("read", &path, e))?;
-    let sealed = Seal::read(backend, layout, cid)?.is_some_and(|seal| seal.path().is_none() && seal.holds(stat));
-    if !sealed || stat.len != index.size() {
-        verify(&*file, &index, &path)?;
-        let after = file.stat().map_err(|e| StoreError::read("read", &path, e))?;
-        if !after.same_content(&stat) {
-            return Err(changed(&path));
+    let place = layout.place();
+    let is_trusted = place.trusts(stat.owner);
+    let seals = Seals::read(backend, layout, cid)?;
+    // The seals in the folder of the run-time files say what this user has hashed, whoever owns the artifact.
+    let is_sealed = (is_trusted || layout.has_state()) && seals.hold(place, stat, None);
+    if stat.len != index.size() || !is_sealed {
+        if stat.len != index.size() || !place.is_right(cid, &stat) {
+            verify_again(&*file, &index, &path, layout, cid)?;
         }
-        // A failure is ignored, because a file without a seal is only hashed again when it is opened the next time.
-        let _ = Seal::owned(stat).write(backend, layout, cid);
+        if is_trusted || layout.has_state() {
+            // A failure is ignored, because a file without a seal is only hashed again when it is opened the next time.
+            let _ = Seal::owned(stat).write(backend, layout, cid);
+        }
     }
-    Ok(FileArtifact { cid: *cid, index, file, stat, path })
+    Ok(FileArtifact { cid: *cid, index, file, stat, path, is_trusted })
 }
 
-/// Opens a file that was imported by reference. The file is refused if it does not match its seal.
+/// Opens a file that was imported by reference. If the file does not match its seal, or the seal is not trusted, the
+/// file is verified again and gets a new seal.
 fn open_reference(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Option<FileArtifact>, StoreError> {
-    let Some(seal) = Seal::read(backend, layout, cid)? else { return Ok(None) };
-    let Some(path) = seal.path() else { return Ok(None) };
+    let seals = Seals::read(backend, layout, cid)?;
+    let Some((path, importer)) = seals.reference() else { return Ok(None) };
     let index = load_index(backend, layout, cid)?;
-    let gone = |e: io::Error| match is_temporary(&e) {
-        true => StoreError::read("open", &path, e),
-        false => StoreError::damaged(&path, Damage::ReferenceGone(e)),
-    };
-    let file = OsFile::from(File::open(&path).map_err(gone)?);
+    let file = open_outside(&path).map_err(|error| unreachable_reference(&path, error))?;
     let stat = file.stat().map_err(|e| StoreError::read("read", &path, e))?;
-    if !seal.holds(stat) || stat.len != index.size() {
-        return Err(StoreError::damaged(&path, Damage::ReferenceChanged));
+    let place = layout.place();
+    // The seal of another user must not make this process read what that user cannot read.
+    if !place.trusts(importer) && stat.owner != importer {
+        let damage = Damage::ForeignReference { importer, owner: stat.owner };
+        return Err(StoreError::damaged(&path, damage));
     }
-    Ok(Some(FileArtifact { cid: *cid, index, file: Box::new(file), stat, path }))
+    let is_sealed = seals.hold(place, stat, Some(&path));
+    if stat.len != index.size() || !is_sealed {
+        let is_known = stat.len == index.size() && place.is_right(cid, &stat);
+        let verified = if is_known { Ok(()) } else { verify_again(&file, &index, &path, layout, cid) };
+        match verified {
+            Err(StoreError::Damaged { .. }) => return Err(StoreError::damaged(&path, Damage::ReferenceChanged)),
+            other => other?,
+        }
+        if place.trusts(importer) || layout.has_state() {
+            let _ = Seal::reference(stat, &path).write(backend, layout, cid);
+        }
+    }
+    Ok(Some(FileArtifact { cid: *cid, index, file: Box::new(file), stat, path, is_trusted: false }))
+}
+
+/// Makes the error for a file that was imported by reference and cannot be opened. An error that says nothing about the
+/// file, such as too many open files, is no damage.
+fn unreachable_reference(path: &Path, error: io::Error) -> StoreError {
+    use io::ErrorKind as Kind;
+    let is_gone = matches!(
+        error.kind(),
+        Kind::NotFound
+            | Kind::NotADirectory
+            | Kind::PermissionDenied
+            | Kind::InvalidInput
+            | Kind::StaleNetworkFileHandle
+            | Kind::HostUnreachable
+            | Kind::NotConnected
+    );
+    let is_broken = error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+    if is_gone || is_broken || is_link(&error) {
+        StoreError::damaged(path, Damage::ReferenceGone(error))
+    } else {
+        StoreError::read("open", path, error)
+    }
+}
+
+/// Verifies a file whose seal does not hold, and remembers the result. A file that was found wrong before is not hashed
+/// again until its state changes.
+fn verify_again(
+    file: &dyn BackendFile,
+    index: &ArtifactIndex,
+    path: &Path,
+    layout: &Layout,
+    cid: &Cid,
+) -> Result<(), StoreError> {
+    let place = layout.place();
+    let before = file.stat().map_err(|e| StoreError::read("read", path, e))?;
+    if place.is_wrong(cid, &before) {
+        return Err(changed(path));
+    }
+    let verified = verify(file, index, path);
+    let after = file.stat().map_err(|e| StoreError::read("read", path, e))?;
+    if !after.same_content(&before) {
+        return Err(changed(path));
+    }
+    match &verified {
+        Ok(()) => place.note_right(cid, before),
+        Err(StoreError::Damaged { .. }) => place.note_wrong(cid, before),
+        Err(_) => {}
+    }
+    verified
 }
 
 /// Reads the index of an artifact from the index blocks in the store.

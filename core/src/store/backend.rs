@@ -9,7 +9,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The mode in which [`Backend::open`] opens a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,11 @@ impl FileStat {
         self.kind == FileKind::File
     }
 
+    /// Returns whether this is a folder.
+    pub fn is_folder(&self) -> bool {
+        self.kind == FileKind::Folder
+    }
+
     /// Returns whether a file that had the state `self` and now has the state `other` was not changed in between: its
     /// length, its inode number and both times are the same.
     pub fn same_content(&self, other: &Self) -> bool {
@@ -118,69 +123,6 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// An error from the operating system.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Creates a folder that only its owner can open (mode 0700).
-    ///
-    /// # Errors
-    /// An error from the operating system, for instance [`io::ErrorKind::AlreadyExists`].
-    fn create_private_dir(&self, path: &Path) -> io::Result<()>;
-
-    /// Removes an empty folder.
-    ///
-    /// # Errors
-    /// An error from the operating system.
-    fn remove_dir(&self, path: &Path) -> io::Result<()>;
-
-    /// Sets the permission bits of a folder, and its owner if the process may do so.
-    ///
-    /// # Errors
-    /// An error from the operating system.
-    fn set_dir_mode(&self, path: &Path, mode: u32, owner: u32) -> io::Result<()>;
-
-    /// Renames a file or folder, and fails if the new name exists.
-    ///
-    /// # Errors
-    /// An error from the operating system, for instance [`io::ErrorKind::AlreadyExists`].
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
-
-    /// Atomically exchanges the names of two files or folders.
-    ///
-    /// # Errors
-    /// An error from the operating system, for instance if the file system does not support it.
-    fn exchange(&self, a: &Path, b: &Path) -> io::Result<()>;
-
-    /// Gives a file a second name (a hard link). If `original` is a symbolic link, the link gets the second name.
-    ///
-    /// # Errors
-    /// An error from the operating system.
-    fn link(&self, original: &Path, path: &Path) -> io::Result<()>;
-
-    /// Creates a symbolic link that contains `target`.
-    ///
-    /// # Errors
-    /// An error from the operating system.
-    fn symlink(&self, target: &Path, path: &Path) -> io::Result<()>;
-
-    /// Returns the content of a symbolic link.
-    ///
-    /// # Errors
-    /// An error from the operating system.
-    fn read_link(&self, path: &Path) -> io::Result<PathBuf>;
-
-    /// Returns whether a folder is the root of a mounted file system, so that it cannot be renamed.
-    ///
-    /// # Errors
-    /// An error from the operating system.
-    fn is_mount_point(&self, folder: &Path) -> io::Result<bool>;
-
-    /// Moves a file to the path `relative` beneath the folder `root`. Missing folders in between are created. If the
-    /// path has a file already, the two files exchange their names if possible; otherwise it is replaced. Returns
-    /// whether they were exchanged.
-    ///
-    /// # Errors
-    /// If one of the folders in between is a symbolic link, so that no file is written outside `root`; or another error
-    /// from the operating system.
-    fn place(&self, from: &Path, root: &Path, relative: &Path) -> io::Result<bool>;
-
     /// Returns the names in a folder, sorted.
     ///
     /// # Errors
@@ -206,6 +148,11 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// # Errors
     /// An error from the operating system, for instance [`io::ErrorKind::NotFound`].
     fn stat(&self, path: &Path) -> io::Result<FileStat>;
+
+    /// Returns the name of the type of the file system of a folder, for instance `nfs`, if it is known.
+    fn file_system(&self, _folder: &Path) -> Option<String> {
+        None
+    }
 
     /// Syncs a folder to disk (fsync), so that the names in it survive a power cut.
     ///

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::denied::User;
 use crate::cid::Cid;
 use crate::envelope::EnvelopeError;
 use crate::index::ChunkIndex;
@@ -66,8 +67,24 @@ pub enum Damage {
     /// A file that was imported by reference cannot be opened.
     #[error("it was imported by reference and cannot be opened: {0}")]
     ReferenceGone(#[source] io::Error),
+    /// A file of the store is a symbolic link, a folder or another kind of file that the store never creates.
+    #[error("it is a symbolic link or no regular file; remove it, and publish or fetch the release again")]
+    NotRegular,
+    /// A file that was imported by reference belongs to another user than the reference, which is not trusted.
+    #[error(
+        "it was imported by reference by {}, who is not its owner, {}, and is not trusted by this process; import it \
+         again, as the user that runs this process",
+        User(*importer),
+        User(*owner)
+    )]
+    ForeignReference {
+        /// The user id of the owner of the reference.
+        importer: u32,
+        /// The user id of the owner of the file.
+        owner: u32,
+    },
     /// A file that was imported by reference has changed.
-    #[error("it was imported by reference and has changed since; publish it again")]
+    #[error("it was imported by reference and has changed since; restore the file, or publish it again")]
     ReferenceChanged,
     /// A ref cannot be decoded as an envelope.
     #[error("{error}; publish or fetch {name} again")]

@@ -6,6 +6,8 @@ use std::{fmt, io};
 use rustix::io::Errno;
 
 use super::damage::{Damage, RefProblem};
+use super::denied::User;
+use super::errno::{has_no_locks, is_link};
 use super::space::{Shortage, Size};
 use crate::cid::{Cid, CidError};
 use crate::failure::{Fails, Failure};
@@ -86,6 +88,111 @@ pub enum StoreError {
         found: u32,
         /// The format that this version of Phase supports.
         known: u32,
+    },
+    /// The store was made by an earlier version of Phase, and this version cannot read it.
+    #[error(
+        "{path} has the old store format {found}, but this version supports only format {known}; publish or fetch into \
+         a new store"
+    )]
+    OlderFormat {
+        /// The path of the store's folder.
+        path: PathBuf,
+        /// The format in which the store was made.
+        found: u32,
+        /// The format that this version of Phase supports.
+        known: u32,
+    },
+    /// There is no store in the folder, and none may be created, because it is opened only for reading.
+    #[error("{0} is not a store: it has no file `format`; publish or fetch into it first, without --state")]
+    NoStore(PathBuf),
+    /// The store was opened only for reading, with another folder for the files that are written meanwhile.
+    #[error("cannot write to {0}: it was opened with --state, and is only read; open it without --state")]
+    OnlyRead(PathBuf),
+    /// The folder of the run-time files and the store's folder contain each other.
+    #[error("cannot use {path} for --state: it and the store {store} contain each other; use another folder")]
+    StateInStore {
+        /// The path of the folder.
+        path: PathBuf,
+        /// The path of the store's folder.
+        store: PathBuf,
+    },
+    /// The folder of the run-time files is a store itself.
+    #[error("cannot use {0} for --state: it is a store; use another folder")]
+    StateIsStore(PathBuf),
+    /// A folder of the store is a symbolic link or a file.
+    #[error(
+        "{0} is a symbolic link or a file, not a folder; Phase follows no links inside a store: move the whole store, \
+         and name the new folder"
+    )]
+    NotAStoreFolder(PathBuf),
+    /// A file of the store, or a folder in its path, is a symbolic link.
+    #[error(
+        "cannot {action} {path}: it, or a folder of the store above it, is a symbolic link; Phase follows no links \
+         inside a store; remove the link"
+    )]
+    Link {
+        /// The action that failed, as a verb.
+        action: &'static str,
+        /// The path of the file or folder.
+        path: PathBuf,
+    },
+    /// The folders of the store are on several file systems, so that a file cannot be renamed into its place.
+    #[error("cannot {action} {path}: it is on another file system than the folder tmp; put the whole store on one")]
+    OtherFileSystem {
+        /// The action that failed, as a verb.
+        action: &'static str,
+        /// The path of the file.
+        path: PathBuf,
+        /// The error from the operating system.
+        source: io::Error,
+    },
+    /// The file system has no file locks, so that several processes cannot share a store.
+    #[error(
+        "the file system{} of {path} has no file locks ({source}); serve the store with --state DIR on a local disk, \
+         or put it on another file system",
+        Kind(.file_system)
+    )]
+    NoLocks {
+        /// The path of the folder or of the lock file.
+        path: PathBuf,
+        /// The type of the file system, if it is known.
+        file_system: Option<String>,
+        /// The error from the operating system.
+        source: io::Error,
+    },
+    /// A provider cannot lock the store, because the store can only be read.
+    #[error(
+        "cannot lock {path}: {source}; to serve a store that can only be read, name a folder for locks and keys with \
+         --state DIR"
+    )]
+    NeedsState {
+        /// The path of the lock file.
+        path: PathBuf,
+        /// The error from the operating system.
+        source: io::Error,
+    },
+    /// A secret file or the folder of the run-time files belongs to another user.
+    #[error(
+        "cannot trust {path}: it belongs to {}, and this process runs as {}; run it as the owner, or name another \
+         folder for locks and keys with --state DIR",
+        User(*.owner),
+        User(*.user)
+    )]
+    OtherOwner {
+        /// The path of the file or folder.
+        path: PathBuf,
+        /// The user id of its owner.
+        owner: u32,
+        /// The user id of this process.
+        user: u32,
+    },
+    /// Other users can read or change a file or folder that only its owner may use.
+    #[error("cannot trust {path}: other users can use it (mode {mode:04o}); run `chmod go= {path}`")]
+    OpenToOthers {
+        /// The path of the file or folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
     },
     /// The artifact is open for writing, in this or another process.
     #[error(
@@ -315,6 +422,9 @@ impl StoreError {
     pub(crate) fn write(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
+            _ if action == "lock" && has_no_locks(&source) => Self::NoLocks { path, file_system: None, source },
+            _ if is_link(&source) => Self::Link { action, path },
+            io::ErrorKind::CrossesDevices => Self::OtherFileSystem { action, path, source },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace { path, needed: None, source },
             io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
                 Self::ReadOnly { action, path, source }
@@ -325,16 +435,10 @@ impl StoreError {
 
     /// Makes the error for a failed operation that reads from the store.
     pub(crate) fn read(action: &'static str, path: &Path, source: io::Error) -> Self {
+        if is_link(&source) {
+            return Self::Link { action, path: path.to_owned() };
+        }
         Self::Io { action, path: path.to_owned(), source }
-    }
-
-    /// Returns whether the operation may succeed later, because the system lacks open files or memory at the moment.
-    /// Such an error says nothing about the content of the store: it never means that something is damaged or missing.
-    pub fn is_temporary(&self) -> bool {
-        use rustix::io::Errno;
-        let Self::Io { source, .. } = self else { return false };
-        let temporary = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
-        Errno::from_io_error(source).is_some_and(|errno| temporary.contains(&errno))
     }
 
     /// Makes the error for a damaged file.
@@ -372,6 +476,15 @@ struct OtherManifest(bool);
 impl fmt::Display for OtherManifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0 { ", with another manifest" } else { "" })
+    }
+}
+
+/// Displays the type of a file system, for instance ` (nfs)`, or nothing if it is not known.
+struct Kind<'a>(&'a Option<String>);
+
+impl fmt::Display for Kind<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |kind| write!(f, " ({kind})"))
     }
 }
 

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::backend::Backend;
+use super::confined::Confined;
 use super::copy::Copy;
 use super::error::StoreError;
 use super::input::{self, FileReader, InputFile};
 use super::interface::{Artifact, ImportSource, Partial, Store};
 use super::layout::Layout;
 use super::lock::{NameLock, ProviderLock, StoreLock};
-use super::os::OsBackend;
 use super::partial::FilePartial;
+use super::place::StoreWarning;
 use super::seal::Seal;
 use super::space::{self, Need};
 use super::temp::{self, TempFile};
@@ -41,10 +42,23 @@ impl FileStore {
     /// file system can be opened, but writing to it fails.
     ///
     /// # Errors
-    /// [`StoreError::NotAStore`], [`StoreError::NotAFolder`], [`StoreError::UnknownFormat`],
-    /// [`StoreError::NewerFormat`], or an error from the operating system.
+    /// [`StoreError::NotAStore`], [`StoreError::NotAFolder`], [`StoreError::NotAStoreFolder`],
+    /// [`StoreError::UnknownFormat`], [`StoreError::NewerFormat`], [`StoreError::OlderFormat`],
+    /// [`StoreError::NoLocks`], or an error from the operating system.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        Self::with_backend(path, Arc::new(OsBackend))
+        let path = absolute(path.as_ref())?;
+        Self::with_backend(&path, Arc::new(Confined::new(vec![path.clone()])))
+    }
+
+    /// Opens the store at `path` only for reading. The files that are written meanwhile (locks, the identity key,
+    /// remembered peers, the chunk map and seals) are in the folder `state`, which is created if it does not exist.
+    ///
+    /// # Errors
+    /// The errors of [`FileStore::open`], [`StoreError::NoStore`], or an error that says why `state` cannot be used.
+    pub fn open_with_state(path: impl AsRef<Path>, state: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let (path, state) = (absolute(path.as_ref())?, absolute(state.as_ref())?);
+        let backend = Confined::new(vec![path.clone(), state.clone()]);
+        Self::with_backend_and_state(&path, &state, Arc::new(backend))
     }
 
     /// Opens the store like [`FileStore::open`], but uses `backend` as the file system.
@@ -52,11 +66,29 @@ impl FileStore {
     /// # Errors
     /// The errors of [`FileStore::open`].
     pub fn with_backend(path: impl AsRef<Path>, backend: Arc<dyn Backend>) -> Result<Self, StoreError> {
-        let path = path.as_ref();
-        let path = std::path::absolute(path).map_err(|e| StoreError::read("find", path, e))?;
-        let layout = Layout::open(&*backend, &path)?;
+        let layout = Layout::open(&*backend, &absolute(path.as_ref())?)?;
         temp::clean(&*backend, &layout.tmp());
         Ok(Self { backend, layout })
+    }
+
+    /// Opens the store like [`FileStore::open_with_state`], but uses `backend` as the file system.
+    ///
+    /// # Errors
+    /// The errors of [`FileStore::open_with_state`].
+    pub fn with_backend_and_state(
+        path: impl AsRef<Path>,
+        state: impl AsRef<Path>,
+        backend: Arc<dyn Backend>,
+    ) -> Result<Self, StoreError> {
+        let layout = Layout::open_with_state(&*backend, &absolute(path.as_ref())?, &absolute(state.as_ref())?)?;
+        temp::clean(&*backend, &layout.tmp());
+        Ok(Self { backend, layout })
+    }
+
+    /// Returns the properties of the store's place that make the store slower or less safe than usual. A program should
+    /// print each of them once.
+    pub fn warnings(&self) -> &[StoreWarning] {
+        self.layout.place().warnings()
     }
 
     /// Returns the absolute path of the store's folder.
@@ -75,8 +107,8 @@ impl FileStore {
     /// Returns the identity key of the node that uses this store. Generates and stores a key if the store has none.
     ///
     /// # Errors
-    /// [`StoreError::Identity`] if the key cannot be generated or the file holds no key, or an error from the operating
-    /// system.
+    /// [`StoreError::Identity`] if the key cannot be generated or the file holds no key; [`StoreError::OtherOwner`] or
+    /// [`StoreError::OpenToOthers`] if another user may know the key; or an error from the operating system.
     pub fn identity(&self) -> Result<SigningKey, StoreError> {
         if let Some(key) = self.read_identity()? {
             return Ok(key);
@@ -100,9 +132,23 @@ impl FileStore {
 
     fn read_identity(&self) -> Result<Option<SigningKey>, StoreError> {
         let path = self.layout.identity();
-        let Some(pem) = temp::read_small(&*self.backend, &path, MAX_KEY_LEN)? else { return Ok(None) };
+        let Some((pem, stat)) = temp::read_small_with_stat(&*self.backend, &path, MAX_KEY_LEN)? else {
+            return Ok(None);
+        };
+        if !self.layout.place().is_trusted_user(stat.owner) {
+            let user = rustix::process::geteuid().as_raw();
+            return Err(StoreError::OtherOwner { path, owner: stat.owner, user });
+        }
+        if stat.mode & 0o077 != 0 {
+            return Err(StoreError::OpenToOthers { path, mode: stat.mode });
+        }
         let key = SigningKey::from_pem(&String::from_utf8_lossy(&pem));
         key.map(Some).map_err(|source| StoreError::Identity { path, source })
+    }
+
+    /// Returns an error if the store was opened only for reading.
+    fn check_writable(&self) -> Result<(), StoreError> {
+        if self.layout.has_state() { Err(StoreError::OnlyRead(self.path().to_owned())) } else { Ok(()) }
     }
 
     fn put_index(&self, index: &ArtifactIndex) -> Result<Cid, StoreError> {
@@ -158,6 +204,7 @@ impl FileStore {
         let stat = file.stat().map_err(|e| StoreError::read("read", &target, e))?;
         // A failure is ignored, because a file without a seal is only hashed again when it is opened the next time.
         let _ = Seal::owned(stat).write(&*self.backend, &self.layout, &cid);
+        self.layout.place().note_right(&cid, stat);
         Ok(())
     }
 
@@ -179,7 +226,9 @@ impl FileStore {
             Err(error) => return Err(error),
         }
         self.remove_damaged(&cid)?;
-        Seal::reference(input.stat(), input.path()).write(&*self.backend, &self.layout, &cid)?;
+        // The seal names the file itself. A link that is changed later does not lead the store to another file.
+        let path = std::fs::canonicalize(input.path()).map_err(|e| input::failed("find", input.path(), e))?;
+        Seal::reference(input.stat(), &path).write(&*self.backend, &self.layout, &cid)?;
         Ok(cid)
     }
 
@@ -196,6 +245,7 @@ impl FileStore {
 
 impl Store for FileStore {
     fn put_block(&self, cid: &Cid, bytes: &[u8]) -> Result<(), StoreError> {
+        self.check_writable()?;
         // A manifest needs artifacts that the store may have already. The lock keeps them from being removed as orphans
         // by a process that has looked for manifests before.
         let is_envelope = lifecycle::scan::is_envelope(bytes);
@@ -215,7 +265,12 @@ impl Store for FileStore {
         lifecycle::set_aside::set_aside(&*self.backend, &self.layout, cid)
     }
 
+    fn files(&self, artifact: &Cid) -> Result<Vec<PathBuf>, StoreError> {
+        artifact::files(&*self.backend, &self.layout, artifact)
+    }
+
     fn partial(&self, cid: &Cid, index: Arc<ArtifactIndex>) -> Result<Arc<dyn Partial>, StoreError> {
+        self.check_writable()?;
         let actual = self.put_index(&index)?;
         if actual != *cid {
             return Err(StoreError::OtherIndex { cid: *cid, actual });
@@ -229,6 +284,7 @@ impl Store for FileStore {
         options: &ImportOptions,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Arc<dyn Artifact>, StoreError> {
+        self.check_writable()?;
         let input = InputFile::open(path)?;
         input.check_importable(&options.chunker, options.mode == ImportMode::Reference)?;
         let cid = match options.mode {
@@ -265,6 +321,7 @@ impl Store for FileStore {
     }
 
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError> {
+        self.check_writable()?;
         let target = refs::accept(name, pointer)?;
         let _lock = StoreLock::take(&*self.backend, &self.layout)?;
         lifecycle::references::check(&*self.backend, &self.layout, name, &target.manifest)?;
@@ -282,6 +339,10 @@ impl Store for FileStore {
     fn find_chunks(&self, digests: &[Digest]) -> Result<Vec<Option<(Cid, ChunkIndex)>>, StoreError> {
         chunk_map::find(&*self.backend, &self.layout, digests)
     }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
+    std::path::absolute(path).map_err(|e| StoreError::read("find", path, e))
 }
 
 /// Converts a [`ScanError`] into a [`StoreError`] that names the file. `write_failed` makes the error for a failed write.

@@ -11,7 +11,7 @@ use crate::chunkset::ChunkSet;
 use crate::cid::{Cid, Digest};
 use crate::envelope::Envelope;
 use crate::import::ImportOptions;
-use crate::index::{ArtifactIndex, ChunkIndex};
+use crate::index::{ArtifactIndex, ChunkIndex, ChunkRange};
 use crate::name::Name;
 
 /// A store of blocks, artifacts and refs. It is shared as `Arc<dyn Store>`.
@@ -31,8 +31,8 @@ pub trait Store: Send + Sync {
 
     /// Opens a complete artifact, or returns `None` if the store does not have it.
     ///
-    /// A file that differs from its seal is verified again if it is inside the store. It is refused if it was imported
-    /// by reference.
+    /// A file that differs from its seal is verified again. A file that was found wrong is hashed again only after its
+    /// state has changed.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if the file is damaged or refused. [`Store::partial`] or [`Store::import`] can replace
@@ -51,6 +51,16 @@ pub trait Store: Send + Sync {
     /// artifact cannot be verified, or if another program keeps changing the file; or an error from the operating
     /// system. The artifact is left alone then.
     fn set_aside(&self, cid: &Cid) -> Result<Option<PathBuf>, StoreError>;
+
+    /// Returns the paths of the files on which an artifact depends, whether they exist or not. If [`Store::artifact`]
+    /// fails, it can succeed later only after one of these files, or the file in the error, has changed. A store that
+    /// has no files returns none.
+    ///
+    /// # Errors
+    /// An error from the operating system.
+    fn files(&self, _artifact: &Cid) -> Result<Vec<PathBuf>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// Opens the partial artifact that an earlier fetch left in the store, or creates an empty one. Stores the blocks
     /// of `index`.
@@ -176,6 +186,15 @@ pub trait Artifact: Send + Sync {
     /// [`StoreError::Damaged`] if the file has changed since it was verified. The caller must then withdraw the
     /// artifact or open it again. [`StoreError::NotThere`] if the bytes are past the end.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError>;
+
+    /// Fills `buf` with the bytes of adjacent chunks, to send them to a peer. `buf` must have the length of the chunks.
+    /// If another program may change the file at any time, the chunks are hashed.
+    ///
+    /// # Errors
+    /// The errors of [`Artifact::read_at`].
+    fn read_chunks(&self, run: ChunkRange, buf: &mut [u8]) -> Result<(), StoreError> {
+        self.index().byte_range(run).map_or(Ok(()), |range| self.read_at(range.start, buf))
+    }
 
     /// Returns the path of the file with the content of the artifact, or `None` if the content is not in a file. The
     /// caller must not write to the file.

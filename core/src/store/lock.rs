@@ -24,7 +24,10 @@ impl ProviderLock {
         let path = layout.provider_lock();
         // A process that asks whether a provider is running tries the lock for a moment while it holds the store's lock.
         let _lock = StoreLock::take(backend, layout)?;
-        let file = backend.open(&path, OpenMode::Create).map_err(|e| StoreError::write("open", &path, e))?;
+        let file = backend.open(&path, OpenMode::Create).map_err(|e| match StoreError::write("open", &path, e) {
+            StoreError::ReadOnly { path, source, .. } if !layout.has_state() => StoreError::NeedsState { path, source },
+            other => other,
+        })?;
         if !file.try_lock().map_err(|e| StoreError::write("lock", &path, e))? {
             let text = temp::read_small(backend, &path, MAX_LOCK_LEN).ok().flatten().unwrap_or_default();
             let pid = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());

@@ -1,14 +1,13 @@
 //! The real file system as a [`Backend`].
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, File, FileType, Metadata, OpenOptions, Permissions, TryLockError};
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, SeekFrom, StatxAttributes, StatxFlags};
+use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 use rustix::process::Resource;
 
@@ -22,6 +21,20 @@ const RAMFS: u64 = 0x8584_58f6;
 const VFAT: u64 = 0x4d44;
 /// The length of the longest file on FAT, in bytes.
 const MAX_VFAT_LEN: u64 = (4 << 30) - 1;
+
+/// The names of file systems with unusual properties, by their type (`statfs(2)`).
+const FILE_SYSTEMS: [(u64, &str); 10] = [
+    (0x6969, "nfs"),
+    (0xff53_4d42, "cifs"),
+    (0xfe53_4d42, "smb"),
+    (0x6573_5546, "fuse"),
+    (0x0102_1997, "9p"),
+    (VFAT, "vfat"),
+    (0x2011_bab0, "exfat"),
+    (0x794c_7630, "overlayfs"),
+    (0x7371_7368, "squashfs"),
+    (0x9660, "iso9660"),
+];
 
 /// The [`Backend`] that uses the real file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,71 +70,6 @@ impl Backend for OsBackend {
         fs::create_dir_all(path)
     }
 
-    fn create_private_dir(&self, path: &Path) -> io::Result<()> {
-        fs::DirBuilder::new().mode(0o700).create(path)
-    }
-
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        fs::remove_dir(path)
-    }
-
-    fn set_dir_mode(&self, path: &Path, mode: u32, owner: u32) -> io::Result<()> {
-        if stat_of(&fs::symlink_metadata(path)?).owner != owner {
-            // Only root may give a folder to another user.
-            let _ = std::os::unix::fs::lchown(path, Some(owner), None);
-        }
-        fs::set_permissions(path, Permissions::from_mode(mode))
-    }
-
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // The file system does not support the flag. The name is checked before, which is not atomic.
-            Err(Errno::INVAL | Errno::NOSYS) if fs::symlink_metadata(to).is_err() => fs::rename(from, to),
-            other => Ok(other?),
-        }
-    }
-
-    fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
-        Ok(rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE)?)
-    }
-
-    fn link(&self, original: &Path, path: &Path) -> io::Result<()> {
-        fs::hard_link(original, path)
-    }
-
-    fn symlink(&self, target: &Path, path: &Path) -> io::Result<()> {
-        std::os::unix::fs::symlink(target, path)
-    }
-
-    fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
-        fs::read_link(path)
-    }
-
-    fn is_mount_point(&self, folder: &Path) -> io::Result<bool> {
-        let attributes = rustix::fs::statx(CWD, folder, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS);
-        if let Ok(stat) = attributes
-            && stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
-        {
-            return Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
-        }
-        // Kernels before 5.8 do not say it. The root of another file system has another device number than its parent.
-        let device = |path: &Path| fs::symlink_metadata(path).map(|meta| meta.dev());
-        Ok(device(folder)? != device(folder.parent().unwrap_or(folder))?)
-    }
-
-    fn place(&self, from: &Path, root: &Path, relative: &Path) -> io::Result<bool> {
-        let (parent, name) = open_beneath(root, relative)?;
-        match rustix::fs::renameat_with(CWD, from, &parent, name, RenameFlags::EXCHANGE) {
-            Ok(()) => return Ok(true),
-            // There is no such file, or the file system does not support the exchange.
-            Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS) => {}
-            Err(error) => return Err(error.into()),
-        }
-        rustix::fs::renameat(CWD, from, &parent, name)?;
-        rustix::fs::fsync(&parent)?;
-        Ok(false)
-    }
-
     fn entries(&self, path: &Path) -> io::Result<Vec<OsString>> {
         let mut names = fs::read_dir(path)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
         names.sort();
@@ -147,33 +95,15 @@ impl Backend for OsBackend {
         Ok(stat_of(&fs::symlink_metadata(path)?))
     }
 
+    fn file_system(&self, folder: &Path) -> Option<String> {
+        let kind = rustix::fs::statfs(folder).ok()?.f_type as u64;
+        let known = FILE_SYSTEMS.iter().find(|(number, _)| *number == kind);
+        Some(known.map_or_else(|| format!("type {kind:#x}"), |(_, name)| (*name).to_owned()))
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
-}
-
-/// Opens the folder of the file `relative` beneath `root`, and returns it with the name of the file. Missing folders are
-/// created. No symbolic link beneath `root` is followed.
-fn open_beneath<'a>(root: &Path, relative: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
-    let name = relative.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
-    let mut folder = rustix::fs::open(root, flags, Mode::empty())?;
-    let between = relative.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let Some(between) = between else { return Ok((folder, name)) };
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    if let Ok(opened) = rustix::fs::openat2(&folder, between, flags, Mode::empty(), resolve) {
-        return Ok((opened, name));
-    }
-    // The folders are missing, one of them is a symbolic link, or the kernel is older than 5.6: go step by step.
-    for part in between.components() {
-        let Component::Normal(part) = part else { return Err(io::ErrorKind::InvalidInput.into()) };
-        match rustix::fs::mkdirat(&folder, part, Mode::from_raw_mode(0o777)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-        folder = rustix::fs::openat(&folder, part, flags | OFlags::NOFOLLOW, Mode::empty())?;
-    }
-    Ok((folder, name))
 }
 
 /// Returns the RAM that programs can still use without swapping, in bytes, as the kernel estimates it.

@@ -93,7 +93,12 @@ pub(crate) fn read(backend: &dyn Backend, layout: &Layout, name: &Name) -> Resul
 pub(crate) fn names(backend: &dyn Backend, layout: &Layout) -> Result<Vec<Name>, StoreError> {
     let refs = layout.refs();
     let mut names = Vec::new();
-    for channel in backend.read_dir(&refs).map_err(|e| StoreError::read("list", &refs, e))? {
+    let channels = match backend.read_dir(&refs) {
+        // A store that can only be read may lack its empty folders.
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        other => other.map_err(|e| StoreError::read("list", &refs, e))?,
+    };
+    for channel in channels {
         let folder = refs.join(&channel);
         let archs = match backend.read_dir(&folder) {
             Ok(archs) => archs,

@@ -3,6 +3,9 @@
 //! `artifacts/<cid>.seal` is DAG-CBOR `{v: 1, size, mtime_ns, ctime_ns, inode, path?}`. A file that still has this state
 //! need not be hashed again before it is served. If `path` is present, the artifact is a file outside the store that was
 //! imported by reference. Earlier versions wrote no `ctime_ns`. Such a seal never holds, so the file is hashed again.
+//!
+//! A store that is opened with another folder for its run-time files has two seals for an artifact: one in the store,
+//! which is only read, and one in the other folder.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +17,7 @@ use serde_bytes::ByteBuf;
 use super::backend::{Backend, FileStat};
 use super::error::StoreError;
 use super::layout::Layout;
+use super::place::Place;
 use super::temp;
 use crate::cid::Cid;
 use crate::codec::{V1, from_dag_cbor_exact, to_dag_cbor};
@@ -57,10 +61,10 @@ impl Seal {
         *self == Self { path: self.path.clone(), ..Self::owned(stat) }
     }
 
-    /// Replaces the seal of an artifact. The seal of a file inside the store is not synced, because syncing many small
+    /// Replaces the seal that this process writes for an artifact. The seal of a file inside the store is not synced, because syncing many small
     /// files is slow. If a power cut damages such a seal, the file is hashed again.
     pub(crate) fn write(&self, backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<(), StoreError> {
-        let (target, bytes) = (layout.seal(cid), to_dag_cbor(self));
+        let (target, bytes) = (layout.own_seal(cid), to_dag_cbor(self));
         match self.path {
             Some(_) => temp::replace(backend, &layout.tmp(), &target, &bytes),
             None => temp::write_unsynced(backend, &layout.tmp(), &bytes, false)?.rename(&target).map(drop),
@@ -84,12 +88,50 @@ impl Seal {
         }
     }
 
-    /// Reads the seal of an artifact. A seal that is damaged or has another version counts as missing.
+    /// Reads the seal of an artifact in the store. A seal that is damaged or has another version counts as missing.
     pub(crate) fn read(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Option<Self>, StoreError> {
-        match temp::read_small(backend, &layout.seal(cid), MAX_SEAL_LEN) {
-            Ok(bytes) => Ok(bytes.and_then(|bytes| from_dag_cbor_exact(&bytes).ok())),
+        Ok(Self::read_file(backend, &layout.seal(cid))?.map(|(seal, _)| seal))
+    }
+
+    /// Reads a seal, and returns it with the user id of its owner. A seal that is damaged or has another version counts
+    /// as missing.
+    fn read_file(backend: &dyn Backend, path: &Path) -> Result<Option<(Self, u32)>, StoreError> {
+        match temp::read_small_with_stat(backend, path, MAX_SEAL_LEN) {
+            Ok(read) => Ok(read.and_then(|(bytes, stat)| Some((from_dag_cbor_exact(&bytes).ok()?, stat.owner)))),
             Err(StoreError::Damaged { .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// The seals of one artifact.
+#[derive(Debug)]
+pub(crate) struct Seals {
+    /// The seal in the store, with the user id of its owner.
+    in_store: Option<(Seal, u32)>,
+    /// The seal in the separate folder of the run-time files, which only this user can write to.
+    in_state: Option<Seal>,
+}
+
+impl Seals {
+    pub(crate) fn read(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<Self, StoreError> {
+        let in_store = Seal::read_file(backend, &layout.seal(cid))?;
+        let in_state = if layout.has_state() { Seal::read_file(backend, &layout.own_seal(cid))? } else { None };
+        Ok(Self { in_store, in_state: in_state.map(|(seal, _)| seal) })
+    }
+
+    /// Returns the path of the file outside the store, with the user id of the owner of the seal that names it.
+    pub(crate) fn reference(&self) -> Option<(PathBuf, u32)> {
+        let (seal, owner) = self.in_store.as_ref()?;
+        Some((seal.path()?, *owner))
+    }
+
+    /// Returns whether a trusted seal says that the file with the state `stat` was verified. `path` is its path if it is
+    /// outside the store.
+    pub(crate) fn hold(&self, place: &Place, stat: FileStat, path: Option<&Path>) -> bool {
+        let holds = |seal: &Seal| seal.path().as_deref() == path && seal.holds(stat);
+        place.has_stable_inodes()
+            && (self.in_state.as_ref().is_some_and(holds)
+                || self.in_store.as_ref().is_some_and(|(seal, owner)| place.trusts(*owner) && holds(seal)))
     }
 }

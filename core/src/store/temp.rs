@@ -5,8 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::backend::{Backend, BackendFile, OpenMode};
+use super::backend::{Backend, BackendFile, FileStat, OpenMode};
 use super::damage::Damage;
+use super::errno::{cannot_sync_folders, has_no_locks};
 use super::error::StoreError;
 use super::space;
 
@@ -86,8 +87,14 @@ pub(crate) fn make_read_only(file: &dyn BackendFile, path: &Path) -> Result<(), 
 /// was opened and before it was locked.
 pub(crate) fn still_named(backend: &dyn Backend, file: &dyn BackendFile, path: &Path) -> Result<bool, StoreError> {
     let ours = file.stat().map_err(|e| StoreError::read("read", path, e))?;
-    match backend.open(path, OpenMode::Read).and_then(|named| named.stat()) {
-        Ok(named) => Ok(named.inode == ours.inode),
+    let inode = || backend.open(path, OpenMode::Read)?.stat();
+    match inode() {
+        Ok(named) if named.inode == ours.inode => Ok(true),
+        // On a file system without stable inode numbers, the numbers differ each time, and the rest of the state decides.
+        Ok(named) if inode().is_ok_and(|again| again.inode != named.inode) => {
+            Ok(ours.links > 0 && named.same_content(&FileStat { inode: named.inode, ..ours }))
+        }
+        Ok(_) => Ok(false),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(StoreError::read("read", path, error)),
     }
@@ -125,18 +132,37 @@ pub(crate) fn write_unsynced<'a>(
 
 /// Reads a small file. Returns `None` if it does not exist, and an error if it is longer than `cap` bytes.
 pub(crate) fn read_small(backend: &dyn Backend, path: &Path, cap: usize) -> Result<Option<Vec<u8>>, StoreError> {
-    let file = match backend.open(path, OpenMode::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::read("open", path, error)),
-    };
-    let len = file.stat().map_err(|e| StoreError::read("read", path, e))?.len;
+    Ok(read_small_with_stat(backend, path, cap)?.map(|(bytes, _)| bytes))
+}
+
+/// Reads a small file like [`read_small`]. Also returns the state that the file had when it was opened.
+pub(crate) fn read_small_with_stat(
+    backend: &dyn Backend,
+    path: &Path,
+    cap: usize,
+) -> Result<Option<(Vec<u8>, FileStat)>, StoreError> {
+    let Some(file) = open_file(backend, path)? else { return Ok(None) };
+    let stat = file.stat().map_err(|e| StoreError::read("read", path, e))?;
+    let len = stat.len;
     if len > cap as u64 {
         return Err(StoreError::damaged(path, Damage::TooLong { len, cap }));
     }
     let mut bytes = vec![0; len as usize];
     file.read_exact_at(&mut bytes, 0).map_err(|e| StoreError::read("read", path, e))?;
-    Ok(Some(bytes))
+    Ok(Some((bytes, stat)))
+}
+
+/// Opens a file of the store for reading. Returns `None` if it does not exist. A symbolic link, a folder or another kind
+/// of file in its place counts as damage.
+pub(crate) fn open_file(backend: &dyn Backend, path: &Path) -> Result<Option<Box<dyn BackendFile>>, StoreError> {
+    match backend.open(path, OpenMode::Read) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => match backend.stat(path) {
+            Ok(stat) if !stat.is_file() => Err(StoreError::damaged(path, Damage::NotRegular)),
+            _ => Err(StoreError::read("open", path, error)),
+        },
+    }
 }
 
 /// Checks that the disk has space for `needed` more bytes at `path`, so that a full disk is reported before the work
@@ -154,7 +180,11 @@ pub(crate) fn check_space(backend: &dyn Backend, path: &Path, needed: u64) -> Re
 /// Syncs the folder that contains `path`, so that the name survives a power cut.
 pub(crate) fn sync_parent(backend: &dyn Backend, path: &Path) -> Result<(), StoreError> {
     let parent = path.parent().expect("every file of the store is in a folder");
-    backend.sync_dir(parent).map_err(|e| StoreError::write("sync", parent, e))
+    match backend.sync_dir(parent) {
+        // `Place::examine` has warned of a file system that cannot sync folders.
+        Err(error) if cannot_sync_folders(&error) => Ok(()),
+        other => other.map_err(|e| StoreError::write("sync", parent, e)),
+    }
 }
 
 /// Removes the files that crashes left in `tmp`. Files that are being written are locked and are not removed. Failures
@@ -163,7 +193,14 @@ pub(crate) fn clean(backend: &dyn Backend, tmp: &Path) {
     for name in backend.read_dir(tmp).unwrap_or_default() {
         let path = tmp.join(name);
         let Ok(file) = backend.open(&path, OpenMode::Read) else { continue };
-        if file.try_lock().unwrap_or(false) {
+        let is_left = match file.try_lock() {
+            // On NFS, only a file that is open for writing can be locked.
+            Err(error) if has_no_locks(&error) => {
+                backend.open(&path, OpenMode::Create).and_then(|file| file.try_lock()).unwrap_or(false)
+            }
+            other => other.unwrap_or(false),
+        };
+        if is_left {
             let _ = backend.remove(&path);
         }
     }

@@ -8,7 +8,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use phase_core::handover::backend::OutputBackend;
 use phase_core::store::backend::{Backend, BackendFile, FileKind, FileStat, OpenMode, Space};
+use rustix::io::Errno;
+
+use crate::quirks::{Quirks, Random};
 
 /// The length of a page, in bytes. A power cut keeps or loses a page as a whole.
 const PAGE: usize = 512;
@@ -45,7 +49,9 @@ struct State {
     clock: i64,
     handles: u64,
     operations: u64,
+    bytes_read: u64,
     fault: Option<(u64, Fault)>,
+    quirks: Quirks,
     /// The free disk space that [`Backend::available`] returns; `None` if the backend does not support that call.
     available: Option<u64>,
     /// The number of files that can still be created; `None` if there is no limit.
@@ -71,6 +77,8 @@ struct Inode {
     bytes: Vec<u8>,
     mtime_ns: i64,
     mode: u32,
+    /// The owner of the file; `None` is the user of this process.
+    owner: Option<u32>,
     /// The synced bytes, which a power cut does not lose.
     durable: Vec<u8>,
     durable_mtime_ns: i64,
@@ -113,6 +121,26 @@ impl FaultBackend {
         let durable_names = names.clone();
         let state = State { inodes, names, durable_names, clock, handles, ..State::default() };
         Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Returns the number of bytes that were read so far.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.state().bytes_read
+    }
+
+    /// Makes this file system differ from a local disk.
+    pub(crate) fn set_quirks(&self, quirks: Quirks) {
+        self.state().quirks = quirks;
+    }
+
+    /// Returns the paths of all files and folders, sorted, with the content of the files.
+    pub(crate) fn tree(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let state = self.state();
+        let content = |node: &Node| match node {
+            Node::File(number) => state.inodes[number].bytes.clone(),
+            Node::Folder => Vec::new(),
+        };
+        state.names.iter().map(|(path, node)| (path.clone(), content(node))).collect()
     }
 
     /// Sets the free disk space that is reported, in bytes. Writes are not limited by it.
@@ -171,7 +199,7 @@ impl State {
             inode: number,
             allocated: inode.allocated(),
             links: self.links(number),
-            owner: rustix::process::geteuid().as_raw(),
+            owner: inode.owner.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
             mode: inode.mode,
             kind: FileKind::File,
         }
@@ -236,7 +264,15 @@ impl Inode {
             }
         }
         let mtime_ns = if random.keep() { self.mtime_ns } else { self.durable_mtime_ns };
-        Self { durable: bytes.clone(), bytes, mtime_ns, mode: self.mode, durable_mtime_ns: mtime_ns, locked_by: None }
+        Self {
+            durable: bytes.clone(),
+            bytes,
+            mtime_ns,
+            mode: self.mode,
+            owner: self.owner,
+            durable_mtime_ns: mtime_ns,
+            locked_by: None,
+        }
     }
 }
 
@@ -248,27 +284,44 @@ impl Backend for FaultBackend {
             (Some(Node::File(number)), OpenMode::Read | OpenMode::Create) => number,
             (Some(_), _) => return Err(io::ErrorKind::AlreadyExists.into()),
             (None, OpenMode::Read) => return Err(io::ErrorKind::NotFound.into()),
+            (None, _) if state.quirks.is_read_only(path) => return Err(io::ErrorKind::ReadOnlyFilesystem.into()),
             (None, _) => {
                 state.operate_atomically()?;
                 if !path.parent().is_some_and(|folder| is_top(folder) || state.names.contains_key(folder)) {
                     return Err(io::ErrorKind::NotFound.into());
                 }
                 let number = state.inodes.len() as u64 + 1;
-                let inode =
-                    Inode { mtime_ns: state.clock, mode: 0o644, durable_mtime_ns: state.clock, ..Inode::default() };
+                let (mtime_ns, owner) = (state.clock, state.quirks.owner);
+                let mode = if mode == OpenMode::CreateNewPrivate { 0o600 } else { 0o644 };
+                let inode = Inode { mtime_ns, mode, owner, durable_mtime_ns: mtime_ns, ..Inode::default() };
                 state.inodes.insert(number, inode);
                 state.change(None, Some((path.to_owned(), Node::File(number))));
                 number
             }
         };
+        if mode != OpenMode::Read && state.quirks.is_read_only(path) {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         state.handles += 1;
         let handle = state.handles;
+        let inode = if state.quirks.has_unstable_inodes { 1_000_000 + handle } else { number };
+        let lock_error = state.quirks.lock_error.clone();
+        let lock_error = lock_error.and_then(|(folder, errno)| path.starts_with(folder).then_some(errno));
         drop(state);
-        Ok(Box::new(FaultFile { backend: self.clone(), number, handle }))
+        let is_writable = mode != OpenMode::Read;
+        Ok(Box::new(FaultFile { backend: self.clone(), number, handle, inode, is_writable, lock_error }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
+        if state.quirks.is_read_only(to) {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        if let Some(folder) = &state.quirks.other_disk
+            && from.starts_with(folder) != to.starts_with(folder)
+        {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
         state.operate_atomically()?;
         if !state.names.contains_key(from) {
             return Err(io::ErrorKind::NotFound.into());
@@ -284,6 +337,9 @@ impl Backend for FaultBackend {
         if !state.names.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
+        if state.quirks.is_read_only(path) {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         state.operate_atomically()?;
         state.change(Some(path.to_owned()), None);
         Ok(())
@@ -294,12 +350,62 @@ impl Backend for FaultBackend {
         let mut missing: Vec<PathBuf> = path.ancestors().map(Path::to_owned).collect();
         missing.retain(|folder| !is_top(folder) && !state.names.contains_key(folder));
         for folder in missing.into_iter().rev() {
+            if state.quirks.is_read_only(&folder) {
+                return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+            }
             state.operate_atomically()?;
             state.change(None, Some((folder, Node::Folder)));
         }
         Ok(())
     }
 
+    fn entries(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        let state = self.state();
+        if !is_top(path) && state.names.get(path) != Some(&Node::Folder) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let names = state.names.keys().filter(|name| name.parent() == Some(path)).filter_map(|name| name.file_name());
+        Ok(names.map(OsString::from).collect())
+    }
+
+    fn file_system(&self, _folder: &Path) -> Option<String> {
+        Some("faultfs".to_owned())
+    }
+
+    fn space(&self, _folder: &Path) -> io::Result<Space> {
+        let bytes = self.state().available.ok_or(io::ErrorKind::Unsupported)?;
+        Ok(Space { bytes, files: self.state().free_files, max_len: u64::MAX, is_in_ram: false })
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<FileStat> {
+        let state = self.state();
+        match state.names.get(path) {
+            Some(Node::File(number)) => Ok(state.stat(*number)),
+            Some(Node::Folder) => {
+                let owner = state.quirks.owner.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+                Ok(FileStat { mode: 0o755, owner, kind: FileKind::Folder, ..FileStat::default() })
+            }
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.operate_atomically()?;
+        if let Some(errno) = state.quirks.folder_sync_error {
+            return Err(errno.into());
+        }
+        let (synced, pending) =
+            std::mem::take(&mut state.pending).into_iter().partition(|change: &NameChange| change.touches(path));
+        state.pending = pending;
+        for change in synced {
+            change.apply(&mut state.durable_names);
+        }
+        Ok(())
+    }
+}
+
+impl OutputBackend for FaultBackend {
     fn create_private_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.operate_atomically()?;
@@ -380,43 +486,6 @@ impl Backend for FaultBackend {
         }
         Ok(exists)
     }
-
-    fn entries(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        let state = self.state();
-        if !is_top(path) && state.names.get(path) != Some(&Node::Folder) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let names = state.names.keys().filter(|name| name.parent() == Some(path)).filter_map(|name| name.file_name());
-        Ok(names.map(OsString::from).collect())
-    }
-
-    fn space(&self, _folder: &Path) -> io::Result<Space> {
-        let bytes = self.state().available.ok_or(io::ErrorKind::Unsupported)?;
-        Ok(Space { bytes, files: self.state().free_files, max_len: u64::MAX, is_in_ram: false })
-    }
-
-    fn stat(&self, path: &Path) -> io::Result<FileStat> {
-        let state = self.state();
-        match state.names.get(path) {
-            Some(Node::File(number)) => Ok(state.stat(*number)),
-            Some(Node::Folder) => {
-                Ok(FileStat { mode: 0o755, owner: rustix::process::geteuid().as_raw(), ..FileStat::default() })
-            }
-            None => Err(io::ErrorKind::NotFound.into()),
-        }
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        state.operate_atomically()?;
-        let (synced, pending) =
-            std::mem::take(&mut state.pending).into_iter().partition(|change: &NameChange| change.touches(path));
-        state.pending = pending;
-        for change in synced {
-            change.apply(&mut state.durable_names);
-        }
-        Ok(())
-    }
 }
 
 #[derive(Debug)]
@@ -424,6 +493,10 @@ struct FaultFile {
     backend: FaultBackend,
     number: u64,
     handle: u64,
+    /// The inode number that this handle reports.
+    inode: u64,
+    is_writable: bool,
+    lock_error: Option<Errno>,
 }
 
 impl FaultFile {
@@ -440,6 +513,7 @@ impl BackendFile for FaultFile {
             buf[..len].copy_from_slice(&rest[..len]);
             Ok(len)
         })
+        .inspect(|len| self.backend.state().bytes_read += *len as u64)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
@@ -488,10 +562,17 @@ impl BackendFile for FaultFile {
     }
 
     fn stat(&self) -> io::Result<FileStat> {
-        Ok(self.backend.state().stat(self.number))
+        Ok(FileStat { inode: self.inode, ..self.backend.state().stat(self.number) })
     }
 
     fn try_lock(&self) -> io::Result<bool> {
+        let quirks = self.backend.state().quirks.clone();
+        if let Some(errno) = self.lock_error {
+            return Err(errno.into());
+        }
+        if quirks.locks_need_writing && !self.is_writable {
+            return Err(Errno::BADF.into());
+        }
         self.with(|inode| Ok(*inode.locked_by.get_or_insert(self.handle) == self.handle))
     }
 
@@ -527,28 +608,4 @@ fn is_top(folder: &Path) -> bool {
 
 fn power_cut() -> io::Error {
     io::Error::other("power cut")
-}
-
-/// A random number generator that decides which unsynced data survives a power cut. With RNG seed 0, no such data
-/// survives. With RNG seed 1, all of it survives.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(if seed > 1 { seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) } else { seed })
-    }
-
-    fn keep(&mut self) -> bool {
-        if self.0 > 1 {
-            // One step of the random number generator xorshift64.
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-        }
-        match self.0 {
-            0 => false,
-            1 => true,
-            bits => bits >> 60 & 1 == 1,
-        }
-    }
 }

@@ -89,12 +89,14 @@ fn a_read_only_store_can_be_read_and_its_errors_say_read_only() {
         store.partial(&cid, index).map(drop).unwrap_err(),
         store.import(&source, &import_options(), &mut |_| {}).map(drop).unwrap_err(),
         store.identity().map(drop).unwrap_err(),
-        store.lock_provider().map(drop).unwrap_err(),
     ];
     for error in errors {
         assert!(matches!(error, StoreError::ReadOnly { .. }), "{error}");
         assert!(error.to_string().contains("/store/"), "{error}");
     }
+    let error = store.lock_provider().map(drop).unwrap_err();
+    assert!(matches!(error, StoreError::NeedsState { .. }), "{error}");
+    assert!(error.to_string().contains("/store/provider.lock") && error.to_string().contains("--state"), "{error}");
 }
 
 #[test]

@@ -97,6 +97,10 @@ impl Store for GatedStore {
         self.inner.set_aside(cid)
     }
 
+    fn files(&self, artifact: &Cid) -> Result<Vec<PathBuf>, StoreError> {
+        self.inner.files(artifact)
+    }
+
     fn partial(&self, cid: &Cid, index: Arc<ArtifactIndex>) -> Result<Arc<dyn Partial>, StoreError> {
         self.inner.partial(cid, index)
     }
