@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::{Advice, OFlags};
 
@@ -16,6 +17,10 @@ use super::verify;
 use crate::index::ArtifactIndex;
 use crate::manifest::ArtifactEntry;
 use crate::store::backend::{BackendFile, FileStat};
+
+/// How often, and at which interval, a process must have a device open to count as a writer.
+const WRITER_CHECKS: u32 = 4;
+const WRITER_PAUSE: Duration = Duration::from_millis(50);
 
 /// A block device that is open for writing, by this process alone.
 #[derive(Debug)]
@@ -100,8 +105,17 @@ fn mounted_at(path: &Path) -> Option<String> {
     Some(format!("mounted at {}", mount.get(4)?))
 }
 
-/// Describes another process that has a device open for writing. Processes of other users are found only by root.
+/// Describes another process that has a device open for writing. Processes of other users are found only by root. A
+/// process that has it only for a moment, such as one that has just been forked, does not count.
 fn writer_of(device: u64) -> Option<String> {
+    for _ in 1..WRITER_CHECKS {
+        find_writer(device)?;
+        std::thread::sleep(WRITER_PAUSE);
+    }
+    find_writer(device)
+}
+
+fn find_writer(device: u64) -> Option<String> {
     let own = std::process::id();
     let processes = fs::read_dir("/proc").ok()?.flatten();
     processes

@@ -86,7 +86,7 @@ impl FolderOutput {
             return Err(HandoverError::InTheWay { path: target, found: "a folder", needed: "a file" });
         }
         let parent = parent_of(&target);
-        backend.create_dir(parent).map_err(HandoverError::io("create", parent))?;
+        create_folder(&**backend, parent)?;
         let staging = Staging::open(backend, parent, resume)?;
         let names = BTreeSet::from([name]);
         Self { backend: backend.clone(), staging, target, how: How::File, names }.create_files(resume)
@@ -133,6 +133,12 @@ impl FolderOutput {
     /// Makes the files visible. They must be synced. After an error, none of them is visible.
     pub(super) fn commit(&self) -> Result<(), HandoverError> {
         self.sync_folders()?;
+        self.make_visible()?;
+        self.staging.discard();
+        Ok(())
+    }
+
+    fn make_visible(&self) -> Result<(), HandoverError> {
         match self.how {
             How::File => self.rename_file(),
             How::New => self.rename_folder(),
@@ -295,8 +301,7 @@ fn plan_folder(backend: &dyn OutputBackend, target: &Path) -> Result<(PathBuf, H
     let target: PathBuf = target.components().collect();
     match backend.stat(&target).map(|stat| stat.kind) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = parent_of(&target);
-            backend.create_dir(parent).map_err(HandoverError::io("create", parent))?;
+            create_folder(backend, parent_of(&target))?;
             Ok((target, How::New))
         }
         Err(error) => Err(HandoverError::io("open", &target)(error)),
@@ -309,6 +314,14 @@ fn plan_folder(backend: &dyn OutputBackend, target: &Path) -> Result<(PathBuf, H
         }
         Ok(_) => Err(HandoverError::InTheWay { path: target, found: "a file", needed: "a folder" }),
     }
+}
+
+/// Creates a folder and its missing parents, whose names survive a power cut after that.
+fn create_folder(backend: &dyn OutputBackend, folder: &Path) -> Result<(), HandoverError> {
+    let missing: Vec<_> = folder.ancestors().take_while(|folder| backend.stat(folder).is_err()).collect();
+    backend.create_dir(folder).map_err(HandoverError::io("create", folder))?;
+    let sync = |folder: &Path| backend.sync_dir(folder).map_err(HandoverError::io("sync", folder));
+    missing.into_iter().map(parent_of).try_for_each(sync)
 }
 
 /// Checks that the files `names` can take their places in an existing folder.

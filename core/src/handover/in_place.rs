@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::output::{Kind, Output, Planned};
 use super::verify;
@@ -74,7 +74,8 @@ impl InPlaceStore {
         let have = prepare(&*file, &path, &index)?;
         let chunks = ChunkFile::new(cid, index, file, path, have);
         chunks.fill()?;
-        Ok(Arc::new(InPlacePartial { chunks, store: self.clone(), output: output.clone() }))
+        let store = Arc::downgrade(&self.shared);
+        Ok(Arc::new(InPlacePartial { chunks, store, output: output.clone() }))
     }
 }
 
@@ -175,7 +176,8 @@ impl Store for InPlaceStore {
 #[derive(Debug)]
 struct InPlacePartial {
     chunks: ChunkFile,
-    store: InPlaceStore,
+    /// The store, which refers to this value when the artifact is complete.
+    store: Weak<Shared>,
     output: Arc<Output>,
 }
 
@@ -249,14 +251,18 @@ impl Partial for InPlacePartial {
             file.stat().map_err(|e| StoreError::read("read", self.chunks.path(), e))
         })?;
         let placed = Placed { partial: self.clone(), stat };
-        lock(&self.store.shared.done).insert(self.cid(), placed.clone());
+        if let Some(store) = self.store.upgrade() {
+            lock(&store.done).insert(self.cid(), placed.clone());
+        }
         Ok(Arc::new(placed))
     }
 }
 
 impl Drop for InPlacePartial {
     fn drop(&mut self) {
-        lock(&self.store.shared.open).remove(&self.chunks.cid());
+        if let Some(store) = self.store.upgrade() {
+            lock(&store.open).remove(&self.chunks.cid());
+        }
     }
 }
 

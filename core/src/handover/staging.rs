@@ -102,7 +102,7 @@ fn abandoned(backend: &Arc<dyn OutputBackend>, parent: &Path) -> Vec<Staging> {
         let lock = backend.open(&folder.join("lock"), OpenMode::Create).ok()?;
         let is_ours = lock.try_lock().ok()?;
         let backend = backend.clone();
-        is_ours.then_some(Staging { backend, folder, keep: AtomicBool::new(false), _lock: lock })
+        is_ours.then(|| Staging { backend, folder, keep: AtomicBool::new(false), _lock: lock })
     };
     names.into_iter().filter(|name| is_staging_name(name)).filter_map(lock).collect()
 }

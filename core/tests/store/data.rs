@@ -108,3 +108,9 @@ pub(crate) fn file_with(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     std::fs::write(&path, bytes).unwrap();
     (folder, path)
 }
+
+/// Reads all bytes of an artifact, which may be damaged.
+pub(crate) fn try_content(artifact: &dyn Artifact) -> Result<Vec<u8>, phase_core::StoreError> {
+    let mut bytes = vec![0; artifact.index().size() as usize];
+    artifact.read_at(0, &mut bytes).map(|()| bytes)
+}

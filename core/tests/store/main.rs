@@ -9,6 +9,7 @@ mod disk;
 mod fault_backend;
 mod faults;
 mod fetch_space;
+mod handover;
 mod imports;
 mod inputs;
 mod lifecycle;

@@ -1,0 +1,37 @@
+//! What is handed over is what was published.
+
+mod devices;
+mod exports;
+mod faults;
+mod in_place;
+mod poison;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use phase_core::Artifact;
+use phase_core::manifest::ArtifactEntry;
+
+/// Returns the manifest entry of an artifact.
+fn entry(name: &str, artifact: &dyn Artifact) -> ArtifactEntry {
+    let role = "file".parse().unwrap();
+    ArtifactEntry::new(role, name.parse().unwrap(), artifact.cid(), artifact.index())
+}
+
+/// Returns the content of all files below a folder by their relative paths. Fails if there is anything else.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(path) = open.pop() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+                found.insert(name, std::fs::read(path).unwrap());
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,135 @@
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+
+use phase_core::handover::{InPlaceStore, Output, Target};
+use phase_core::manifest::ArtifactEntry;
+use phase_core::{ArtifactIndex, ChunkIndex, Cid, Partial, Store};
+
+use super::files;
+use crate::data::{bytes, chunk, index_of, write};
+
+/// Artifacts that are fetched into their final place, without a store on disk.
+struct Fetch {
+    store: InPlaceStore,
+    output: Arc<Output>,
+}
+
+type Content = (Vec<u8>, Cid, Arc<ArtifactIndex>);
+
+fn content(bytes: Vec<u8>) -> Content {
+    let (cid, index) = index_of(&bytes);
+    (bytes, cid, index)
+}
+
+fn entry(name: &str, (_, cid, index): &Content) -> ArtifactEntry {
+    ArtifactEntry::new("file".parse().unwrap(), name.parse().unwrap(), *cid, index)
+}
+
+impl Fetch {
+    fn begin(target: Target, entries: &[ArtifactEntry]) -> Self {
+        let (store, output) = (InPlaceStore::new(), Arc::new(Output::prepare(&target, entries, true).unwrap()));
+        store.set_output(output.clone());
+        Self { store, output }
+    }
+
+    fn partial(&self, (_, cid, index): &Content) -> Arc<dyn Partial> {
+        self.store.partial(cid, index.clone()).unwrap()
+    }
+
+    /// Writes all missing chunks, the last one first.
+    fn fetch(&self, of: &Content) {
+        let partial = self.partial(of);
+        let missing: Vec<_> = partial.have().iter_missing().map(|chunk| chunk.0).collect();
+        write(&*partial, &of.0, missing.into_iter().rev());
+        partial.finish().unwrap();
+    }
+}
+
+#[test]
+fn a_folder_is_written_once_and_appears_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let (kernel, initrd) = (content(bytes(1, 90_000)), content(bytes(2, 50_000)));
+    let entries = [entry("kernel", &kernel), entry("sub/initrd", &initrd), entry("copy", &kernel)];
+    let fetch = Fetch::begin(Target::Folder(out.clone()), &entries);
+    fetch.fetch(&kernel);
+    let partial = fetch.partial(&initrd);
+    write(&*partial, &initrd.0, [0, 1]);
+    // What is there can be served, and nothing is visible yet.
+    let mut buf = vec![0; chunk(&initrd.0, &initrd.2, 0).len()];
+    partial.read_at(0, &mut buf).unwrap();
+    assert_eq!(buf, chunk(&initrd.0, &initrd.2, 0));
+    assert!(!out.exists());
+    let bad = partial.write_chunk(ChunkIndex(2), &vec![7; chunk(&initrd.0, &initrd.2, 2).len()]);
+    assert!(bad.is_err());
+    write(&*partial, &initrd.0, 2..initrd.2.len());
+    partial.finish().unwrap();
+    fetch.output.commit().unwrap();
+    let found = files(&out);
+    assert_eq!(found.len(), 3);
+    assert!(found["kernel"] == kernel.0 && found["copy"] == kernel.0 && found["sub/initrd"] == initrd.0);
+    drop(fetch);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_crashed_fetch_continues_with_the_chunks_that_it_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = Target::Folder(folder.path().join("out"));
+    let of = content(bytes(1, 90_000));
+    let first = Fetch::begin(target.clone(), &[entry("kernel", &of)]);
+    write(&*first.partial(&of), &of.0, [3, 5, 7]);
+    // Dropping the values without removing their files is what a crash does.
+    first.output.keep();
+    drop(first);
+    let again = Fetch::begin(target, &[entry("kernel", &of)]);
+    assert_eq!(again.partial(&of).have().iter().map(|chunk| chunk.0).collect::<Vec<_>>(), [3, 5, 7]);
+    again.fetch(&of);
+    again.output.commit().unwrap();
+    drop(again);
+    assert!(files(folder.path()).into_iter().eq([("out/kernel".to_owned(), of.0)]));
+}
+
+#[test]
+fn bytes_that_a_crash_damaged_are_fetched_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = Target::File(folder.path().join("image"));
+    let of = content([bytes(1, 50_000), vec![0; 100_000], bytes(2, 50_000)].concat());
+    let first = Fetch::begin(target.clone(), &[entry("image", &of)]);
+    write(&*first.partial(&of), &of.0, [0, 1, 2]);
+    first.output.keep();
+    drop(first);
+    let left = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path().join("new/image");
+    let mut damaged = fs::read(&left).unwrap();
+    damaged[10] ^= 1;
+    // A byte in the place of zeros.
+    damaged[100_000] = 7;
+    fs::write(&left, damaged).unwrap();
+    let again = Fetch::begin(target, &[entry("image", &of)]);
+    again.fetch(&of);
+    again.output.commit().unwrap();
+    assert!(fs::read(folder.path().join("image")).unwrap() == of.0);
+}
+
+#[test]
+fn zeros_stay_holes() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = content([bytes(1, 50_000), vec![0; 8 << 20]].concat());
+    let fetch = Fetch::begin(Target::File(folder.path().join("image")), &[entry("image", &of)]);
+    fetch.fetch(&of);
+    fetch.output.commit().unwrap();
+    let path = folder.path().join("image");
+    assert!(fs::read(&path).unwrap() == of.0);
+    assert!(fs::metadata(path).unwrap().blocks() * 512 < 1 << 20);
+}
+
+#[test]
+fn an_empty_artifact_is_an_empty_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = content(Vec::new());
+    let fetch = Fetch::begin(Target::Folder(folder.path().join("out")), &[entry("empty", &of)]);
+    fetch.fetch(&of);
+    fetch.output.commit().unwrap();
+    assert_eq!(files(&folder.path().join("out"))["empty"], b"");
+}
