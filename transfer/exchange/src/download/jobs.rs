@@ -90,10 +90,12 @@ fn open_one(store: &dyn Store, wanted: &Wanted, known: &Known) -> Result<Opened,
     match store.artifact(&wanted.cid) {
         Ok(Some(_)) => Ok(Opened::Whole),
         Ok(None) => begin(store, wanted, known),
-        Err(error) => {
+        // Any other error says nothing about the stored copy. An example is a process that has too many files open.
+        Err(error @ StoreError::Damaged { .. }) => {
             tracing::warn!(artifact = %wanted.cid, %error, "the stored copy cannot be used: fetching it again");
             begin(store, wanted, known)
         }
+        Err(error) => Err(error),
     }
 }
 
