@@ -70,7 +70,7 @@ pub use damage::{Damage, RefProblem};
 pub use error::StoreError;
 pub use file_store::FileStore;
 pub use input::STANDARD_INPUT;
-pub(crate) use input::{Probe, probe};
+pub(crate) use input::{Probe, can_be_referred_to, probe};
 pub use interface::{Artifact, ImportSource, Partial, Store};
 pub use lifecycle::inventory::{ArtifactState, Inventory, ReleaseUsage, StoredArtifact};
 pub use lifecycle::plan::{FileKind, RemovedFile};

@@ -36,8 +36,8 @@ const SMALL_NETWORK: usize = 20;
 /// The capacity of the set of DHT servers that were connected before. A full set is cleared.
 const MAX_SEEN: usize = 1024;
 /// The number of consecutive failed plans after which content that cannot be read counts as removed. A plan is the list
-/// of DHT keys to announce. Making it fails on an I/O error of the store, such as too many open files, and is retried
-/// every second.
+/// of DHT keys to announce. Making it fails on an I/O error of the store, and is retried every second. An error that is
+/// surely temporary, such as too many open files, never makes content count as removed.
 const MAX_FAILED_PLANS: u32 = 5;
 /// The longest time that a shutdown spends on withdrawals.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(5);
@@ -303,8 +303,9 @@ fn adverts(refs: &[(Name, Vec<u8>)], http_port: Option<u16>) -> Vec<Advert> {
 /// a read fails with an error that may be temporary, so that the caller can retry. If `may_retry` is false, content
 /// that cannot be read is left out.
 fn statements(catalog: &Catalog, refs: &[(Name, Vec<u8>)], may_retry: bool) -> Option<BTreeMap<DhtKey, Statement>> {
-    // Only an I/O error may be temporary. Other errors mean that the content is damaged, which the catalog logs.
-    let is_gone = |error: &StoreError| !may_retry || !matches!(error, StoreError::Io { .. });
+    // Only an I/O error may be temporary. Other errors mean that the content is damaged, which the catalog logs. A lack
+    // of open files or memory says nothing about the content, however long it lasts.
+    let is_gone = |error: &StoreError| !error.is_temporary() && (!may_retry || !matches!(error, StoreError::Io { .. }));
     let mut all = BTreeMap::new();
     for (name, pointer) in refs {
         let (cid, manifest) = match manifest_of(catalog, pointer) {

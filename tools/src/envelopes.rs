@@ -9,7 +9,7 @@ use phase_core::{Fails, Failure, KeyId};
 use serde_json::{Value, json};
 
 use crate::output::Output;
-use crate::{files, key};
+use crate::{clock, files, key};
 
 /// The options of `phase root sign` and `phase manifest sign`. Signing needs no network and no store.
 #[derive(Debug, Args)]
@@ -47,9 +47,16 @@ pub(crate) fn payload<P: Payload>(path: &std::path::Path, envelope: &Envelope) -
 }
 
 /// Adds signatures to the envelope in a file. Returns the signed envelope, its payload and the path of the signed file.
-pub(crate) fn sign<P: Payload>(args: &SignArgs) -> Result<(Envelope, P, PathBuf), Fault> {
+/// `issued_at` returns the time at which the payload was issued. A clock before that time is wrong.
+pub(crate) fn sign<P: Payload>(
+    args: &SignArgs,
+    issued_at: impl FnOnce(&P) -> u64,
+) -> Result<(Envelope, P, PathBuf), Fault> {
+    let now = clock::signing_time()?;
     let keys = key::load_secrets(&args.key)?;
     let mut envelope = read(&args.file)?;
+    let unsigned = payload::<P>(&args.file, &envelope)?;
+    clock::check(now, &format!("{} was issued", args.file.display()), issued_at(&unsigned))?;
     for key in &keys {
         envelope.sign::<P>(key).map_err(|error| at(&args.file, error))?;
     }

@@ -2,6 +2,7 @@
 //! libraries.
 
 mod advertise;
+mod clock;
 mod demo;
 mod dht;
 mod envelopes;
@@ -87,6 +88,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
+    cli::raise_descriptor_limit();
     cli::init_logging(global.verbose, progress::log_writer);
     let output = Output::new(&global);
     match run(command, &output) {

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::envelopes::{self, MergeArgs, SignArgs};
 use crate::options::{OutputFile, StoreArgs};
 use crate::output::Output;
-use crate::release::{self, ContentArgs, RELEASE};
-use crate::{files, view};
+use crate::release::{self, Content, ContentArgs, RELEASE};
+use crate::{clock, files, view};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -110,7 +110,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<(), Fault> {
     match command {
         Command::New(args) => new(&args, output),
         Command::Sign(args) => {
-            let (envelope, manifest, path) = envelopes::sign::<Manifest>(&args)?;
+            let (envelope, manifest, path) = envelopes::sign::<Manifest>(&args, |manifest| manifest.issued_at)?;
             print(&path, &envelope, &manifest, output)
         }
         Command::Merge(args) => envelopes::merge::<Manifest>(&args, output),
@@ -126,13 +126,21 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<(), Fault> {
 fn new(args: &New, output: &Output) -> Result<(), Fault> {
     files::check_free(&args.out.path)?;
     let name = Name { channel: args.channel.clone(), arch: args.arch.clone() };
-    let draft = args.content.draft(&name, Some(args.version))?;
+    let Content { draft, remarks } = args.content.draft(&name, Some(args.version), clock::signing_time()?)?;
     draft.check()?;
     let store = args.store.open()?;
     let manifest = release::with_progress(output, |progress| draft.import(&store, args.version, progress))?;
     let envelope = Envelope::unsigned(&manifest)?;
     files::write_new(&args.out.path, &envelope.encode())?;
-    print(&args.out.path, &envelope, &manifest, output)?;
+    release::show(&remarks, output);
+    output.result(
+        || {
+            let mut json = document(&args.out.path, &envelope, &manifest);
+            json["remarks"] = release::remarks_json(&remarks);
+            json
+        },
+        || text(&args.out.path, &envelope, &manifest),
+    )?;
     let next = format!("next: phase manifest sign {} --key KEY, once for each signer", args.out.path.display());
     output.remark(&cli::printable(&next));
     Ok(())
@@ -154,15 +162,14 @@ fn verify(args: &Verify, output: &Output) -> Result<(), Fault> {
 }
 
 fn print(path: &Path, envelope: &Envelope, manifest: &Manifest, output: &Output) -> Result<(), Fault> {
-    output.result(
-        || document(path, envelope, manifest),
-        || {
-            let cid = envelope.cid();
-            let (content, signatures) =
-                (view::manifest_text(manifest), envelopes::signature_lines(envelope, envelopes::not_verified));
-            format!("file       {}\nmanifest   {cid}\n{content}\n{signatures}", path.display())
-        },
-    )
+    output.result(|| document(path, envelope, manifest), || text(path, envelope, manifest))
+}
+
+fn text(path: &Path, envelope: &Envelope, manifest: &Manifest) -> String {
+    let cid = envelope.cid();
+    let (content, signatures) =
+        (view::manifest_text(manifest), envelopes::signature_lines(envelope, envelopes::not_verified));
+    format!("file       {}\nmanifest   {cid}\n{content}\n{signatures}", path.display())
 }
 
 fn document(path: &Path, envelope: &Envelope, manifest: &Manifest) -> Value {

@@ -14,6 +14,9 @@ use phase_cli::{ByteRate, Bytes};
 const LINE_INTERVAL: Duration = Duration::from_secs(2);
 const BAR: &str = "{wide_bar} {bytes:>11} of {total_bytes} {binary_bytes_per_sec:>12} {eta:>4} {msg}";
 
+/// The form of a bar while the total is not known.
+const COUNTER: &str = "{bytes:>11} {binary_bytes_per_sec:>12} {wide_msg}";
+
 /// The progress bars that are drawn on the terminal.
 static DRAWN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
@@ -51,7 +54,23 @@ impl Progress {
                 bar.set_position(done);
                 bar.set_message(note.to_owned());
             }
-            Self::Lines(lines) => lines.update(now(), done, total, note),
+            Self::Lines(lines) => lines.update(now(), done, Some(total), note),
+        }
+    }
+
+    /// Shows that `done` bytes are done of a total that is not known, with `note` at the end.
+    pub(crate) fn update_without_total(&mut self, done: u64, note: &str) {
+        match self {
+            Self::Hidden => {}
+            Self::Bar(bar) => {
+                if bar.length().is_some() {
+                    bar.unset_length();
+                    bar.set_style(ProgressStyle::with_template(COUNTER).expect("the template is valid"));
+                }
+                bar.set_position(done);
+                bar.set_message(note.to_owned());
+            }
+            Self::Lines(lines) => lines.update(now(), done, None, note),
         }
     }
 
@@ -82,12 +101,13 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    fn update(&mut self, now: Instant, done: u64, total: u64, note: &str) {
+    fn update(&mut self, now: Instant, done: u64, total: Option<u64>, note: &str) {
         let (last, before) = self.last;
         if now - last >= LINE_INTERVAL {
             let rate = ByteRate::of(done.saturating_sub(before), now - last);
             let seconds = (now - self.began).as_secs();
-            line(&format!("{seconds:>4} s  {} of {}  {rate}  {note}", Bytes(done), Bytes(total)));
+            let of = total.map_or(String::new(), |total| format!(" of {}", Bytes(total)));
+            line(&format!("{seconds:>4} s  {}{of}  {rate}  {note}", Bytes(done)));
             self.last = (now, done);
         }
     }

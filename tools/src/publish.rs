@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use phase_cli::{self as cli, ByteRate, Bytes, EXIT_CODES, Fault};
 use phase_core::manifest::Manifest;
-use phase_core::publish::{PublishError, Publisher, Release};
+use phase_core::publish::{PublishError, Publisher, Release, Remark};
 use phase_core::{Failure, Label, Name};
 use serde_json::json;
 
 use crate::options::StoreArgs;
 use crate::output::Output;
-use crate::release::{self, ContentArgs, RELEASE};
+use crate::release::{self, Content, ContentArgs, RELEASE};
 use crate::{envelopes, files, key, progress, view};
 
 const EXAMPLES: &str = "\
@@ -21,6 +21,7 @@ Examples:
   phase publish --store store --root root.cbor --key publisher.key --channel stable --arch x86_64 \\
       --artifact kernel=vmlinuz --artifact initramfs=initrd.img --cmdline 'console=ttyS0'
   phase publish --store store --root root.cbor --key publisher.key --channel stable --arch any --dir files
+  phase publish --store store --root root.cbor --key publisher.key --channel stable --arch any --artifact rootfs:disk.img=-
   phase publish --store store --root root.cbor --key publisher.key --manifest release.cbor
 
 A provider that runs on the store announces the release within a second.";
@@ -63,25 +64,34 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
     let (release, imported) = match &args.manifest {
         Some(path) => (publish_signed(&publisher, args, path)?, None),
         None => {
-            let (release, elapsed) = publish_files(&publisher, args, output)?;
-            (release, Some(elapsed))
+            let (release, imported) = publish_files(&publisher, args, output)?;
+            (release, Some(imported))
         }
     };
-    print(&publisher, &release, imported, output)
+    print(&publisher, &release, imported.as_ref(), output)
 }
 
-/// Publishes files. Also returns the time that importing, signing and publishing took.
-fn publish_files(publisher: &Publisher, args: &Args, output: &Output) -> Result<(Release, Duration), Fault> {
+/// What is to be said about files that were published.
+struct Imported {
+    /// The time that importing, signing and publishing took.
+    elapsed: Duration,
+    remarks: Vec<Remark>,
+}
+
+/// Publishes files.
+fn publish_files(publisher: &Publisher, args: &Args, output: &Output) -> Result<(Release, Imported), Fault> {
     let missing = || Fault::new(Failure::Usage, "the release has no name: give --channel and --arch");
     let (channel, arch) = args.channel.clone().zip(args.arch.clone()).ok_or_else(missing)?;
     let now = cli::now();
-    let draft = args.content.draft(&Name { channel, arch }, args.version)?;
+    let Content { draft, remarks } = args.content.draft(&Name { channel, arch }, args.version, now)?;
     // Check the files and the keys before the store is opened, because opening the store may create it.
     publisher.check(&draft, now).map_err(explained)?;
     let store = args.store.open()?;
     let began = progress::now();
     let release = release::with_progress(output, |progress| publisher.publish(&store, &draft, now, progress));
-    Ok((release.map_err(explained)?, progress::now() - began))
+    let release = release.map_err(explained)?;
+    release::show(&remarks, output);
+    Ok((release, Imported { elapsed: progress::now() - began, remarks }))
 }
 
 /// Publishes a manifest that is already signed.
@@ -96,13 +106,15 @@ fn publish_signed(publisher: &Publisher, args: &Args, path: &Path) -> Result<Rel
 fn explained(error: PublishError) -> Fault {
     let hint = match &error {
         PublishError::Pointer(_) => "give a key with --key that the root lists for pointer records of this channel",
+        PublishError::ClockBeforeRoot { .. } => "set the clock of this machine, and run the command again",
         PublishError::NotImported { .. } => "publish from the store that `phase manifest new` imported the files into",
         _ => return error.into(),
     };
     Fault::from(error).hint(hint)
 }
 
-fn print(publisher: &Publisher, release: &Release, elapsed: Option<Duration>, output: &Output) -> Result<(), Fault> {
+fn print(publisher: &Publisher, release: &Release, imported: Option<&Imported>, output: &Output) -> Result<(), Fault> {
+    let elapsed = imported.map(|imported| imported.elapsed);
     let (manifest, cid) = (release.manifest(), release.cid());
     let bytes: u64 = manifest.artifacts.iter().map(|entry| entry.size).sum();
     output.result(
@@ -117,6 +129,7 @@ fn print(publisher: &Publisher, release: &Release, elapsed: Option<Duration>, ou
                 "artifacts": view::entries_json(&manifest.artifacts),
                 "imported_bytes": elapsed.map(|_| bytes),
                 "seconds": elapsed.map(|elapsed| elapsed.as_secs_f64()),
+                "remarks": release::remarks_json(imported.map_or(&[], |imported| &imported.remarks)),
             })
         },
         || {

@@ -1,14 +1,17 @@
 //! Makes the draft of a release from files, for `phase manifest new` and `phase publish`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
 use phase_cli::{self as cli, Fault};
 use phase_core::manifest::{FileName, Role};
-use phase_core::publish::{self, Draft, ReleaseFile};
+use phase_core::publish::{self, Draft, FolderFiles, ReleaseFile, Remark};
+use phase_core::store::STANDARD_INPUT;
 use phase_core::{Failure, ImportMode, ImportOptions, Name};
+
+use serde_json::{Value, json};
 
 use crate::output::Output;
 use crate::progress::Progress;
@@ -20,10 +23,12 @@ pub(crate) const RELEASE: &str = "Release options";
 #[derive(Debug, Args)]
 #[group(id = "content")]
 pub(crate) struct ContentArgs {
-    /// A file and its role, such as kernel=vmlinuz; ROLE:NAME=PATH gives it another file name; repeatable
+    /// A file and its role, such as kernel=vmlinuz; ROLE:NAME=PATH gives it another file name; repeatable. The file may
+    /// be a pipe or a block device; ROLE:NAME=- reads standard input
     #[arg(long, value_name = "ROLE=PATH", help_heading = RELEASE)]
     artifact: Vec<ArtifactArg>,
-    /// A folder: each file in it, at any depth, becomes an artifact with the role "file"
+    /// A folder: each file in it, at any depth, becomes an artifact with the role "file". Symbolic links are followed
+    /// inside the folder; modes, owners and empty folders are not carried over
     #[arg(long, value_name = "DIR", help_heading = RELEASE)]
     dir: Option<PathBuf>,
     /// Refer to the files where they are instead of copying them into the store; they must not change afterwards
@@ -58,9 +63,12 @@ impl FromStr for ArtifactArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let form = || format!("{text:?} is not of the form ROLE=PATH or ROLE:NAME=PATH, for instance kernel=vmlinuz");
         let (what, path) = text.split_once('=').filter(|(_, path)| !path.is_empty()).ok_or_else(form)?;
-        let path = PathBuf::from(path);
+        let path = PathBuf::from(if path == "-" { STANDARD_INPUT } else { path });
         let (role, filename) = match what.split_once(':') {
             Some((role, filename)) => (role, filename),
+            None if path == Path::new(STANDARD_INPUT) => {
+                return Err(format!("standard input has no file name: give it one, for instance {what}:vmlinuz=-"));
+            }
             None => (what, path.file_name().and_then(|name| name.to_str()).ok_or_else(form)?),
         };
         Ok(Self {
@@ -72,19 +80,16 @@ impl FromStr for ArtifactArg {
 }
 
 impl ContentArgs {
-    /// Finds the files that the options name, and returns the draft of a release with these files.
-    pub(crate) fn draft(&self, name: &Name, version: Option<u64>) -> Result<Draft, Fault> {
-        let mut files = Vec::new();
-        for ArtifactArg { role, filename, path } in &self.artifact {
-            if path.is_dir() {
-                let message = format!("{} is a folder, not a regular file", path.display());
-                return Err(Fault::new(Failure::Input, message).hint(format!("use --dir {}", path.display())));
-            }
-            files.push(ReleaseFile::new(role.clone(), filename.clone(), path)?);
-        }
+    /// Finds the files that the options name, and returns the draft of a release with these files, issued at `now`.
+    pub(crate) fn draft(&self, name: &Name, version: Option<u64>, now: u64) -> Result<Content, Fault> {
+        let mut files = self.artifacts()?;
+        let mut remarks = Vec::new();
         if let Some(dir) = &self.dir {
-            files.extend(ReleaseFile::all_in(dir)?);
+            let folder = FolderFiles::list(dir)?;
+            files.extend(folder.files);
+            remarks.extend(folder.remarks);
         }
+        remarks.extend(publish::case_twins(&files));
         if files.is_empty() {
             let cause = match &self.dir {
                 Some(dir) => format!("the folder {} has no files", dir.display()),
@@ -94,7 +99,7 @@ impl ContentArgs {
                 Fault::new(Failure::Usage, cause).hint("give files with --artifact ROLE=PATH, or a folder with --dir")
             );
         }
-        let (issued_at, expires_at) = lifetime(self.expires)?;
+        let (issued_at, expires_at) = lifetime(now, self.expires)?;
         let mode = if self.reference { ImportMode::Reference } else { ImportMode::Copy };
         let mut draft =
             Draft::new(name, files, issued_at, expires_at).with_import(ImportOptions::default().with_mode(mode));
@@ -110,8 +115,50 @@ impl ContentArgs {
         if let Some(cmdline) = &self.cmdline {
             draft = draft.with_cmdline(cmdline);
         }
-        Ok(draft)
+        Ok(Content { draft, remarks })
     }
+
+    /// Finds the files of the options `--artifact`.
+    fn artifacts(&self) -> Result<Vec<ReleaseFile>, Fault> {
+        let is_input = |arg: &&ArtifactArg| arg.path == Path::new(STANDARD_INPUT);
+        if self.artifact.iter().filter(is_input).count() > 1 {
+            let message = "standard input is given twice, but it can be read only once";
+            return Err(Fault::new(Failure::Usage, message).hint("write one of the inputs to a file first"));
+        }
+        let mut files = Vec::new();
+        for ArtifactArg { role, filename, path } in &self.artifact {
+            if path.is_dir() {
+                let message = format!("{} is a folder, not a regular file", path.display());
+                return Err(Fault::new(Failure::Input, message).hint(format!("use --dir {}", path.display())));
+            }
+            let file = ReleaseFile::new(role.clone(), filename.clone(), path)?;
+            if self.reference {
+                file.check_reference()?;
+            }
+            files.push(file);
+        }
+        Ok(files)
+    }
+}
+
+/// The draft of a release, and what the release does not carry over from its files.
+pub(crate) struct Content {
+    pub(crate) draft: Draft,
+    pub(crate) remarks: Vec<Remark>,
+}
+
+/// Prints what a release does not carry over from its files.
+pub(crate) fn show(remarks: &[Remark], output: &Output) {
+    remarks.iter().for_each(|remark| output.remark(&format!("note: {}", cli::printable(&remark.to_string()))));
+}
+
+/// Returns what a release does not carry over from its files, as JSON.
+pub(crate) fn remarks_json(remarks: &[Remark]) -> Value {
+    let one = |remark: &Remark| {
+        let (kind, text) = (remark.kind.as_str(), remark.to_string());
+        json!({ "kind": kind, "count": remark.count, "examples": remark.examples, "text": text })
+    };
+    remarks.iter().map(one).collect()
 }
 
 /// Runs `work`, which imports files, and shows its progress.
@@ -120,14 +167,16 @@ pub(crate) fn with_progress<T>(
     work: impl FnOnce(&mut (dyn FnMut(publish::Progress<'_>) + Send)) -> T,
 ) -> T {
     let mut shown = Progress::new(output.shows_progress());
-    let done = work(&mut |now| shown.update(now.done, now.total, &cli::printable(now.file.as_str())));
+    let done = work(&mut |now| match (now.total, cli::printable(now.file.as_str())) {
+        (Some(total), file) => shown.update(now.done, total, &file),
+        (None, file) => shown.update_without_total(now.done, &file),
+    });
     shown.end();
     done
 }
 
-/// Returns the current time and the time after `duration`, in seconds since 1970.
-pub(crate) fn lifetime(duration: Duration) -> Result<(u64, u64), Fault> {
-    let now = cli::now();
+/// Returns the time `now` and the time after `duration`, in seconds since 1970.
+pub(crate) fn lifetime(now: u64, duration: Duration) -> Result<(u64, u64), Fault> {
     let long = || Fault::new(Failure::Usage, "the time of --expires is too long: give a shorter one");
     // A duration below one second is rounded up to one second, because a lifetime of zero is refused.
     Ok((now, now.checked_add(duration.as_secs().max(1)).ok_or_else(long)?))
@@ -148,6 +197,9 @@ mod tests {
         assert_eq!(parse("kernel=/boot/vmlinuz-6.1"), expect("kernel", "vmlinuz-6.1", "/boot/vmlinuz-6.1"));
         assert_eq!(parse("dtb:dtbs/a.dtb=x"), expect("dtb", "dtbs/a.dtb", "x"));
         assert_eq!(parse("file=a=b"), expect("file", "a=b", "a=b"));
+        assert_eq!(parse("kernel:vmlinuz=-"), expect("kernel", "vmlinuz", "/dev/stdin"));
+        assert_eq!(parse("kernel=./-"), expect("kernel", "-", "./-"));
+        assert!(parse("kernel=-").unwrap_err().contains("kernel:vmlinuz=-"));
         for text in ["", "kernel", "kernel=", "=x", "Kernel=x", "kernel:../x=y", "kernel:=y", "kernel=..", "kernel=/"] {
             assert!(parse(text).is_err(), "{text:?} parsed");
         }

@@ -16,7 +16,7 @@ use crate::envelopes::{self, MergeArgs, SignArgs};
 use crate::key::KeyFile;
 use crate::options::OutputFile;
 use crate::output::Output;
-use crate::{files, release, view};
+use crate::{clock, files, release, view};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -108,7 +108,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<(), Fault> {
     match command {
         Command::New(args) => new(&args, output),
         Command::Sign(args) => {
-            let (envelope, root, path) = envelopes::sign::<TrustRoot>(&args)?;
+            let (envelope, root, path) = envelopes::sign::<TrustRoot>(&args, |root| root.issued_at)?;
             print(&path, &envelope, &root, output)
         }
         Command::Merge(args) => envelopes::merge::<TrustRoot>(&args, output),
@@ -129,7 +129,7 @@ fn new(args: &New, output: &Output) -> Result<(), Fault> {
     let root_keys = if args.root_key.is_empty() { keys.clone() } else { ring.load(&args.root_key)? };
     let most = u16::try_from(root_keys.len()).unwrap_or(u16::MAX);
     let root_threshold = args.root_threshold.unwrap_or(args.threshold.min(most));
-    let (issued_at, expires_at) = release::lifetime(args.expires)?;
+    let (issued_at, expires_at) = release::lifetime(clock::signing_time()?, args.expires)?;
     let role = ChannelRole { keys, threshold: args.threshold, pointer_keys };
     let root = TrustRoot {
         v: V1,

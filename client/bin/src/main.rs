@@ -76,6 +76,7 @@ struct Fetch {
 
 fn main() -> ExitCode {
     let Command::Fetch(args) = Cli::parse().command;
+    cli::raise_descriptor_limit();
     cli::init_logging(args.verbose, std::io::stderr);
     cli::warn_of_key_log();
     match run(&args) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::folder::{self, FolderFiles, Refused};
+use super::folder::{FolderFiles, Refused};
 use crate::failure::{Fails, Failure};
 use crate::manifest::{FileName, MAX_ARTIFACTS, Role};
 use crate::store::{self, ImportSource, Probe, STANDARD_INPUT, StoreError};
@@ -40,18 +40,12 @@ impl ReleaseFile {
         Self::new(role, filename, STANDARD_INPUT)
     }
 
-    /// Returns all files below a folder, sorted, and what a release cannot carry over from the folder. Each file has the
-    /// role [`Role::FILE`]. Its name in the release is its path relative to the folder.
-    ///
-    /// Symbolic links to files in the folder are followed. Any other entry that is neither a regular file nor a folder
-    /// is refused, so that no file is silently missing in the release. A link that leads out of the folder is refused
-    /// as well, because it would publish a file that nobody put into the folder.
+    /// Returns all files below a folder, as [`FolderFiles::list`] lists them, without the remarks.
     ///
     /// # Errors
-    /// [`FilesError::Refused`] names all entries that cannot be published. [`FilesError::List`],
-    /// [`FilesError::TooMany`].
-    pub fn all_in(folder: &Path) -> Result<FolderFiles, FilesError> {
-        folder::list(folder)
+    /// The errors of [`FolderFiles::list`].
+    pub fn all_in(folder: &Path) -> Result<Vec<Self>, FilesError> {
+        Ok(FolderFiles::list(folder)?.files)
     }
 
     /// Makes an entry for a regular file in a folder.
@@ -83,6 +77,17 @@ impl ReleaseFile {
     /// Returns whether the file was empty when this entry was made.
     pub fn is_empty(&self) -> bool {
         self.size.len == Some(0)
+    }
+
+    /// Checks that the store can refer to the file, instead of copying it.
+    ///
+    /// # Errors
+    /// [`FilesError::Kind`] if the file is a block device, a pipe or standard input.
+    pub fn check_reference(&self) -> Result<(), FilesError> {
+        match store::can_be_referred_to(&self.path) {
+            true => Ok(()),
+            false => Err(FilesError::Kind(Box::new(StoreError::NotByReference(self.path.clone())))),
+        }
     }
 
     /// Returns what the import of the file needs.

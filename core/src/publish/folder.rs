@@ -27,6 +27,22 @@ pub struct FolderFiles {
     pub remarks: Vec<Remark>,
 }
 
+impl FolderFiles {
+    /// Lists all files below a folder, sorted, and what a release cannot carry over from the folder. Each file has the
+    /// role [`Role::FILE`](crate::manifest::Role::FILE). Its name in the release is its path relative to the folder.
+    ///
+    /// Symbolic links to files in the folder are followed. Any other entry that is neither a regular file nor a folder
+    /// is refused, so that no file is silently missing in the release. A link that leads out of the folder is refused
+    /// as well, because it would publish a file that nobody put into the folder.
+    ///
+    /// # Errors
+    /// [`FilesError::Refused`] names all entries that cannot be published. [`FilesError::List`],
+    /// [`FilesError::TooMany`].
+    pub fn list(folder: &Path) -> Result<Self, FilesError> {
+        list(folder)
+    }
+}
+
 /// The reason why an entry of a folder cannot be published.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -98,8 +114,7 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Lists a folder. See [`ReleaseFile::all_in`].
-pub(super) fn list(folder: &Path) -> Result<FolderFiles, FilesError> {
+fn list(folder: &Path) -> Result<FolderFiles, FilesError> {
     let failed = |source| FilesError::List { path: folder.to_owned(), source };
     // Everything in the folder is compared with this path, and the folder itself may be a link.
     let root = folder.canonicalize().map_err(failed)?;

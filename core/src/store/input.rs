@@ -164,8 +164,7 @@ impl InputFile {
     /// Checks that an artifact can be as long as the input, and that its content can be read again if the store is to
     /// refer to it.
     pub(crate) fn check_importable(&self, chunker: &ChunkerParams, by_reference: bool) -> Result<(), StoreError> {
-        let is_transient = ["/proc", "/dev/fd", STANDARD_INPUT].iter().any(|folder| self.path.starts_with(folder));
-        if by_reference && (self.kind != InputKind::File || is_transient) {
+        if by_reference && (self.kind != InputKind::File || is_transient(&self.path)) {
             return Err(StoreError::NotByReference(self.path.clone()));
         }
         let chunks = self.len.unwrap_or(0).div_ceil(u64::from(chunker.max()));
@@ -186,6 +185,15 @@ impl InputFile {
             Err(StoreError::SourceChanged(self.path.clone()))
         }
     }
+}
+
+/// Returns whether a store can refer to the file at a path: it is a regular file whose path is the same for every process.
+pub(crate) fn can_be_referred_to(path: &Path) -> bool {
+    !is_transient(path) && std::fs::metadata(path).is_ok_and(|meta| meta.is_file())
+}
+
+fn is_transient(path: &Path) -> bool {
+    ["/proc", "/dev/fd", STANDARD_INPUT].iter().any(|folder| path.starts_with(folder))
 }
 
 /// Returns the length of a block device, in bytes.

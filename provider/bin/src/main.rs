@@ -143,6 +143,7 @@ fn parse_socket(text: &str) -> Result<SocketAddr, String> {
 
 fn main() -> ExitCode {
     let Command::Serve(args) = Cli::parse().command;
+    cli::raise_descriptor_limit();
     cli::init_logging(args.verbose, std::io::stderr);
     cli::warn_of_key_log();
     match run(&args) {

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use phase_core::Failure;
+use rustix::process::{Resource, Rlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -16,6 +17,16 @@ use crate::fetch::FetchArgs;
 #[expect(clippy::disallowed_methods, reason = "binaries read the clock, here and nowhere else")]
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+/// Raises the limit of open files of this process to the limit that the administrator permits (the hard limit). Peers,
+/// files and connections each need an open file, and the usual limit of 1024 is made for programs that use `select`.
+pub fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // An error is ignored, because the programs work within the old limit too.
+        let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    }
 }
 
 /// Sends the log to `writer`. Verbosity 0 logs warnings, 1 adds Phase's info messages, and 2 adds Phase's debug

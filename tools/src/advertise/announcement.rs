@@ -8,6 +8,7 @@ use phase_core::{DhtKey, Failure};
 use phase_node::{NodeHandle, PeerId, QueryError};
 use serde_json::json;
 
+use crate::clock;
 use crate::network;
 use crate::output::Output;
 
@@ -48,7 +49,7 @@ struct Round {
 pub(super) fn announce(announcement: &Announcement<'_>, args: &Announcing, output: &Output) -> Result<(), Fault> {
     // The signed record is not used here. It is signed before the node connects to any peer, so that a signing error is
     // reported at once.
-    (announcement.sign)(cli::now())?;
+    (announcement.sign)(clock::signing_time()?)?;
     network::block_on(async {
         let mut signals = Signals::new()?;
         let first = async {
@@ -100,7 +101,7 @@ async fn refresh(node: &NodeHandle, announcement: &Announcement<'_>, output: &Ou
 /// Puts the record under its DHT key and the copies of the key. Fails if the record cannot be signed, or if no node
 /// stored it under any of these keys.
 async fn put(node: &NodeHandle, announcement: &Announcement<'_>) -> Result<Round, Fault> {
-    let value = (announcement.sign)(cli::now())?;
+    let value = (announcement.sign)(clock::signing_time()?)?;
     let (mut reports, mut failed) = (Vec::new(), Vec::new());
     for key in announcement.key.copies() {
         match node.put(&key, value.clone()).await {

@@ -13,6 +13,7 @@ use phase_core::trust::TrustRoot;
 use phase_core::{Cid, DhtKey, Failure, Name, SigningKey};
 
 use crate::advertise::announcement::{Announcement, Announcing, announce};
+use crate::clock;
 use crate::envelopes;
 use crate::output::Output;
 
@@ -105,6 +106,7 @@ pub(super) fn run_file(args: &FileArgs, output: &Output) -> Result<(), Fault> {
 /// Verifies a pointer record as a client with this trust root would. Without a root, accepts every record.
 fn check(envelope: &Envelope, name: &Name, root: Option<&TrustRoot>, now: u64) -> Result<(), Fault> {
     let Some(root) = root else { return Ok(()) };
+    clock::check(now, "the trust root was issued", root.issued_at)?;
     root.verify_pointer(envelope, name, TrustedTime(now)).map(drop).map_err(|error| {
         Fault::from(error).hint("sign with a key that the trust root lists for pointer records of this channel")
     })

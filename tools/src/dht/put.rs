@@ -9,6 +9,7 @@ use phase_core::dht::DhtRecord as _;
 use phase_core::{Label, SignedRecord, SigningKey};
 use serde_json::json;
 
+use crate::clock;
 use crate::output::Output;
 use crate::{files, network, view};
 
@@ -54,7 +55,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
         (_, Some(path)) => files::read(path)?,
         (value, None) => value.clone().unwrap_or_default().into_bytes(),
     };
-    let now = cli::now();
+    let now = clock::signing_time()?;
     let record = SignedRecord {
         v: V1,
         key: key.public(),

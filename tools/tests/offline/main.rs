@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic, also in its helpers")]
 
 mod dht;
+mod imports;
 mod inspect;
 mod keys;
 mod manifests;

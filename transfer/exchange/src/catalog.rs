@@ -196,7 +196,15 @@ impl Catalog {
         if let Some(content) = self.open_content(artifact) {
             return Ok(Some(content));
         }
-        match self.store.artifact(artifact) {
+        let opened = self.store.artifact(artifact).or_else(|error| {
+            if !error.is_temporary() {
+                return Err(error);
+            }
+            // The process has too many files open. The artifacts that are kept open for later reads are some of them.
+            lock(&self.open).entries.clear();
+            self.store.artifact(artifact)
+        });
+        match opened {
             Ok(Some(opened)) => {
                 lock(&self.open).insert(opened.clone());
                 Ok(Some(Content::Whole(opened)))
@@ -234,6 +242,10 @@ impl Catalog {
     pub(super) fn report(&self, artifact: &Cid, error: &StoreError) {
         if matches!(error, StoreError::NotThere { .. }) {
             // The fetch has ended early, so the chunks were released. The store is not damaged.
+            return;
+        }
+        if error.is_temporary() {
+            tracing::warn!(%artifact, %error, "cannot serve this artifact at the moment");
             return;
         }
         tracing::warn!(%artifact, %error, "cannot serve this artifact");
