@@ -27,6 +27,8 @@ pub(crate) struct FileArtifact {
     file: Box<dyn BackendFile>,
     stat: FileStat,
     path: PathBuf,
+    /// Whether the file is inside the store, so that only the store removes it.
+    is_owned: bool,
 }
 
 impl Artifact for FileArtifact {
@@ -46,13 +48,28 @@ impl Artifact for FileArtifact {
         }
         // The state is checked after the read, so that a change during the read is detected.
         let now = self.file.stat().map_err(|e| StoreError::read("read", &self.path, e))?;
-        let removed = now.links == 0;
-        if removed || !now.same_content(&self.stat) { Err(changed(&self.path)) } else { Ok(()) }
+        if now.same_content(&self.stat) || (self.is_owned && is_same_but_removed(&self.stat, &now)) {
+            Ok(())
+        } else {
+            Err(changed(&self.path))
+        }
     }
 
     fn path(&self) -> Option<PathBuf> {
         Some(self.path.clone())
     }
+
+    fn is_removed(&self) -> bool {
+        self.file.stat().is_ok_and(|now| now.links == 0)
+    }
+}
+
+/// Returns whether a file lost its last name since it had the state `before`, and was not written. A file without a name
+/// cannot be opened any more, so its content stays what was verified, and transfers of a release that was removed can
+/// end. Removing a file changes its change time, so that time cannot be compared.
+fn is_same_but_removed(before: &FileStat, now: &FileStat) -> bool {
+    let key = |stat: &FileStat| (stat.len, stat.mtime_ns, stat.inode);
+    now.links == 0 && key(before) == key(now)
 }
 
 /// Opens a complete artifact. Returns `None` if the store does not have it.
@@ -80,7 +97,7 @@ pub(crate) fn open_verified(
     let path = layout.artifact(cid);
     let file = backend.open(&path, OpenMode::Read).map_err(|e| StoreError::read("open", &path, e))?;
     let stat = file.stat().map_err(|e| StoreError::read("read", &path, e))?;
-    Ok(stat.same_content(&verified).then(|| FileArtifact { cid: *cid, index, file, stat, path }))
+    Ok(stat.same_content(&verified).then(|| FileArtifact { cid: *cid, index, file, stat, path, is_owned: true }))
 }
 
 /// Opens an artifact's file inside the store. If the file does not match its seal, the file is verified again and gets
@@ -104,7 +121,7 @@ fn open_owned(
         // A failure is ignored, because a file without a seal is only hashed again when it is opened the next time.
         let _ = Seal::owned(stat).write(backend, layout, cid);
     }
-    Ok(FileArtifact { cid: *cid, index, file, stat, path })
+    Ok(FileArtifact { cid: *cid, index, file, stat, path, is_owned: true })
 }
 
 /// Opens a file that was imported by reference. The file is refused if it does not match its seal.
@@ -118,7 +135,7 @@ fn open_reference(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<O
     if !seal.holds(stat) || stat.len != index.size() {
         return Err(StoreError::damaged(&path, Damage::ReferenceChanged));
     }
-    Ok(Some(FileArtifact { cid: *cid, index, file: Box::new(file), stat, path }))
+    Ok(Some(FileArtifact { cid: *cid, index, file: Box::new(file), stat, path, is_owned: false }))
 }
 
 /// Reads the index of an artifact from the index blocks in the store.

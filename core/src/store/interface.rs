@@ -117,6 +117,12 @@ pub trait Artifact: Send + Sync {
     /// artifact or open it again. [`StoreError::NotThere`] if the bytes are past the end.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError>;
 
+    /// Returns whether the artifact was removed from the store since it was opened. Its content can still be read, so
+    /// that transfers in progress can end.
+    fn is_removed(&self) -> bool {
+        false
+    }
+
     /// Returns the path of the file with the content of the artifact, or `None` if the content is not in a file. The
     /// caller must not write to the file.
     fn path(&self) -> Option<PathBuf>;

@@ -169,7 +169,7 @@ async fn run(
     observer.resolved(&resolved);
     let selection = if args.only.is_empty() { Selection::All } else { Selection::Some(args.only.clone()) };
     let artifacts = selection.of(&resolved.manifest)?;
-    let mut options = FetchOptions { selection, download: args.memory.config() };
+    let mut options = FetchOptions { selection, download: args.memory.config(), ..FetchOptions::default() };
     if let Some(patience) = args.give_up_after {
         options.download.give_up_after = patience;
     }
