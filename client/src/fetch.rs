@@ -38,6 +38,9 @@ pub enum Selection {
 pub struct FetchOptions {
     /// The artifacts to fetch.
     pub selection: Selection,
+    /// Whether the store's ref stays as it is, although the whole release is fetched. It does when an older release is
+    /// fetched again.
+    pub keeps_ref: bool,
     /// The configuration of the download, such as its windows, limits and timeouts.
     pub download: download::Config,
     /// The output to which the artifacts will be handed over, if any. The fetch fails before the first chunk if they do
@@ -159,7 +162,7 @@ impl Work {
             stop: self.stop.clone(),
         };
         let report = download::run(inputs, self.options.download.clone()).await?;
-        if is_whole {
+        if is_whole && !self.options.keeps_ref {
             // Set the ref only now, because the store must be able to serve every artifact of a release with a ref.
             self.store(|store, resolved| match store.set_ref(&resolved.name, &resolved.pointer) {
                 // Another process has fetched or published a newer release in the meantime. This release is complete

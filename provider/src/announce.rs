@@ -14,7 +14,7 @@ use futures::StreamExt as _;
 use phase_core::dht::Pointer;
 use phase_core::envelope::Envelope;
 use phase_core::manifest::Manifest;
-use phase_core::store::StoreError;
+use phase_core::store::{FileStore, StoreError};
 use phase_core::{Cid, DhtKey, Name};
 use phase_node::{Advert, NodeHandle, PeerId, QueryError, QueryReport};
 use phase_transfer::catalog::Catalog;
@@ -39,6 +39,8 @@ const MAX_SEEN: usize = 1024;
 /// of DHT keys to announce. Making it fails on an I/O error of the store, and is retried every second. An error that is
 /// surely temporary, such as too many open files, never makes content count as removed.
 const MAX_FAILED_PLANS: u32 = 5;
+/// The maximum number of attempts to make a plan. Another attempt is needed if a ref changes meanwhile.
+const PLAN_ATTEMPTS: u32 = 4;
 /// The longest time that a shutdown spends on withdrawals.
 const WITHDRAW_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -49,6 +51,8 @@ pub(crate) struct AnnouncerConfig {
     /// The time after which a node counts as the first node of its network if no DHT server is connected. `None` means
     /// never.
     pub(crate) alone_after: Option<Duration>,
+    /// The store, in which the announced CIDs are noted.
+    pub(crate) store: FileStore,
     /// The HTTP port to advertise in the local network, for clients that speak only HTTP.
     pub(crate) http_port: Option<u16>,
 }
@@ -69,9 +73,16 @@ impl Announcer {
         let queue = Queue::new(config.interval);
         let alone_at = config.alone_after.map(|wait| now + wait);
         let (running, refs) = (JoinSet::new(), Vec::new());
-        let work = Work { node, catalog, config, alone_at, queue, running, refs, failed_plans: 0, progress, planned };
+        let noted = Noted::default();
+        let work =
+            Work { node, catalog, config, alone_at, queue, running, refs, failed_plans: 0, noted, progress, planned };
         tokio::spawn(stop.clone().run_until_cancelled_owned(work.run()));
         Self { announced, planned_keys, _stop: stop.drop_guard() }
+    }
+
+    /// Returns a receiver that is notified whenever the announcements were planned again, because the refs have changed.
+    pub(crate) fn planned(&self) -> watch::Receiver<Vec<(DhtKey, bool)>> {
+        self.planned_keys.clone()
     }
 
     pub(crate) fn announced(&self) -> watch::Receiver<Announced> {
@@ -115,9 +126,21 @@ struct Work {
     refs: Vec<(Name, Vec<u8>)>,
     /// The number of plans that have failed since the last successful plan.
     failed_plans: u32,
+    noted: Noted,
     progress: watch::Sender<Announced>,
     /// The DHT keys of the last plan, each with a flag: whether the key is to be withdrawn.
     planned: watch::Sender<Vec<(DhtKey, bool)>>,
+}
+
+/// The announced CIDs that are noted in the store, so that no other process removes their content.
+#[derive(Default)]
+struct Noted {
+    /// The content that the last plan announces.
+    planned: BTreeSet<Cid>,
+    /// Whether the note in the store may list CIDs that are withdrawn by now.
+    is_stale: bool,
+    /// The CIDs in the note in the store.
+    written: BTreeSet<Cid>,
 }
 
 impl Work {
@@ -133,9 +156,12 @@ impl Work {
             let now = Instant::now();
             let wake = if self.may_announce(now) { self.queue.wake_at(now) } else { self.alone_at };
             tokio::select! {
-                _ = poll.tick() => if self.refs_changed().await || self.failed_plans > 0 {
-                    self.plan(&mut damaged).await;
-                },
+                _ = poll.tick() => {
+                    if self.refs_changed().await || self.failed_plans > 0 {
+                        self.plan(&mut damaged).await;
+                    }
+                    self.note_withdrawals().await;
+                }
                 Ok(()) = damaged.changed() => self.plan(&mut damaged).await,
                 Ok(()) = routing.changed() => {
                     routing.mark_unchanged();
@@ -164,14 +190,38 @@ impl Work {
         !new.is_empty()
     }
 
-    /// Reads the refs. Returns whether any ref has changed since the last read.
+    /// Reads the refs. Returns whether any ref has changed since the last read, or an open artifact was removed.
     async fn refs_changed(&mut self) -> bool {
         let (catalog, known) = (self.catalog.clone(), self.refs.clone());
-        let read = tokio::task::spawn_blocking(move || read_refs(&catalog, &known)).await;
-        let Ok(Some(refs)) = read else { return false };
-        let changed = refs != self.refs;
+        let read = tokio::task::spawn_blocking(move || (catalog.close_removed(), read_refs(&catalog, &known))).await;
+        let Ok((is_removed, Some(refs))) = read else { return false };
+        let changed = refs != self.refs || is_removed;
         self.refs = refs;
         changed
+    }
+
+    /// Returns the content that is announced, or whose withdrawal has not ended.
+    fn live_content(&self) -> BTreeSet<Cid> {
+        let in_dht = self.queue.keys().into_iter().filter_map(|(key, _)| match key {
+            DhtKey::Content(cid) => Some(cid),
+            _ => None,
+        });
+        in_dht.chain(self.noted.planned.iter().copied()).collect()
+    }
+
+    /// Takes the content that was withdrawn out of the note in the store.
+    async fn note_withdrawals(&mut self) {
+        if !std::mem::take(&mut self.noted.is_stale) {
+            return;
+        }
+        let live = self.live_content();
+        if live == self.noted.written {
+            return;
+        }
+        let (store, cids) = (self.config.store.clone(), live.clone());
+        // After a failure, the next poll tries again.
+        self.noted.is_stale = !tokio::task::spawn_blocking(move || note(&store, &cids)).await.unwrap_or(false);
+        self.noted.written = live;
     }
 
     /// Makes a new plan of the announcements. Ignores damage that is found meanwhile, because the new plan leaves out
@@ -185,14 +235,26 @@ impl Work {
     /// Plans the announcements: gives the queue the DHT keys of all content that the store can serve. Returns false and
     /// changes nothing if the store cannot be read.
     async fn try_to_plan(&mut self) -> bool {
-        let (catalog, known) = (self.catalog.clone(), self.refs.clone());
-        let http_port = self.config.http_port;
+        let (catalog, store, known) = (self.catalog.clone(), self.config.store.clone(), self.refs.clone());
+        let (http_port, live) = (self.config.http_port, self.live_content());
         let may_retry = self.failed_plans < MAX_FAILED_PLANS;
         let planned = tokio::task::spawn_blocking(move || {
-            let refs = read_refs(&catalog, &known)?;
-            Some((statements(&catalog, &refs, may_retry)?, adverts(&refs, http_port)))
+            for _ in 0..PLAN_ATTEMPTS {
+                let refs = read_refs(&catalog, &known)?;
+                let wanted = statements(&catalog, &refs, may_retry)?;
+                let content = content_of(&wanted);
+                let noted = live.union(&content).copied().collect();
+                note(&store, &noted);
+                // A process that removes a release removes its ref first, and then looks whether the content is noted.
+                // If the refs are still the same, that process finds the content in the note.
+                if read_refs(&catalog, &known)? == refs {
+                    return Some((wanted, content, noted, adverts(&refs, http_port)));
+                }
+            }
+            None
         });
-        let Ok(Some((wanted, adverts))) = planned.await else { return false };
+        let Ok(Some((wanted, content, noted, adverts))) = planned.await else { return false };
+        self.noted = Noted { planned: content, is_stale: true, written: noted };
         self.node.advertise_locally(adverts);
         let wanted = if self.node.has_dht() { wanted } else { BTreeMap::new() };
         if wanted.len() > MAX_KEYS {
@@ -235,12 +297,32 @@ impl Work {
             tracing::debug!(%key, %error, "announcement failed");
         }
         self.queue.finished(now, key, result.is_ok() || is_alone);
+        // The key may have been withdrawn.
+        self.noted.is_stale = true;
     }
 
     fn publish_progress(&self) {
         let now = self.queue.announced();
         self.progress.send_if_modified(|last| std::mem::replace(last, now) != now);
     }
+}
+
+/// Notes the announced CIDs in the store. Returns whether that succeeded.
+fn note(store: &FileStore, cids: &BTreeSet<Cid>) -> bool {
+    let noted = store.set_announced(cids);
+    if let Err(error) = &noted {
+        tracing::warn!(%error, "cannot note in the store what is announced; other processes may remove it");
+    }
+    noted.is_ok()
+}
+
+/// Returns the CIDs of the content that is to be announced.
+fn content_of(wanted: &BTreeMap<DhtKey, Statement>) -> BTreeSet<Cid> {
+    let content = wanted.keys().filter_map(|key| match key {
+        DhtKey::Content(cid) => Some(*cid),
+        _ => None,
+    });
+    content.collect()
 }
 
 async fn sleep_until(wake: Option<Instant>) {

@@ -27,6 +27,7 @@
 mod announce;
 mod contact;
 mod http;
+mod prune;
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,10 +35,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use phase_core::store::{FileStore, ProviderLock, StoreError};
+use phase_core::store::{FileStore, ProviderLock, Prune, StoreError};
 use phase_core::{Fails, Failure};
 use phase_node::bootstrap::{BootstrapPeer, BootstrapSource, RememberedPeers, RememberedPeersKeeper};
-use phase_node::{CONTACT_INTERVAL, DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, PeerId};
+use phase_node::{
+    CONTACT_INTERVAL, Clock, DhtConfig, Identity, Multiaddr, Node, NodeConfig, NodeError, NodeHandle, PeerId,
+};
 use phase_transfer::catalog::Catalog;
 use phase_transfer::server::{self, Server};
 
@@ -45,6 +48,7 @@ pub use announce::Announced;
 use announce::{Announcer, AnnouncerConfig};
 use contact::Contact;
 use http::{HttpPort, HttpServer};
+use prune::Pruner;
 
 /// The default of [`ProviderConfig::remember_interval`]. A crash loses at most the changes of one interval.
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(60);
@@ -74,6 +78,11 @@ pub struct ProviderConfig {
     /// The time after which a provider without a connected DHT server counts as the first node of its network. It
     /// applies only if the provider knows remembered peers and no other peers. Default: 15 s.
     pub alone_after: Duration,
+    /// The releases that stay when a newer one is announced. The others are removed from the store, with what nothing
+    /// else needs. Default: none, every release stays. It has no effect without [`ProviderConfig::clock`].
+    pub prune: Option<Prune>,
+    /// The clock, which returns the Unix time in seconds. Default: none.
+    pub clock: Option<Clock>,
 }
 
 impl ProviderConfig {
@@ -92,6 +101,8 @@ impl ProviderConfig {
             remember_interval: REMEMBER_INTERVAL,
             contact_interval: CONTACT_INTERVAL,
             alone_after: ALONE_AFTER,
+            prune: None,
+            clock: None,
         }
     }
 }
@@ -103,6 +114,7 @@ pub struct Provider {
     announcer: Announcer,
     contact: Option<Contact>,
     keeper: Option<RememberedPeersKeeper>,
+    _pruner: Option<Pruner>,
     http: Option<HttpServer>,
     _server: Server,
     _lock: ProviderLock,
@@ -133,11 +145,17 @@ impl Provider {
         }
         let node = Node::start(node).await?;
         let handle = node.handle();
-        let catalog = Arc::new(Catalog::new(Arc::new(opened.store)));
+        let store = opened.store;
+        let catalog = Arc::new(Catalog::new(Arc::new(store.clone())));
         let server = Server::start(handle, catalog.clone(), config.server);
         let http_port = port.as_ref().and_then(HttpPort::public_port);
-        let announcing = AnnouncerConfig { interval: config.announce_interval, alone_after, http_port };
+        let announcing =
+            AnnouncerConfig { interval: config.announce_interval, alone_after, store: store.clone(), http_port };
         let announcer = Announcer::start(handle.clone(), catalog.clone(), announcing);
+        let pruning = config.prune.zip(config.clock);
+        let pruner = pruning.map(|(limits, clock)| {
+            Pruner::start(store, catalog.clone(), limits, clock, announcer.planned(), announcer.announced())
+        });
         let contact = clock.map(|clock| Contact::start(handle.clone(), clock, config.contact_interval));
         let keeper = in_dht.then(|| {
             let (own, node) = (handle.peer_id(), handle.clone());
@@ -145,7 +163,17 @@ impl Provider {
             RememberedPeersKeeper::start(opened.file, &opened.remembered, config.remember_interval, own, good)
         });
         let http = port.map(|port| HttpServer::start(port, handle.clone()));
-        Ok(Self { node, catalog, announcer, contact, keeper, http, _server: server, _lock: opened.lock })
+        Ok(Self {
+            node,
+            catalog,
+            announcer,
+            contact,
+            keeper,
+            _pruner: pruner,
+            http,
+            _server: server,
+            _lock: opened.lock,
+        })
     }
 
     /// Returns the peer id of the provider.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use phase_cli::{self as cli, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer, Printer, counted};
+use phase_cli::{self as cli, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer, Printer, PruneArgs, counted};
 use phase_client::{Report, ResolveOptions, Resolved};
 use phase_core::handover::{HandoverError, Target};
 use phase_core::store::Store;
@@ -16,6 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   phase fetch stable/x86_64 --root root.cbor --output boot --bootstrap /ip4/127.0.0.1/tcp/4001
   phase fetch stable/x86_64 --root root.cbor --only kernel --json
+  phase fetch stable/x86_64 --root root.cbor --output boot --keep 2          # then remove older releases from the store
 
 The address is that of a provider on this machine: phase-provider serve --store store. Without --bootstrap, peers are
 found in the local network. A fetch that was interrupted resumes: verified chunks are not fetched again.";
@@ -27,16 +28,17 @@ pub(crate) struct Args {
     fetch: FetchArgs,
     #[command(flatten)]
     store: StoreArgs,
+    #[command(flatten)]
+    prune: PruneArgs,
 }
 
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
-    let store: Option<Arc<dyn Store>> = match args.fetch.ephemeral {
-        true => None,
-        false => Some(Arc::new(args.store.open()?)),
-    };
+    let on_disk = if args.fetch.ephemeral { None } else { Some(args.store.open()?) };
+    let store = on_disk.clone().map(|store| Arc::new(store) as Arc<dyn Store>);
     let printer = Printer::of(&args.fetch);
     let mut observer = Terminal { output, printer, progress: Progress::Hidden, begun: false };
-    network::block_on(cli::fetch(store, &args.fetch, &mut observer))
+    network::block_on(cli::fetch(store, &args.fetch, &mut observer))?;
+    on_disk.map_or(Ok(()), |store| args.prune.prune(&store).map(drop))
 }
 
 fn text(fetched: &Fetched) -> String {

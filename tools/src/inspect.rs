@@ -55,7 +55,13 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
             by_file(&path, args.store.open_if_there()?.as_ref(), args.chunks)?
         }
     };
-    output.result(|| shown.json, || shown.text)
+    output.result(|| shown.json, || shown.text)?;
+    match shown.damage {
+        Some(damage) => {
+            Err(Fault::new(Failure::Store, damage).hint("`phase store repair` fetches damaged content again"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn by_cid(cid: Cid, store: &FileStore, chunks: bool) -> Result<Shown, Fault> {
@@ -96,6 +102,7 @@ fn chunk(cid: Cid, store: &FileStore) -> Result<Shown, Fault> {
     cid.verify(&bytes)?;
     let (offset, len) = (chunk.offset, chunk.len);
     Ok(Shown {
+        damage: None,
         json: json!({
             "type": "chunk",
             "cid": cid.to_string(),

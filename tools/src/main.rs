@@ -21,6 +21,7 @@ mod publish;
 mod release;
 mod resolve;
 mod root;
+mod store;
 mod view;
 
 use std::process::ExitCode;
@@ -82,6 +83,9 @@ enum Command {
     Dht(dht::Command),
     /// Show the content of a file, or of a CID in a store
     Inspect(inspect::Args),
+    /// Show, verify, repair, prune and empty a store
+    #[command(subcommand, after_help = store::EXAMPLES)]
+    Store(store::Command),
     /// Demonstrate publishing, discovery and fetching on this machine, over loopback sockets
     Demo(demo::Args),
 }
@@ -110,6 +114,7 @@ fn run(command: Command, output: &Output) -> Result<(), Fault> {
         Command::Peers(args) => peers::run(&args, output),
         Command::Dht(command) => dht::run(command, output),
         Command::Inspect(args) => inspect::run(&args, output),
+        Command::Store(command) => store::run(command, output),
         Command::Demo(args) => demo::run(args, output),
     }
 }

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use phase_cli::{self as cli, ByteRate, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer, Printer, counted};
+use phase_cli::{
+    self as cli, ByteRate, Bytes, EXIT_CODES, Fault, FetchArgs, Fetched, Observer, Printer, PruneArgs, counted,
+};
 use phase_client::{Progress, Report, ResolveOptions, Resolved};
 use phase_core::Failure;
 use phase_core::handover::HandoverError;
@@ -44,6 +46,9 @@ Examples:
   Fetch a release and put its files into the folder boot:
     phase-client fetch stable/x86_64 --root root.cbor --store client --output boot \\
         --bootstrap /ip4/127.0.0.1/tcp/4001
+  Fetch a release, and remove all but this and the previous release from the store:
+    phase-client fetch stable/x86_64 --root root.cbor --store client --output boot --keep 2 \\
+        --bootstrap /ip4/127.0.0.1/tcp/4001
   Fetch only the kernel, and print events as JSON:
     phase-client fetch stable/x86_64 --root root.cbor --store client --only kernel --events \\
         --bootstrap /ip4/127.0.0.1/tcp/4001
@@ -61,6 +66,8 @@ struct Fetch {
     /// --ephemeral is required
     #[arg(long, value_name = "DIR", env = "PHASE_STORE", required_unless_present = "ephemeral")]
     store: Option<PathBuf>,
+    #[command(flatten)]
+    prune: PruneArgs,
     /// Print the result as JSON on standard output, and errors as JSON on standard error
     #[arg(long, help_heading = OUTPUT)]
     json: bool,
@@ -86,10 +93,11 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Fetch) -> Result<(), Fault> {
-    let store: Option<Arc<dyn Store>> = match &args.store {
-        Some(folder) if !args.fetch.ephemeral => Some(Arc::new(FileStore::open(folder)?)),
+    let on_disk = match &args.store {
+        Some(folder) if !args.fetch.ephemeral => Some(FileStore::open(folder)?),
         _ => None,
     };
+    let store = on_disk.clone().map(|store| Arc::new(store) as Arc<dyn Store>);
     let printer = Printer::of(&args.fetch);
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Fault::new(Failure::Other, format!("cannot start threads: {error}")))?;
@@ -97,7 +105,8 @@ fn run(args: &Fetch) -> Result<(), Fault> {
         true => Box::new(Events::new(printer)),
         false => Box::new(Console { json: args.json, printer, last: None }),
     };
-    runtime.block_on(cli::fetch(store, &args.fetch, observer.as_mut()))
+    runtime.block_on(cli::fetch(store, &args.fetch, observer.as_mut()))?;
+    on_disk.map_or(Ok(()), |store| args.prune.prune(&store).map(drop))
 }
 
 /// An observer that prints plain lines on standard output, or one JSON document at the end.
@@ -191,7 +200,7 @@ mod tests {
     fn every_example_in_the_help_is_a_valid_command_line() {
         let examples = EXAMPLES.replace("\\\n", " ");
         let lines: Vec<_> = examples.lines().map(str::trim).filter(|line| line.starts_with("phase-client ")).collect();
-        assert_eq!(lines.len(), 3);
+        assert_eq!(lines.len(), 4);
         for line in lines {
             let parsed = Cli::command().try_get_matches_from(line.split_whitespace());
             assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());

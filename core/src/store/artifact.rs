@@ -30,6 +30,8 @@ pub(crate) struct FileArtifact {
     path: PathBuf,
     /// Whether only this user or root can have written to the file.
     is_trusted: bool,
+    /// Whether the file is inside the store, so that only the store removes it.
+    is_owned: bool,
 }
 
 impl Artifact for FileArtifact {
@@ -49,8 +51,11 @@ impl Artifact for FileArtifact {
         }
         // The state is checked after the read, so that a change during the read is detected.
         let now = self.file.stat().map_err(|e| StoreError::read("read", &self.path, e))?;
-        let removed = now.links == 0;
-        if removed || !now.same_content(&self.stat) { Err(changed(&self.path)) } else { Ok(()) }
+        if now.same_content(&self.stat) || (self.is_owned && is_same_but_removed(&self.stat, &now)) {
+            Ok(())
+        } else {
+            Err(changed(&self.path))
+        }
     }
 
     fn read_chunks(&self, run: ChunkRange, buf: &mut [u8]) -> Result<(), StoreError> {
@@ -72,6 +77,18 @@ impl Artifact for FileArtifact {
     fn path(&self) -> Option<PathBuf> {
         Some(self.path.clone())
     }
+
+    fn is_removed(&self) -> bool {
+        self.file.stat().is_ok_and(|now| now.links == 0)
+    }
+}
+
+/// Returns whether a file lost its last name since it had the state `before`, and was not written. A file without a name
+/// cannot be opened any more, so its content stays what was verified, and transfers of a release that was removed can
+/// end. Removing a file changes its change time, so that time cannot be compared.
+fn is_same_but_removed(before: &FileStat, now: &FileStat) -> bool {
+    let key = |stat: &FileStat| (stat.len, stat.mtime_ns, stat.inode);
+    now.links == 0 && key(before) == key(now)
 }
 
 /// Opens a complete artifact. Returns `None` if the store does not have it.
@@ -109,7 +126,15 @@ pub(crate) fn open_verified(
         return Ok(None);
     }
     layout.place().note_right(cid, stat);
-    Ok(Some(FileArtifact { cid: *cid, index, file, stat, path, is_trusted: layout.place().trusts(stat.owner) }))
+    Ok(Some(FileArtifact {
+        cid: *cid,
+        index,
+        file,
+        stat,
+        path,
+        is_trusted: layout.place().trusts(stat.owner),
+        is_owned: true,
+    }))
 }
 
 /// Opens an artifact's file inside the store. If the file does not match its seal, or the seal is not trusted, the file
@@ -137,7 +162,7 @@ fn open_owned(
             let _ = Seal::owned(stat).write(backend, layout, cid);
         }
     }
-    Ok(FileArtifact { cid: *cid, index, file, stat, path, is_trusted })
+    Ok(FileArtifact { cid: *cid, index, file, stat, path, is_trusted, is_owned: true })
 }
 
 /// Opens a file that was imported by reference. If the file does not match its seal, or the seal is not trusted, the
@@ -166,7 +191,7 @@ fn open_reference(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<O
             let _ = Seal::reference(stat, &path).write(backend, layout, cid);
         }
     }
-    Ok(Some(FileArtifact { cid: *cid, index, file: Box::new(file), stat, path, is_trusted: false }))
+    Ok(Some(FileArtifact { cid: *cid, index, file: Box::new(file), stat, path, is_trusted: false, is_owned: false }))
 }
 
 /// Makes the error for a file that was imported by reference and cannot be opened. An error that says nothing about the

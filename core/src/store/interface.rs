@@ -196,6 +196,12 @@ pub trait Artifact: Send + Sync {
         self.index().byte_range(run).map_or(Ok(()), |range| self.read_at(range.start, buf))
     }
 
+    /// Returns whether the artifact was removed from the store since it was opened. Its content can still be read, so
+    /// that transfers in progress can end.
+    fn is_removed(&self) -> bool {
+        false
+    }
+
     /// Returns the path of the file with the content of the artifact, or `None` if the content is not in a file. The
     /// caller must not write to the file.
     fn path(&self) -> Option<PathBuf>;

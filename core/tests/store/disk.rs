@@ -161,8 +161,13 @@ fn a_changed_artifact_is_not_served() {
         let mut buf = vec![0; 100];
         artifact.read_at(0, &mut buf).unwrap();
         apply(&path);
-        let error = artifact.read_at(0, &mut buf).unwrap_err();
-        assert!(matches!(error, StoreError::Damaged { .. }), "{change}: {error}");
+        if artifact.is_removed() {
+            // Another file has the name now. The open file is the one that was verified.
+            assert_eq!(content(&*artifact), bytes, "{change}");
+        } else {
+            let error = artifact.read_at(0, &mut buf).unwrap_err();
+            assert!(matches!(error, StoreError::Damaged { .. }), "{change}: {error}");
+        }
 
         let opened = store.artifact(&cid);
         if is_right {
@@ -184,7 +189,7 @@ fn an_artifact_whose_file_is_removed_is_not_in_the_store() {
     let (_folder, store) = store();
     let artifact = fetch(&store, &bytes(1, 50_000));
     fs::remove_file(artifact.path().unwrap()).unwrap();
-    assert!(matches!(artifact.read_at(0, &mut [0]), Err(StoreError::Damaged { .. })));
+    assert!(artifact.is_removed());
     assert!(store.artifact(&artifact.cid()).unwrap().is_none());
 }
 

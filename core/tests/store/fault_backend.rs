@@ -52,6 +52,10 @@ struct State {
     bytes_read: u64,
     fault: Option<(u64, Fault)>,
     quirks: Quirks,
+    /// The number of operations so far that only read.
+    reads: u64,
+    /// The number of the reading operation that fails, counted from 1, and the error number of the operating system.
+    read_fault: Option<(u64, i32)>,
     /// The free disk space that [`Backend::available`] returns; `None` if the backend does not support that call.
     available: Option<u64>,
     /// The number of files that can still be created; `None` if there is no limit.
@@ -100,6 +104,37 @@ impl FaultBackend {
     /// injected before.
     pub(crate) fn inject(&self, operation: u64, fault: Fault) {
         self.state().fault = Some((operation, fault));
+    }
+
+    /// Returns the number of operations so far that only read.
+    pub(crate) fn reads(&self) -> u64 {
+        self.state().reads
+    }
+
+    /// Lets the reading operation with this number fail, counted from 1, with this error number of the operating system.
+    pub(crate) fn inject_read(&self, read: u64, errno: i32) {
+        self.state().read_fault = Some((read, errno));
+    }
+
+    /// Returns a copy of the file system without faults. All data in it is durable.
+    pub(crate) fn copy(&self) -> Self {
+        self.after_power_cut(1)
+    }
+
+    /// Returns the paths of all files.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let state = self.state();
+        let files = state.names.iter().filter(|(_, node)| matches!(node, Node::File(_)));
+        files.map(|(path, _)| path.clone()).collect()
+    }
+
+    /// Changes one byte of a file.
+    pub(crate) fn flip(&self, path: &Path, offset: usize) {
+        let mut state = self.state();
+        let Node::File(number) = state.names[path] else { panic!("{} is a folder", path.display()) };
+        let inode = state.inodes.get_mut(&number).unwrap();
+        inode.bytes[offset] ^= 1;
+        inode.durable = inode.bytes.clone();
     }
 
     /// Returns the file system that a machine finds when it starts after a power cut. RNG seed 0 keeps only synced
@@ -171,6 +206,15 @@ impl State {
             Some((at, Fault::PowerCut)) if self.operations == at => Ok(false),
             Some((at, Fault::PowerCut)) if self.operations > at => Err(power_cut()),
             _ => Ok(true),
+        }
+    }
+
+    /// Counts an operation that only reads. Returns an error if the injected fault makes the operation fail.
+    fn read(&mut self) -> io::Result<()> {
+        self.reads += 1;
+        match self.read_fault {
+            Some((at, errno)) if self.reads == at => Err(io::Error::from_raw_os_error(errno)),
+            _ => Ok(()),
         }
     }
 
@@ -279,6 +323,7 @@ impl Inode {
 impl Backend for FaultBackend {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn BackendFile>> {
         let mut state = self.state();
+        state.read()?;
         let number = match (state.names.get(path).copied(), mode) {
             (Some(Node::Folder), _) => return Err(io::ErrorKind::IsADirectory.into()),
             (Some(Node::File(number)), OpenMode::Read | OpenMode::Create) => number,
@@ -360,7 +405,8 @@ impl Backend for FaultBackend {
     }
 
     fn entries(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        let state = self.state();
+        let mut state = self.state();
+        state.read()?;
         if !is_top(path) && state.names.get(path) != Some(&Node::Folder) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -378,7 +424,8 @@ impl Backend for FaultBackend {
     }
 
     fn stat(&self, path: &Path) -> io::Result<FileStat> {
-        let state = self.state();
+        let mut state = self.state();
+        state.read()?;
         match state.names.get(path) {
             Some(Node::File(number)) => Ok(state.stat(*number)),
             Some(Node::Folder) => {
@@ -507,6 +554,7 @@ impl FaultFile {
 
 impl BackendFile for FaultFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.backend.state().read()?;
         self.with(|inode| {
             let rest = inode.bytes.get(offset as usize..).unwrap_or_default();
             let len = rest.len().min(buf.len());

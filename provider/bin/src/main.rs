@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use phase_cli as cli;
-use phase_cli::{EXIT_CODES, Fault, NodeArgs, Signals, UploadArgs};
+use phase_cli::{EXIT_CODES, Fault, NodeArgs, PruneArgs, Signals, UploadArgs};
 use phase_core::Failure;
 use phase_node::{Multiaddr, NodeConfig, Role};
 use phase_provider::{Announced, Provider, ProviderConfig};
@@ -47,12 +47,17 @@ Examples:
     phase-provider serve --store mirror --listen /ip4/0.0.0.0/tcp/4002 --bootstrap /ip4/127.0.0.1/tcp/4001
   The first node, with a list of bootstrap peers and metrics for Prometheus over HTTP:
     phase-provider serve --store store --http 127.0.0.1:9464
+  A mirror that keeps the current and the previous release of each name, and removes older ones:
+    phase-provider serve --store mirror --keep 2 --max-size 100GiB --bootstrap /ip4/127.0.0.1/tcp/4001
   A second provider that gets its bootstrap peers from this list:
     phase-provider serve --store mirror --listen /ip4/0.0.0.0/tcp/4002 --bootstrap http://127.0.0.1:9464/peers";
 
 const NOTES: &str = "\
 Releases that are published into the store while the provider runs are announced too. A provider with an empty store is
 a bootstrap node. On a signal, the provider withdraws its announcements; a second signal ends the process at once.
+
+By default, all releases stay in the store. With --keep or --max-size, old ones are removed after a newer release is
+announced. Current and pinned releases always stay (see `phase store --help`).
 
 The addresses of good peers are saved in the store (peers.toml). After the first start, --bootstrap is only needed if
 none of these peers answers. With --peer or --no-dht, the provider announces nothing in the DHT.
@@ -92,6 +97,8 @@ struct Serve {
     #[cfg(feature = "dht")]
     #[command(flatten)]
     records: Records,
+    #[command(flatten)]
+    prune: PruneArgs,
     /// Print JSON on standard output, one document per line, and errors as JSON on standard error
     #[arg(long, help_heading = OUTPUT)]
     json: bool,
@@ -193,6 +200,8 @@ fn configure(args: &Serve) -> Result<ProviderConfig, Fault> {
     args.records.configure(&mut node)?;
     let server = args.upload.configure();
     let mut config = ProviderConfig { server, http: args.http, ..ProviderConfig::new(args.store.clone(), node) };
+    config.prune = args.prune.limits();
+    config.clock = Some(std::sync::Arc::new(cli::now));
     if let Some(interval) = args.announce_interval {
         config.announce_interval = interval;
     }
@@ -239,7 +248,7 @@ mod tests {
     fn every_example_in_the_help_is_a_valid_command_line() {
         let lines: Vec<_> =
             EXAMPLES.lines().map(str::trim).filter(|line| line.starts_with("phase-provider ")).collect();
-        assert_eq!(lines.len(), 4);
+        assert_eq!(lines.len(), 5);
         for line in lines {
             let parsed = Cli::command().try_get_matches_from(line.split_whitespace());
             assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());

@@ -162,6 +162,10 @@ impl Artifact for GatedArtifact {
         self.inner.read_at(offset, buf)
     }
 
+    fn is_removed(&self) -> bool {
+        self.inner.is_removed()
+    }
+
     fn path(&self) -> Option<PathBuf> {
         self.inner.path()
     }

@@ -12,7 +12,7 @@ Exit codes:
   4    not found: no peer that was asked has it
   5    network: no peer can be reached, or every connection was lost
   6    not trusted: a signature, hash, version or name did not verify
-  7    store: it cannot be opened, read or written
+  7    store: it cannot be opened, read or written, or files in it are damaged or missing
   130  stopped by a signal";
 
 /// Returns the exit code of a program that ends with this failure. 0 means success and is never returned.

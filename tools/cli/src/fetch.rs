@@ -275,7 +275,7 @@ impl Work<'_> {
         if self.in_place.is_some() && self.args.is_to_stdout() {
             download = download.in_order(MAX_AHEAD);
         }
-        FetchOptions { selection, download, output }
+        FetchOptions { selection, download, output, ..FetchOptions::default() }
     }
 
     async fn download(

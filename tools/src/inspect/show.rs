@@ -14,6 +14,8 @@ use crate::{envelopes, view};
 pub(super) struct Shown {
     pub(super) json: Value,
     pub(super) text: String,
+    /// The damage of the object or of one of its artifacts in the store, if there is any.
+    pub(super) damage: Option<String>,
 }
 
 pub(super) fn object(object: &Object, cid: Cid, store: Option<&FileStore>, chunks: bool) -> Shown {
@@ -25,6 +27,7 @@ pub(super) fn object(object: &Object, cid: Cid, store: Option<&FileStore>, chunk
         }
         Object::Index(index) => artifact(index, cid, store, chunks),
         Object::PartOfIndex { missing, .. } => Shown {
+            damage: None,
             json: json!({ "type": "index", "missing_blocks": missing }),
             text: format!(
                 "the index of an artifact; {} missing in the store",
@@ -35,6 +38,7 @@ pub(super) fn object(object: &Object, cid: Cid, store: Option<&FileStore>, chunk
             let bytes: u64 = entries.iter().map(|entry| u64::from(entry.len)).sum();
             let count = entries.len();
             Shown {
+                damage: None,
                 json: json!({ "type": "index leaf", "chunks": count, "bytes": bytes }),
                 text: format!(
                     "a leaf block of an artifact's index: {}, {}",
@@ -52,7 +56,8 @@ pub(super) fn object(object: &Object, cid: Cid, store: Option<&FileStore>, chunk
 
 fn signed(envelope: &Envelope, mut json: Value, text: &str) -> Shown {
     json["signatures"] = envelopes::json_signatures(envelope).into();
-    Shown { json, text: format!("{text}\n{}", envelopes::signature_lines(envelope, envelopes::not_verified)) }
+    let text = format!("{text}\n{}", envelopes::signature_lines(envelope, envelopes::not_verified));
+    Shown { json, text, damage: None }
 }
 
 /// Formats a manifest, with the state of each of its artifacts in the store.
@@ -66,6 +71,7 @@ fn manifest_with_state(envelope: &Envelope, manifest: &Manifest, store: Option<&
             complete += 1;
         } else if state["state"] == "damaged" {
             shown.text += &format!("\n{}: {text}", entry.filename);
+            shown.damage.get_or_insert_with(|| format!("{}: {text}", entry.filename));
         }
         shown.json["artifacts"][position]["stored"] = state;
     }
@@ -100,8 +106,10 @@ fn artifact(index: &ArtifactIndex, cid: Cid, store: Option<&FileStore>, chunks: 
         ),
         format!("index      {}", counted(blocks, "block", "blocks")),
     ];
+    let mut damage = None;
     if let Some(store) = store {
         let (state, text) = artifact_state(&cid, store);
+        damage = (state["state"] == "damaged").then(|| text.clone());
         json["stored"] = state;
         lines.push(format!("stored     {text}"));
     }
@@ -112,7 +120,7 @@ fn artifact(index: &ArtifactIndex, cid: Cid, store: Option<&FileStore>, chunks: 
         lines.push(format!("{:>14} {:>8} chunk", "offset", "bytes"));
         lines.extend(index.chunks().map(|c| format!("{:>14} {:>8} {}", c.offset, c.len, chunk_cid(c.digest))));
     }
-    Shown { json, text: lines.join("\n") }
+    Shown { json, text: lines.join("\n"), damage }
 }
 
 /// Returns the state of an artifact in the store, as JSON and as text.

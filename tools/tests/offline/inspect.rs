@@ -96,8 +96,12 @@ fn a_truncated_or_swapped_artifact_is_reported_as_damaged() {
     for bad in [&content[..content.len() - 1], &swapped[..]] {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, bad).unwrap();
-        let shown = sandbox.json(&format!("inspect {artifact} --store store"));
-        assert_eq!(shown["stored"]["state"], "damaged");
+        let run = sandbox.run(&format!("inspect {artifact} --store store --json"));
+        let shown: Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!((run.code, &shown["stored"]["state"]), (7, &"damaged".into()));
+        assert!(run.stderr.contains("phase store repair"), "{}", run.stderr);
+        let manifest = release["manifest"].as_str().unwrap();
+        sandbox.fails(&format!("inspect {manifest} --store store"), 7, &["vmlinuz", "damaged"]);
         assert!(shown["stored"]["error"].as_str().unwrap().contains(artifact), "{shown}");
     }
     // A new file with the right bytes makes the artifact complete again.

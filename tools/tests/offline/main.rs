@@ -12,4 +12,5 @@ mod process;
 mod publish;
 mod roots;
 mod sandbox;
+mod store_lifecycle;
 mod stores;

@@ -253,6 +253,18 @@ impl Catalog {
         self.damaged.send_modify(|count| *count += 1);
     }
 
+    /// Closes the open artifacts that were removed from the store, so that their disk space is freed, and new requests
+    /// for them are refused. Transfers in progress continue. Returns whether there were any.
+    pub fn close_removed(&self) -> bool {
+        let open: Vec<_> = lock(&self.open).entries.values().map(|(_, artifact)| artifact.clone()).collect();
+        let removed: Vec<_> = open.iter().filter(|artifact| artifact.is_removed()).map(|open| open.cid()).collect();
+        let mut open = lock(&self.open);
+        for cid in &removed {
+            open.entries.remove(cid);
+        }
+        !removed.is_empty()
+    }
+
     /// Returns a receiver of the number of failed reads of artifacts. It is notified of every failure.
     pub fn damaged(&self) -> watch::Receiver<u64> {
         self.damaged.subscribe()
