@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use phase_client::{Client, FetchOptions};
+use phase_core::FileStore;
 use phase_core::store::backend::{Backend, BackendFile, FileStat, OpenMode, Space};
 use phase_core::store::{OsBackend, StoreError};
-use phase_core::FileStore;
 use phase_node::{NodeConfig, Role};
 use phase_test_support::in_time;
 
