@@ -27,15 +27,21 @@ pub struct Repeats {
 }
 
 impl Repeats {
-    /// Finds the repeats of an index. Takes about a millisecond for each 10,000 chunks.
+    /// Finds the repeats of an index. Takes about a second for each two million chunks.
     pub(super) fn of(index: &ArtifactIndex) -> Self {
         let entries = index.entries();
         let key = |position: u32| {
             let ChunkEntry { digest, len } = entries[position as usize];
             (digest, len)
         };
-        let mut sorted: Vec<u32> = (0u32..).take(entries.len()).collect();
-        sorted.sort_unstable_by_key(|position| (key(*position), *position));
+        // Most comparisons are decided by the first bytes of the digests, which are next to the positions in memory.
+        let prefix = |entry: &ChunkEntry| {
+            let bytes = entry.digest.as_bytes().first_chunk().expect("a digest has 32 bytes");
+            u64::from_be_bytes(*bytes)
+        };
+        let mut sorted: Vec<(u64, u32)> = entries.iter().map(prefix).zip(0u32..).collect();
+        sorted.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| (key(a.1), a.1).cmp(&(key(b.1), b.1))));
+        let sorted: Vec<_> = sorted.into_iter().map(|(_, position)| position).collect();
         let groups = || sorted.chunk_by(|a, b| key(*a) == key(*b));
         // Runs of zeros give equal chunks. Only the last chunk and chunks of limit length are tested although they occur
         // once, because a digest of zeros for the length of every chunk would take too long.
