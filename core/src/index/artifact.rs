@@ -150,7 +150,7 @@ impl ArtifactIndex {
     }
 
     /// Returns the chunks that are zeros or equal to an earlier chunk. The first call finds them, which takes about a
-    /// millisecond for each 10,000 chunks.
+    /// second for each two million chunks.
     pub fn repeats(&self) -> &Repeats {
         self.repeats.0.get_or_init(|| Box::new(Repeats::of(self)))
     }

@@ -45,7 +45,7 @@ fn what_is_stored_already_and_zeros_need_no_space() {
     let partial = store.partial(&cid, index.clone()).unwrap();
     data::write(&*partial, &half, 0..index.len() / 2);
     drop(partial);
-    assert_eq!(needed(&store, &[whole.clone()]), Need::default());
+    assert_eq!(needed(&store, std::slice::from_ref(&whole)), Need::default());
     let left = needed(&store, &[half]).bytes;
     assert!((400 << 10..700 << 10).contains(&left), "{left}");
     let need = needed(&store, &[sparse]);

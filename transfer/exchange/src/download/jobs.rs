@@ -251,3 +251,6 @@ pub(super) fn close(catalog: &Catalog, dirty: &[Arc<dyn Partial>], unfinished: &
     }
     unfinished.iter().for_each(|artifact| catalog.abandon(artifact));
 }
+
+#[cfg(test)]
+mod tests;
