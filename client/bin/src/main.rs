@@ -85,7 +85,11 @@ fn main() -> ExitCode {
 
 fn run(args: &Fetch) -> Result<(), Fault> {
     let store: Arc<dyn Store> = match &args.store {
-        Some(folder) if !args.fetch.ephemeral => Arc::new(FileStore::open(folder)?),
+        Some(folder) if !args.fetch.ephemeral => {
+            let store = FileStore::open(folder)?;
+            cli::warn_of_store(store.warnings());
+            Arc::new(store)
+        }
         _ => Arc::new(MemStore::default()),
     };
     let runtime = tokio::runtime::Runtime::new()

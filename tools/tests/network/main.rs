@@ -17,6 +17,7 @@ mod examples;
 mod process;
 mod publish_and_fetch;
 mod python_client;
+mod store_places;
 mod survives_kill;
 mod test_network;
 mod watches_peers;
