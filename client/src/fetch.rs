@@ -175,16 +175,20 @@ impl Work {
         Ok(report)
     }
 
-    /// Checks that all artifacts that are not stored yet fit into the store together. Artifacts that fit one by one may
+    /// Checks that all artifacts that are not stored yet fit into the store together, and into the output. Artifacts that fit one by one may
     /// not, and the fetch would fail in the middle.
     async fn check_space(&self, wanted: &[Wanted]) -> Result<(), FetchError> {
         let wanted: Vec<_> = wanted.iter().map(|wanted| (wanted.cid, wanted.index.clone())).collect();
-        self.store(move |store, _| {
+        let (store, output) = (self.catalog.store().clone(), self.options.output.clone());
+        let checked = tokio::task::spawn_blocking(move || {
             let mut need = Need::default();
             wanted.iter().for_each(|(cid, index)| need.add(&store.needed_to_fetch(cid, index)));
-            store.check_space(&need)
-        })
-        .await
+            store.check_space(&need)?;
+            let artifacts = wanted.iter().map(|(cid, index)| (*cid, &**index));
+            let fits = output.map_or(Ok(()), |output| output.check_export(store.as_ref(), need, artifacts));
+            fits.map_err(FetchError::Output)
+        });
+        checked.await.map_err(FetchError::Worker)?
     }
 
     /// Runs a store operation on the thread pool for blocking work.

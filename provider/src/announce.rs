@@ -61,6 +61,7 @@ pub(crate) struct AnnouncerConfig {
 pub(crate) struct Announcer {
     announced: watch::Receiver<Announced>,
     planned_keys: watch::Receiver<Vec<(DhtKey, bool)>>,
+    artifacts: watch::Receiver<BTreeSet<Cid>>,
     _stop: DropGuard,
 }
 
@@ -68,16 +69,28 @@ impl Announcer {
     pub(crate) fn start(node: NodeHandle, catalog: Arc<Catalog>, config: AnnouncerConfig) -> Self {
         let (progress, announced) = watch::channel(Announced::default());
         let (planned, planned_keys) = watch::channel(Vec::new());
+        let (in_releases, artifacts) = watch::channel(BTreeSet::new());
         let stop = CancellationToken::new();
         let now = Instant::now();
         let queue = Queue::new(config.interval);
         let alone_at = config.alone_after.map(|wait| now + wait);
         let (running, refs) = (JoinSet::new(), Vec::new());
-        let noted = Noted::default();
-        let work =
-            Work { node, catalog, config, alone_at, queue, running, refs, failed_plans: 0, noted, progress, planned };
+        let work = Work {
+            node,
+            catalog,
+            config,
+            alone_at,
+            queue,
+            running,
+            refs,
+            failed_plans: 0,
+            noted: Noted::default(),
+            progress,
+            planned,
+            in_releases,
+        };
         tokio::spawn(stop.clone().run_until_cancelled_owned(work.run()));
-        Self { announced, planned_keys, _stop: stop.drop_guard() }
+        Self { announced, planned_keys, artifacts, _stop: stop.drop_guard() }
     }
 
     /// Returns a receiver that is notified whenever the announcements were planned again, because the refs have changed.
@@ -87,6 +100,11 @@ impl Announcer {
 
     pub(crate) fn announced(&self) -> watch::Receiver<Announced> {
         self.announced.clone()
+    }
+
+    /// Returns a receiver of the artifacts of all releases in the store, whether they can be served or not.
+    pub(crate) fn artifacts(&self) -> watch::Receiver<BTreeSet<Cid>> {
+        self.artifacts.clone()
     }
 
     /// Stops announcing and withdraws all announcements. Returns after [`WITHDRAW_TIMEOUT`] at the latest.
@@ -130,6 +148,8 @@ struct Work {
     progress: watch::Sender<Announced>,
     /// The DHT keys of the last plan, each with a flag: whether the key is to be withdrawn.
     planned: watch::Sender<Vec<(DhtKey, bool)>>,
+    /// The artifacts of all releases in the last plan.
+    in_releases: watch::Sender<BTreeSet<Cid>>,
 }
 
 /// The announced CIDs that are noted in the store, so that no other process removes their content.
@@ -148,6 +168,7 @@ impl Work {
         let mut poll = tokio::time::interval(POLL);
         let mut routing = self.node.routing_peers();
         let mut damaged = self.catalog.damaged();
+        let mut withdrawn = self.catalog.withdrawn();
         let mut seen = BTreeSet::new();
         self.plan(&mut damaged).await;
         loop {
@@ -163,6 +184,10 @@ impl Work {
                     self.note_withdrawals().await;
                 }
                 Ok(()) = damaged.changed() => self.plan(&mut damaged).await,
+                Ok(()) = withdrawn.changed() => {
+                    withdrawn.mark_unchanged();
+                    self.plan(&mut damaged).await;
+                }
                 Ok(()) = routing.changed() => {
                     routing.mark_unchanged();
                     // A server that reconnects after an idle time still has the records. A server that was never
@@ -241,21 +266,25 @@ impl Work {
         let planned = tokio::task::spawn_blocking(move || {
             for _ in 0..PLAN_ATTEMPTS {
                 let refs = read_refs(&catalog, &known)?;
-                let wanted = statements(&catalog, &refs, may_retry)?;
-                let content = content_of(&wanted);
+                let plan = Plan::make(&catalog, &refs, may_retry)?;
+                let content = content_of(&plan.statements);
                 let noted = live.union(&content).copied().collect();
                 note(&store, &noted);
                 // A process that removes a release removes its ref first, and then looks whether the content is noted.
                 // If the refs are still the same, that process finds the content in the note.
                 if read_refs(&catalog, &known)? == refs {
-                    return Some((wanted, content, noted, adverts(&refs, http_port)));
+                    let visible = refs.iter().filter(|(name, _)| !plan.withdrawn.contains(name));
+                    let adverts = adverts(visible, http_port);
+                    return Some((plan, content, noted, adverts));
                 }
             }
             None
         });
-        let Ok(Some((wanted, content, noted, adverts))) = planned.await else { return false };
+        let Ok(Some((plan, content, noted, adverts))) = planned.await else { return false };
+        let Plan { statements: wanted, artifacts, .. } = plan;
         self.noted = Noted { planned: content, is_stale: true, written: noted };
         self.node.advertise_locally(adverts);
+        self.in_releases.send_if_modified(|last| std::mem::replace(last, artifacts.clone()) != artifacts);
         let wanted = if self.node.has_dht() { wanted } else { BTreeMap::new() };
         if wanted.len() > MAX_KEYS {
             tracing::warn!(keys = wanted.len(), "the store has more than {MAX_KEYS} keys: the rest is not announced");
@@ -373,43 +402,62 @@ fn read_refs(catalog: &Catalog, known: &[(Name, Vec<u8>)]) -> Option<Vec<(Name, 
 }
 
 /// Returns the adverts for the local network, one for each ref.
-fn adverts(refs: &[(Name, Vec<u8>)], http_port: Option<u16>) -> Vec<Advert> {
-    let adverts = refs.iter().filter_map(|(name, pointer)| {
+fn adverts<'a>(refs: impl Iterator<Item = &'a (Name, Vec<u8>)>, http_port: Option<u16>) -> Vec<Advert> {
+    let adverts = refs.filter_map(|(name, pointer)| {
         let pointer: Pointer = Envelope::decode(pointer).ok()?.payload_unverified().ok()?;
         Some(Advert { name: name.clone(), version: pointer.version, http_port })
     });
     adverts.collect()
 }
 
-/// Returns the DHT keys of all content that the store can serve, each with what to announce under it. Returns `None` if
-/// a read fails with an error that may be temporary, so that the caller can retry. If `may_retry` is false, content
-/// that cannot be read is left out.
-fn statements(catalog: &Catalog, refs: &[(Name, Vec<u8>)], may_retry: bool) -> Option<BTreeMap<DhtKey, Statement>> {
-    // Only an I/O error may be temporary. Other errors mean that the content is damaged, which the catalog logs. A lack
-    // of open files or memory says nothing about the content, however long it lasts.
-    let is_gone = |error: &StoreError| !error.is_temporary() && (!may_retry || !matches!(error, StoreError::Io { .. }));
-    let mut all = BTreeMap::new();
-    for (name, pointer) in refs {
-        let (cid, manifest) = match manifest_of(catalog, pointer) {
-            Ok(Some(found)) => found,
-            Err(error) if !is_gone(&error) => return None,
-            _ => {
-                tracing::warn!(%name, "cannot read the manifest of this name: the name is not announced");
+/// What is to be announced.
+#[derive(Default)]
+struct Plan {
+    /// The DHT keys of all content that the store can serve, each with what to announce under it.
+    statements: BTreeMap<DhtKey, Statement>,
+    /// The artifacts of all releases.
+    artifacts: BTreeSet<Cid>,
+    /// The names whose release has an artifact with a damaged file. Their pointers and manifests are not announced,
+    /// because a client that finds the release here could not fetch all of it. The other artifacts are still provided.
+    withdrawn: BTreeSet<Name>,
+}
+
+impl Plan {
+    /// Makes the plan for these refs. Returns `None` if a read fails with an error that may be temporary, so that the
+    /// caller can retry. If `may_retry` is false, content that cannot be read is left out.
+    fn make(catalog: &Catalog, refs: &[(Name, Vec<u8>)], may_retry: bool) -> Option<Self> {
+        // Only an I/O error may be temporary. Other errors mean that the content is damaged, which the catalog logs. A
+        // lack of open files or memory says nothing about the content, however long it lasts.
+        let is_gone =
+            |error: &StoreError| !error.is_temporary() && (!may_retry || !matches!(error, StoreError::Io { .. }));
+        let mut plan = Self::default();
+        for (name, pointer) in refs {
+            let (cid, manifest) = match manifest_of(catalog, pointer) {
+                Ok(Some(found)) => found,
+                Err(error) if !is_gone(&error) => return None,
+                _ => {
+                    tracing::warn!(%name, "cannot read the manifest of this name: the name is not announced");
+                    continue;
+                }
+            };
+            for entry in &manifest.artifacts {
+                plan.artifacts.insert(entry.cid);
+                match catalog.content(&entry.cid) {
+                    Ok(Some(_)) => drop(plan.statements.insert(DhtKey::Content(entry.cid), Statement::Provide)),
+                    Err(error) if !is_gone(&error) && !catalog.is_withdrawn(&entry.cid) => return None,
+                    _ => {}
+                }
+            }
+            if manifest.artifacts.iter().any(|entry| catalog.is_withdrawn(&entry.cid)) {
+                plan.withdrawn.insert(name.clone());
                 continue;
             }
-        };
-        let keys = DhtKey::Name(name.clone()).copies();
-        all.extend(keys.into_iter().map(|key| (key, Statement::Point(pointer.clone()))));
-        all.insert(DhtKey::Content(cid), Statement::Provide);
-        for entry in &manifest.artifacts {
-            match catalog.content(&entry.cid) {
-                Ok(Some(_)) => drop(all.insert(DhtKey::Content(entry.cid), Statement::Provide)),
-                Err(error) if !is_gone(&error) => return None,
-                _ => {}
-            }
+            let keys = DhtKey::Name(name.clone()).copies();
+            plan.statements.extend(keys.into_iter().map(|key| (key, Statement::Point(pointer.clone()))));
+            plan.statements.insert(DhtKey::Content(cid), Statement::Provide);
         }
+        Some(plan)
     }
-    Some(all)
 }
 
 /// Returns the manifest to which an encoded pointer leads, or `None` if the store does not have it.

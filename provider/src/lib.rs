@@ -28,6 +28,7 @@ mod announce;
 mod contact;
 mod http;
 mod prune;
+mod watcher;
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use phase_core::store::{FileStore, ProviderLock, Prune, StoreError};
+use phase_core::store::{FileStore, ProviderLock, Prune, StoreError, StoreWarning};
 use phase_core::{Fails, Failure};
 use phase_node::bootstrap::{BootstrapPeer, BootstrapSource, RememberedPeers, RememberedPeersKeeper};
 use phase_node::{
@@ -43,12 +44,15 @@ use phase_node::{
 };
 use phase_transfer::catalog::Catalog;
 use phase_transfer::server::{self, Server};
+use tokio::sync::mpsc;
 
 pub use announce::Announced;
 use announce::{Announcer, AnnouncerConfig};
 use contact::Contact;
 use http::{HttpPort, HttpServer};
 use prune::Pruner;
+pub use watcher::FileEvent;
+use watcher::Watcher;
 
 /// The default of [`ProviderConfig::remember_interval`]. A crash loses at most the changes of one interval.
 const REMEMBER_INTERVAL: Duration = Duration::from_secs(60);
@@ -59,6 +63,10 @@ const ALONE_AFTER: Duration = Duration::from_secs(15);
 pub struct ProviderConfig {
     /// The folder of the store, created if it does not exist.
     pub store: PathBuf,
+    /// The folder for the files that the provider writes: locks, the identity key, remembered peers, the chunk map and
+    /// seals. If it is set, the store must exist, is never written to, and may lie on read-only media. Default: the
+    /// folder of the store.
+    pub state: Option<PathBuf>,
     /// The configuration of the node. The identity in it is ignored, because the provider uses the identity in the
     /// store.
     pub node: NodeConfig,
@@ -94,6 +102,7 @@ impl ProviderConfig {
         let record_ttl = node.dht.as_ref().map_or(usual, |dht| dht.provider_ttl.min(usual));
         Self {
             store,
+            state: None,
             node,
             server: server::Config::default(),
             announce_interval: record_ttl / 2,
@@ -116,6 +125,9 @@ pub struct Provider {
     keeper: Option<RememberedPeersKeeper>,
     _pruner: Option<Pruner>,
     http: Option<HttpServer>,
+    warnings: Vec<StoreWarning>,
+    file_events: Option<mpsc::Receiver<FileEvent>>,
+    watcher: Watcher,
     _server: Server,
     _lock: ProviderLock,
 }
@@ -127,7 +139,7 @@ impl Provider {
     /// [`ProviderError`] if another provider runs on the store, if the store cannot be used, or if an address cannot be
     /// bound.
     pub async fn start(config: ProviderConfig) -> Result<Self, ProviderError> {
-        let opened = Opened::open(config.store.clone()).await?;
+        let opened = Opened::open(config.store.clone(), config.state.clone()).await?;
         let port = match config.http {
             Some(address) => Some(bind(address).await?),
             None => None,
@@ -146,6 +158,7 @@ impl Provider {
         let node = Node::start(node).await?;
         let handle = node.handle();
         let store = opened.store;
+        let warnings = store.warnings().to_vec();
         let catalog = Arc::new(Catalog::new(Arc::new(store.clone())));
         let server = Server::start(handle, catalog.clone(), config.server);
         let http_port = port.as_ref().and_then(HttpPort::public_port);
@@ -156,6 +169,7 @@ impl Provider {
         let pruner = pruning.map(|(limits, clock)| {
             Pruner::start(store, catalog.clone(), limits, clock, announcer.planned(), announcer.announced())
         });
+        let (watcher, file_events) = Watcher::start(catalog.clone(), announcer.artifacts());
         let contact = clock.map(|clock| Contact::start(handle.clone(), clock, config.contact_interval));
         let keeper = in_dht.then(|| {
             let (own, node) = (handle.peer_id(), handle.clone());
@@ -171,6 +185,9 @@ impl Provider {
             keeper,
             _pruner: pruner,
             http,
+            warnings,
+            file_events: Some(file_events),
+            watcher,
             _server: server,
             _lock: opened.lock,
         })
@@ -196,6 +213,16 @@ impl Provider {
         self.announcer.announced()
     }
 
+    /// Returns what makes the store slower or less safe than usual. A program should print it once.
+    pub fn warnings(&self) -> &[StoreWarning] {
+        &self.warnings
+    }
+
+    /// Takes the receiver of events about the files of the store. The first call returns it, later calls return `None`.
+    pub fn take_file_events(&mut self) -> Option<mpsc::Receiver<FileEvent>> {
+        self.file_events.take()
+    }
+
     /// Returns the listen addresses in the form in which other nodes dial them, with the peer id at the end.
     pub async fn addresses(&self) -> Vec<Multiaddr> {
         let peer = self.peer_id();
@@ -210,7 +237,7 @@ impl Provider {
     /// Stops the provider: saves the addresses of the connected DHT servers, withdraws all announcements, closes every
     /// connection and unlocks the store.
     pub async fn stop(self) {
-        drop(self.contact);
+        drop((self.contact, self.watcher));
         if let Some(http) = self.http {
             http.stop().await;
         }
@@ -232,13 +259,16 @@ struct Opened {
 }
 
 impl Opened {
-    async fn open(folder: PathBuf) -> Result<Self, ProviderError> {
-        let opened = tokio::task::spawn_blocking(move || Self::read(&folder)).await;
+    async fn open(folder: PathBuf, state: Option<PathBuf>) -> Result<Self, ProviderError> {
+        let opened = tokio::task::spawn_blocking(move || Self::read(&folder, state.as_deref())).await;
         Ok(opened.map_err(ProviderError::Worker)??)
     }
 
-    fn read(folder: &Path) -> Result<Self, StoreError> {
-        let store = FileStore::open(folder)?;
+    fn read(folder: &Path, state: Option<&Path>) -> Result<Self, StoreError> {
+        let store = match state {
+            Some(state) => FileStore::open_with_state(folder, state)?,
+            None => FileStore::open(folder)?,
+        };
         let lock = store.lock_provider()?;
         let identity = Identity::from_key(&store.identity()?);
         let file = RememberedPeers::new(store.peers_file());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use phase_cli::Fault;
+use phase_cli::{self as cli, Fault};
 use phase_core::Failure;
 use phase_core::store::FileStore;
 
@@ -36,7 +36,7 @@ pub(crate) struct StoreArgs {
 impl StoreArgs {
     /// Opens the store, and creates it if it does not exist.
     pub(crate) fn open(&self) -> Result<FileStore, Fault> {
-        Ok(FileStore::open(self.path()?)?)
+        open(self.path()?)
     }
 
     /// Opens an existing store.
@@ -48,14 +48,14 @@ impl StoreArgs {
         if !is_store(&path) {
             return Err(missing(&path));
         }
-        Ok(FileStore::open(path)?)
+        open(path)
     }
 
     /// Opens the store if it exists. Returns `None` if the default store does not exist. Fails if a store that the user
     /// named does not exist.
     pub(crate) fn open_if_there(&self) -> Result<Option<FileStore>, Fault> {
         match self.path() {
-            Ok(path) if is_store(&path) => Ok(Some(FileStore::open(path)?)),
+            Ok(path) if is_store(&path) => open(path).map(Some),
             Ok(path) if self.store.is_some() => Err(missing(&path)),
             _ => Ok(None),
         }
@@ -73,6 +73,12 @@ impl StoreArgs {
         };
         Ok(data.ok_or_else(unknown)?.join("phase"))
     }
+}
+
+fn open(path: PathBuf) -> Result<FileStore, Fault> {
+    let store = FileStore::open(path)?;
+    cli::warn_of_store(store.warnings());
+    Ok(store)
 }
 
 fn is_store(path: &Path) -> bool {

@@ -97,6 +97,9 @@ fn run(args: &Fetch) -> Result<(), Fault> {
         Some(folder) if !args.fetch.ephemeral => Some(FileStore::open(folder)?),
         _ => None,
     };
+    if let Some(store) = &on_disk {
+        cli::warn_of_store(store.warnings());
+    }
     let store = on_disk.clone().map(|store| Arc::new(store) as Arc<dyn Store>);
     let printer = Printer::of(&args.fetch);
     let runtime = tokio::runtime::Runtime::new()

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -120,9 +121,24 @@ impl FolderOutput {
         self.backend.link(original, &path)
     }
 
+    /// Returns whether a reflink of `original` can be made in the folder of the staged files.
+    pub(super) fn can_clone_from(&self, original: &Path) -> bool {
+        let Ok(original) = std::fs::File::open(original) else { return false };
+        self.staging.lock().clone_from_file(&original).is_ok()
+    }
+
+    /// Returns whether the staged files are on the same file system as `folder`.
+    pub(super) fn is_on_disk_of(&self, folder: &Path) -> bool {
+        let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev());
+        matches!((device(folder), device(&self.staging.new())), (Ok(a), Ok(b)) if a == b)
+    }
+
     /// Keeps the staged files when this value is dropped, so that the next hand-over continues with them.
     pub(super) fn keep(&self) {
-        self.staging.keep();
+        let has_data = |name: &FileName| self.backend.stat(&self.path(name)).is_ok_and(|stat| stat.allocated > 0);
+        if self.names.iter().any(has_data) {
+            self.staging.keep();
+        }
     }
 
     /// Removes the staged files.

@@ -140,6 +140,21 @@ impl Store for InPlaceStore {
         self.mem.import(path, options, progress)
     }
 
+    fn needed_to_fetch(&self, cid: &Cid, index: &ArtifactIndex) -> Need {
+        let mut need = Need::default();
+        let Some((output, planned)) = self.planned(cid) else { return self.mem.needed_to_fetch(cid, index) };
+        if let Kind::Files(files) = &output.kind {
+            let data = index.size() - index.repeats().zero_bytes();
+            for name in &planned.names {
+                let there = output.backend.stat(&files.path(name)).map_or(0, |stat| stat.allocated);
+                need.add_file(index.size(), data.saturating_sub(there));
+            }
+            // The files are created already.
+            need.files = 0;
+        }
+        need
+    }
+
     fn check_space(&self, need: &Need) -> Result<(), StoreError> {
         match self.shared.output.get() {
             Some(output) => output.check_space(need),

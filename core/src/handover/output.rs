@@ -12,6 +12,7 @@ use super::export::{self, Mode};
 use super::folder::FolderOutput;
 use super::stream::Stream;
 use crate::cid::Cid;
+use crate::index::ArtifactIndex;
 use crate::manifest::{ArtifactEntry, FileName};
 use crate::store::{Need, OsBackend, Store, StoreError, check_in};
 
@@ -194,6 +195,30 @@ impl Output {
             Kind::Device(device) => device.path(),
             Kind::Stream(_) => Path::new("standard output"),
         }
+    }
+
+    /// Checks that the artifacts fit into the output when they are exported from `store`, which needs `missing` for what
+    /// is fetched before. If both are on one file system, the sum must fit, unless copies share their data there.
+    ///
+    /// # Errors
+    /// [`StoreError::DoesNotFit`].
+    pub fn check_export<'a>(
+        &self,
+        store: &dyn Store,
+        missing: Need,
+        artifacts: impl Iterator<Item = (Cid, &'a ArtifactIndex)>,
+    ) -> Result<(), StoreError> {
+        let Kind::Files(files) = &self.kind else { return Ok(()) };
+        let shares_data = store.folder().is_some_and(|folder| files.can_clone_from(&folder.join("format")));
+        let is_same_disk = store.folder().is_some_and(|folder| files.is_on_disk_of(folder));
+        let mut need = if is_same_disk { missing } else { Need::default() };
+        for (cid, index) in artifacts {
+            let data = if shares_data { 0 } else { index.size() - index.repeats().zero_bytes() };
+            let names = self.artifacts.get(&cid).map_or(0, |planned| planned.names.len());
+            (0..names).for_each(|_| need.add_file(index.size(), data));
+        }
+        // The files are created already.
+        self.check_space(&Need { files: 0, ..need })
     }
 
     /// Checks that `need` fits into the file system of the output, so that a full disk is reported before the first

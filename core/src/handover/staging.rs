@@ -30,7 +30,7 @@ pub(super) struct Staging {
     folder: PathBuf,
     keep: AtomicBool,
     /// The open lock file. Closing it releases the lock.
-    _lock: Box<dyn BackendFile>,
+    lock: Box<dyn BackendFile>,
 }
 
 impl Staging {
@@ -58,7 +58,7 @@ impl Staging {
             let lock = locked.map_err(HandoverError::io("create", &path)).inspect_err(|_| {
                 let _ = remove_tree(&**backend, &folder);
             })?;
-            let staging = Self { backend: backend.clone(), folder, keep: AtomicBool::new(false), _lock: lock };
+            let staging = Self { backend: backend.clone(), folder, keep: AtomicBool::new(false), lock };
             backend.create_dir(&staging.new()).map_err(HandoverError::io("create", &staging.new()))?;
             return Ok(staging);
         }
@@ -68,6 +68,11 @@ impl Staging {
     /// Returns the path of the folder with the files.
     pub(super) fn new(&self) -> PathBuf {
         self.folder.join("new")
+    }
+
+    /// Returns the lock file, whose content has no meaning.
+    pub(super) fn lock(&self) -> &dyn BackendFile {
+        &*self.lock
     }
 
     /// Keeps the folder when this value is dropped, so that the next hand-over continues with its files.
@@ -102,7 +107,7 @@ fn abandoned(backend: &Arc<dyn OutputBackend>, parent: &Path) -> Vec<Staging> {
         let lock = backend.open(&folder.join("lock"), OpenMode::Create).ok()?;
         let is_ours = lock.try_lock().ok()?;
         let backend = backend.clone();
-        is_ours.then(|| Staging { backend, folder, keep: AtomicBool::new(false), _lock: lock })
+        is_ours.then(|| Staging { backend, folder, keep: AtomicBool::new(false), lock })
     };
     names.into_iter().filter(|name| is_staging_name(name)).filter_map(lock).collect()
 }

@@ -244,6 +244,10 @@ impl FileStore {
 }
 
 impl Store for FileStore {
+    fn folder(&self) -> Option<&Path> {
+        Some(self.layout.root())
+    }
+
     fn put_block(&self, cid: &Cid, bytes: &[u8]) -> Result<(), StoreError> {
         self.check_writable()?;
         // A manifest needs artifacts that the store may have already. The lock keeps them from being removed as orphans

@@ -16,6 +16,11 @@ use crate::name::Name;
 
 /// A store of blocks, artifacts and refs. It is shared as `Arc<dyn Store>`.
 pub trait Store: Send + Sync {
+    /// Returns the folder of the store, or `None` if the store is in RAM.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
+
     /// Stores a block. It is not an error if the block is in the store already.
     ///
     /// # Errors

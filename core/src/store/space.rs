@@ -150,14 +150,14 @@ impl fmt::Display for Shortage {
                 if let Some(needs) = needs {
                     write!(f, "needs {needs} files, and ")?;
                 }
-                write!(f, "{has} can be created; remove files, or put the store on another file system")
+                write!(f, "{has} can be created; remove files, or use another file system")
             }
             Self::Length { needs, max } => {
                 let (needs, max) = (Size(needs), Size(max));
                 write!(
                     f,
                     "a file of {needs} is longer than the file system or `ulimit -f` permits, which is {max}; \
-                     raise the limit, or put the store on another file system"
+                     raise the limit, or use another file system"
                 )
             }
         }
@@ -167,9 +167,9 @@ impl fmt::Display for Shortage {
 /// Returns what is missing, and what to do about it.
 fn next_step(is_in_ram: bool) -> (&'static str, &'static str) {
     if is_in_ram {
-        ("RAM", "use a machine with more RAM, or put the store on a disk")
+        ("RAM", "use a machine with more RAM, or another place on a disk")
     } else {
-        ("disk space", "free some space, or put the store on another disk")
+        ("disk space", "free some space, or use another disk")
     }
 }
 

@@ -1,7 +1,7 @@
 //! `phase-provider`: the daemon that serves a store and announces its releases.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use phase_cli as cli;
 use phase_cli::{EXIT_CODES, Fault, NodeArgs, PruneArgs, Signals, UploadArgs};
 use phase_core::Failure;
 use phase_node::{Multiaddr, NodeConfig, Role};
-use phase_provider::{Announced, Provider, ProviderConfig};
+use phase_provider::{Announced, FileEvent, Provider, ProviderConfig};
 use serde_json::json;
+use tokio::sync::mpsc::Receiver;
 
 /// The headings in `--help` of the options about serving, about the DHT and about output.
 const SERVING: &str = "Serving options";
@@ -49,6 +50,8 @@ Examples:
     phase-provider serve --store store --http 127.0.0.1:9464
   A mirror that keeps the current and the previous release of each name, and removes older ones:
     phase-provider serve --store mirror --keep 2 --max-size 100GiB --bootstrap /ip4/127.0.0.1/tcp/4001
+  A store on read-only media, with locks and keys in another folder:
+    phase-provider serve --store /mnt/iso/store --state /var/lib/phase-state
   A second provider that gets its bootstrap peers from this list:
     phase-provider serve --store mirror --listen /ip4/0.0.0.0/tcp/4002 --bootstrap http://127.0.0.1:9464/peers";
 
@@ -59,20 +62,38 @@ a bootstrap node. On a signal, the provider withdraws its announcements; a secon
 By default, all releases stay in the store. With --keep or --max-size, old ones are removed after a newer release is
 announced. Current and pinned releases always stay (see `phase store --help`).
 
-The addresses of good peers are saved in the store (peers.toml). After the first start, --bootstrap is only needed if
+The addresses of good peers are saved in the store, or in the folder of --state (peers.toml). After the first start,
+--bootstrap is only needed if
 none of these peers answers. With --peer or --no-dht, the provider announces nothing in the DHT.
 
 Standard output, line by line:
   serving <peer id>
   listening <address>/p2p/<peer id>     one for each address
   http http://<address>:<port>          with --http
-  announced <N> of <M> keys             whenever all keys have been announced";
+  announced <N> of <M> keys             whenever all keys have been announced
+  withdrawn <artifact> <reason>         a file has changed: its artifact and the releases with it are withdrawn
+  restored <artifact> <file>            the file is right again: they are served and announced again
+
+With --json, the last two are {\"withdrawn\": {\"artifact\", \"file\", \"reason\"}} and {\"restored\": {\"artifact\",
+\"file\"}}. Files inside the store and files that were published with --reference are watched, and a withdrawn file is
+hashed again whenever it has changed.
+
+A store of another user can be served if its files can be read. To share a store with a group, whatever the umask is:
+mkdir store; chgrp GROUP store; chmod 2770 store, before the first publish. Its provider can run as another user of the
+group, with --state.";
 
 #[derive(Args)]
 struct Serve {
     /// The folder of the store to serve, created if it does not exist. Only one provider can serve a store
     #[arg(long, value_name = "DIR", env = "PHASE_STORE")]
     store: PathBuf,
+    /// The folder for locks, keys and all other files that are written. The store is then only read
+    ///
+    /// With this, a store on read-only media, or one of another user, can be served. The store must exist. The folder is
+    /// created if it does not exist. Each provider needs its own. If the media are replaced, use a new folder, because it
+    /// remembers which files were hashed. Default: the folder of the store
+    #[arg(long, value_name = "DIR", env = "PHASE_STATE")]
+    state: Option<PathBuf>,
     /// The address to listen on; repeatable, or separated by commas
     #[arg(long, value_name = "ADDR", value_parser = cli::parse_address, value_delimiter = ',', help_heading = SERVING,
         default_values = ["/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1"])]
@@ -169,22 +190,22 @@ async fn serve(args: &Serve) -> Result<(), Fault> {
     // Install the signal handlers first, so that from now on a signal stops the provider cleanly.
     let mut signals = Signals::new()?;
     let config = configure(args)?;
-    let provider = tokio::select! {
+    let mut provider = tokio::select! {
         started = Provider::start(config) => started?,
         () = signals.next() => return Ok(()),
     };
+    cli::warn_of_store(provider.warnings());
     print_ready(args, &provider).await?;
     let mut announced = provider.announced();
+    let mut file_events = provider.take_file_events();
     loop {
         tokio::select! {
             () = signals.next() => break,
             Ok(()) = announced.changed() => {
                 let now = *announced.borrow_and_update();
-                // Standard output may be closed. Continue to serve peers.
-                if let Err(fault) = print_announced(args, now) {
-                    tracing::warn!("{}", fault.chain());
-                }
+                warn_of(print_announced(args, now));
             }
+            Some(event) = next(&mut file_events) => warn_of(print_file_event(args, &event)),
         }
     }
     tracing::info!("withdrawing all announcements; a second signal ends the process at once");
@@ -199,7 +220,12 @@ fn configure(args: &Serve) -> Result<ProviderConfig, Fault> {
     #[cfg(feature = "dht")]
     args.records.configure(&mut node)?;
     let server = args.upload.configure();
-    let mut config = ProviderConfig { server, http: args.http, ..ProviderConfig::new(args.store.clone(), node) };
+    let mut config = ProviderConfig {
+        server,
+        state: args.state.clone(),
+        http: args.http,
+        ..ProviderConfig::new(args.store.clone(), node)
+    };
     config.prune = args.prune.limits();
     config.clock = Some(std::sync::Arc::new(cli::now));
     if let Some(interval) = args.announce_interval {
@@ -219,6 +245,38 @@ async fn print_ready(args: &Serve, provider: &Provider) -> Result<(), Fault> {
     let lines = addresses.iter().map(|address| format!("listening {address}\n"));
     let http = http.map(|url| format!("http {url}\n")).unwrap_or_default();
     cli::print(&format!("serving {peer}\n{}{http}", lines.collect::<String>()))
+}
+
+async fn next(events: &mut Option<Receiver<FileEvent>>) -> Option<FileEvent> {
+    match events {
+        Some(events) => events.recv().await,
+        None => None,
+    }
+}
+
+/// Logs a failure to print. Standard output may be closed, and the provider continues to serve peers.
+fn warn_of(printed: Result<(), Fault>) {
+    if let Err(fault) = printed {
+        tracing::warn!("{}", fault.chain());
+    }
+}
+
+/// Prints that an artifact was withdrawn or is served again.
+fn print_file_event(args: &Serve, event: &FileEvent) -> Result<(), Fault> {
+    let file = |path: &Path| path.to_string_lossy().into_owned();
+    let (line, document) = match event {
+        FileEvent::Withdrawn { artifact, path, reason } => (
+            format!("withdrawn {artifact} {reason}"),
+            json!({ "withdrawn": { "artifact": artifact.to_string(), "file": file(path), "reason": reason } }),
+        ),
+        FileEvent::Restored { artifact, path } => (
+            format!("restored {artifact} {}", path.display()),
+            json!({ "restored": { "artifact": artifact.to_string(), "file": file(path) } }),
+        ),
+        _ => return Ok(()),
+    };
+    // The name of a file may contain line breaks.
+    cli::print(&if args.json { format!("{document}\n") } else { format!("{}\n", cli::printable(&line)) })
 }
 
 /// Prints a line if all keys are announced.
@@ -248,7 +306,7 @@ mod tests {
     fn every_example_in_the_help_is_a_valid_command_line() {
         let lines: Vec<_> =
             EXAMPLES.lines().map(str::trim).filter(|line| line.starts_with("phase-provider ")).collect();
-        assert_eq!(lines.len(), 5);
+        assert_eq!(lines.len(), 6);
         for line in lines {
             let parsed = Cli::command().try_get_matches_from(line.split_whitespace());
             assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());

@@ -8,4 +8,5 @@ mod contact_is_found;
 mod http_endpoint;
 mod remembers_peers;
 mod support;
+mod watches_files;
 mod withdraws;

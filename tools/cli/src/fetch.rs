@@ -236,7 +236,8 @@ impl Work<'_> {
         let options = self.options(selection, output.clone());
         let mut rounds = 0;
         let report = loop {
-            let report = self.download(&resolved, &options, signals, observer).await?;
+            let downloaded = self.download(&resolved, &options, signals, observer).await;
+            let report = downloaded.inspect_err(|_| self.keep_progress(output.as_deref()))?;
             let Some(output) = &output else { break report };
             match self.hand_over(output, signals).await? {
                 Ok(()) => break report,
@@ -275,6 +276,8 @@ impl Work<'_> {
         if self.in_place.is_some() && self.args.is_to_stdout() {
             download = download.in_order(MAX_AHEAD);
         }
+        // The store of a fetch in place is the output.
+        let output = output.filter(|_| self.in_place.is_none());
         FetchOptions { selection, download, output, ..FetchOptions::default() }
     }
 
@@ -286,17 +289,16 @@ impl Work<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Report, Fault> {
         let running = self.client.fetch(resolved, options.clone());
-        let began = running.progress();
         let ended = watch(running, signals, observer).await;
         observer.ended();
-        ended.map_err(|error| {
-            if let (Some(_), Some(output)) = (&self.in_place, &options.output)
-                && began.latest().verified > 0
-            {
-                output.keep();
-            }
-            explain(error, observer)
-        })
+        ended.map_err(|error| explain(error, observer))
+    }
+
+    /// Keeps the verified chunks of a fetch in place, so that the same command continues with them.
+    fn keep_progress(&self, output: Option<&Output>) {
+        if let (Some(_), Some(output)) = (&self.in_place, output) {
+            output.keep();
+        }
     }
 
     /// Exports the artifacts, unless they were fetched in place, and makes them visible.

@@ -22,7 +22,7 @@ pub use fetch_report::{
 pub use network::{address_error, parse_address, parse_peer_id, read_root};
 pub use node::NodeArgs;
 pub use phase_units::{ByteRate, Bytes, counted, duration, parse_duration, seconds};
-pub use process::{Printer, Signals, init_logging, now, print, raise_descriptor_limit, warn_of_key_log};
+pub use process::{Printer, Signals, init_logging, now, print, raise_descriptor_limit, warn_of_key_log, warn_of_store};
 pub use prune::PruneArgs;
 pub use text::printable;
 pub use upload::UploadArgs;

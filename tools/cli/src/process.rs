@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use phase_core::Failure;
+use phase_core::store::StoreWarning;
 use rustix::process::{Resource, Rlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -53,6 +54,13 @@ where
 pub fn warn_of_key_log() {
     if let Some(path) = std::env::var_os("SSLKEYLOGFILE") {
         tracing::warn!(?path, "SSLKEYLOGFILE is set: the keys of all TLS connections are written there; unset it");
+    }
+}
+
+/// Logs a warning for each property of a store's place that makes the store slower or less safe than usual.
+pub fn warn_of_store(warnings: &[StoreWarning]) {
+    for warning in warnings {
+        tracing::warn!("{warning}");
     }
 }
 

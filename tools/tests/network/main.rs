@@ -18,6 +18,7 @@ mod process;
 mod publish_and_fetch;
 mod python_client;
 mod store_lifecycle;
+mod store_places;
 mod survives_kill;
 mod test_network;
 mod watches_peers;

@@ -1,6 +1,8 @@
 //! The content that a node can serve: complete artifacts of its store, and artifacts that it is still fetching.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
@@ -92,7 +94,7 @@ impl Content {
         let bytes = self.index().byte_range(run).expect("the caller has checked the run");
         let mut buffer = buffers.take(usize::try_from(bytes.len()).expect("a run of chunks is at most a few MiB long"));
         match self {
-            Self::Whole(artifact) => artifact.read_at(bytes.start, &mut buffer)?,
+            Self::Whole(artifact) => artifact.read_chunks(run, &mut buffer)?,
             Self::Part(fetching) => fetching.read_at(bytes.start, &mut buffer)?,
         }
         Ok(Bytes::from_owner(buffer))
@@ -125,6 +127,15 @@ impl OpenArtifacts {
     }
 }
 
+/// The reason why a complete artifact is not served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// The path of the damaged file.
+    pub path: PathBuf,
+    /// The damage, as a message that contains the path.
+    pub reason: String,
+}
+
 /// All content that a server can serve: the artifacts of a store, and the partial artifacts of running fetches. A
 /// method may block on disk I/O unless its documentation says otherwise.
 pub struct Catalog {
@@ -135,13 +146,87 @@ pub struct Catalog {
     fetching: Mutex<BTreeMap<Cid, Fetching>>,
     /// The number of failed reads of artifacts.
     damaged: watch::Sender<u64>,
+    /// The artifacts that are not served until [`Catalog::recheck`] finds them right.
+    withdrawn: watch::Sender<BTreeMap<Cid, Withdrawn>>,
+    /// Whether a caller watches the files and calls [`Catalog::recheck`].
+    is_watched: AtomicBool,
 }
 
 impl Catalog {
     /// Creates a catalog of the content of `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
         let buffers = Buffers::new(KEPT_BUFFERS);
-        Self { store, buffers, open: Mutex::default(), fetching: Mutex::default(), damaged: watch::Sender::new(0) }
+        let (damaged, withdrawn) = (watch::Sender::new(0), watch::Sender::default());
+        let (open, fetching, is_watched) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Self { store, buffers, open, fetching, damaged, withdrawn, is_watched }
+    }
+
+    /// Declares that the caller watches the files of the store. From now on, an artifact with a damaged file is withdrawn:
+    /// it is not opened again before [`recheck`](Self::recheck) is called for it. Without this, each request for a
+    /// damaged artifact opens it again.
+    pub fn set_watched(&self) {
+        self.is_watched.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns a receiver of the withdrawn artifacts.
+    pub fn withdrawn(&self) -> watch::Receiver<BTreeMap<Cid, Withdrawn>> {
+        self.withdrawn.subscribe()
+    }
+
+    /// Returns whether an artifact is withdrawn.
+    pub fn is_withdrawn(&self, artifact: &Cid) -> bool {
+        self.withdrawn.borrow().contains_key(artifact)
+    }
+
+    /// Withdraws an artifact because of the file `path`.
+    pub fn withdraw(&self, artifact: &Cid, path: &Path, reason: String) {
+        lock(&self.open).entries.remove(artifact);
+        let withdrawn = Withdrawn { path: path.to_owned(), reason };
+        self.withdrawn.send_if_modified(|all| {
+            let is_new = !all.contains_key(artifact);
+            all.insert(*artifact, withdrawn);
+            is_new
+        });
+    }
+
+    /// Opens an artifact again, after one of its files has changed. If it can be served, it is no longer withdrawn. If
+    /// its file is damaged, it is withdrawn. Returns whether it can be served. Blocks while the file is hashed.
+    ///
+    /// # Errors
+    /// If the store fails with an error that says nothing about the file, such as too many open files. Nothing is
+    /// changed then.
+    pub fn recheck(&self, artifact: &Cid) -> Result<bool, StoreError> {
+        let opened = match self.store.artifact(artifact) {
+            Err(error) if damaged_file(&error).is_none() => return Err(error),
+            other => other,
+        };
+        lock(&self.open).entries.remove(artifact);
+        match opened {
+            Ok(Some(opened)) => {
+                lock(&self.open).insert(opened);
+                self.withdrawn.send_if_modified(|all| all.remove(artifact).is_some());
+                Ok(true)
+            }
+            Ok(None) => {
+                let path = self.store.files(artifact)?.into_iter().next().unwrap_or_default();
+                let reason = format!("{} was removed", path.display());
+                self.withdraw(artifact, &path, reason);
+                Ok(false)
+            }
+            Err(error) => {
+                self.report(artifact, &error);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Forgets the withdrawn artifacts that are not in `artifacts`, because no release contains them any more.
+    pub fn retain_withdrawn(&self, artifacts: &BTreeSet<Cid>) {
+        self.withdrawn.send_if_modified(|all| {
+            let before = all.len();
+            all.retain(|artifact, _| artifacts.contains(artifact));
+            all.len() != before
+        });
     }
 
     /// Returns the store.
@@ -160,6 +245,7 @@ impl Catalog {
     pub fn begin(&self, partial: Arc<dyn Partial>) -> watch::Sender<u64> {
         let (sender, changed) = watch::channel(0);
         let (cid, index) = (partial.cid(), partial.index().clone());
+        self.withdrawn.send_if_modified(|all| all.remove(&cid).is_some());
         if partial.keeps_chunks() {
             let fetching = Fetching { cid, index, partial: Arc::new(RwLock::new(Some(partial))), changed };
             lock(&self.fetching).insert(cid, fetching);
@@ -188,13 +274,16 @@ impl Catalog {
         fetching.iter().for_each(Fetching::release);
     }
 
-    /// Returns an artifact that can be served, or `None` if it is neither in the store nor being fetched.
+    /// Returns an artifact that can be served, or `None` if it is withdrawn, or neither in the store nor being fetched.
     ///
     /// # Errors
     /// If the store cannot be read or is damaged.
     pub fn content(&self, artifact: &Cid) -> Result<Option<Content>, StoreError> {
         if let Some(content) = self.open_content(artifact) {
             return Ok(Some(content));
+        }
+        if self.is_withdrawn(artifact) {
+            return Ok(None);
         }
         let opened = self.store.artifact(artifact).or_else(|error| {
             if !error.is_temporary() {
@@ -250,6 +339,15 @@ impl Catalog {
         }
         tracing::warn!(%artifact, %error, "cannot serve this artifact");
         lock(&self.open).entries.remove(artifact);
+        if let Some(path) = damaged_file(error)
+            && self.is_watched.load(Ordering::Relaxed)
+        {
+            let path = match path {
+                Some(path) => path.to_owned(),
+                None => self.store.files(artifact).ok().and_then(|files| files.into_iter().next()).unwrap_or_default(),
+            };
+            self.withdraw(artifact, &path, error.to_string());
+        }
         self.damaged.send_modify(|count| *count += 1);
     }
 
@@ -268,6 +366,24 @@ impl Catalog {
     /// Returns a receiver of the number of failed reads of artifacts. It is notified of every failure.
     pub fn damaged(&self) -> watch::Receiver<u64> {
         self.damaged.subscribe()
+    }
+}
+
+/// Returns `Some` if an error of the store says that a file cannot be used as it is, with the path of the file if the
+/// error contains it. Returns `None` for an error that another attempt may not have.
+fn damaged_file(error: &StoreError) -> Option<Option<&Path>> {
+    use std::io::ErrorKind;
+    /// The error number for a failed disk (EIO).
+    const EIO: i32 = 5;
+    match error {
+        StoreError::Damaged { path, .. } | StoreError::Link { path, .. } => Some(Some(path)),
+        StoreError::BadIndex { .. } => Some(None),
+        StoreError::Io { path, source, .. } => {
+            let is_lasting = source.raw_os_error() == Some(EIO)
+                || matches!(source.kind(), ErrorKind::PermissionDenied | ErrorKind::StaleNetworkFileHandle);
+            is_lasting.then_some(Some(path))
+        }
+        _ => None,
     }
 }
 

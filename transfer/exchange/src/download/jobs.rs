@@ -142,7 +142,6 @@ fn open_one(store: &dyn Store, wanted: &Wanted, known: &Known) -> Result<Opened,
             tracing::warn!(artifact = %wanted.cid, %error, "the stored copy cannot be used: fetching it again");
             begin(store, wanted, known)
         }
-        Err(error) => Err(error),
     }
 }
 
