@@ -37,8 +37,8 @@ impl Backend for SmallDisk {
         OsBackend.create_dir(path)
     }
 
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<String>> {
-        OsBackend.read_dir(path)
+    fn entries(&self, path: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+        OsBackend.entries(path)
     }
 
     fn space(&self, folder: &Path) -> io::Result<Space> {

@@ -41,11 +41,11 @@ impl Stream {
     }
 
     pub(super) fn write(&self, bytes: &[u8]) -> Result<(), HandoverError> {
-        lock(&self.out).write_all(bytes).map_err(HandoverError::io("write", Path::new(PATH)))
+        lock(&self.out).write_all(bytes).map_err(HandoverError::io("write to", Path::new(PATH)))
     }
 
     pub(super) fn commit(&self) -> Result<(), HandoverError> {
-        lock(&self.out).flush().map_err(HandoverError::io("write", Path::new(PATH)))
+        lock(&self.out).flush().map_err(HandoverError::io("write to", Path::new(PATH)))
     }
 
     /// Begins to write an artifact whose chunks arrive in any order.
@@ -85,7 +85,7 @@ impl StreamPartial {
         }
         if state.waiting_len + bytes.len() > MAX_WAITING {
             let full = io::Error::other("too many chunks arrived before the next one");
-            return Err(StoreError::write("write", Path::new(PATH), full));
+            return Err(StoreError::write("write to", Path::new(PATH), full));
         }
         state.have.insert(chunk);
         state.waiting_len += bytes.len();
@@ -104,7 +104,7 @@ impl StreamPartial {
                 None if self.index.repeats().is_zeros(ChunkIndex(state.next)) => vec![0; chunk.len as usize],
                 None => break,
             };
-            lock(&self.out).write_all(&bytes).map_err(|e| StoreError::write("write", Path::new(PATH), e))?;
+            lock(&self.out).write_all(&bytes).map_err(|e| StoreError::write("write to", Path::new(PATH), e))?;
             state.next += 1;
         }
         Ok(())

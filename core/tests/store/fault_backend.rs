@@ -188,6 +188,13 @@ impl FaultBackend {
         self.state().free_files = Some(files);
     }
 
+    /// Changes a byte of a file as a failing disk does: no time and no other part of the file's state changes.
+    pub(crate) fn rot(&self, path: &Path, offset: usize) {
+        let mut state = self.state();
+        let Some(Node::File(number)) = state.names.get(path).copied() else { panic!("{} is no file", path.display()) };
+        state.inodes.get_mut(&number).unwrap().bytes[offset] ^= 1;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }

@@ -9,7 +9,7 @@ use phase_core::handover::backend::OutputBackend;
 use phase_core::handover::{HandoverError, Mode, Output, Target};
 use phase_core::manifest::ArtifactEntry;
 use phase_core::store::backend::{Backend, FileKind, OpenMode};
-use phase_core::{FileStore, MemStore};
+use phase_core::{FileStore, MemStore, Store as _};
 
 use super::entry;
 use crate::data::{bytes, fetch};
@@ -137,4 +137,29 @@ fn a_store_on_a_disk_that_fails_hands_nothing_wrong_over() {
     let found = files(&backend, Path::new(OUT));
     assert!(found.into_iter().eq([("kernel".to_owned(), bytes(1, 9_000))]));
     assert!(!backend.is_mount_point(Path::new(OUT)).unwrap());
+}
+
+#[test]
+fn damage_that_no_time_reveals_is_found_on_the_way_out() {
+    let backend = FaultBackend::new();
+    let store = FileStore::with_backend("/store", Arc::new(backend.clone())).unwrap();
+    let artifact = fetch(&store, &bytes(1, 9_000));
+    let entries = [entry("kernel", &*artifact)];
+    let output = || {
+        let target = Target::Folder(OUT.into());
+        Output::with_backend(&target, &entries, false, Arc::new(backend.clone())).unwrap()
+    };
+    backend.rot(&artifact.path().unwrap(), 4_000);
+    assert!(store.artifact(&artifact.cid()).unwrap().is_some(), "the seal still holds");
+    let first = output();
+    let error = first.export(&store, Mode::Copy).unwrap_err();
+    assert!(matches!(&error, HandoverError::Damaged { cid, .. } if *cid == artifact.cid()), "{error}");
+    assert!(error.to_string().contains("/store/artifacts/"), "{error}");
+
+    // Set aside, fetched again, and exported again into the same output.
+    assert!(store.set_aside(&artifact.cid()).unwrap().is_some());
+    fetch(&store, &bytes(1, 9_000));
+    first.export(&store, Mode::Copy).unwrap();
+    first.commit().unwrap();
+    assert!(files(&backend, Path::new(OUT)).into_iter().eq([("kernel".to_owned(), bytes(1, 9_000))]));
 }

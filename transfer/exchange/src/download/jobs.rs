@@ -140,6 +140,10 @@ fn open_one(store: &dyn Store, wanted: &Wanted, known: &Known) -> Result<Opened,
         Err(error) if error.is_temporary() => Err(error),
         Err(error) => {
             tracing::warn!(artifact = %wanted.cid, %error, "the stored copy cannot be used: fetching it again");
+            // The damaged file is kept for people to look at. If it cannot be moved, the new file replaces it.
+            if let Err(error) = store.set_aside(&wanted.cid) {
+                tracing::info!(artifact = %wanted.cid, %error, "cannot set the stored copy aside");
+            }
             begin(store, wanted, known)
         }
     }
