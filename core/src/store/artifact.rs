@@ -112,16 +112,20 @@ fn open_reference(backend: &dyn Backend, layout: &Layout, cid: &Cid) -> Result<O
     let Some(seal) = Seal::read(backend, layout, cid)? else { return Ok(None) };
     let Some(path) = seal.path() else { return Ok(None) };
     let index = load_index(backend, layout, cid)?;
-    let gone = |e: io::Error| match is_temporary(&e) {
-        true => StoreError::read("open", &path, e),
-        false => StoreError::damaged(&path, Damage::ReferenceGone(e)),
-    };
-    let file = OsFile::from(File::open(&path).map_err(gone)?);
+    let file = OsFile::from(File::open(&path).map_err(|e| not_opened(&path, e))?);
     let stat = file.stat().map_err(|e| StoreError::read("read", &path, e))?;
     if !seal.holds(stat) || stat.len != index.size() {
         return Err(StoreError::damaged(&path, Damage::ReferenceChanged));
     }
     Ok(Some(FileArtifact { cid: *cid, index, file: Box::new(file), stat, path }))
+}
+
+/// Makes the error for a file that was imported by reference and cannot be opened. Only a lasting error is damage.
+fn not_opened(path: &Path, error: io::Error) -> StoreError {
+    match is_temporary(&error) {
+        true => StoreError::read("open", path, error),
+        false => StoreError::damaged(path, Damage::ReferenceGone(error)),
+    }
 }
 
 /// Reads the index of an artifact from the index blocks in the store.
@@ -167,4 +171,21 @@ pub(crate) fn check_bounds(cid: Cid, size: u64, start: u64, len: usize) -> Resul
 
 fn changed(path: &Path) -> StoreError {
     StoreError::damaged(path, Damage::Changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_reference_that_cannot_be_opened_for_lack_of_descriptors_is_not_damaged() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+            let error = not_opened(Path::new("/image"), errno.into());
+            assert!(error.is_temporary() && matches!(error, StoreError::Io { .. }), "{error}");
+        }
+        let error = not_opened(Path::new("/image"), Errno::NOENT.into());
+        assert!(!error.is_temporary() && matches!(error, StoreError::Damaged { .. }), "{error}");
+    }
 }
