@@ -302,3 +302,20 @@ pub(crate) fn check_bounds(cid: Cid, size: u64, start: u64, len: usize) -> Resul
 fn changed(path: &Path) -> StoreError {
     StoreError::damaged(path, Damage::Changed)
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn a_reference_that_cannot_be_opened_for_lack_of_descriptors_is_not_damaged() {
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+            let error = unreachable_reference(Path::new("/image"), errno.into());
+            assert!(error.is_temporary() && matches!(error, StoreError::Io { .. }), "{error}");
+        }
+        let error = unreachable_reference(Path::new("/image"), Errno::NOENT.into());
+        assert!(!error.is_temporary() && matches!(error, StoreError::Damaged { .. }), "{error}");
+    }
+}

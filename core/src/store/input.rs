@@ -288,31 +288,31 @@ mod tests {
             Ok(buf.len())
         }
         fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-            unimplemented!()
+            Err(io::ErrorKind::Unsupported.into())
         }
         fn set_len(&self, _: u64) -> io::Result<()> {
-            unimplemented!()
+            Err(io::ErrorKind::Unsupported.into())
         }
         fn sync_data(&self) -> io::Result<()> {
-            unimplemented!()
+            Err(io::ErrorKind::Unsupported.into())
         }
         fn sync(&self) -> io::Result<()> {
-            unimplemented!()
+            Err(io::ErrorKind::Unsupported.into())
         }
         fn set_mode(&self, _: u32) -> io::Result<()> {
-            unimplemented!()
+            Err(io::ErrorKind::Unsupported.into())
         }
         fn stat(&self) -> io::Result<FileStat> {
             Ok(FileStat { len: 10_000, allocated: 4096, ..FileStat::default() })
         }
         fn try_lock(&self) -> io::Result<bool> {
-            unimplemented!()
+            Err(io::ErrorKind::Unsupported.into())
         }
         fn lock(&self) -> io::Result<()> {
-            unimplemented!()
+            Err(io::ErrorKind::Unsupported.into())
         }
         fn clone_from_file(&self, _: &File) -> io::Result<()> {
-            unimplemented!()
+            Err(io::ErrorKind::Unsupported.into())
         }
         fn next_data(&self, offset: u64) -> io::Result<Option<Range<u64>>> {
             match self.finds_holes {

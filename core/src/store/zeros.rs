@@ -32,19 +32,22 @@ mod tests {
 
     #[test]
     fn only_aligned_blocks_with_data_are_written() {
+        let ranges = |offset, bytes: &[u8]| -> Vec<(usize, usize)> {
+            data_ranges(offset, bytes).into_iter().map(|range| (range.start, range.end)).collect()
+        };
         let mut bytes = vec![0; 5 * BLOCK];
-        assert_eq!(data_ranges(0, &bytes), []);
+        assert_eq!(ranges(0, &bytes), []);
         bytes[2 * BLOCK + 7] = 1;
-        assert_eq!(data_ranges(0, &bytes), [2 * BLOCK..3 * BLOCK]);
+        assert_eq!(ranges(0, &bytes), [(2 * BLOCK, 3 * BLOCK)]);
         // At this offset, the bytes of one block are in two blocks of the file.
-        assert_eq!(data_ranges(10, &bytes), [2 * BLOCK - 10..3 * BLOCK - 10]);
+        assert_eq!(ranges(10, &bytes), [(2 * BLOCK - 10, 3 * BLOCK - 10)]);
         bytes[3 * BLOCK] = 1;
         bytes[5 * BLOCK - 1] = 1;
-        assert_eq!(data_ranges(1 << 40, &bytes), [2 * BLOCK..5 * BLOCK]);
+        assert_eq!(ranges(1 << 40, &bytes), [(2 * BLOCK, 5 * BLOCK)]);
         bytes[4 * BLOCK - 1] = 0;
         bytes[3 * BLOCK] = 0;
-        assert_eq!(data_ranges(0, &bytes), [2 * BLOCK..3 * BLOCK, 4 * BLOCK..5 * BLOCK]);
-        assert_eq!(data_ranges(0, &[]), []);
-        assert_eq!(data_ranges(0, &[1; 3]), [0..3]);
+        assert_eq!(ranges(0, &bytes), [(2 * BLOCK, 3 * BLOCK), (4 * BLOCK, 5 * BLOCK)]);
+        assert_eq!(ranges(0, &[]), []);
+        assert_eq!(ranges(0, &[1; 3]), [(0, 3)]);
     }
 }

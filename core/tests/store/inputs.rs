@@ -211,7 +211,7 @@ fn use_up_all_descriptors() {
         fs::write(&path, bytes(seed, 50_000)).unwrap();
         let cid = store.import(&path, &import_options().with_mode(mode), &mut |_| {}).unwrap().cid();
         let mut held: Vec<_> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
-        // With each descriptor that becomes free, the store fails at a later step.
+        // Descriptors become free one by one, until the store can open the artifact.
         let mut failed = 0;
         while let Err(error) = store.artifact(&cid) {
             assert!(error.is_temporary(), "{mode:?}: {error:?}");
