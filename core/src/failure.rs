@@ -21,7 +21,7 @@ pub enum Failure {
     Network,
     /// The verification of a signature, hash, version or name failed.
     Untrusted,
-    /// The store cannot be opened, read or written.
+    /// The store cannot be opened, read or written, or files in it are damaged or missing.
     Store,
     /// The program was stopped by a signal.
     Interrupted,

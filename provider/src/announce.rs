@@ -245,8 +245,11 @@ impl Work {
         }
         let (store, cids) = (self.config.store.clone(), live.clone());
         // After a failure, the next poll tries again.
-        self.noted.is_stale = !tokio::task::spawn_blocking(move || note(&store, &cids)).await.unwrap_or(false);
-        self.noted.written = live;
+        let written = tokio::task::spawn_blocking(move || store.set_announced(&cids).is_ok()).await.unwrap_or(false);
+        self.noted.is_stale = !written;
+        if written {
+            self.noted.written = live;
+        }
     }
 
     /// Makes a new plan of the announcements. Ignores damage that is found meanwhile, because the new plan leaves out
@@ -269,7 +272,9 @@ impl Work {
                 let plan = Plan::make(&catalog, &refs, may_retry)?;
                 let content = content_of(&plan.statements);
                 let noted = live.union(&content).copied().collect();
-                note(&store, &noted);
+                if let Err(error) = store.set_announced(&noted) {
+                    tracing::warn!(%error, "cannot note in the store what is announced: another process may remove it");
+                }
                 // A process that removes a release removes its ref first, and then looks whether the content is noted.
                 // If the refs are still the same, that process finds the content in the note.
                 if read_refs(&catalog, &known)? == refs {
@@ -334,15 +339,6 @@ impl Work {
         let now = self.queue.announced();
         self.progress.send_if_modified(|last| std::mem::replace(last, now) != now);
     }
-}
-
-/// Notes the announced CIDs in the store. Returns whether that succeeded.
-fn note(store: &FileStore, cids: &BTreeSet<Cid>) -> bool {
-    let noted = store.set_announced(cids);
-    if let Err(error) = &noted {
-        tracing::warn!(%error, "cannot note in the store what is announced; other processes may remove it");
-    }
-    noted.is_ok()
 }
 
 /// Returns the CIDs of the content that is to be announced.

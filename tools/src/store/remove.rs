@@ -40,7 +40,7 @@ Files that were stored within the last hour stay, because a publisher stores art
 artifacts that a fetch has open stay. For artifacts that belong to no release on purpose, see `phase store pin`.";
 
 /// The interval at which a removal is tried again while a provider withdraws.
-const POLL: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_millis(500);
 
 #[derive(clap::Args)]
 struct Common {

@@ -102,9 +102,23 @@ async fn repair(
     for name in names {
         fetch_name(client, trust, name, args).await?;
     }
+    let unverified = problems.iter().filter(|problem| is_block(problem)).filter_map(|problem| problem.artifact);
+    let unverified: BTreeSet<Cid> = unverified.collect();
+    // What a pin leads to is in no release, so nothing says which peers have it.
+    let lost = problems.iter().filter(|problem| problem.kind == ProblemKind::Missing && problem.artifact.is_none());
+    let lost = lost.filter(|problem| problem.name.is_none());
+    let named = lost.filter_map(|problem| Some((problem.path.file_name()?.to_str()?.parse().ok()?, problem)));
+    repaired.missing.extend(named.map(|(cid, problem)| (cid, problem.error.to_string())));
     let mut todo = affected(store, problems)?;
     while let Some((release, lacking)) = todo.pop() {
-        let outcome = fetch_release(client, store, &trust.root, &release, &lacking, args).await;
+        let mut outcome = fetch_release(client, store, &trust.root, &release, &lacking, args).await;
+        // An artifact whose index was lost could not be verified before its index was fetched.
+        let damaged = lacking.iter().filter(|cid| unverified.contains(cid)).map(|cid| store.set_aside(cid));
+        let damaged: Vec<PathBuf> = damaged.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+        if !damaged.is_empty() {
+            repaired.set_aside.extend(damaged);
+            outcome = fetch_release(client, store, &trust.root, &release, &lacking, args).await;
+        }
         for cid in lacking {
             match (store.artifact(&cid), &outcome) {
                 (Ok(Some(_)), _) => {
@@ -125,7 +139,7 @@ fn set_aside(store: &FileStore, problem: &Problem) -> Result<Option<PathBuf>, Fa
     if let Some(name) = &problem.name {
         return Ok(store.set_aside_ref(name)?);
     }
-    let block = problem.path.parent().filter(|folder| folder.ends_with("blocks")).and(problem.path.file_name());
+    let block = problem.path.file_name().filter(|_| is_block(problem));
     if let Some(cid) = block.and_then(|name| name.to_str()?.parse().ok()) {
         return Ok(store.set_aside_block(&cid)?);
     }
@@ -134,6 +148,11 @@ fn set_aside(store: &FileStore, problem: &Problem) -> Result<Option<PathBuf>, Fa
     // Opening an undamaged artifact replaces a seal that is damaged.
     let _ = store.artifact(cid);
     Ok(moved)
+}
+
+/// Returns whether the file of a problem is a block.
+fn is_block(problem: &Problem) -> bool {
+    problem.path.parent().is_some_and(|folder| folder.ends_with("blocks"))
 }
 
 /// Returns the releases with a damaged or missing artifact, each with these artifacts.

@@ -33,10 +33,9 @@ fn repair_fetches_damaged_artifacts_and_missing_index_blocks_again() {
         network.sandbox.file(file, len);
     }
     let old = network.publish("origin", "--artifact rootfs=old --artifact kernel=kernel");
-    json({
-        let _provider = network.provide("origin");
-        network.fetch("client")
-    });
+    let first = network.provide("origin");
+    json(network.fetch("client"));
+    assert_eq!(first.process.stop().code, 0);
     let new = network.publish("origin", "--artifact rootfs=image --artifact kernel=kernel");
     let provider = network.provide("origin");
     assert_eq!(json(network.fetch("client"))["version"], 2);

@@ -123,7 +123,12 @@ fn a_file_imported_by_reference_counts_as_damaged_once_it_has_changed() {
     let path = sandbox.file("image", 400_000);
     let release = sandbox.json(&format!("{PUBLISH} {NAMED} --artifact rootfs=image --reference"));
     let cid = release["artifacts"][0]["cid"].as_str().unwrap().to_owned();
-    let state = || sandbox.json(&format!("inspect {cid} --store store"))["stored"].clone();
+    let state = || {
+        let run = sandbox.run(&format!("inspect {cid} --store store --json"));
+        let shown: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        assert_eq!(run.code, if shown["stored"]["state"] == "damaged" { 7 } else { 0 });
+        shown["stored"].clone()
+    };
     assert_eq!((&state()["state"], &state()["path"]), (&"complete".into(), &path.to_str().unwrap().into()));
     assert!(names(&sandbox.path("store/artifacts")).iter().all(|name| name.ends_with(".seal")), "it was copied");
     sandbox.file("image", 400_001);

@@ -53,6 +53,7 @@ fn a_prune_keeps_current_pinned_and_the_newest_complete_releases() {
     let left = ["other/x86_64@1", "stable/x86_64@5", "stable/x86_64@4", "stable/x86_64@3", "stable/x86_64@1"];
     assert_eq!(versions(&store), left);
     store.remove(&later(&store, keep(1))).unwrap();
+    assert!(store.remove(&later(&store, Goal::Release(releases[0].manifest))).unwrap().releases.is_empty());
     assert_eq!(versions(&store), ["other/x86_64@1", "stable/x86_64@5", "stable/x86_64@1"]);
     for (position, kept) in [true, false, false, false, true].into_iter().enumerate() {
         assert_eq!(store.artifact(&releases[position].cid(0)).unwrap().is_some(), kept, "version {}", position + 1);
@@ -158,6 +159,7 @@ fn an_old_artifact_that_is_imported_again_stays_until_it_is_referenced() {
     store.import(&source, &import_options(), &mut |_| {}).unwrap();
     store.remove(&Removal::new(keep(1), now(&store))).unwrap();
     assert_eq!(versions(&store), ["stable/x86_64@2"]);
+    assert!(store.artifact(&old.cid(0)).unwrap().is_some(), "the artifact that was imported again is gone");
     let third = store_release(&store, NAME, 3, &[file(1)]);
     set_ref(&store, NAME, &third, 3);
     assert_eq!(third.cid(0), old.cid(0));
