@@ -15,15 +15,17 @@
 mod artifact;
 mod decode;
 mod encode;
+mod entry;
 mod error;
 mod range;
 mod repeats;
 #[cfg(test)]
 mod tests;
 
-pub use artifact::{ArtifactIndex, Chunk, ChunkEntry};
+pub use artifact::ArtifactIndex;
 pub use decode::IndexDecoder;
 pub use encode::EncodedIndex;
+pub use entry::{Chunk, ChunkEntry};
 pub use error::{IndexError, MAX_BLOCK_LEN, MAX_CHUNKS};
 pub use range::{ByteRange, ChunkIndex, ChunkRange, EmptyRange};
 pub use repeats::Repeats;

@@ -2,46 +2,12 @@
 
 use std::sync::OnceLock;
 
-use serde::{Deserialize, Serialize};
-
+use super::entry::{Chunk, ChunkEntry};
 use super::error::{IndexError, MAX_CHUNKS};
 use super::range::{ByteRange, ChunkIndex, ChunkRange};
 use super::repeats::Repeats;
 use crate::chunker::ChunkerParams;
 use crate::cid::{Digest, HashAlgorithm};
-
-/// The entry of one chunk in an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "(Digest, u32)", into = "(Digest, u32)")]
-pub struct ChunkEntry {
-    /// The digest of the chunk. Its hash function is [`ArtifactIndex::hash`].
-    pub digest: Digest,
-    /// The length of the chunk in bytes.
-    pub len: u32,
-}
-
-impl From<(Digest, u32)> for ChunkEntry {
-    fn from((digest, len): (Digest, u32)) -> Self {
-        Self { digest, len }
-    }
-}
-
-impl From<ChunkEntry> for (Digest, u32) {
-    fn from(entry: ChunkEntry) -> Self {
-        (entry.digest, entry.len)
-    }
-}
-
-/// The entry of one chunk, with the position of the chunk in the artifact.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chunk {
-    /// The digest of the chunk. Its hash function is [`ArtifactIndex::hash`].
-    pub digest: Digest,
-    /// The length of the chunk in bytes.
-    pub len: u32,
-    /// The position of the chunk's first byte in the artifact.
-    pub offset: u64,
-}
 
 /// The index of one artifact.
 ///
@@ -152,7 +118,7 @@ impl ArtifactIndex {
     /// Returns the chunks that are zeros or equal to an earlier chunk. The first call finds them, which takes about a
     /// second for each two million chunks.
     pub fn repeats(&self) -> &Repeats {
-        self.repeats.0.get_or_init(|| Box::new(Repeats::of(self)))
+        self.repeats.0.get_or_init(|| Box::new(Repeats::of(self.chunker, self.hash, &self.chunks)))
     }
 
     /// Returns the chunk that contains the byte at `offset`, or `None` if `offset` is outside the artifact.

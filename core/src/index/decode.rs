@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::artifact::{ArtifactIndex, ChunkEntry};
+use super::artifact::ArtifactIndex;
 use super::encode::{Leaf, Root, Shape};
+use super::entry::ChunkEntry;
 use super::error::{IndexError, MAX_BLOCK_LEN, MAX_CHUNKS};
 use crate::cid::{Cid, Codec};
 use crate::codec::from_dag_cbor_exact;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::artifact::{ArtifactIndex, ChunkEntry};
+use super::artifact::ArtifactIndex;
+use super::entry::ChunkEntry;
 use super::error::MAX_BLOCK_LEN;
 use crate::chunker::ChunkerParams;
 use crate::cid::{Cid, Codec, Digest, HashAlgorithm};

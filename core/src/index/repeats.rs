@@ -3,8 +3,9 @@
 //! Two chunks are equal if they have the same digest and the same length. Chunks of zeros form no group of equal chunks,
 //! because their bytes are known without any chunk.
 
-use super::artifact::{ArtifactIndex, ChunkEntry};
+use super::entry::ChunkEntry;
 use super::range::{ChunkIndex, ChunkRange};
+use crate::chunker::ChunkerParams;
 use crate::cid::{Digest, HashAlgorithm};
 
 /// The number of zeros that are hashed with one call.
@@ -28,8 +29,7 @@ pub struct Repeats {
 
 impl Repeats {
     /// Finds the repeats of an index. Takes about a second for each two million chunks.
-    pub(super) fn of(index: &ArtifactIndex) -> Self {
-        let entries = index.entries();
+    pub(super) fn of(chunker: ChunkerParams, hash: HashAlgorithm, entries: &[ChunkEntry]) -> Self {
         let key = |position: u32| {
             let ChunkEntry { digest, len } = entries[position as usize];
             (digest, len)
@@ -47,11 +47,11 @@ impl Repeats {
         // once, because a digest of zeros for the length of every chunk would take too long.
         let may_be_zeros = |group: &[u32]| {
             let len = entries[group[0] as usize].len;
-            let (chunker, last) = (index.chunker(), entries.len() - 1);
+            let last = entries.len() - 1;
             group.len() > 1 || group[0] as usize == last || len == chunker.max() || len == chunker.min()
         };
         let candidates = groups().filter(|group| may_be_zeros(group)).map(|group| entries[group[0] as usize]);
-        let zero = ZeroDigests::of(index.hash(), candidates.map(|entry| entry.len).collect());
+        let zero = ZeroDigests::of(hash, candidates.map(|entry| entry.len).collect());
         let mut repeats = Self::default();
         let mut zeros = Vec::new();
         for group in groups() {
@@ -211,7 +211,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::chunker::ChunkerParams;
+    use crate::index::ArtifactIndex;
 
     fn index(hash: HashAlgorithm, chunks: &[Vec<u8>]) -> ArtifactIndex {
         let entry = |chunk: &Vec<u8>| ChunkEntry { digest: hash.digest(chunk), len: chunk.len() as u32 };
