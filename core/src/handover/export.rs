@@ -1,8 +1,11 @@
 //! Export: hands over artifacts that a store has.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+
+use rustix::io::Errno;
 
 use super::error::HandoverError;
 use super::output::{Kind, Output, Planned};
@@ -143,12 +146,15 @@ impl Source {
     }
 }
 
-/// Converts an error from reading an artifact. A part of a disk that cannot be read is damage, too.
+/// Converts an error from reading an artifact. A part of a disk that cannot be read is damage, and so is a link or a
+/// folder in the place of a file.
 fn classify(error: StoreError, cid: &Cid, filename: String) -> HandoverError {
-    const EIO: i32 = 5;
     let is_damage = match &error {
-        StoreError::Damaged { .. } => true,
-        StoreError::Io { source, .. } => source.raw_os_error() == Some(EIO),
+        StoreError::Damaged { .. } | StoreError::Link { .. } => true,
+        StoreError::Io { source, .. } => {
+            let is_no_file = matches!(source.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory);
+            is_no_file || source.raw_os_error() == Some(Errno::IO.raw_os_error())
+        }
         _ => false,
     };
     match is_damage {

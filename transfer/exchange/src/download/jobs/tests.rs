@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use phase_core::store::NameLock;
 use phase_core::{ArtifactIndex, ChunkEntry, ChunkerParams, Envelope, FileStore, HashAlgorithm, ImportOptions, Name};
 use phase_test_support::bytes;
 
@@ -46,6 +47,14 @@ impl Store for Counting {
                 Err(StoreError::Io { action: "open", path: PathBuf::from("artifact"), source })
             }
         }
+    }
+
+    fn set_aside(&self, cid: &Cid) -> Result<Option<PathBuf>, StoreError> {
+        self.inner.set_aside(cid)
+    }
+
+    fn lock_name(&self, name: &Name) -> Result<NameLock, StoreError> {
+        self.inner.lock_name(name)
     }
 
     fn partial(&self, cid: &Cid, index: Arc<ArtifactIndex>) -> Result<Arc<dyn Partial>, StoreError> {
