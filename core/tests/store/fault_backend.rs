@@ -17,6 +17,9 @@ use crate::quirks::{Quirks, Random};
 /// The length of a page, in bytes. A power cut keeps or loses a page as a whole.
 const PAGE: usize = 512;
 
+/// The maximum number of attempts to lock a file that another thread of the same test has locked.
+const LOCK_ATTEMPTS: u32 = 10_000_000;
+
 /// A fault that happens at a chosen operation. Operations are numbered, and only those that change the file system
 /// count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -256,6 +259,17 @@ impl State {
         }
     }
 
+    /// Returns the path under which a file is stored, on a file system that does not keep each name as it is.
+    fn stored_name(&self, path: &Path) -> PathBuf {
+        let cut =
+            |name: &str| self.quirks.cuts_names_at.map_or(name.to_owned(), |len| name.chars().take(len).collect());
+        let path = path.with_file_name(cut(&path.file_name().unwrap_or_default().to_string_lossy()));
+        let folded = |path: &Path| path.to_string_lossy().to_lowercase();
+        let is_same = |other: &&PathBuf| other.parent() == path.parent() && folded(other) == folded(&path);
+        let known = self.quirks.folds_case.then(|| self.names.keys().find(is_same));
+        known.flatten().cloned().unwrap_or(path)
+    }
+
     /// Returns the number of names (hard links) of an inode.
     fn links(&self, number: u64) -> u64 {
         self.names.values().filter(|node| **node == Node::File(number)).count() as u64
@@ -331,6 +345,7 @@ impl Backend for FaultBackend {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn BackendFile>> {
         let mut state = self.state();
         state.read()?;
+        let path = &*state.stored_name(path);
         let number = match (state.names.get(path).copied(), mode) {
             (Some(Node::Folder), _) => return Err(io::ErrorKind::IsADirectory.into()),
             (Some(Node::File(number)), OpenMode::Read | OpenMode::Create) => number,
@@ -433,7 +448,7 @@ impl Backend for FaultBackend {
     fn stat(&self, path: &Path) -> io::Result<FileStat> {
         let mut state = self.state();
         state.read()?;
-        match state.names.get(path) {
+        match state.names.get(&state.stored_name(path)) {
             Some(Node::File(number)) => Ok(state.stat(*number)),
             Some(Node::Folder) => {
                 let owner = state.quirks.owner.unwrap_or_else(|| rustix::process::geteuid().as_raw());
@@ -632,8 +647,13 @@ impl BackendFile for FaultFile {
     }
 
     fn lock(&self) -> io::Result<()> {
-        assert!(self.try_lock()?, "the file is locked, and the only thread of these tests would wait for itself");
-        Ok(())
+        for _ in 0..LOCK_ATTEMPTS {
+            if self.try_lock()? {
+                return Ok(());
+            }
+            std::thread::yield_now();
+        }
+        panic!("the file is locked, and no other thread of this test unlocks it");
     }
 
     fn clone_from_file(&self, _source: &File) -> io::Result<()> {

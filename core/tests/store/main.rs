@@ -19,3 +19,4 @@ mod power_cut;
 mod quirks;
 mod repeats;
 mod scenario;
+mod whole_life;

@@ -16,6 +16,10 @@ pub(crate) struct Quirks {
     pub(crate) has_unstable_inodes: bool,
     /// The error of every attempt to sync a folder.
     pub(crate) folder_sync_error: Option<Errno>,
+    /// Whether names are the same if they differ only in case, as on vfat.
+    pub(crate) folds_case: bool,
+    /// The length after which a name is cut off without an error, as on old FAT file systems.
+    pub(crate) cuts_names_at: Option<usize>,
     /// A folder that can only be read.
     pub(crate) read_only: Option<PathBuf>,
     /// A folder on another disk, into which nothing can be renamed.

@@ -14,6 +14,7 @@ mod beside_a_provider;
 mod dht_answers;
 mod ephemeral;
 mod examples;
+mod hands_over;
 mod process;
 mod publish_and_fetch;
 mod python_client;

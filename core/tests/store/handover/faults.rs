@@ -8,12 +8,13 @@ use std::sync::Arc;
 use phase_core::handover::backend::OutputBackend;
 use phase_core::handover::{HandoverError, Mode, Output, Target};
 use phase_core::manifest::ArtifactEntry;
-use phase_core::store::backend::{Backend, FileKind, OpenMode};
+use phase_core::store::backend::{Backend, OpenMode};
 use phase_core::{FileStore, MemStore, Store as _};
 
-use super::entry;
+use super::{entry, files_in};
 use crate::data::{bytes, fetch};
 use crate::fault_backend::{Fault, FaultBackend};
+use crate::quirks::Quirks;
 
 const OUT: &str = "/new/out";
 
@@ -41,26 +42,6 @@ impl Releases {
         output.export(&self.store, Mode::Copy)?;
         output.commit()
     }
-}
-
-/// Returns the content of all files below a folder.
-fn files(backend: &FaultBackend, folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut open = vec![folder.to_owned()];
-    while let Some(path) = open.pop() {
-        for name in backend.entries(&path).unwrap_or_default() {
-            let path = path.join(name);
-            if backend.stat(&path).unwrap().kind == FileKind::Folder {
-                open.push(path);
-            } else {
-                let file = backend.open(&path, OpenMode::Read).unwrap();
-                let mut content = vec![0; file.stat().unwrap().len as usize];
-                file.read_exact_at(&mut content, 0).unwrap();
-                found.insert(path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned(), content);
-            }
-        }
-    }
-    found
 }
 
 fn expected(seed: u64, own: bool) -> BTreeMap<String, Vec<u8>> {
@@ -99,14 +80,14 @@ fn at_every_operation(fault: Fault) -> u64 {
         for seed in seeds {
             let after = if fault == Fault::PowerCut { backend.after_power_cut(seed) } else { backend.clone() };
             let context = format!("{fault:?} at operation {operation}, seed {seed}: {result:?}");
-            let found = files(&after, Path::new(OUT));
+            let found = files_in(&after, Path::new(OUT));
             assert!(
                 found == expected(11, true) || (found == expected(1, true) && result.is_err()),
                 "{context}: {:?}",
                 found.keys()
             );
             releases.export(&after, &releases.new).unwrap_or_else(|error| panic!("{context}: {error}"));
-            assert_eq!(files(&after, Path::new("/new")).len(), 3, "{context}: something is left");
+            assert_eq!(files_in(&after, Path::new("/new")).len(), 3, "{context}: something is left");
         }
     }
     operations
@@ -134,7 +115,7 @@ fn a_store_on_a_disk_that_fails_hands_nothing_wrong_over() {
     let output = Output::with_backend(&target, &entries, false, Arc::new(backend.clone())).unwrap();
     output.export(&store, Mode::Copy).unwrap();
     output.commit().unwrap();
-    let found = files(&backend, Path::new(OUT));
+    let found = files_in(&backend, Path::new(OUT));
     assert!(found.into_iter().eq([("kernel".to_owned(), bytes(1, 9_000))]));
     assert!(!backend.is_mount_point(Path::new(OUT)).unwrap());
 }
@@ -161,5 +142,40 @@ fn damage_that_no_time_reveals_is_found_on_the_way_out() {
     fetch(&store, &bytes(1, 9_000));
     first.export(&store, Mode::Copy).unwrap();
     first.commit().unwrap();
-    assert!(files(&backend, Path::new(OUT)).into_iter().eq([("kernel".to_owned(), bytes(1, 9_000))]));
+    assert!(files_in(&backend, Path::new(OUT)).into_iter().eq([("kernel".to_owned(), bytes(1, 9_000))]));
+}
+
+/// Exports files with these names to a file system with quirks, in which `OUT` has a file `own`.
+fn export_names(quirks: Quirks, names: &[&str]) -> (FaultBackend, Result<(), HandoverError>) {
+    let store = MemStore::new();
+    let artifact = fetch(&store, &bytes(1, 9_000));
+    let backend = FaultBackend::new();
+    backend.create_dir(Path::new(OUT)).unwrap();
+    backend.open(&Path::new(OUT).join("own"), OpenMode::CreateNew).unwrap().write_all_at(b"own", 0).unwrap();
+    backend.set_quirks(quirks);
+    let entries: Vec<_> = names.iter().map(|name| entry(name, &*artifact)).collect();
+    let target = Target::Folder(OUT.into());
+    let output = Output::with_backend(&target, &entries, false, Arc::new(backend.clone()));
+    let result = output.and_then(|output| output.export(&store, Mode::Copy).and_then(|()| output.commit()));
+    (backend, result)
+}
+
+#[test]
+fn names_that_the_file_system_does_not_keep_are_an_error_before_anything_is_overwritten() {
+    let folds = || Quirks { folds_case: true, ..Quirks::default() };
+    let cuts = Quirks { cuts_names_at: Some(12), ..Quirks::default() };
+    for (quirks, names, text) in [
+        (folds(), &["kernel", "Kernel"][..], "cannot tell \"kernel\""),
+        // A file of the folder would be overwritten under another name.
+        (folds(), &["OWN"][..], "cannot tell \"OWN\" from the name of another file"),
+        (cuts, &["a-long-file-name"][..], "does not keep the name"),
+    ] {
+        let (backend, result) = export_names(quirks, names);
+        let error = result.unwrap_err();
+        assert!(matches!(error, HandoverError::Names { .. }) && error.to_string().contains(text), "{error}");
+        assert!(files_in(&backend, Path::new(OUT)).into_iter().eq([("own".to_owned(), b"own".to_vec())]), "{names:?}");
+    }
+    let (backend, result) = export_names(folds(), &["kernel", "own"]);
+    result.unwrap();
+    assert_eq!(files_in(&backend, Path::new(OUT)).len(), 2);
 }
