@@ -85,7 +85,7 @@ fn publish(folder: &Path, mode: ImportMode) -> (Cid, PathBuf, usize) {
     let draft = draft.with_import(ImportOptions::default().with_mode(mode));
     let store = FileStore::open(folder.join("store")).unwrap();
     let release = Publisher::new(&root, vec![key]).unwrap().publish(&store, &draft, 500, &mut |_| {}).unwrap();
-    let cid = release.manifest.artifacts[0].cid;
+    let cid = release.manifest().artifacts[0].cid;
     let file = store.artifact(&cid).unwrap().unwrap().path().unwrap();
     (cid, file, name.keys().len() + 2)
 }
