@@ -157,8 +157,9 @@ impl Files {
             }
             // A failure, for instance because of too many open files, is repeated at the next poll.
             let Ok(files) = self.catalog.store().files(artifact) else { continue };
-            let checked = Some(files.iter().map(|file| state(file)).collect());
-            self.watched.insert(*artifact, Watched { files, damaged: None, checked, changing: None });
+            // The file may have changed since the announcer opened the artifact, so it is opened once more. It is not
+            // hashed if its seal still holds.
+            self.watched.insert(*artifact, Watched { files, damaged: None, checked: None, changing: None });
         }
     }
 
