@@ -25,6 +25,6 @@ mod stream;
 mod verify;
 
 pub use error::HandoverError;
-pub use export::Mode;
+pub use export::{Mode, export};
 pub use in_place::InPlaceStore;
-pub use output::{Output, Target, export};
+pub use output::{Output, Target};

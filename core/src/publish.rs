@@ -16,12 +16,14 @@ mod file;
 mod folder;
 mod import;
 mod publisher;
+mod refused;
 mod remark;
 
 pub use draft::Draft;
 pub use error::PublishError;
 pub use file::{FilesError, ReleaseFile};
-pub use folder::{FolderFiles, Refusal, Refused};
+pub use folder::FolderFiles;
 pub use import::Progress;
 pub use publisher::{Publisher, Release};
+pub use refused::{Refusal, Refused};
 pub use remark::{Remark, RemarkKind, case_twins};

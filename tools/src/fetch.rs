@@ -35,7 +35,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
     let on_disk = if args.fetch.ephemeral { None } else { Some(args.store.open()?) };
     let store = on_disk.clone().map(|store| Arc::new(store) as Arc<dyn Store>);
-    let printer = Printer::of(&args.fetch);
+    let printer = args.fetch.printer();
     let mut observer = Terminal { output, printer, progress: Progress::Hidden, begun: false };
     network::block_on(cli::fetch(store, &args.fetch, &mut observer))?;
     on_disk.map_or(Ok(()), |store| args.prune.prune(&store).map(drop))

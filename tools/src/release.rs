@@ -89,7 +89,7 @@ impl ContentArgs {
             files.extend(folder.files);
             remarks.extend(folder.remarks);
         }
-        remarks.extend(publish::case_twins(&files));
+        remarks.extend(publish::case_twins(files.iter().map(ReleaseFile::filename)));
         if files.is_empty() {
             let cause = match &self.dir {
                 Some(dir) => format!("the folder {} has no files", dir.display()),

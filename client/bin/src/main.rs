@@ -101,7 +101,7 @@ fn run(args: &Fetch) -> Result<(), Fault> {
         cli::warn_of_store(store.warnings());
     }
     let store = on_disk.clone().map(|store| Arc::new(store) as Arc<dyn Store>);
-    let printer = Printer::of(&args.fetch);
+    let printer = args.fetch.printer();
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Fault::new(Failure::Other, format!("cannot start threads: {error}")))?;
     let mut observer: Box<dyn Observer> = match args.events {

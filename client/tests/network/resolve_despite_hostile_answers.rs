@@ -102,7 +102,7 @@ async fn a_release_older_than_the_one_in_the_store_is_refused_as_a_rollback() {
         let older = changed(&world, |manifest| manifest.version = 1);
         let _hostile = Hostile::start(&world, head(&world.publisher.sign(&older))).await;
         let client = world.client("client").await;
-        world.release.publish(&**client.catalog().store());
+        world.put_into("client");
         let error = client.resolve(&name(), &world.publisher.trust, patient(3)).await.unwrap_err();
         assert!(matches!(error, ResolveError::Rollback { offered: 1, floor: 2, .. }), "{error}");
     })
@@ -128,7 +128,7 @@ async fn a_second_release_with_the_same_version_is_reported_as_equivocation() {
         assert!(refused.len() == 1 && refused[0].contains("equivocation"), "{refused:?}");
 
         // If the store has one of the two releases, the client accepts only that release.
-        world.release.publish(&**client.catalog().store());
+        world.put_into("client");
         let resolved = resolve().await.unwrap();
         assert_eq!(resolved.providers, [honest.peer]);
         assert!(answer(&resolved, &hostile).unwrap_err().contains("equivocation"));

@@ -12,8 +12,7 @@ use std::time::Duration;
 use rustix::fs::{Advice, OFlags};
 
 use super::error::HandoverError;
-use super::export::Chunk;
-use super::verify;
+use super::verify::{self, Chunk};
 use crate::index::ArtifactIndex;
 use crate::manifest::ArtifactEntry;
 use crate::store::backend::{BackendFile, FileStat};

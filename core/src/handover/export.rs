@@ -8,15 +8,39 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::error::HandoverError;
-use super::output::{Kind, Output, Planned};
-use super::verify;
+use super::output::{Kind, Output, Planned, Target};
+use super::verify::{self, Chunk};
 use crate::cid::Cid;
 use crate::index::{ArtifactIndex, ByteRange, ChunkIndex, ChunkRange};
+use crate::manifest::ArtifactEntry;
 use crate::store::backend::BackendFile;
 use crate::store::{Artifact, Damage, Store, StoreError};
 
 /// The maximum length of one read from the store, in bytes. A chunk may be longer.
 const READ_LEN: u64 = 1 << 20;
+
+/// Exports the artifacts of `entries` from a store to a target. Every byte is hashed on its way out, and all files become
+/// visible at the end, or none.
+///
+/// # Errors
+/// [`HandoverError`] if the target cannot take the artifacts, or if an artifact of the store is missing or damaged.
+pub fn export(store: &dyn Store, entries: &[ArtifactEntry], target: &Target, mode: Mode) -> Result<(), HandoverError> {
+    let output = Output::prepare(target, entries, false)?;
+    output.export(store, mode)?;
+    output.commit()
+}
+
+impl Output {
+    /// Exports the artifacts from a store into the output. Every byte is hashed on its way out.
+    ///
+    /// # Errors
+    /// [`HandoverError::Damaged`] if an artifact of the store is damaged. It can be
+    /// [set aside](Store::set_aside), fetched again, and exported again into the same output. Otherwise another
+    /// [`HandoverError`].
+    pub fn export(&self, store: &dyn Store, mode: Mode) -> Result<(), HandoverError> {
+        self.artifacts.iter().try_for_each(|(cid, planned)| export_one(self, store, cid, planned, mode))
+    }
+}
 
 /// How files get the content of artifacts that are in a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +55,7 @@ pub enum Mode {
 }
 
 /// Exports one artifact under all its names.
-pub(super) fn export(
+fn export_one(
     output: &Output,
     store: &dyn Store,
     cid: &Cid,
@@ -62,12 +86,6 @@ pub(super) fn export(
         }
         Kind::Stream(stream) => from.read_all(|chunks| chunks.iter().try_for_each(|chunk| stream.write(chunk.bytes))),
     }
-}
-
-/// A verified chunk, with its position in the artifact.
-pub(super) struct Chunk<'a> {
-    pub(super) offset: u64,
-    pub(super) bytes: &'a [u8],
 }
 
 /// An artifact of the store that is being exported.

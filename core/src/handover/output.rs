@@ -8,24 +8,12 @@ use std::sync::Arc;
 use super::backend::OutputBackend;
 use super::device::Device;
 use super::error::HandoverError;
-use super::export::{self, Mode};
 use super::folder::FolderOutput;
 use super::stream::Stream;
 use crate::cid::Cid;
 use crate::index::ArtifactIndex;
 use crate::manifest::{ArtifactEntry, FileName};
 use crate::store::{Need, OsBackend, Store, StoreError, check_in};
-
-/// Exports the artifacts of `entries` from a store to a target. Every byte is hashed on its way out, and all files become
-/// visible at the end, or none.
-///
-/// # Errors
-/// [`HandoverError`] if the target cannot take the artifacts, or if an artifact of the store is missing or damaged.
-pub fn export(store: &dyn Store, entries: &[ArtifactEntry], target: &Target, mode: Mode) -> Result<(), HandoverError> {
-    let output = Output::prepare(target, entries, false)?;
-    output.export(store, mode)?;
-    output.commit()
-}
 
 /// The place that artifacts are handed over to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,16 +137,6 @@ impl Output {
             }
         };
         Ok(Self { backend, kind, artifacts })
-    }
-
-    /// Exports the artifacts from a store into the output. Every byte is hashed on its way out.
-    ///
-    /// # Errors
-    /// [`HandoverError::Damaged`] if an artifact of the store is damaged. It can be
-    /// [set aside](Store::set_aside), fetched again, and exported again into the same output. Otherwise another
-    /// [`HandoverError`].
-    pub fn export(&self, store: &dyn Store, mode: Mode) -> Result<(), HandoverError> {
-        self.artifacts.iter().try_for_each(|(cid, planned)| export::export(self, store, cid, planned, mode))
     }
 
     /// Makes the files visible, all or none. A device is synced and read back.

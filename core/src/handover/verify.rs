@@ -6,6 +6,12 @@ use crate::chunkset::ChunkSet;
 use crate::index::{ArtifactIndex, ChunkIndex};
 use crate::store::backend::BackendFile;
 
+/// A verified chunk, with its position in the artifact.
+pub(super) struct Chunk<'a> {
+    pub(super) offset: u64,
+    pub(super) bytes: &'a [u8],
+}
+
 /// Returns the chunks whose bytes in the file match the index. A file that ends early lacks the chunks after its end.
 pub(super) fn matching(file: &dyn BackendFile, index: &ArtifactIndex) -> io::Result<ChunkSet> {
     let mut have = ChunkSet::new(index.len());

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::folder::{FolderFiles, Refused};
+use super::refused::Refused;
 use crate::failure::{Fails, Failure};
 use crate::manifest::{FileName, MAX_ARTIFACTS, Role};
 use crate::store::{self, ImportSource, Probe, STANDARD_INPUT, StoreError};
@@ -38,14 +38,6 @@ impl ReleaseFile {
     /// The errors of [`ReleaseFile::new`], for instance if standard input is a terminal.
     pub fn standard_input(role: Role, filename: FileName) -> Result<Self, FilesError> {
         Self::new(role, filename, STANDARD_INPUT)
-    }
-
-    /// Returns all files below a folder, as [`FolderFiles::list`] lists them, without the remarks.
-    ///
-    /// # Errors
-    /// The errors of [`FolderFiles::list`].
-    pub fn all_in(folder: &Path) -> Result<Vec<Self>, FilesError> {
-        Ok(FolderFiles::list(folder)?.files)
     }
 
     /// Makes an entry for a regular file in a folder.

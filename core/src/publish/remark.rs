@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::file::ReleaseFile;
+use crate::manifest::FileName;
 
 /// The maximum number of examples in a remark.
 const MAX_EXAMPLES: usize = 5;
@@ -110,13 +110,13 @@ impl Remarks {
     }
 }
 
-/// Returns a remark if the names of some files differ only in upper and lower case, so that they cannot be exported to
+/// Returns a remark if some of these names differ only in upper and lower case, so that they cannot be exported to
 /// every file system.
-pub fn case_twins(files: &[ReleaseFile]) -> Option<Remark> {
+pub fn case_twins<'a>(names: impl IntoIterator<Item = &'a FileName>) -> Option<Remark> {
     let mut seen = BTreeMap::new();
     let mut remarks = Remarks::default();
-    for file in files {
-        let name = file.filename().as_str();
+    for name in names {
+        let name = name.as_str();
         // Two folders whose names differ only in case are the same folder there, which is no problem for their files.
         if seen.insert(name.to_lowercase(), name).is_some_and(|other| other != name) {
             remarks.add(RemarkKind::CaseTwins, name);

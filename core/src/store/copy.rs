@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::backend::{Backend, BackendFile, Space};
 use super::error::StoreError;
 use super::input::InputFile;
-use super::space::{self, Need, Shortage};
+use super::shortage::Shortage;
+use super::space::{self, Need};
 use super::zeros;
 use crate::chunker::ChunkerParams;
 

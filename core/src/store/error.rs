@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::damage::{Damage, RefProblem};
 use super::denied::User;
 use super::errno::{has_no_locks, is_link};
-use super::space::{Shortage, Size};
+use super::shortage::{Shortage, Size};
 use crate::cid::{Cid, CidError};
 use crate::failure::{Fails, Failure};
 use crate::index::IndexError;

@@ -6,11 +6,21 @@ use std::path::Path;
 
 use super::backend::Backend;
 use super::error::StoreError;
-use super::interface::ImportSource;
 use super::layout::Layout;
 use super::space::{self, Need};
 use super::temp::TempFile;
 use crate::import::{ImportMode, ImportOptions};
+
+/// A file that is to be imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImportSource<'a> {
+    /// The path of the file.
+    pub path: &'a Path,
+    /// The length of the file in bytes, or 0 if it is not known.
+    pub len: u64,
+    /// The number of bytes that are not in holes, at most.
+    pub data: u64,
+}
 
 /// Checks that the store has space for the artifacts of all `sources` together.
 ///

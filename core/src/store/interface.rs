@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::StoreError;
-use super::import_space;
+use super::import_space::{self, ImportSource};
 use super::lock::NameLock;
 use super::space::Need;
 use crate::chunkset::ChunkSet;
@@ -164,17 +164,6 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::ChunkMap`], or an error from the operating system.
     fn find_chunks(&self, digests: &[Digest]) -> Result<Vec<Option<(Cid, ChunkIndex)>>, StoreError>;
-}
-
-/// A file that is to be imported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImportSource<'a> {
-    /// The path of the file.
-    pub path: &'a Path,
-    /// The length of the file in bytes, or 0 if it is not known.
-    pub len: u64,
-    /// The number of bytes that are not in holes, at most.
-    pub data: u64,
 }
 
 /// A complete artifact, open for reading.

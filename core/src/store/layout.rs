@@ -248,7 +248,7 @@ impl Layout {
     }
 
     pub(crate) fn served(&self) -> PathBuf {
-        self.root.join("served")
+        self.state.join("served")
     }
 
     pub(crate) fn damaged(&self) -> PathBuf {

@@ -23,11 +23,13 @@ impl ProviderLock {
     pub(crate) fn take(backend: &dyn Backend, layout: &Layout) -> Result<Self, StoreError> {
         let path = layout.provider_lock();
         // A process that asks whether a provider is running tries the lock for a moment while it holds the store's lock.
-        let _lock = StoreLock::take(backend, layout)?;
-        let file = backend.open(&path, OpenMode::Create).map_err(|e| match StoreError::write("open", &path, e) {
+        let needs_state = |error| match error {
             StoreError::ReadOnly { path, source, .. } if !layout.has_state() => StoreError::NeedsState { path, source },
             other => other,
-        })?;
+        };
+        let _lock = StoreLock::take(backend, layout).map_err(needs_state)?;
+        let open = backend.open(&path, OpenMode::Create).map_err(|e| StoreError::write("open", &path, e));
+        let file = open.map_err(needs_state)?;
         if !file.try_lock().map_err(|e| StoreError::write("lock", &path, e))? {
             let text = temp::read_small(backend, &path, MAX_LOCK_LEN).ok().flatten().unwrap_or_default();
             let pid = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());

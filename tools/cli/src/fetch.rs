@@ -22,7 +22,7 @@ use crate::exit::exit_code;
 use crate::fault::Fault;
 use crate::network::{SERVING, parse_address, read_root};
 use crate::node::NodeArgs;
-use crate::process::{Signals, now};
+use crate::process::{Printer, Signals, now};
 use crate::ram_profile::RamProfile;
 use crate::upload::UploadArgs;
 
@@ -195,8 +195,12 @@ impl FetchArgs {
         }
     }
 
-    /// Returns whether the artifact goes to standard output, which nothing else may be printed to then.
-    pub fn is_to_stdout(&self) -> bool {
+    /// Returns the printer for the results: standard error if the artifact goes to standard output.
+    pub fn printer(&self) -> Printer {
+        Printer::new(self.is_to_stdout())
+    }
+
+    fn is_to_stdout(&self) -> bool {
         self.output.as_deref() == Some(Path::new("-"))
     }
 }

@@ -12,7 +12,6 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::exit::exit_code;
 use crate::fault::Fault;
-use crate::fetch::FetchArgs;
 
 /// Returns the system clock's time in seconds since 1970, or 0 if the clock is set to an earlier time.
 #[expect(clippy::disallowed_methods, reason = "binaries read the clock, here and nowhere else")]
@@ -79,9 +78,9 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// Returns the printer for the results of a fetch with these options.
-    pub fn of(args: &FetchArgs) -> Self {
-        Self { to_stderr: args.is_to_stdout() }
+    /// Returns a printer that prints on standard error if `to_stderr` is set.
+    pub(crate) fn new(to_stderr: bool) -> Self {
+        Self { to_stderr }
     }
 
     /// Prints a text. A closed pipe is not an error.

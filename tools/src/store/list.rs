@@ -4,7 +4,7 @@ use phase_cli::{Bytes, Fault, counted, printable};
 use phase_core::store::{ArtifactState, FileStore, Inventory, ReleaseUsage, Selector, StoredArtifact};
 use serde_json::{Value, json};
 
-use super::{find, not_here, release_json, release_text};
+use super::releases::{find, not_here, release_json, release_text};
 use crate::options::StoreArgs;
 use crate::output::Output;
 use crate::view;

@@ -5,7 +5,7 @@ use phase_core::Cid;
 use phase_core::store::{FileStore, Selector, Store as _};
 use serde_json::json;
 
-use super::{find, not_here};
+use super::releases::{find, not_here};
 use crate::options::StoreArgs;
 use crate::output::Output;
 

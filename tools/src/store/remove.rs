@@ -7,7 +7,7 @@ use phase_core::store::{FileKind, FileStore, Goal, PART_AGE, Removal, Removed, S
 use phase_core::{Cid, Failure};
 use serde_json::{Value, json};
 
-use super::{cids, find, release_json, release_text};
+use super::releases::{cids, find, release_json, release_text};
 use crate::options::StoreArgs;
 use crate::output::Output;
 use crate::view;

@@ -13,7 +13,8 @@ use phase_core::trust::TrustRoot;
 use phase_core::{Cid, Envelope, Failure, Name};
 use serde_json::json;
 
-use super::{cids, verify};
+use super::releases::cids;
+use super::verify;
 use crate::network;
 use crate::options::StoreArgs;
 use crate::output::Output;

@@ -5,7 +5,7 @@ use phase_core::Failure;
 use phase_core::store::{FileStore, Problem, ProblemKind};
 use serde_json::{Value, json};
 
-use super::release_text;
+use super::releases::release_text;
 use crate::options::StoreArgs;
 use crate::output::Output;
 use crate::progress::Progress;

@@ -78,6 +78,13 @@ impl World {
         Client::start(store, config).await.unwrap()
     }
 
+    /// Puts the release and its artifacts into the store of a client, as an earlier fetch does.
+    pub(crate) fn put_into(&self, client_label: &str) {
+        let store = FileStore::open(self.client_folder(client_label)).unwrap();
+        import(&store, self.folder.path(), &self.files);
+        self.release.publish(&store);
+    }
+
     /// Resolves the release. The resolve ends early when `answers` providers offer the release.
     pub(crate) async fn resolve(&self, client: &Client, answers: usize) -> Resolved {
         let options = patient(answers);

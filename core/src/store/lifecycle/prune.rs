@@ -4,12 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::plan::{self, Plan, Rules};
 use super::scan::{Scan, ScannedRelease};
-use super::sweep::Prune;
 use crate::cid::Cid;
 use crate::name::Name;
 use crate::store::backend::Backend;
 use crate::store::error::StoreError;
 use crate::store::layout::Layout;
+
+/// Which releases stay. Current and pinned releases always stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prune {
+    /// The number of releases of each name that stay: the current one, and the newest complete ones before it. A
+    /// release that is newer than the current one stays, because it is being fetched. Default: all stay.
+    pub keep: Option<u32>,
+    /// The disk space that blocks and artifacts may use, in bytes. Further releases go, the oldest first, until the
+    /// rest fits. Default: no limit.
+    pub max_bytes: Option<u64>,
+}
 
 /// Decides which files a prune removes.
 pub(crate) fn plan(

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::plan::{self, FileKind, Plan, RemovedFile, Rules};
-use super::prune;
+use super::prune::{self, Prune};
 use super::release::StoredRelease;
 use super::scan::{self, Scan};
 use super::served;
@@ -54,17 +54,6 @@ pub enum Goal {
     Release(Cid),
     /// Old releases, and orphans.
     Prune(Prune),
-}
-
-/// Which releases stay. Current and pinned releases always stay.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Prune {
-    /// The number of releases of each name that stay: the current one, and the newest complete ones before it. A
-    /// release that is newer than the current one stays, because it is being fetched. Default: all stay.
-    pub keep: Option<u32>,
-    /// The disk space that blocks and artifacts may use, in bytes. Further releases go, the oldest first, until the
-    /// rest fits. Default: no limit.
-    pub max_bytes: Option<u64>,
 }
 
 /// What was removed, or what would be.
