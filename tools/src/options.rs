@@ -61,7 +61,7 @@ impl StoreArgs {
         }
     }
 
-    fn path(&self) -> Result<PathBuf, Fault> {
+    pub(crate) fn path(&self) -> Result<PathBuf, Fault> {
         if let Some(path) = &self.store {
             return Ok(path.clone());
         }

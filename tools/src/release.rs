@@ -118,6 +118,23 @@ impl ContentArgs {
         Ok(Content { draft, remarks })
     }
 
+    /// Checks that publishing would not publish any of `private`: secret keys, or the folder of a store, which has the
+    /// secret key of a node.
+    pub(crate) fn check_private<'a>(&self, private: impl IntoIterator<Item = &'a Path>) -> Result<(), Fault> {
+        let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or(path.into());
+        for private in private {
+            let secret = real(private);
+            let in_dir = self.dir.iter().map(|dir| (dir, secret.starts_with(real(dir))));
+            let named = self.artifact.iter().map(|arg| (&arg.path, real(&arg.path) == secret));
+            if let Some((given, _)) = in_dir.chain(named).find(|(_, is_inside)| *is_inside) {
+                let (private, given) = (private.display(), given.display());
+                let message = format!("{private} must stay secret, but publishing {given} would publish it");
+                return Err(Fault::new(Failure::Input, message).hint("move the keys and the store to another folder"));
+            }
+        }
+        Ok(())
+    }
+
     /// Finds the files of the options `--artifact`.
     fn artifacts(&self) -> Result<Vec<ReleaseFile>, Fault> {
         let is_input = |arg: &&ArtifactArg| arg.path == Path::new(STANDARD_INPUT);

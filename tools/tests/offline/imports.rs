@@ -147,3 +147,22 @@ fn a_version_that_no_release_could_follow_is_refused() {
     sandbox.fails(&format!("{words} --artifact kernel=vmlinuz -o m.cbor"), 3, &["highest version"]);
     assert!(!sandbox.path("m.cbor").exists());
 }
+
+#[test]
+fn a_secret_key_or_a_store_is_never_published() {
+    let sandbox = Sandbox::with_root();
+    sandbox.file("files/kernel", 1000);
+    fs::copy(sandbox.path("a.key"), sandbox.path("files/b.key")).unwrap();
+    for (content, secret) in [
+        ("--dir .", "a.key"),
+        ("--artifact file=a.key", "a.key"),
+        ("--key files/b.key --dir files", "files/b.key"),
+        ("--store files/store --dir files", "files/store"),
+    ] {
+        let publish =
+            if content.contains("--store") { PUBLISH.replace("--store store", "") } else { PUBLISH.to_owned() };
+        let run = shell(&sandbox, &format!("$PHASE {publish} {content}"));
+        assert!(run.code == 3 && run.stderr.contains(secret), "{content}: {} {}", run.code, run.stderr);
+    }
+    assert!(!sandbox.path("store/refs/stable").exists());
+}
