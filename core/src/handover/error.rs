@@ -7,7 +7,8 @@ use crate::cid::Cid;
 use crate::failure::{Fails, Failure};
 use crate::store::{Size, StoreError};
 
-/// An error from handing artifacts over. The files of an earlier release are unchanged, unless the error says otherwise.
+/// An error from handing artifacts over. The files of an earlier release are unchanged, except on a block device, or if
+/// only the last step failed: syncing the new files.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandoverError {

@@ -79,6 +79,10 @@ fn export_one(
             let file = files.open(name)?;
             from.copy_to(&*file, &files.path(name))
         }),
+        Kind::Device(_) | Kind::Stream(_) if mode == Mode::Link => {
+            let reason = "only files can be links".to_owned();
+            Err(HandoverError::NoLink { path: output.path().to_owned(), reason })
+        }
         Kind::Device(device) => {
             device.set_index(from.artifact.index().clone());
             let write = |chunks: &[Chunk<'_>]| device.write(chunks);
@@ -110,7 +114,7 @@ impl Source {
         self.read_all(|_| Ok(()))
     }
 
-    /// Writes the artifact into an empty file, and syncs the file.
+    /// Writes the artifact into a file, and syncs the file.
     fn copy_to(&self, file: &dyn BackendFile, path: &Path) -> Result<(), HandoverError> {
         if self.clone_to(file) {
             let wrong = verify::first_wrong(file, self.index()).map_err(HandoverError::io("read", path))?;
@@ -118,7 +122,8 @@ impl Source {
                 return Err(self.wrong(chunk));
             }
         } else {
-            file.set_len(self.index().size()).map_err(HandoverError::io("write", path))?;
+            // An earlier attempt may have left other bytes in the file.
+            file.reset(self.index().size()).map_err(HandoverError::io("write", path))?;
             self.read_all(|chunks| {
                 let write = |chunk: &Chunk<'_>| file.write_sparse_at(chunk.bytes, chunk.offset);
                 chunks.iter().try_for_each(write).map_err(HandoverError::io("write", path))

@@ -64,10 +64,11 @@ impl FolderOutput {
             check_target(&**backend, &target, &names)?;
         }
         let parent = if how == How::OneByOne { &*target } else { parent_of(&target) };
-        let (staging, how) = match Staging::open(backend, parent, resume) {
+        let name = target.file_name().unwrap_or_default();
+        let (staging, how) = match Staging::open(backend, parent, name, resume) {
             // The folder above the target cannot be written to, but perhaps the target can.
             Err(HandoverError::Io { .. }) if how == How::Exchange => {
-                (Staging::open(backend, &target, resume)?, How::OneByOne)
+                (Staging::open(backend, &target, name, resume)?, How::OneByOne)
             }
             other => (other?, how),
         };
@@ -88,7 +89,7 @@ impl FolderOutput {
         }
         let parent = parent_of(&target);
         create_folder(&**backend, parent)?;
-        let staging = Staging::open(backend, parent, resume)?;
+        let staging = Staging::open(backend, parent, target.file_name().unwrap_or_default(), resume)?;
         let names = BTreeSet::from([name]);
         Self { backend: backend.clone(), staging, target, how: How::File, names }.create_files(resume)
     }
@@ -124,7 +125,7 @@ impl FolderOutput {
     /// Returns whether a reflink of `original` can be made in the folder of the staged files.
     pub(super) fn can_clone_from(&self, original: &Path) -> bool {
         let Ok(original) = std::fs::File::open(original) else { return false };
-        self.staging.lock().clone_from_file(&original).is_ok()
+        self.staging.probe().is_ok_and(|probe| probe.clone_from_file(&original).is_ok())
     }
 
     /// Returns whether the staged files are on the same file system as `folder`.
@@ -146,7 +147,8 @@ impl FolderOutput {
         self.staging.discard();
     }
 
-    /// Makes the files visible. They must be synced. After an error, none of them is visible.
+    /// Makes the files visible. They must be synced. After an error, none of them is visible, unless
+    /// only syncing them failed.
     pub(super) fn commit(&self) -> Result<(), HandoverError> {
         self.sync_folders()?;
         self.make_visible()?;

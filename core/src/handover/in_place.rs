@@ -215,7 +215,8 @@ impl InPlacePartial {
                 return Err(StoreError::damaged(path, Damage::Chunk(chunk)));
             }
         } else {
-            copy.set_len(index.size()).map_err(write)?;
+            // An earlier hand-over may have left other bytes in the file.
+            copy.reset(index.size()).map_err(write)?;
             let mut buf = vec![0; index.chunker().max() as usize];
             for (chunk, position) in index.chunks().zip((0..).map(ChunkIndex)) {
                 let bytes = &mut buf[..chunk.len as usize];

@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! <parent>/.phase-<random>/      mode 0700
-//!   lock                         locked by the process that uses the folder
+//!   lock                         the name of the target; locked by the process that uses the folder
 //!   new/                         the files, under the names that they will have
 //! ```
 //!
-//! A staging folder without a locked `lock` was left by a crash. The next hand-over in the same parent continues with
+//! A staging folder whose `lock` is not locked was left by a crash. The next hand-over to the same target continues with
 //! its files, or removes it.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +22,9 @@ use crate::store::backend::{BackendFile, FileKind, OpenMode};
 
 /// The beginning of the name of each staging folder. A random part of eight characters follows.
 const PREFIX: &str = ".phase-";
+/// The maximum length of the content of `lock`, in bytes: a name, which Linux file systems limit to 255 bytes, and a line
+/// break.
+const MAX_LOCK_LEN: usize = 256;
 /// The maximum number of attempts to create a folder with a new random name.
 const ATTEMPTS: u32 = 16;
 
@@ -30,23 +35,28 @@ pub(super) struct Staging {
     folder: PathBuf,
     keep: AtomicBool,
     /// The open lock file. Closing it releases the lock.
-    lock: Box<dyn BackendFile>,
+    _lock: Box<dyn BackendFile>,
 }
 
 impl Staging {
-    /// Creates a staging folder in `parent`. With `resume`, takes over a folder that a crash left there. Removes all
-    /// other folders that crashes left there.
-    pub(super) fn open(backend: &Arc<dyn OutputBackend>, parent: &Path, resume: bool) -> Result<Self, HandoverError> {
-        let mut abandoned = abandoned(backend, parent);
+    /// Creates a staging folder in `parent` for the target with the name `target`. With `resume`, takes over a folder
+    /// that a crash left there. Removes all other folders that crashes left there, except those of other targets.
+    pub(super) fn open(
+        backend: &Arc<dyn OutputBackend>,
+        parent: &Path,
+        target: &OsStr,
+        resume: bool,
+    ) -> Result<Self, HandoverError> {
+        let mut abandoned = abandoned(backend, parent, target);
         let taken = if resume { abandoned.pop() } else { None };
         drop(abandoned);
         match taken {
             Some(taken) => Ok(taken),
-            None => Self::create(backend, parent),
+            None => Self::create(backend, parent, target),
         }
     }
 
-    fn create(backend: &Arc<dyn OutputBackend>, parent: &Path) -> Result<Self, HandoverError> {
+    fn create(backend: &Arc<dyn OutputBackend>, parent: &Path, target: &OsStr) -> Result<Self, HandoverError> {
         for _ in 0..ATTEMPTS {
             let folder = parent.join(random_name());
             match backend.create_private_dir(&folder) {
@@ -54,11 +64,14 @@ impl Staging {
                 other => other.map_err(HandoverError::io("create a folder in", parent))?,
             }
             let path = folder.join("lock");
-            let locked = backend.open(&path, OpenMode::CreateNew).and_then(|lock| lock.try_lock().map(|_| lock));
+            let locked = backend.open(&path, OpenMode::CreateNew).and_then(|lock| {
+                lock.try_lock()?;
+                lock.write_all_at(&[target.as_bytes(), b"\n"].concat(), 0).map(|()| lock)
+            });
             let lock = locked.map_err(HandoverError::io("create", &path)).inspect_err(|_| {
                 let _ = remove_tree(&**backend, &folder);
             })?;
-            let staging = Self { backend: backend.clone(), folder, keep: AtomicBool::new(false), lock };
+            let staging = Self { backend: backend.clone(), folder, keep: AtomicBool::new(false), _lock: lock };
             backend.create_dir(&staging.new()).map_err(HandoverError::io("create", &staging.new()))?;
             return Ok(staging);
         }
@@ -70,9 +83,9 @@ impl Staging {
         self.folder.join("new")
     }
 
-    /// Returns the lock file, whose content has no meaning.
-    pub(super) fn lock(&self) -> &dyn BackendFile {
-        &*self.lock
+    /// Creates an empty file beside the files, which nothing else uses.
+    pub(super) fn probe(&self) -> io::Result<Box<dyn BackendFile>> {
+        self.backend.open(&self.folder.join("probe"), OpenMode::Create)
     }
 
     /// Keeps the folder when this value is dropped, so that the next hand-over continues with its files.
@@ -95,8 +108,8 @@ impl Drop for Staging {
     }
 }
 
-/// Locks the staging folders in `parent` that no process uses. Folders of other users are left alone.
-fn abandoned(backend: &Arc<dyn OutputBackend>, parent: &Path) -> Vec<Staging> {
+/// Locks the staging folders for `target` in `parent` that no process uses. Folders of other users are left alone.
+fn abandoned(backend: &Arc<dyn OutputBackend>, parent: &Path, target: &OsStr) -> Vec<Staging> {
     let names = backend.read_dir(parent).unwrap_or_default();
     let lock = |name: String| {
         let folder = parent.join(name);
@@ -105,9 +118,13 @@ fn abandoned(backend: &Arc<dyn OutputBackend>, parent: &Path) -> Vec<Staging> {
             return None;
         }
         let lock = backend.open(&folder.join("lock"), OpenMode::Create).ok()?;
-        let is_ours = lock.try_lock().ok()?;
+        // A name without its line break is not whole: the process crashed just after it had created the folder.
+        let mut name = vec![0; usize::try_from(lock.stat().ok()?.len).ok().filter(|len| *len <= MAX_LOCK_LEN)?];
+        lock.read_exact_at(&mut name, 0).ok()?;
+        let is_of_target = name.strip_suffix(b"\n").is_none_or(|name| name == target.as_bytes());
+        let is_ours = is_of_target && lock.try_lock().ok()?;
         let backend = backend.clone();
-        is_ours.then(|| Staging { backend, folder, keep: AtomicBool::new(false), lock })
+        is_ours.then(|| Staging { backend, folder, keep: AtomicBool::new(false), _lock: lock })
     };
     names.into_iter().filter(|name| is_staging_name(name)).filter_map(lock).collect()
 }

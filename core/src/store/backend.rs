@@ -294,7 +294,16 @@ pub trait BackendFile: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// Writes `bytes` at `offset` of a file that has zeros there. Runs of zeros are not written, so that they stay holes
+    /// Removes the content of the file, and gives it `len` bytes of zeros that use no disk space.
+    ///
+    /// # Errors
+    /// An error from the operating system. The file may be empty then.
+    fn reset(&self, len: u64) -> io::Result<()> {
+        self.set_len(0)?;
+        self.set_len(len)
+    }
+
+    /// Writes `bytes` at `offset` of a file that has zeros there, such as after [`BackendFile::reset`]. Runs of zeros are not written, so that they stay holes
     /// and use no disk space.
     ///
     /// # Errors

@@ -214,6 +214,7 @@ fn what_a_crashed_hand_over_left_is_removed_and_that_of_a_running_one_is_not() {
     let sandbox = Sandbox::new();
     let entries = [sandbox.entry("kernel", 1)];
     fs::create_dir_all(sandbox.path(".phase-0123abcd/new")).unwrap();
+    fs::write(sandbox.path(".phase-0123abcd/lock"), "out\n").unwrap();
     fs::write(sandbox.path(".phase-0123abcd/new/kernel"), "half").unwrap();
     fs::create_dir_all(sandbox.path(".phase-other")).unwrap();
     let running =

@@ -133,3 +133,38 @@ fn an_empty_artifact_is_an_empty_file() {
     fetch.output.commit().unwrap();
     assert_eq!(files(&folder.path().join("out"))["empty"], b"");
 }
+
+#[test]
+fn what_an_earlier_release_left_in_a_staging_folder_does_not_stay_in_the_files_of_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = Target::Folder(folder.path().join("out"));
+    // Both files have other bytes in the first release than in the second, in which they are equal and have zeros.
+    let (old, other) = (content(bytes(1, 90_000)), content(bytes(2, 90_000)));
+    let first = Fetch::begin(target.clone(), &[entry("a", &old), entry("b", &other)]);
+    write(&*first.partial(&old), &old.0, 0..old.2.len());
+    write(&*first.partial(&other), &other.0, 0..other.2.len());
+    first.output.keep();
+    drop(first);
+    let new = content([bytes(3, 20_000), vec![0; 50_000], bytes(4, 15_000)].concat());
+    let second = Fetch::begin(target, &[entry("a", &new), entry("b", &new)]);
+    second.fetch(&new);
+    second.output.commit().unwrap();
+    let found = files(&folder.path().join("out"));
+    assert!(found["a"] == new.0 && found["b"] == new.0);
+}
+
+#[test]
+fn a_hand_over_does_not_touch_the_progress_of_another_target() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = content(bytes(1, 90_000));
+    let first = Fetch::begin(Target::File(folder.path().join("one")), &[entry("image", &of)]);
+    write(&*first.partial(&of), &of.0, [0, 1]);
+    first.output.keep();
+    drop(first);
+    let other = Fetch::begin(Target::File(folder.path().join("two")), &[entry("image", &of)]);
+    assert_eq!(other.partial(&of).have().count(), 0);
+    other.fetch(&of);
+    other.output.commit().unwrap();
+    let again = Fetch::begin(Target::File(folder.path().join("one")), &[entry("image", &of)]);
+    assert_eq!(again.partial(&of).have().count(), 2);
+}
