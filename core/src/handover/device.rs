@@ -1,6 +1,7 @@
 //! A block device as an output. It is opened exclusively, so that the kernel refuses it while it is mounted or used for
 //! swap, RAID or the device mapper, and so that nothing can mount it meanwhile.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Seek as _, SeekFrom};
 use std::ops::Range;
@@ -105,23 +106,29 @@ fn mounted_at(path: &Path) -> Option<String> {
 }
 
 /// Describes another process that has a device open for writing. Processes of other users are found only by root. A
-/// process that has it only for a moment, such as one that has just been forked, does not count.
+/// process that has it only for a moment, such as one that has just been forked or that probes devices, does not count.
 fn writer_of(device: u64) -> Option<String> {
+    let mut writers = writers(device);
     for _ in 1..WRITER_CHECKS {
-        find_writer(device)?;
+        if writers.is_empty() {
+            return None;
+        }
         std::thread::sleep(WRITER_PAUSE);
+        let now = self::writers(device);
+        writers.retain(|pid| now.contains(pid));
     }
-    find_writer(device)
+    let pid = writers.first()?;
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    // The name is quoted, because it may contain any character.
+    Some(format!("process {pid} {:?} has it open for writing", name.trim_end()))
 }
 
-fn find_writer(device: u64) -> Option<String> {
+/// Returns the ids of the other processes that have a device open for writing.
+fn writers(device: u64) -> BTreeSet<u32> {
     let own = std::process::id();
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    processes
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| *pid != own)
-        .find(|pid| writes_to(*pid, device).unwrap_or(false))
-        .map(|pid| format!("process {pid} has it open for writing"))
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(|pid| *pid != own && writes_to(*pid, device).unwrap_or(false)).collect()
 }
 
 fn writes_to(pid: u32, device: u64) -> io::Result<bool> {

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use phase_core::handover::{HandoverError, InPlaceStore, Mode, Output, Target, export};
 use phase_core::{FileStore, Store};
@@ -12,21 +12,26 @@ use phase_core::{FileStore, Store};
 use super::entry;
 use crate::data::{bytes, fetch, write};
 
+/// The lock of the tests that use loop devices: `losetup` opens the devices of other tests while it looks for a free one.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 /// A loop device over a file, which is detached when dropped.
 struct Loop {
     device: PathBuf,
     file: PathBuf,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Loop {
     /// Returns `None` if this machine has no loop device for this user.
     fn over(file: PathBuf, content: &[u8]) -> Option<Self> {
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         fs::write(&file, content).unwrap();
         let made = Command::new("losetup").args(["--find", "--show"]).arg(&file).output();
         match made {
             Ok(made) if made.status.success() => {
                 let device = String::from_utf8(made.stdout).unwrap().trim().into();
-                Some(Self { device, file })
+                Some(Self { device, file, _alone: alone })
             }
             _ => {
                 println!("skipped: this machine has no loop device for this user");
