@@ -7,10 +7,10 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use phase_core::handover::{HandoverError, InPlaceStore, Mode, Output, Target, export};
-use phase_core::{FileStore, Store};
+use phase_core::{FileStore, ImportMode, Store};
 
 use super::entry;
-use crate::data::{bytes, fetch, write};
+use crate::data::{bytes, fetch, import_options, write};
 
 /// The lock of the tests that use loop devices: `losetup` opens the devices of other tests while it looks for a free one.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -128,4 +128,17 @@ fn a_device_that_does_not_exist_is_no_folder() {
     assert!(matches!(&error, HandoverError::BadTarget { kind, .. } if kind.contains("does not exist")), "{error}");
     let error = Target::at(Path::new("/dev/null")).unwrap_err();
     assert!(matches!(&error, HandoverError::BadTarget { kind, .. } if kind.contains("character device")), "{error}");
+}
+
+#[test]
+fn a_device_can_be_imported_and_is_read_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let content = [bytes(1, 200_000), vec![0; 500_000], bytes(2, (1 << 20) - 700_000)].concat();
+    let Some(device) = Loop::over(folder.path().join("disk"), &content) else { return };
+    let store = FileStore::open(folder.path().join("store")).unwrap();
+    let artifact = store.import(&device.device, &import_options(), &mut |_| {}).unwrap();
+    assert!(crate::data::content(&*artifact) == content);
+    let by_reference = import_options().with_mode(ImportMode::Reference);
+    let error = store.import(&device.device, &by_reference, &mut |_| {}).map(drop).unwrap_err();
+    assert!(error.to_string().contains(device.device.to_str().unwrap()), "{error}");
 }

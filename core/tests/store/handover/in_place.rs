@@ -1,13 +1,15 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use phase_core::handover::{InPlaceStore, Output, Target};
 use phase_core::manifest::ArtifactEntry;
-use phase_core::{ArtifactIndex, ChunkIndex, Cid, Partial, Store};
+use phase_core::{ArtifactIndex, ChunkIndex, Cid, Partial, Store, StoreError};
 
 use super::files;
 use crate::data::{bytes, chunk, index_of, write};
+use crate::fault_backend::FaultBackend;
 
 /// Artifacts that are fetched into their final place, without a store on disk.
 struct Fetch {
@@ -167,4 +169,29 @@ fn a_hand_over_does_not_touch_the_progress_of_another_target() {
     other.output.commit().unwrap();
     let again = Fetch::begin(Target::File(folder.path().join("one")), &[entry("image", &of)]);
     assert_eq!(again.partial(&of).have().count(), 2);
+}
+
+#[test]
+fn an_output_that_does_not_fit_is_refused_before_the_first_chunk_with_both_figures() {
+    let of = content([bytes(1, 50_000), vec![0; 1 << 20]].concat());
+    let backend = FaultBackend::new();
+    let output = |name: &str| {
+        let target = Target::Folder(PathBuf::from("/out").join(name));
+        let entries = [entry("one", &of), entry("two", &of)];
+        Arc::new(Output::with_backend(&target, &entries, true, Arc::new(backend.clone())).unwrap())
+    };
+    let fits = |output: Arc<Output>| {
+        let store = InPlaceStore::new();
+        store.set_output(output);
+        store.check_space(&store.needed_to_fetch(&of.1, &of.2))
+    };
+    // Two files with the same content need space for both. Zeros need none.
+    backend.set_available(90_000);
+    let error = fits(output("small")).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::DoesNotFit { .. }) && error.to_string().contains("needs 104.0 KiB"),
+        "{error}"
+    );
+    backend.set_available(120_000);
+    fits(output("large")).unwrap();
 }

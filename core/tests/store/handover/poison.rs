@@ -105,7 +105,17 @@ impl Poisoned {
             }
         }
         let _ = (store.names(), store.identity(), store.block(&Cid::of_block(MANIFEST)));
+        self.check_import(&store, poisoned, context);
         self.check_repair(&store, context);
+    }
+
+    /// Publishes the content of the first artifact again. The import is right, or an error.
+    fn check_import(&self, store: &FileStore, poisoned: &Path, context: &str) {
+        let (_folder, source) = file_with(&self.contents[0].1);
+        match store.import(&source, &import_options(), &mut |_| {}) {
+            Ok(artifact) => assert!(content(&*artifact) == self.contents[0].1, "{context}: a wrong import"),
+            Err(error) => check_names(&error, poisoned, context),
+        }
     }
 
     fn check_export(&self, store: &FileStore, entry: &ArtifactEntry, poisoned: &Path, context: &str) {
