@@ -174,14 +174,10 @@ impl FolderOutput {
     /// are.
     fn create_files(self, resume: bool) -> Result<Self, HandoverError> {
         let new = self.staging.new();
-        let left = list(&*self.backend, &new)?;
-        if !left.is_empty()
-            && (!resume || left.iter().any(|name| !self.names.iter().any(|known| known.as_path() == name)))
-        {
-            // The files are those of another hand-over.
-            remove_tree(&*self.backend, &new).map_err(HandoverError::io("remove", &new))?;
-        }
         self.backend.create_dir(&new).map_err(HandoverError::io("create", &new))?;
+        let mut left = BTreeSet::new();
+        let kept = self.keep_own(Path::new(""), &self.staging.own_files(), &mut left);
+        kept.map_err(HandoverError::io("empty", &new))?;
         let created: Result<(), HandoverError> = self.names.iter().try_for_each(|name| self.create_file(name, &left));
         created?;
         let present = list(&*self.backend, &new)?;
@@ -189,7 +185,35 @@ impl FolderOutput {
             let problem = format!("does not keep the name {name:?} as it is", name = name.as_str());
             return Err(HandoverError::Names { path: self.target.clone(), problem });
         }
+        if resume {
+            let inode = |name| self.backend.stat(&self.path(name)).map(|stat| stat.inode);
+            let inodes = self.names.iter().map(inode).collect::<io::Result<_>>();
+            self.staging.set_own_files(&inodes.map_err(HandoverError::io("open", &new))?)?;
+        }
         Ok(self)
+    }
+
+    /// Removes from a folder below the staged folder what no interrupted hand-over of these files created there. Adds the
+    /// files that stay to `left`.
+    fn keep_own(&self, inner: &Path, own: &BTreeSet<u64>, left: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+        let new = self.staging.new();
+        for name in self.backend.entries(&new.join(inner))? {
+            let inner = inner.join(name);
+            let path = new.join(&inner);
+            let stat = self.backend.stat(&path)?;
+            let is_named = || self.names.iter().any(|name| name.as_path() == inner);
+            if stat.kind == FileKind::Folder {
+                self.keep_own(&inner, own, left)?;
+                if !left.iter().any(|file| file.starts_with(&inner)) {
+                    self.backend.remove_dir(&path)?;
+                }
+            } else if stat.is_file() && stat.links == 1 && own.contains(&stat.inode) && is_named() {
+                left.insert(inner);
+            } else {
+                self.backend.remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     fn create_file(&self, name: &FileName, left: &BTreeSet<PathBuf>) -> Result<(), HandoverError> {

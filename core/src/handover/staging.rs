@@ -3,12 +3,16 @@
 //! ```text
 //! <parent>/.phase-<random>/      mode 0700
 //!   lock                         the name of the target; locked by the process that uses the folder
+//!   files                        the inode numbers of the files that a fetch in place created in `new`
 //!   new/                         the files, under the names that they will have
 //! ```
 //!
 //! A staging folder whose `lock` is not locked was left by a crash. The next hand-over to the same target continues with
-//! its files, or removes it.
+//! its files, or removes it. It never writes to a file that is not listed in `files`, because a crash while the files
+//! became visible leaves files of the target in `new`: second names of its other files, or the old release, which
+//! programs may still use.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -27,6 +31,9 @@ const PREFIX: &str = ".phase-";
 const MAX_LOCK_LEN: usize = 256;
 /// The maximum number of attempts to create a folder with a new random name.
 const ATTEMPTS: u32 = 16;
+
+/// The maximum length of the list of files that is read, in bytes. Files that it does not list are fetched again.
+const MAX_LIST_LEN: u64 = 1 << 20;
 
 /// A locked staging folder. It is removed when dropped, unless it is [kept](Staging::keep).
 #[derive(Debug)]
@@ -86,6 +93,33 @@ impl Staging {
     /// Creates an empty file beside the files, which nothing else uses.
     pub(super) fn probe(&self) -> io::Result<Box<dyn BackendFile>> {
         self.backend.open(&self.folder.join("probe"), OpenMode::Create)
+    }
+
+    /// Stores which files in the folder `new` the next hand-over may continue with if this one crashes.
+    pub(super) fn set_own_files(&self, inodes: &BTreeSet<u64>) -> Result<(), HandoverError> {
+        let path = self.list();
+        let bytes: Vec<u8> = inodes.iter().flat_map(|inode| inode.to_le_bytes()).collect();
+        let written = self.backend.open(&path, OpenMode::Create).and_then(|file| {
+            file.set_len(0)?;
+            file.write_all_at(&bytes, 0)
+        });
+        written.map_err(HandoverError::io("write", &path))
+    }
+
+    /// Returns the inode numbers of the files that [`Staging::set_own_files`] stored. If they cannot be read, there are
+    /// none.
+    pub(super) fn own_files(&self) -> BTreeSet<u64> {
+        let read = || -> io::Result<Vec<u8>> {
+            let file = self.backend.open(&self.list(), OpenMode::Read)?;
+            let mut bytes = vec![0; file.stat()?.len.min(MAX_LIST_LEN) as usize];
+            file.read_exact_at(&mut bytes, 0).map(|()| bytes)
+        };
+        let bytes = read().unwrap_or_default();
+        bytes.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect()
+    }
+
+    fn list(&self) -> PathBuf {
+        self.folder.join("files")
     }
 
     /// Keeps the folder when this value is dropped, so that the next hand-over continues with its files.

@@ -144,11 +144,12 @@ impl Partial for FilePartial {
             // Nothing writes to the file after this point, and its mode says so.
             temp::make_read_only(file, self.chunks.path())?;
             file.sync().map_err(|e| StoreError::write("sync", self.chunks.path(), e))?;
+            // The `.have` file goes first, so that a crash does not leave it beside a complete artifact. The chunks of a
+            // `.part` file are found without it. A failure is ignored, because a `.have` file that remains does no harm:
+            // the chunks that it lists are hashed before they count as stored.
+            let _ = self.backend.remove(&self.layout.have(&cid));
             self.install(file)
         })?;
-        // A failure is ignored. A `.have` file that remains does no harm, because the chunks that it lists are hashed
-        // before they count as stored.
-        let _ = self.backend.remove(&self.layout.have(&cid));
         let index = self.index().clone();
         if let Some(opened) = artifact::open_verified(&*self.backend, &self.layout, &cid, index, stat)? {
             return Ok(Arc::new(opened));

@@ -74,7 +74,8 @@ fn current_versions(scan: &Scan) -> BTreeMap<Name, u64> {
 }
 
 /// Returns the manifests of the releases that go so that `keep` releases of each name stay. Incomplete releases do not
-/// count: they stay as long as an older complete release stays.
+/// count: they stay as long as an older complete release stays. A release with the version of the current one goes in any
+/// case: it was left by a publisher that crashed, and no ref can ever lead to it.
 fn surplus(scan: &Scan, keep: u32) -> BTreeSet<Cid> {
     let mut surplus = BTreeSet::new();
     for same_name in scan.releases.chunk_by(|a, b| a.release.name == b.release.name) {
@@ -84,11 +85,17 @@ fn surplus(scan: &Scan, keep: u32) -> BTreeSet<Cid> {
             Some(position) => (keep.saturating_sub(1), position + 1),
             None => (keep, 0),
         };
-        for scanned in &same_name[first..] {
-            if left > 0 {
+        let version = current.map(|position| same_name[position].release.version);
+        for (position, scanned) in same_name.iter().enumerate() {
+            let ScannedRelease { release, .. } = scanned;
+            if Some(release.version) == version && !release.is_current && !release.is_pinned {
+                surplus.insert(release.manifest);
+            } else if position < first {
+                continue;
+            } else if left > 0 {
                 left -= u32::from(is_complete(scan, scanned));
-            } else if !scanned.release.is_pinned {
-                surplus.insert(scanned.release.manifest);
+            } else if !release.is_pinned {
+                surplus.insert(release.manifest);
             }
         }
     }

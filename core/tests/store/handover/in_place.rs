@@ -1,6 +1,6 @@
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use phase_core::handover::{InPlaceStore, Output, Target};
@@ -91,6 +91,74 @@ fn a_crashed_fetch_continues_with_the_chunks_that_it_left() {
     again.output.commit().unwrap();
     drop(again);
     assert!(files(folder.path()).into_iter().eq([("out/kernel".to_owned(), of.0)]));
+}
+
+/// Returns the folder with the staged files of a hand-over into a folder in `parent`.
+fn staged(parent: &Path) -> PathBuf {
+    let mut entries = fs::read_dir(parent).unwrap().map(|entry| entry.unwrap().path());
+    entries.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(".phase-")).unwrap().join("new")
+}
+
+#[test]
+fn a_fetch_that_crashes_while_its_files_become_visible_loses_no_chunks() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = Target::Folder(folder.path().join("out"));
+    let of = content(bytes(1, 90_000));
+    fs::create_dir_all(folder.path().join("out/sub")).unwrap();
+    fs::write(folder.path().join("out/sub/notes"), "notes").unwrap();
+    let first = Fetch::begin(target.clone(), &[entry("kernel", &of)]);
+    first.fetch(&of);
+    // The other files of the target have a second name among the staged files already.
+    let new = staged(folder.path());
+    fs::create_dir(new.join("sub")).unwrap();
+    fs::hard_link(folder.path().join("out/sub/notes"), new.join("sub/notes")).unwrap();
+    first.output.keep();
+    drop(first);
+    let again = Fetch::begin(target, &[entry("kernel", &of)]);
+    assert!(again.partial(&of).have().is_full());
+    again.fetch(&of);
+    again.output.commit().unwrap();
+    drop(again);
+    let expected = [("out/kernel".to_owned(), of.0), ("out/sub/notes".to_owned(), b"notes".to_vec())];
+    assert!(files(folder.path()).into_iter().eq(expected));
+}
+
+#[test]
+fn a_crash_never_makes_a_later_fetch_write_to_files_that_are_in_use() {
+    let (old, new) = (content(bytes(1, 90_000)), content(bytes(2, 90_000)));
+    // What a crash leaves among the staged files: the old release, a second name of a visible file, or a symbolic link.
+    let leave: [fn(&Path, &Path); 3] = [
+        |visible, staged| {
+            fs::rename(staged, visible.with_file_name("aside")).unwrap();
+            fs::rename(visible, staged).unwrap();
+        },
+        |visible, staged| {
+            fs::remove_file(staged).unwrap();
+            fs::hard_link(visible, staged).unwrap();
+        },
+        |visible, staged| {
+            fs::remove_file(staged).unwrap();
+            std::os::unix::fs::symlink(visible, staged).unwrap();
+        },
+    ];
+    for leave in leave {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::Folder(folder.path().join("out"));
+        let visible = folder.path().join("out/kernel");
+        fs::create_dir(folder.path().join("out")).unwrap();
+        fs::write(&visible, &old.0).unwrap();
+        let in_use = fs::File::open(&visible).unwrap();
+        let first = Fetch::begin(target.clone(), &[entry("kernel", &new)]);
+        first.fetch(&new);
+        leave(&visible, &staged(folder.path()).join("kernel"));
+        first.output.keep();
+        drop(first);
+        let again = Fetch::begin(target, &[entry("kernel", &new)]);
+        write(&*again.partial(&new), &new.0, [1, 2]);
+        let mut bytes = vec![0; old.0.len()];
+        in_use.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(bytes == old.0);
+    }
 }
 
 #[test]

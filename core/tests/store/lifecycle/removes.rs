@@ -73,6 +73,23 @@ fn a_release_that_is_newer_than_the_current_one_stays_because_it_is_being_fetche
 }
 
 #[test]
+fn a_release_that_a_crashed_publisher_left_goes_and_counts_for_nothing() {
+    for order in [[1, 2], [2, 1]] {
+        let (_folder, store) = store();
+        let old = publish(&store, NAME, 1, &[file(3)]);
+        // The publisher crashed before it set the ref. When it ran again, it signed another manifest of this version.
+        let left = store_release(&store, NAME, 2, &[file(order[0])]);
+        let again = publish(&store, NAME, 2, &[file(order[1])]);
+        assert_eq!(versions(&store).len(), 3);
+        let removed = store.remove(&later(&store, keep(2))).unwrap();
+        assert_eq!(removed.releases.iter().map(|release| release.manifest).collect::<Vec<_>>(), [left.manifest]);
+        assert!(store.artifact(&left.cid(0)).unwrap().is_none());
+        old.assert_whole(&store, "the previous release");
+        again.assert_whole(&store, "the current release");
+    }
+}
+
+#[test]
 fn shared_artifacts_stay_as_long_as_one_release_needs_them() {
     let (_folder, store) = store();
     let first = publish(&store, NAME, 1, &[file(1), file(2)]);
