@@ -79,6 +79,7 @@ _release-binaries:
 kill-loop:
     cargo build --release --workspace --bins
     cargo test --release -p phase --test network survives_kill -- --nocapture
+    PHASE_KILLS=1000 cargo test --release -p phase --test network killed_ -- --nocapture
 
 # Ten minutes of load, cancels, stalls, cuts and restarts; no task, descriptor or memory may leak.
 soak *ARGS:

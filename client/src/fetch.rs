@@ -183,10 +183,10 @@ impl Work {
         let checked = tokio::task::spawn_blocking(move || {
             let mut need = Need::default();
             wanted.iter().for_each(|(cid, index)| need.add(&store.needed_to_fetch(cid, index)));
-            store.check_space(&need)?;
+            store.check_space(&need).map_err(FetchError::DoesNotFit)?;
             let artifacts = wanted.iter().map(|(cid, index)| (*cid, &**index));
             let fits = output.map_or(Ok(()), |output| output.check_export(store.as_ref(), need, artifacts));
-            fits.map_err(FetchError::Output)
+            fits.map_err(FetchError::DoesNotFit)
         });
         checked.await.map_err(FetchError::Worker)?
     }

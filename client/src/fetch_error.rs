@@ -53,9 +53,9 @@ pub enum FetchError {
     /// The store cannot be written.
     #[error("cannot write to the store")]
     Store(#[from] StoreError),
-    /// The artifacts do not fit where they are to be handed over.
-    #[error("the output does not fit")]
-    Output(#[source] StoreError),
+    /// The artifacts do not fit into the store, or where they are to be handed over.
+    #[error("the release does not fit")]
+    DoesNotFit(#[source] StoreError),
     /// A task panicked.
     #[error("a worker failed")]
     Worker(#[source] JoinError),
@@ -68,7 +68,7 @@ impl Fails for FetchError {
             Self::IndexMissing { .. } => Failure::Network,
             Self::Index { .. } | Self::Contradiction { .. } => Failure::Untrusted,
             Self::Download(error) => error.failure(),
-            Self::Store(error) | Self::Output(error) => error.failure(),
+            Self::Store(error) | Self::DoesNotFit(error) => error.failure(),
             Self::Worker(_) => Failure::Other,
         }
     }

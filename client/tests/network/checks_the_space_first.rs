@@ -73,7 +73,7 @@ async fn five_artifacts_that_do_not_fit_together_are_refused_before_the_first_by
         let fetch = client.fetch(&resolved, FetchOptions::default());
         let progress = fetch.progress();
         let error = fetch.finish().await.unwrap_err();
-        let phase_client::FetchError::Store(error) = error else { panic!("{error}") };
+        let phase_client::FetchError::DoesNotFit(error) = error else { panic!("{error}") };
         assert!(matches!(error, StoreError::DoesNotFit { .. }), "{error}");
         let message = error.to_string();
         assert!(message.contains("needs 15.") && message.contains("10.0 MiB can be used"), "{message}");

@@ -72,7 +72,10 @@ impl FolderOutput {
             }
             other => (other?, how),
         };
-        let output = Self { backend: backend.clone(), staging, target, how, names };
+        let mut output = Self { backend: backend.clone(), staging, target, how, names };
+        if how == How::Switch && resume {
+            output.undo_switch()?;
+        }
         output.create_files(resume)
     }
 
@@ -201,7 +204,8 @@ impl FolderOutput {
             let inner = inner.join(name);
             let path = new.join(&inner);
             let stat = self.backend.stat(&path)?;
-            let is_named = || self.names.iter().any(|name| name.as_path() == inner);
+            let is_named =
+                || inner.to_str().and_then(|name| name.parse().ok()).is_some_and(|name| self.names.contains(&name));
             if stat.kind == FileKind::Folder {
                 self.keep_own(&inner, own, left)?;
                 if !left.iter().any(|file| file.starts_with(&inner)) {
@@ -264,18 +268,41 @@ impl FolderOutput {
         self.sync(parent_of(&self.target))
     }
 
+    /// Undoes the first step of a switch that a crash interrupted. If the switch was made, a new staging folder is needed,
+    /// because the name that belongs to this one is taken.
+    fn undo_switch(&mut self) -> Result<(), HandoverError> {
+        let (path, new) = (self.beside_link(), self.staging.new());
+        if self.backend.stat(&path).is_err() {
+            return Ok(());
+        }
+        let current = self.backend.read_link(&self.target).ok();
+        if current.as_deref().and_then(Path::file_name) == path.file_name() {
+            self.staging.discard();
+            self.staging = Staging::open(&self.backend, parent_of(&self.target), false)?;
+            return Ok(());
+        }
+        match self.backend.stat(&new) {
+            Ok(_) => remove_tree(&*self.backend, &path).map_err(HandoverError::io("remove", &path)),
+            Err(_) => self.backend.rename_new(&path, &new).map_err(HandoverError::io("create", &new)),
+        }
+    }
+
+    /// Returns the path beside the symbolic link that the staged folder will have.
+    fn beside_link(&self) -> PathBuf {
+        let link = self.target.file_name().unwrap_or_default().to_string_lossy();
+        self.target.with_file_name(format!("{link}{}", self.staging.name()))
+    }
+
     /// Gives the staged folder a name beside the symbolic link, and switches the link to it. Of the folders that
     /// earlier calls made, the previous one is kept, because programs may still read its files.
     fn switch(&self) -> Result<(), HandoverError> {
-        let parent = parent_of(&self.target);
-        let staging = self.staging.new();
-        let random = staging.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
-        let link_name = self.target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let prefix = format!("{link_name}.phase-");
-        let folder = format!("{link_name}{}", random.trim_start_matches('.').replacen("phase-", ".phase-", 1));
-        let previous = self.backend.read_link(&self.target).ok();
-        let (path, link) = (parent.join(&folder), staging.with_file_name("link"));
+        let (parent, staging, path) = (parent_of(&self.target), self.staging.new(), self.beside_link());
+        let folder = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let prefix = format!("{}.phase-", self.target.file_name().unwrap_or_default().to_string_lossy());
+        let (previous, link) = (self.backend.read_link(&self.target).ok(), staging.with_file_name("link"));
         self.backend.rename_new(&staging, &path).map_err(HandoverError::io("create", &path))?;
+        // A crash may have left a link.
+        let _ = self.backend.remove(&link);
         let switched = self
             .backend
             .symlink(Path::new(&folder), &link)

@@ -208,10 +208,6 @@ impl Output {
         let Kind::Files(files) = &self.kind else { return Ok(()) };
         // If the free space is unknown, a later write reports a full disk instead.
         let Ok(space) = self.backend.space(&files.folder()) else { return Ok(()) };
-        check_in(&space, parent_of(files.target()), need)
+        check_in(&space, files.target(), need)
     }
-}
-
-fn parent_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(path)
 }

@@ -85,6 +85,11 @@ impl Staging {
         Err(HandoverError::io("create a folder in", parent)(io::ErrorKind::AlreadyExists.into()))
     }
 
+    /// Returns the name of the staging folder, which begins with a dot.
+    pub(super) fn name(&self) -> String {
+        self.folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// Returns the path of the folder with the files.
     pub(super) fn new(&self) -> PathBuf {
         self.folder.join("new")

@@ -124,6 +124,42 @@ fn a_fetch_that_crashes_while_its_files_become_visible_loses_no_chunks() {
 }
 
 #[test]
+fn a_fetch_that_crashes_while_a_link_is_switched_resumes() {
+    let of = content(bytes(1, 90_000));
+    for is_switched in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("out");
+        let target = Target::Folder(link.clone());
+        fs::create_dir(folder.path().join("first")).unwrap();
+        std::os::unix::fs::symlink("first", &link).unwrap();
+        let first = Fetch::begin(target.clone(), &[entry("kernel", &of)]);
+        first.fetch(&of);
+        // The staged folder has its name beside the link already, and the link may lead to it.
+        let new = staged(folder.path());
+        let name = format!("out{}", new.parent().unwrap().file_name().unwrap().to_str().unwrap());
+        fs::rename(&new, folder.path().join(&name)).unwrap();
+        std::os::unix::fs::symlink(&name, new.with_file_name("link")).unwrap();
+        if is_switched {
+            fs::rename(new.with_file_name("link"), &link).unwrap();
+        }
+        // A crash removes nothing.
+        let copy = folder.path().join(".phase-01234567");
+        fs::rename(new.parent().unwrap(), &copy).unwrap();
+        drop(first);
+        fs::rename(&copy, new.parent().unwrap()).unwrap();
+        let again = Fetch::begin(target, &[entry("kernel", &of)]);
+        let have = again.partial(&of).have();
+        assert!(have.is_full() || is_switched);
+        again.fetch(&of);
+        again.output.commit().unwrap();
+        drop(again);
+        assert!(files(&link)["kernel"] == of.0);
+        // The folders before the first switch, before the second and after it.
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3 + usize::from(is_switched));
+    }
+}
+
+#[test]
 fn a_crash_never_makes_a_later_fetch_write_to_files_that_are_in_use() {
     let (old, new) = (content(bytes(1, 90_000)), content(bytes(2, 90_000)));
     // What a crash leaves among the staged files: the old release, a second name of a visible file, or a symbolic link.
