@@ -108,7 +108,7 @@ fn a_read_only_store_is_served_by_two_providers_with_state_folders() {
     // Without a state folder, the message names the option.
     let refused = run(network.provider("media"));
     assert_ne!(refused.code, 0);
-    assert!(refused.stderr.contains("--state") && refused.stderr.contains("provider.lock"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--state") && refused.stderr.contains("media"), "{}", refused.stderr);
     let mut providers = Vec::new();
     for state in ["one", "other"] {
         let mut command = network.provider("media");
