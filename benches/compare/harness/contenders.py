@@ -155,12 +155,15 @@ class Torrent:
 
 
 class PhaseFetch:
-    """`phase-client fetch` from `phase-provider serve`, over TCP with TLS. It verifies chunks with BLAKE3."""
+    """`phase-client fetch` from `phase-provider serve`, over TCP with TLS. It verifies chunks with BLAKE3.
 
-    name = "Phase"
+    With a store, the file is fetched into the store and then exported to the output, so there are two copies. Without
+    one, the chunks are written where the file will be used.
+    """
 
-    def __init__(self, phase: Phase, store: Path, original: Path):
-        self.phase, self.store, self.original = phase, store, original
+    def __init__(self, phase: Phase, store: Path, original: Path, with_store: bool):
+        self.phase, self.store, self.original, self.with_store = phase, store, original, with_store
+        self.name = "Phase, store and copy" if with_store else "Phase"
 
     def missing(self) -> str | None:
         return None
@@ -172,7 +175,7 @@ class PhaseFetch:
         return provider.process
 
     def fetch(self, folder: Path) -> tuple:
-        fetch = self.phase.fetch(folder, self._address)
+        fetch = self.phase.fetch(folder, self._address, with_store=self.with_store)
         usage = fetch.process.wait()
         report = fetch.report()
         inside = {"resolve_seconds": report["resolve_seconds"], "download_seconds": report["seconds"]}

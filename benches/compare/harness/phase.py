@@ -33,11 +33,12 @@ class Phase:
         """Starts a provider of a store."""
         return Provider(self.workspace.start([self._provider, "serve", "--store", store, "--listen", LOOPBACK]))
 
-    def fetch(self, folder: Path, bootstrap: str) -> Fetch:
-        """Starts a client that fetches into an empty store below `folder` and exports the files."""
+    def fetch(self, folder: Path, bootstrap: str, with_store: bool = True) -> Fetch:
+        """Starts a client that fetches into an empty store below `folder` and exports the files, or that keeps no store."""
         store, output = folder / "store", folder / "files"
-        command = [self._client, "fetch", NAME, "--root", self._root, "--json", "--listen", LOOPBACK]
-        command += ["--store", store, "--output", output, "--bootstrap", bootstrap]
+        command = [self._client, "fetch", NAME, "--root", self._root, "--json"]
+        command += ["--listen", LOOPBACK, "--store", store] if with_store else ["--ephemeral"]
+        command += ["--output", output, "--bootstrap", bootstrap]
         return Fetch(self.workspace.start(command), output)
 
 
