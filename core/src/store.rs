@@ -21,8 +21,9 @@
 //!   store.lock              locked for short steps that only one process may do at a time
 //! ```
 //!
-//! A provider can keep the last five, and seals of its own, in another folder (`--state DIR`). The store is then never
-//! written to, so it may lie on read-only media.
+//! A provider can keep what it writes in another folder (`--state DIR`): `served`, `tmp/`, `chunks.redb`, `identity.key`,
+//! `peers.toml`, `provider.lock`, `store.lock`, and seals of its own. The store is then never written to, so it may lie
+//! on read-only media.
 //!
 //! Invariants, which hold even after a crash at any instruction:
 //!
@@ -32,7 +33,6 @@
 //!   ignored, so the artifact is hashed again.
 //! - Several processes may share a store. A change by one process is immediately visible to all. Only one process at a
 //!   time writes an artifact.
-//!
 //! - No symbolic link inside the store is followed. Files of another user are hashed by this process before they are
 //!   served, whatever their seals say.
 //!

@@ -19,7 +19,7 @@ use super::backend::OutputBackend;
 use super::error::HandoverError;
 use super::staging::{Staging, remove_tree};
 use crate::manifest::FileName;
-use crate::store::backend::{BackendFile, FileKind, OpenMode};
+use crate::store::backend::{BackendFile, FileKind, FileStat, OpenMode};
 
 /// The maximum number of other files in the target folder that get a second name. With more files, the staged files
 /// take their places one after the other.
@@ -99,7 +99,7 @@ impl FolderOutput {
 
     /// Returns the folder whose free space the files need.
     pub(super) fn folder(&self) -> PathBuf {
-        self.staging.new()
+        self.staging.files()
     }
 
     /// Returns the target.
@@ -109,7 +109,7 @@ impl FolderOutput {
 
     /// Returns the path of a staged file.
     pub(super) fn path(&self, name: &FileName) -> PathBuf {
-        self.staging.new().join(name.as_path())
+        self.staging.files().join(name.as_path())
     }
 
     /// Opens a staged file for reading and writing.
@@ -134,7 +134,7 @@ impl FolderOutput {
     /// Returns whether the staged files are on the same file system as `folder`.
     pub(super) fn is_on_disk_of(&self, folder: &Path) -> bool {
         let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev());
-        matches!((device(folder), device(&self.staging.new())), (Ok(a), Ok(b)) if a == b)
+        matches!((device(folder), device(&self.staging.files())), (Ok(a), Ok(b)) if a == b)
     }
 
     /// Keeps the staged files when this value is dropped, so that the next hand-over continues with them.
@@ -176,7 +176,7 @@ impl FolderOutput {
     /// Creates the files, or takes over those that a crash left. Checks that the file system keeps the names as they
     /// are.
     fn create_files(self, resume: bool) -> Result<Self, HandoverError> {
-        let new = self.staging.new();
+        let new = self.staging.files();
         self.backend.create_dir(&new).map_err(HandoverError::io("create", &new))?;
         let mut left = BTreeSet::new();
         let kept = self.keep_own(Path::new(""), &self.staging.own_files(), &mut left);
@@ -199,7 +199,7 @@ impl FolderOutput {
     /// Removes from a folder below the staged folder what no interrupted hand-over of these files created there. Adds the
     /// files that stay to `left`.
     fn keep_own(&self, inner: &Path, own: &BTreeSet<u64>, left: &mut BTreeSet<PathBuf>) -> io::Result<()> {
-        let new = self.staging.new();
+        let new = self.staging.files();
         for name in self.backend.entries(&new.join(inner))? {
             let inner = inner.join(name);
             let path = new.join(&inner);
@@ -246,7 +246,7 @@ impl FolderOutput {
     }
 
     fn sync_folders(&self) -> Result<(), HandoverError> {
-        let new = self.staging.new();
+        let new = self.staging.files();
         let inner = self.names.iter().flat_map(FileName::folders).collect::<BTreeSet<_>>();
         let folders = inner.iter().map(|folder| new.join(folder)).chain([new.clone()]);
         folders.into_iter().try_for_each(|folder| self.sync(&folder))
@@ -263,7 +263,7 @@ impl FolderOutput {
     }
 
     fn rename_folder(&self) -> Result<(), HandoverError> {
-        let renamed = self.backend.rename_new(&self.staging.new(), &self.target);
+        let renamed = self.backend.rename_new(&self.staging.files(), &self.target);
         renamed.map_err(HandoverError::io("create", &self.target))?;
         self.sync(parent_of(&self.target))
     }
@@ -271,14 +271,15 @@ impl FolderOutput {
     /// Undoes the first step of a switch that a crash interrupted. If the switch was made, a new staging folder is needed,
     /// because the name that belongs to this one is taken.
     fn undo_switch(&mut self) -> Result<(), HandoverError> {
-        let (path, new) = (self.beside_link(), self.staging.new());
+        let (path, new) = (self.beside_link(), self.staging.files());
         if self.backend.stat(&path).is_err() {
             return Ok(());
         }
         let current = self.backend.read_link(&self.target).ok();
         if current.as_deref().and_then(Path::file_name) == path.file_name() {
             self.staging.discard();
-            self.staging = Staging::open(&self.backend, parent_of(&self.target), false)?;
+            let name = self.target.file_name().unwrap_or_default();
+            self.staging = Staging::open(&self.backend, parent_of(&self.target), name, false)?;
             return Ok(());
         }
         match self.backend.stat(&new) {
@@ -296,7 +297,7 @@ impl FolderOutput {
     /// Gives the staged folder a name beside the symbolic link, and switches the link to it. Of the folders that
     /// earlier calls made, the previous one is kept, because programs may still read its files.
     fn switch(&self) -> Result<(), HandoverError> {
-        let (parent, staging, path) = (parent_of(&self.target), self.staging.new(), self.beside_link());
+        let (parent, staging, path) = (parent_of(&self.target), self.staging.files(), self.beside_link());
         let folder = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let prefix = format!("{}.phase-", self.target.file_name().unwrap_or_default().to_string_lossy());
         let (previous, link) = (self.backend.read_link(&self.target).ok(), staging.with_file_name("link"));
@@ -315,8 +316,12 @@ impl FolderOutput {
         self.sync(parent)?;
         for name in self.backend.read_dir(parent).unwrap_or_default() {
             let is_previous = previous.as_ref().is_some_and(|previous| previous.as_path() == Path::new(&name));
-            if name.starts_with(&prefix) && name.len() == folder.len() && name != folder && !is_previous {
-                let _ = remove_tree(&*self.backend, &parent.join(name));
+            let is_older = name.starts_with(&prefix) && name.len() == folder.len() && name != folder && !is_previous;
+            let path = parent.join(name);
+            // A folder of another user was not made by an earlier call.
+            let is_own = |stat: FileStat| stat.owner == rustix::process::geteuid().as_raw();
+            if is_older && self.backend.stat(&path).is_ok_and(is_own) {
+                let _ = remove_tree(&*self.backend, &path);
             }
         }
         Ok(())
@@ -325,7 +330,7 @@ impl FolderOutput {
     /// Gives the other files of the target a second name in the staged folder, and exchanges the two folders. Returns
     /// false if that is not possible. The target is unchanged then.
     fn exchange(&self) -> Result<bool, HandoverError> {
-        let (new, target) = (self.staging.new(), &*self.target);
+        let (new, target) = (self.staging.files(), &*self.target);
         let mut room = MAX_CARRIED;
         if carry(&*self.backend, target, &new, &mut room).is_err() {
             return Ok(false);

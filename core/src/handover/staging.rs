@@ -79,7 +79,7 @@ impl Staging {
                 let _ = remove_tree(&**backend, &folder);
             })?;
             let staging = Self { backend: backend.clone(), folder, keep: AtomicBool::new(false), _lock: lock };
-            backend.create_dir(&staging.new()).map_err(HandoverError::io("create", &staging.new()))?;
+            backend.create_dir(&staging.files()).map_err(HandoverError::io("create", &staging.files()))?;
             return Ok(staging);
         }
         Err(HandoverError::io("create a folder in", parent)(io::ErrorKind::AlreadyExists.into()))
@@ -91,7 +91,7 @@ impl Staging {
     }
 
     /// Returns the path of the folder with the files.
-    pub(super) fn new(&self) -> PathBuf {
+    pub(super) fn files(&self) -> PathBuf {
         self.folder.join("new")
     }
 

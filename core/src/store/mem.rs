@@ -278,12 +278,12 @@ struct MemArtifact {
 impl MemArtifact {
     fn is_undamaged(&self) -> bool {
         let mut bytes = vec![0; self.index.chunker().max() as usize];
-        let mut is_right = |(chunk, position): (Chunk, u32)| {
+        let is_right = |(chunk, position): (Chunk, u32)| {
             let bytes = &mut bytes[..chunk.len as usize];
             self.chunks.read(&self.index, chunk.offset, bytes);
             self.index.verify_chunk(ChunkIndex(position), bytes).is_ok()
         };
-        self.index.chunks().zip(0..).all(|chunk| is_right(chunk))
+        self.index.chunks().zip(0..).all(is_right)
     }
 }
 

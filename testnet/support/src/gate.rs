@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use phase_core::store::{NameLock, Need};
 use phase_core::{
-    Artifact, ArtifactIndex, ChunkIndex, Cid, Digest, Envelope, ImportOptions, Name, Partial, Store, StoreError,
+    Artifact, ArtifactIndex, ChunkIndex, ChunkRange, Cid, Digest, Envelope, ImportOptions, Name, Partial, Store,
+    StoreError,
 };
 use tokio::sync::watch;
 
@@ -160,6 +161,11 @@ impl Artifact for GatedArtifact {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), StoreError> {
         self.gate.pass(buf.len() as u64);
         self.inner.read_at(offset, buf)
+    }
+
+    fn read_chunks(&self, run: ChunkRange, buf: &mut [u8]) -> Result<(), StoreError> {
+        self.gate.pass(buf.len() as u64);
+        self.inner.read_chunks(run, buf)
     }
 
     fn is_removed(&self) -> bool {

@@ -168,10 +168,9 @@ fn a_store_that_is_shared_with_a_group_is_served_by_another_user_of_the_group() 
     // The publisher's umask permits nothing to the group, and has no effect in the shared store.
     let mut publish = Command::new("/bin/sh");
     publish.args(["-c", "umask 077 && exec \"$@\"", "sh"]);
-    let words = format!(
-        "publish --store store --root root.cbor --key a.key --channel stable --arch x86_64 --artifact kernel=image"
-    );
-    let phase = network.sandbox.command(&words);
+    let words =
+        "publish --store store --root root.cbor --key a.key --channel stable --arch x86_64 --artifact kernel=image";
+    let phase = network.sandbox.command(words);
     publish.arg(phase.get_program()).args(phase.get_args()).current_dir(network.sandbox.path(""));
     assert!(publish.output().unwrap().status.success());
 
@@ -184,7 +183,7 @@ fn a_store_that_is_shared_with_a_group_is_served_by_another_user_of_the_group() 
     provider.announced();
     json(network.fetch("client"));
     assert_same(&network.sandbox.path("image"), &network.fetched("client", "image"));
-    assert_eq!(names(&store).contains(&"provider.lock".to_owned()), false);
+    assert!(!names(&store).contains(&"provider.lock".to_owned()));
 }
 
 #[test]

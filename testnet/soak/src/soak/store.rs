@@ -70,6 +70,10 @@ impl Store for FreshStore {
         self.inner().artifact(cid)
     }
 
+    fn files(&self, artifact: &Cid) -> Result<Vec<PathBuf>, StoreError> {
+        self.inner().files(artifact)
+    }
+
     fn set_aside(&self, cid: &Cid) -> Result<Option<PathBuf>, StoreError> {
         self.inner().set_aside(cid)
     }
