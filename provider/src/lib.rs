@@ -316,7 +316,7 @@ impl Fails for ProviderError {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Store(StoreError::ProviderRunning { .. }) => {
-                Some("only one provider can serve a store: stop the other provider, or give this one another store")
+                Some("stop the other provider, or give each provider a folder of its own with --state DIR")
             }
             _ => None,
         }

@@ -12,7 +12,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::announce::Announced;
 
-/// The time after which a prune is tried again, because it failed, or because old content is not withdrawn yet.
+/// The time after which a prune is repeated because old content is not withdrawn yet. A prune that failed is repeated
+/// when a ref changes.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// The pruner: the task that removes old releases. Dropping this handle ends the task.
@@ -77,7 +78,7 @@ async fn prune(store: &FileStore, catalog: &Arc<Catalog>, limits: Prune, now: u6
             removed.announced.is_empty()
         }
         Ok(Err(error)) => {
-            tracing::warn!(%error, "cannot remove old releases; the next release tries again");
+            tracing::warn!(%error, "cannot remove old releases; trying again when a newer release is announced");
             true
         }
         Err(_) => true,

@@ -25,7 +25,8 @@ pub(crate) fn check(now: u64, done: &str, at: u64) -> Result<(), Fault> {
         return Ok(());
     }
     let (now, at) = (TrustedTime(now), TrustedTime(at));
-    let message = format!("this machine's clock says {now}, but {done} later, at {at}: nothing was signed");
+    let message =
+        format!("this machine's clock says {now}, which is before {at}, and {done} later: nothing was signed");
     Err(Fault::new(Failure::Untrusted, message).hint("set the clock of this machine, and run the command again"))
 }
 

@@ -71,8 +71,9 @@ struct Fetch {
     /// Print the result as JSON on standard output, and errors as JSON on standard error
     #[arg(long, help_heading = OUTPUT)]
     json: bool,
-    /// Print events as JSON, one document per line: started, resolved, progress (several times a second), and fetched
-    /// or failed
+    /// Print events as JSON, one document per line: started, resolved, progress (several times a second), damaged (an
+    /// artifact of the store is fetched again), and fetched, or failed if no valid chunk arrived in time. Every failure
+    /// is also a JSON error on standard error
     #[arg(long, conflicts_with = "json", help_heading = OUTPUT)]
     events: bool,
     /// Log events to standard error, and list every peer and address in errors; -vv logs details. RUST_LOG overrides

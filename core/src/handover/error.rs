@@ -19,7 +19,7 @@ pub enum HandoverError {
         filename: String,
     },
     /// The artifact in the store is damaged. Nothing of it became visible.
-    #[error("{filename} in the store is damaged, so it is not handed over: {source}")]
+    #[error("{filename} is not handed over, because its copy in the store is damaged: {source}")]
     Damaged {
         /// The file name in the manifest.
         filename: String,
@@ -48,7 +48,7 @@ pub enum HandoverError {
         problem: String,
     },
     /// A file of the release has the name of an existing folder, or the other way round.
-    #[error("{} is {found}, but the release needs {needed} there; move it away", path.display())]
+    #[error("{} is {found}, but the release needs {needed} there; rename or remove the one that is there", path.display())]
     InTheWay {
         /// The path of the existing file or folder.
         path: PathBuf,
@@ -82,7 +82,7 @@ pub enum HandoverError {
         reason: String,
     },
     /// The block device is used by the kernel or by another process.
-    #[error("{} is in use ({by}); unmount it or stop that program; nothing was written", path.display())]
+    #[error("{} is in use ({by}); unmount it, release it from swap, RAID or LVM, or stop that program; nothing was written", path.display())]
     DeviceBusy {
         /// The path of the device.
         path: PathBuf,
@@ -90,7 +90,8 @@ pub enum HandoverError {
         by: String,
     },
     /// The block device is smaller than the artifact.
-    #[error("{} has {}, but {filename} has {}; nothing was written", path.display(), Size(*size), Size(*needed))]
+    #[error("{} has {}, but {filename} has {}; use a larger device; nothing was written", path.display(), Size(*size),
+        Size(*needed))]
     DeviceTooSmall {
         /// The path of the device.
         path: PathBuf,
@@ -102,7 +103,8 @@ pub enum HandoverError {
         needed: u64,
     },
     /// The block device did not keep what was written to it.
-    #[error("{} did not keep what was written: chunk {chunk} is different when it is read back; replace the device",
+    #[error("chunk {chunk} is different when {} is read back: another program wrote to the device, or the device fails; its \
+         content cannot be used",
         path.display())]
     DeviceLies {
         /// The path of the device.

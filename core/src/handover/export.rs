@@ -5,8 +5,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::io::Errno;
-
 use super::error::HandoverError;
 use super::output::{Kind, Output, Planned, Target};
 use super::verify::{self, Chunk};
@@ -169,14 +167,13 @@ impl Source {
     }
 }
 
-/// Converts an error from reading an artifact. A part of a disk that cannot be read is damage, and so is a link or a
-/// folder in the place of a file.
+/// Converts an error from reading an artifact. A link or a folder in the place of a file is damage, too. An I/O error of
+/// the disk is none: the bytes may be right, and the store cannot tell.
 fn classify(error: StoreError, cid: &Cid, filename: String) -> HandoverError {
     let is_damage = match &error {
         StoreError::Damaged { .. } | StoreError::Link { .. } => true,
         StoreError::Io { source, .. } => {
-            let is_no_file = matches!(source.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory);
-            is_no_file || source.raw_os_error() == Some(Errno::IO.raw_os_error())
+            matches!(source.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory)
         }
         _ => false,
     };

@@ -46,8 +46,8 @@ pub enum PublishError {
     },
     /// The clock is wrong, because it is before the time at which the trust root was issued.
     #[error(
-        "this machine's clock says {now}, but the trust root was issued later, at {issued_at}: set the clock, because \
-         clients would take the release for expired"
+        "this machine's clock says {now}, but the trust root was issued later, at {issued_at}: the clock is wrong, or \
+         the root was made with a wrong clock; nothing was published"
     )]
     ClockBeforeRoot {
         /// The time of the clock.

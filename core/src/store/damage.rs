@@ -34,13 +34,16 @@ pub enum Damage {
         v: u64,
     },
     /// A ref or a pin leads to content that the store does not have.
-    #[error("it leads to {0}, which is not in the store; fetch the release again, or remove it")]
+    #[error(
+        "it leads to {0}, which is not in the store; run `phase store repair`, publish or fetch the release again, or \
+         unpin what is pinned"
+    )]
     Dangling(Cid),
     /// The bitmap of a partial artifact lists a chunk whose bytes are wrong, or cannot be decoded.
     #[error("it lists chunks that are not stored; the next fetch finds and replaces them")]
     Bitmap,
     /// The store does not have an artifact that a current or pinned release needs.
-    #[error("it is missing; fetch the release again")]
+    #[error("it is missing; run `phase store repair`, or fetch the release again")]
     NotStored,
     /// A seal cannot be decoded.
     #[error("it is not a seal; the artifact is hashed again when it is opened, and gets a new seal")]

@@ -9,8 +9,8 @@ use super::os::stat_of;
 /// An error of missing permission, with the file or folder that is the reason.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{error}: {path} belongs to {owner} and has mode {mode:04o}, and this process runs as {user}; run it as the owner, \
-     or share the store with a group: `chgrp -R GROUP STORE`, `chmod -R g+rX STORE`, `chmod g+s STORE`"
+    "{error}: {path} belongs to {owner} and has mode {mode:04o}, and this process runs as {user}; run this program as \
+     the owner, or share the store with a group: `chgrp -R GROUP STORE; chmod -R g+rwX STORE; chmod g+s STORE`"
 )]
 struct Denied {
     error: io::Error,

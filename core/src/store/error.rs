@@ -293,7 +293,10 @@ pub enum StoreError {
         end: u64,
     },
     /// The store does not have the manifest to which the pointer record leads.
-    #[error("cannot point {name} at {manifest}: the store does not have that manifest")]
+    #[error(
+        "{name} leads to manifest {manifest}, which is not in the store; run `phase store repair`, or publish or fetch \
+         {name} again"
+    )]
     NoManifest {
         /// The name in the pointer record.
         name: Name,

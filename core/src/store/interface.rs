@@ -133,15 +133,16 @@ pub trait Store: Send + Sync {
     fn lock_name(&self, name: &Name) -> Result<NameLock, StoreError>;
 
     /// Sets the ref of `name` to the signed [`Pointer`](crate::dht::Pointer) in `pointer`. The pointer must be for
-    /// `name`, and the store must have its manifest. The caller must have verified the signatures.
+    /// `name`, and the store must have its manifest and all artifacts of the manifest. The caller must have verified the
+    /// signatures.
     ///
     /// The ref is compared and set in one step: a ref never goes back to a lower version, and never changes to another
     /// manifest with the same version. A ref to the same manifest that was issued later is kept.
     ///
     /// # Errors
     /// [`StoreError::RefIsNewer`] if the ref has a higher version, or the same version and another manifest.
-    /// [`StoreError::BadPointer`], [`StoreError::NoManifest`], or an error from the operating system. The ref is
-    /// unchanged after an error, unless only the last step failed: syncing the new ref.
+    /// [`StoreError::BadPointer`], [`StoreError::NoManifest`], [`StoreError::NoArtifact`], or an error from the operating
+    /// system. The ref is unchanged after an error, unless only the last step failed: syncing the new ref.
     fn set_ref(&self, name: &Name, pointer: &Envelope) -> Result<(), StoreError>;
 
     /// Returns the envelope of the pointer record for `name`, or `None` if the name has no ref.
@@ -230,8 +231,7 @@ pub trait Partial: Send + Sync {
     }
 
     /// Verifies and writes a chunk, and the chunks that are equal to it. It is not an error if the chunk was written
-    /// before. Several threads may write at
-    /// the same time.
+    /// before. Several threads may write at the same time.
     ///
     /// # Errors
     /// [`StoreError::BadChunk`] if the bytes do not match the index, [`StoreError::Finished`] after

@@ -63,15 +63,16 @@ By default, all releases stay in the store. With --keep or --max-size, old ones 
 announced. Current and pinned releases always stay (see `phase store --help`).
 
 The addresses of good peers are saved in the store, or in the folder of --state (peers.toml). After the first start,
---bootstrap is only needed if
-none of these peers answers. With --peer or --no-dht, the provider announces nothing in the DHT.
+--bootstrap is only needed if none of these peers answers. With --peer or --no-dht, the provider announces nothing in
+the DHT.
 
 Standard output, line by line:
   serving <peer id>
   listening <address>/p2p/<peer id>     one for each address
   http http://<address>:<port>          with --http
   announced <N> of <M> keys             whenever all keys have been announced
-  withdrawn <artifact> <reason>         a file has changed: its artifact and the releases with it are withdrawn
+  withdrawn <artifact> <reason>         a file is damaged, missing or unreadable: its artifact and the releases
+                                        with it are withdrawn
   restored <artifact> <file>            the file is right again: they are served and announced again
 
 With --json, the last two are {\"withdrawn\": {\"artifact\", \"file\", \"reason\"}} and {\"restored\": {\"artifact\",
@@ -84,7 +85,8 @@ group, with --state.";
 
 #[derive(Args)]
 struct Serve {
-    /// The folder of the store to serve, created if it does not exist. Only one provider can serve a store
+    /// The folder of the store to serve. It is created if it does not exist, except with --state. Without --state, only
+    /// one provider can serve a store
     #[arg(long, value_name = "DIR", env = "PHASE_STORE")]
     store: PathBuf,
     /// The folder for locks, keys and all other files that are written. The store is then only read

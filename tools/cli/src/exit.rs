@@ -9,10 +9,10 @@ Exit codes:
   1    any other failure
   2    wrong command line
   3    an input file, key or identifier is missing or malformed
-  4    not found: no peer that was asked has it
+  4    not found: neither the peers that were asked nor the store has it
   5    network: no peer can be reached, or every connection was lost
   6    not trusted: a signature, hash, version or name did not verify
-  7    store: it cannot be opened, read or written, or files in it are damaged or missing
+  7    store or disk: it cannot be opened, read or written, or it is full or damaged, or files in it are damaged or missing
   130  stopped by a signal";
 
 /// Returns the exit code of a program that ends with this failure. 0 means success and is never returned.

@@ -28,7 +28,7 @@ use crate::upload::UploadArgs;
 
 /// The interval between two calls of [`Observer::progressed`].
 const TICK: Duration = Duration::from_millis(100);
-/// How often a release is fetched again because an artifact in the store is damaged.
+/// How often a release is fetched again because an artifact in the store is damaged. Each time concerns one artifact.
 const MAX_ROUNDS: u32 = 3;
 /// How far the download may get ahead of the first missing chunk if the artifact is written in order, in bytes. Chunks
 /// that arrive early wait in RAM.
@@ -57,9 +57,9 @@ pub struct FetchArgs {
     /// Write the only selected artifact to this file, which need not exist; it is replaced when the artifact is complete
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     pub output_file: Option<PathBuf>,
-    /// Make the files of --output hard links to the store instead of copies. They are read-only and must stay unchanged:
-    /// who writes to them damages the store
-    #[arg(long, requires = "output", conflicts_with = "ephemeral")]
+    /// Make the files of --output or --output-file hard links to the store instead of copies. They are read-only and must
+    /// stay unchanged: a program that writes to them damages the store
+    #[arg(long, conflicts_with = "ephemeral")]
     pub link: bool,
     /// Fetch only artifacts with this role or file name; repeatable
     #[arg(long, value_name = "ROLE|FILE")]
@@ -67,9 +67,12 @@ pub struct FetchArgs {
     /// The options that say how the node finds peers.
     #[command(flatten)]
     pub node: NodeArgs,
-    /// Leave no trace: use a new identity, listen on no address, do not announce the program's version, keep no store,
-    /// and write nothing but the output. The output is where the chunks are written, so there is no second copy. Files of
-    /// an interrupted fetch stay in a hidden folder beside the output, and the same command continues with them
+    /// Leave no trace: use a new identity, listen on no address, do not announce the program's version, and use no store:
+    /// chunks are written where --output or --output-file says, so there is no second copy
+    ///
+    /// Without an output, the artifacts are verified in RAM and discarded. For a folder or a file, the files of an
+    /// interrupted fetch stay in a hidden folder (.phase-…) beside the output or in it, and the same command continues
+    /// with them.
     #[arg(long, conflicts_with = "listen")]
     pub ephemeral: bool,
     /// Listen on this address, and serve fetched chunks to peers that connect; repeatable. Default: any free port
@@ -191,6 +194,10 @@ impl FetchArgs {
         match (&self.output, &self.output_file) {
             (Some(path), _) => Ok(Some(Target::at(path)?)),
             (None, Some(file)) => Ok(Some(Target::File(file.clone()))),
+            (None, None) if self.link => {
+                let message = "--link says how files are handed over, but there is no --output and no --output-file";
+                Err(Fault::new(Failure::Usage, message))
+            }
             (None, None) => Ok(None),
         }
     }
@@ -246,8 +253,10 @@ impl Work<'_> {
             match self.hand_over(output, signals).await? {
                 Ok(()) => break report,
                 Err(HandoverError::Damaged { cid, .. }) if rounds == MAX_ROUNDS => {
-                    return Err(Fault::new(Failure::Store, format!("artifact {cid} is damaged again and again"))
-                        .hint("check the disk of the store"));
+                    let message =
+                        format!("more than {MAX_ROUNDS} artifacts of the store were damaged, the last is {cid}");
+                    return Err(Fault::new(Failure::Store, message)
+                        .hint("check the disk of the store, and run `phase store repair`"));
                 }
                 Err(error) => {
                     let HandoverError::Damaged { cid, .. } = error else { return Err(error.into()) };

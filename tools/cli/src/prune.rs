@@ -51,7 +51,7 @@ impl PruneArgs {
         let message = format!("the store still uses {}, more than {}", Bytes(removed.left), Bytes(max.0));
         let fault = Fault::new(Failure::Store, message);
         Err(match removed.announced.len() {
-            0 => fault.hint("the rest is current, pinned, newer than an hour, or being fetched: see `phase store ls`"),
+            0 => fault.hint("the rest is current or pinned releases, what is being fetched, and files younger than an hour that no release needs yet: see `phase store ls`"),
             more => fault.hint(format!(
                 "the running provider still announces {}; try again when it has withdrawn them",
                 counted(more, "artifact or manifest", "artifacts or manifests")

@@ -81,7 +81,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
             let files = counted(unreadable, "file cannot", "files cannot");
             let message = format!("{files} be read, and may be undamaged");
             Err(Fault::new(Failure::Store, message)
-                .hint("see `phase store verify`; check the disk and its permissions"))
+                .hint("check the permissions and the disk; run the command as the owner of the store"))
         }
         None => Ok(()),
     }

@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
     output.result(
         || json!({ "ok": problems.is_empty(), "problems": problems.iter().map(problem_json).collect::<Vec<_>>() }),
         || match problems.as_slice() {
-            [] => "every file is as it should be".to_owned(),
+            [] => "no damage: all files were hashed and match".to_owned(),
             problems => problems.iter().map(problem_text).collect::<Vec<_>>().join("\n"),
         },
     )?;
@@ -44,8 +44,13 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Fault> {
     let count = |kind| problems.iter().filter(|problem| problem.kind == kind).count();
     let [damaged, missing, unreadable] =
         [ProblemKind::Damaged, ProblemKind::Missing, ProblemKind::Unreadable].map(count);
-    let message = format!("of the files in the store, {damaged} damaged, {missing} missing, {unreadable} unreadable");
-    Err(Fault::new(Failure::Store, message).hint("`phase store repair` fetches damaged and missing content again"))
+    let message =
+        format!("files of the store are wrong: {damaged} damaged, {missing} missing, {unreadable} unreadable");
+    let hint = match damaged + missing {
+        0 => "check the permissions and the disk; run the command as the owner of the store",
+        _ => "`phase store repair` fetches damaged and missing content again",
+    };
+    Err(Fault::new(Failure::Store, message).hint(hint))
 }
 
 /// Verifies a store, and shows the progress.
