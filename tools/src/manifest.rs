@@ -126,8 +126,7 @@ pub(crate) fn run(command: Command, output: &Output) -> Result<(), Fault> {
 fn new(args: &New, output: &Output) -> Result<(), Fault> {
     files::check_free(&args.out.path)?;
     let name = Name { channel: args.channel.clone(), arch: args.arch.clone() };
-    let folder = args.store.path()?;
-    args.content.check_private([&*folder, &*folder.join("identity.key")])?;
+    args.content.check_private([], &args.store.path()?)?;
     let Content { draft, remarks } = args.content.draft(&name, Some(args.version), clock::signing_time()?)?;
     draft.check()?;
     let store = args.store.open()?;

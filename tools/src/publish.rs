@@ -83,10 +83,7 @@ fn publish_files(publisher: &Publisher, args: &Args, output: &Output) -> Result<
     let missing = || Fault::new(Failure::Usage, "the release has no name: give --channel and --arch");
     let (channel, arch) = args.channel.clone().zip(args.arch.clone()).ok_or_else(missing)?;
     let now = cli::now();
-    let folder = args.store.path()?;
-    let node_key = folder.join("identity.key");
-    let keys = args.key.iter().map(PathBuf::as_path);
-    args.content.check_private(keys.chain([&*folder, &*node_key]))?;
+    args.content.check_private(args.key.iter().map(PathBuf::as_path), &args.store.path()?)?;
     let Content { draft, remarks } = args.content.draft(&Name { channel, arch }, args.version, now)?;
     // Check the files and the keys before the store is opened, because opening the store may create it.
     publisher.check(&draft, now).map_err(explained)?;

@@ -118,21 +118,26 @@ impl ContentArgs {
         Ok(Content { draft, remarks })
     }
 
-    /// Checks that publishing would not publish any of `private`: secret keys, or the folder of a store, which has the
-    /// secret key of a node.
-    pub(crate) fn check_private<'a>(&self, private: impl IntoIterator<Item = &'a Path>) -> Result<(), Fault> {
+    /// Checks that publishing would publish neither a secret key nor the store, which has the secret key of a node.
+    pub(crate) fn check_private<'a>(
+        &self,
+        keys: impl IntoIterator<Item = &'a Path>,
+        store: &Path,
+    ) -> Result<(), Fault> {
         let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or(path.into());
-        for private in private {
-            let secret = real(private);
-            let in_dir = self.dir.iter().map(|dir| (dir, secret.starts_with(real(dir))));
-            let named = self.artifact.iter().map(|arg| (&arg.path, real(&arg.path) == secret));
-            if let Some((given, _)) = in_dir.chain(named).find(|(_, is_inside)| *is_inside) {
-                let (private, given) = (private.display(), given.display());
-                let message = format!("{private} must stay secret, but publishing {given} would publish it");
-                return Err(Fault::new(Failure::Input, message).hint("move the keys and the store to another folder"));
-            }
-        }
-        Ok(())
+        let node_key = store.join("identity.key");
+        let secrets: Vec<_> = keys.into_iter().chain([&*node_key]).collect();
+        let in_dir = self.dir.iter().flat_map(|dir| {
+            let of = secrets.iter().copied().chain([store]);
+            of.filter(|secret| real(secret).starts_with(real(dir))).map(move |secret| (dir, secret))
+        });
+        let named = self.artifact.iter().flat_map(|ArtifactArg { path, .. }| {
+            secrets.iter().filter(|secret| real(secret) == real(path)).map(move |secret| (path, *secret))
+        });
+        let Some((given, secret)) = in_dir.chain(named).next() else { return Ok(()) };
+        let (secret, given) = (secret.display(), given.display());
+        let message = format!("{secret} must stay secret, but publishing {given} would publish it");
+        Err(Fault::new(Failure::Input, message).hint("move the keys and the store to another folder"))
     }
 
     /// Finds the files of the options `--artifact`.

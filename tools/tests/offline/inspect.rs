@@ -78,8 +78,8 @@ fn the_error_names_a_file_or_cid_that_is_unknown_malformed_or_missing() {
     sandbox.fails("inspect missing", 3, &["there is no file missing, and it is not a CID"]);
     sandbox.fails(&format!("inspect {}x", &manifest[..58]), 3, &["there is no file", "it is not a CID"]);
     sandbox.fails("inspect Qmc5gCcjYypU7y28oCALwfSvxCBskLuPKWpK4qpterKC7z", 3, &["CIDv0"]);
-    sandbox.file("other/vmlinuz", 1);
-    sandbox.ok("publish --store other/store --root root.cbor --key a.key --channel edge --arch any --dir other");
+    sandbox.file("files/vmlinuz", 1);
+    sandbox.ok("publish --store other/store --root root.cbor --key a.key --channel edge --arch any --dir files");
     sandbox.fails(&format!("inspect {manifest} --store other/store"), 4, &[manifest, "other/store"]);
     sandbox.fails(&format!("inspect {manifest} --store nowhere"), 7, &["no store at nowhere"]);
     assert!(!sandbox.path("nowhere").exists(), "inspect has created a store");
