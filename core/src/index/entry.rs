@@ -8,7 +8,7 @@ use crate::cid::Digest;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(Digest, u32)", into = "(Digest, u32)")]
 pub struct ChunkEntry {
-    /// The digest of the chunk. Its hash function is [`ArtifactIndex::hash`].
+    /// The digest of the chunk. Its hash function is [`ArtifactIndex::hash`](crate::index::ArtifactIndex::hash).
     pub digest: Digest,
     /// The length of the chunk in bytes.
     pub len: u32,
@@ -29,7 +29,7 @@ impl From<ChunkEntry> for (Digest, u32) {
 /// The entry of one chunk, with the position of the chunk in the artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    /// The digest of the chunk. Its hash function is [`ArtifactIndex::hash`].
+    /// The digest of the chunk. Its hash function is [`ArtifactIndex::hash`](crate::index::ArtifactIndex::hash).
     pub digest: Digest,
     /// The length of the chunk in bytes.
     pub len: u32,
