@@ -125,14 +125,15 @@ impl ContentArgs {
         store: &Path,
     ) -> Result<(), Fault> {
         let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or(path.into());
-        let node_key = store.join("identity.key");
-        let secrets: Vec<_> = keys.into_iter().chain([&*node_key]).collect();
+        let mut secrets: Vec<PathBuf> = keys.into_iter().map(Path::to_owned).collect();
+        secrets.push(store.join("identity.key"));
         let in_dir = self.dir.iter().flat_map(|dir| {
-            let of = secrets.iter().copied().chain([store]);
+            let of = secrets.iter().map(PathBuf::as_path).chain([store]);
             of.filter(|secret| real(secret).starts_with(real(dir))).map(move |secret| (dir, secret))
         });
         let named = self.artifact.iter().flat_map(|ArtifactArg { path, .. }| {
-            secrets.iter().filter(|secret| real(secret) == real(path)).map(move |secret| (path, *secret))
+            let of = secrets.iter().map(PathBuf::as_path);
+            of.filter(|secret| real(secret) == real(path)).map(move |secret| (path, secret))
         });
         let Some((given, secret)) = in_dir.chain(named).next() else { return Ok(()) };
         let (secret, given) = (secret.display(), given.display());
