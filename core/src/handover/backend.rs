@@ -27,11 +27,11 @@ pub trait OutputBackend: Backend {
     /// An error from the operating system.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Sets the permission bits of a folder, and its owner if the process may do so.
+    /// Gives the folder `to` the permission bits of the folder `from`, and its owner and group if the process may do so.
     ///
     /// # Errors
     /// An error from the operating system.
-    fn set_dir_mode(&self, path: &Path, mode: u32, owner: u32) -> io::Result<()>;
+    fn copy_dir_mode(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Renames a file or folder, and fails if the new name exists.
     ///
@@ -88,12 +88,14 @@ impl OutputBackend for OsBackend {
         fs::remove_dir(path)
     }
 
-    fn set_dir_mode(&self, path: &Path, mode: u32, owner: u32) -> io::Result<()> {
-        if fs::symlink_metadata(path)?.uid() != owner {
+    fn copy_dir_mode(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (wanted, has) = (fs::symlink_metadata(from)?, fs::symlink_metadata(to)?);
+        if (wanted.uid(), wanted.gid()) != (has.uid(), has.gid()) {
             // Only root may give a folder to another user.
-            let _ = std::os::unix::fs::lchown(path, Some(owner), None);
+            let given = std::os::unix::fs::lchown(to, Some(wanted.uid()), Some(wanted.gid()));
+            let _ = given.or_else(|_| std::os::unix::fs::lchown(to, None, Some(wanted.gid())));
         }
-        fs::set_permissions(path, Permissions::from_mode(mode))
+        fs::set_permissions(to, Permissions::from_mode(wanted.mode() & 0o7777))
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {

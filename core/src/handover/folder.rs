@@ -350,12 +350,17 @@ impl FolderOutput {
         let place = |name: &FileName| self.backend.place(&self.path(name), &self.target, name.as_path());
         let mut placed = Vec::new();
         for name in &self.names {
+            let is_new = self.backend.stat(&self.target.join(name.as_path())).is_err();
             match place(name) {
-                Ok(exchanged) => placed.push((name, exchanged)),
+                Ok(exchanged) => placed.push((name, exchanged, is_new)),
                 Err(error) => {
-                    for (name, exchanged) in placed.into_iter().rev() {
-                        let path = self.target.join(name.as_path());
-                        let _ = if exchanged { place(name).map(drop) } else { self.backend.remove(&path) };
+                    for (name, exchanged, is_new) in placed.into_iter().rev() {
+                        // Without an exchange, the old file is gone, and the new one is better than none.
+                        let _ = match (exchanged, is_new) {
+                            (true, _) => place(name).map(drop),
+                            (false, true) => self.backend.remove(&self.target.join(name.as_path())),
+                            (false, false) => Ok(()),
+                        };
                     }
                     return Err(HandoverError::io("replace", &self.target.join(name.as_path()))(error));
                 }
@@ -444,7 +449,6 @@ fn check_place(backend: &dyn OutputBackend, path: &Path, needed: FileKind) -> Re
 /// Gives everything in the folder `from` that is not in the folder `to` a second name there. `room` is the number of
 /// names that may still be made.
 fn carry(backend: &dyn OutputBackend, from: &Path, to: &Path, room: &mut usize) -> io::Result<()> {
-    let stat = backend.stat(from)?;
     for name in backend.entries(from)? {
         *room = room.checked_sub(1).ok_or(io::ErrorKind::ArgumentListTooLong)?;
         let (old, new) = (from.join(&name), to.join(&name));
@@ -459,7 +463,7 @@ fn carry(backend: &dyn OutputBackend, from: &Path, to: &Path, room: &mut usize) 
             (_, other) => drop(other?),
         }
     }
-    backend.set_dir_mode(to, stat.mode, stat.owner)
+    backend.copy_dir_mode(from, to)
 }
 
 /// Moves everything in the folder `old` that is not in the folder `target` to `target`.

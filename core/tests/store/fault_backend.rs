@@ -498,7 +498,7 @@ impl OutputBackend for FaultBackend {
         Ok(())
     }
 
-    fn set_dir_mode(&self, _path: &Path, _mode: u32, _owner: u32) -> io::Result<()> {
+    fn copy_dir_mode(&self, _from: &Path, _to: &Path) -> io::Result<()> {
         self.state().operate_atomically()
     }
 

@@ -111,10 +111,13 @@ fn an_existing_folder_is_exchanged_as_a_whole_and_keeps_its_other_files() {
     fs::write(out.join("kernel"), "old").unwrap();
     symlink("own", out.join("link")).unwrap();
     fs::set_permissions(&out, fs::Permissions::from_mode(0o750)).unwrap();
-    let before = fs::metadata(&out).unwrap().ino();
+    // Root can give the folder to another group. For other users, the group stays as it is.
+    let _ = std::os::unix::fs::chown(&out, None, Some(4242));
+    let (before, group) = (fs::metadata(&out).unwrap().ino(), fs::metadata(&out).unwrap().gid());
     sandbox.export(&[sandbox.entry("kernel", 1), sandbox.entry("own/new", 2)], "out").unwrap();
     assert_ne!(fs::metadata(&out).unwrap().ino(), before, "the folder was not exchanged");
-    assert_eq!(fs::metadata(&out).unwrap().mode() & 0o777, 0o750);
+    let meta = fs::metadata(&out).unwrap();
+    assert_eq!((meta.mode() & 0o777, meta.gid()), (0o750, group));
     assert_eq!(fs::read(out.join("kernel")).unwrap(), bytes(1, 50_000));
     assert_eq!(fs::read(out.join("own/new")).unwrap(), bytes(2, 50_000));
     assert_eq!(fs::read(out.join("own/deep/file")).unwrap(), b"own");
