@@ -540,8 +540,8 @@ impl OutputBackend for FaultBackend {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn is_mount_point(&self, _folder: &Path) -> io::Result<bool> {
-        Ok(false)
+    fn is_mount_point(&self, folder: &Path) -> io::Result<bool> {
+        Ok(self.state().quirks.mount_point.as_deref() == Some(folder))
     }
 
     fn place(&self, from: &Path, root: &Path, relative: &Path) -> io::Result<bool> {

@@ -20,6 +20,8 @@ pub(crate) struct Quirks {
     pub(crate) folds_case: bool,
     /// The length after which a name is cut off without an error, as on old FAT file systems.
     pub(crate) cuts_names_at: Option<usize>,
+    /// A folder that is a mount point, and so cannot be renamed.
+    pub(crate) mount_point: Option<PathBuf>,
     /// A folder that can only be read.
     pub(crate) read_only: Option<PathBuf>,
     /// A folder on another disk, into which nothing can be renamed.

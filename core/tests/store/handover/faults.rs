@@ -67,7 +67,16 @@ fn prepared(releases: &Releases) -> FaultBackend {
 /// Injects the fault at each operation of an export of the new release over the old one. After that, one of the two
 /// releases is visible as a whole, and the next export succeeds and leaves nothing behind.
 fn at_every_operation(fault: Fault) -> u64 {
+    at_every_operation_with(fault, &Quirks::default())
+}
+
+fn at_every_operation_with(fault: Fault, quirks: &Quirks) -> u64 {
     let releases = Releases::new();
+    let prepared = |releases| {
+        let backend = prepared(releases);
+        backend.set_quirks(quirks.clone());
+        backend
+    };
     let undisturbed = prepared(&releases);
     let before = undisturbed.operations();
     releases.export(&undisturbed, &releases.new).unwrap();
@@ -98,6 +107,14 @@ fn a_failed_operation_leaves_one_whole_release_visible() {
     let faults = [ErrorKind::StorageFull, ErrorKind::Other, ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied];
     let runs: u64 = faults.into_iter().map(|kind| at_every_operation(Fault::Fail(kind))).sum();
     let runs = runs + at_every_operation(Fault::Short);
+    println!("{runs} runs");
+}
+
+#[test]
+fn a_failed_operation_in_a_folder_that_cannot_be_exchanged_is_undone() {
+    let quirks = Quirks { mount_point: Some(OUT.into()), ..Quirks::default() };
+    let faults = [ErrorKind::StorageFull, ErrorKind::Other, ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied];
+    let runs: u64 = faults.into_iter().map(|kind| at_every_operation_with(Fault::Fail(kind), &quirks)).sum();
     println!("{runs} runs");
 }
 
