@@ -68,6 +68,7 @@ mod temp;
 mod zeros;
 
 pub use damage::{Damage, RefProblem};
+pub(crate) use errno::cannot_sync_folders;
 pub use error::StoreError;
 pub use file_store::FileStore;
 pub use import_space::ImportSource;

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use crate::store::OsBackend;
@@ -27,10 +27,11 @@ pub trait OutputBackend: Backend {
     /// An error from the operating system.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Gives the folder `to` the permission bits of the folder `from`, and its owner and group if the process may do so.
+    /// Gives the folder `to` the permission bits, the owner and the group of the folder `from`.
     ///
     /// # Errors
-    /// An error from the operating system.
+    /// If the process may not do so, or if `from` has an access control list, which cannot be copied; or another error from
+    /// the operating system.
     fn copy_dir_mode(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Renames a file or folder, and fails if the new name exists.
@@ -63,6 +64,13 @@ pub trait OutputBackend: Backend {
     /// An error from the operating system.
     fn read_link(&self, path: &Path) -> io::Result<PathBuf>;
 
+    /// Returns the part of the path of `folder` in which another user could exchange folders for links while root works
+    /// there, or `None` if there is none. Processes of other users than root have no more rights than that user.
+    ///
+    /// # Errors
+    /// An error from the operating system.
+    fn exposed_part(&self, folder: &Path) -> io::Result<Option<PathBuf>>;
+
     /// Returns whether a folder is the root of a mounted file system, so that it cannot be renamed.
     ///
     /// # Errors
@@ -91,9 +99,10 @@ impl OutputBackend for OsBackend {
     fn copy_dir_mode(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (wanted, has) = (fs::symlink_metadata(from)?, fs::symlink_metadata(to)?);
         if (wanted.uid(), wanted.gid()) != (has.uid(), has.gid()) {
-            // Only root may give a folder to another user.
-            let given = std::os::unix::fs::lchown(to, Some(wanted.uid()), Some(wanted.gid()));
-            let _ = given.or_else(|_| std::os::unix::fs::lchown(to, None, Some(wanted.gid())));
+            std::os::unix::fs::lchown(to, Some(wanted.uid()), Some(wanted.gid()))?;
+        }
+        if has_acl(from)? {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "the folder has an access control list"));
         }
         fs::set_permissions(to, Permissions::from_mode(wanted.mode() & 0o7777))
     }
@@ -122,6 +131,21 @@ impl OutputBackend for OsBackend {
         fs::read_link(path)
     }
 
+    fn exposed_part(&self, folder: &Path) -> io::Result<Option<PathBuf>> {
+        if !rustix::process::geteuid().is_root() || !is_initial_user_namespace() {
+            return Ok(None);
+        }
+        for part in folder.canonicalize()?.ancestors() {
+            let meta = fs::symlink_metadata(part)?;
+            let (mode, is_sticky) = (meta.mode(), meta.mode() & 0o1000 != 0);
+            let is_writable = mode & 0o002 != 0 || (mode & 0o020 != 0 && meta.gid() != 0);
+            if meta.uid() != 0 || (is_writable && !is_sticky) {
+                return Ok(Some(part.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
     fn is_mount_point(&self, folder: &Path) -> io::Result<bool> {
         let attributes = rustix::fs::statx(CWD, folder, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS);
         if let Ok(stat) = attributes
@@ -136,6 +160,10 @@ impl OutputBackend for OsBackend {
 
     fn place(&self, from: &Path, root: &Path, relative: &Path) -> io::Result<bool> {
         let (parent, name) = open_beneath(root, relative)?;
+        let there = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW);
+        if there.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         match rustix::fs::renameat_with(CWD, from, &parent, name, RenameFlags::EXCHANGE) {
             Ok(()) => return Ok(true),
             // There is no such file, or the file system does not support the exchange.
@@ -143,9 +171,27 @@ impl OutputBackend for OsBackend {
             Err(error) => return Err(error.into()),
         }
         rustix::fs::renameat(CWD, from, &parent, name)?;
-        rustix::fs::fsync(&parent)?;
         Ok(false)
     }
+}
+
+/// Returns whether user ids in this process are those of the machine. In a container with its own user ids, root is not
+/// the root of the machine, and the folders of the machine's users belong to nobody that it knows.
+fn is_initial_user_namespace() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// Returns whether a folder has an access control list.
+fn has_acl(folder: &Path) -> io::Result<bool> {
+    let mut names = vec![0; 64 << 10];
+    let len = match rustix::fs::llistxattr(folder, &mut names) {
+        Ok(len) => len,
+        // The file system has no extended attributes.
+        Err(Errno::OPNOTSUPP) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(names[..len].split(|byte| *byte == 0).any(|name| name.starts_with(b"system.posix_acl")))
 }
 
 /// Opens the folder of the file `relative` beneath `root`, and returns it with the name of the file. Missing folders are

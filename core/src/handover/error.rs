@@ -57,6 +57,15 @@ pub enum HandoverError {
         /// What the release needs there.
         needed: &'static str,
     },
+    /// Another user could exchange folders for links while root writes there.
+    #[error("root cannot write to {} safely, because another user can change {}; run the command as that user, or choose \
+        a folder that only root can change", path.display(), part.display())]
+    Exposed {
+        /// The folder of the output.
+        path: PathBuf,
+        /// The folder that another user can change.
+        part: PathBuf,
+    },
     /// The target can take one artifact, but more or none are selected.
     #[error("{} takes one artifact, but {count} are selected; choose one with --only", path.display())]
     NotOne {

@@ -70,6 +70,9 @@ fn export_one(
             from.check_all()?;
             let no_link = |reason| HandoverError::NoLink { path: files.target().to_owned(), reason };
             let original = from.artifact.path().ok_or_else(|| no_link("the store keeps it in RAM".to_owned()))?;
+            if !store.folder().is_some_and(|folder| original.starts_with(folder)) {
+                return Err(no_link(format!("it was published with --reference, as {}", original.display())));
+            }
             let link = |name| files.link(name, &original).map_err(|error| no_link(error.to_string()));
             planned.names.iter().try_for_each(link)
         }
@@ -134,7 +137,9 @@ impl Source {
     fn clone_to(&self, file: &dyn BackendFile) -> bool {
         let (Some(path), Some(_)) = (self.artifact.path(), file.os_file()) else { return false };
         let Ok(original) = File::open(path) else { return false };
-        file.clone_from_file(&original).is_ok()
+        // A program may have added bytes to a file that was imported by reference.
+        let has_size = || file.stat().is_ok_and(|stat| stat.len == self.index().size());
+        file.clone_from_file(&original).is_ok() && has_size()
     }
 
     /// Reads the artifact from its first to its last chunk, and passes all chunks to `sink` after they were verified.

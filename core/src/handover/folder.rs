@@ -17,9 +17,10 @@ use std::sync::Arc;
 
 use super::backend::OutputBackend;
 use super::error::HandoverError;
-use super::staging::{Staging, remove_tree};
+use super::staging::{Staging, is_staging_name, remove_tree};
 use crate::manifest::FileName;
 use crate::store::backend::{BackendFile, FileKind, FileStat, OpenMode};
+use crate::store::cannot_sync_folders;
 
 /// The maximum number of other files in the target folder that get a second name. With more files, the staged files
 /// take their places one after the other.
@@ -253,7 +254,7 @@ impl FolderOutput {
     }
 
     fn sync(&self, folder: &Path) -> Result<(), HandoverError> {
-        self.backend.sync_dir(folder).map_err(HandoverError::io("sync", folder))
+        sync_dir(&*self.backend, folder)
     }
 
     fn rename_file(&self) -> Result<(), HandoverError> {
@@ -299,7 +300,7 @@ impl FolderOutput {
     fn switch(&self) -> Result<(), HandoverError> {
         let (parent, staging, path) = (parent_of(&self.target), self.staging.files(), self.beside_link());
         let folder = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let prefix = format!("{}.phase-", self.target.file_name().unwrap_or_default().to_string_lossy());
+        let link_name = self.target.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (previous, link) = (self.backend.read_link(&self.target).ok(), staging.with_file_name("link"));
         self.backend.rename_new(&staging, &path).map_err(HandoverError::io("create", &path))?;
         // A crash may have left a link.
@@ -315,8 +316,10 @@ impl FolderOutput {
         }
         self.sync(parent)?;
         for name in self.backend.read_dir(parent).unwrap_or_default() {
-            let is_previous = previous.as_ref().is_some_and(|previous| previous.as_path() == Path::new(&name));
-            let is_older = name.starts_with(&prefix) && name.len() == folder.len() && name != folder && !is_previous;
+            let previous = previous.as_deref().and_then(Path::file_name);
+            let is_previous = previous.is_some_and(|previous| previous == Path::new(&name));
+            let is_ours = name.strip_prefix(&link_name).is_some_and(is_staging_name);
+            let is_older = is_ours && name != folder && !is_previous;
             let path = parent.join(name);
             // A folder of another user was not made by an earlier call.
             let is_own = |stat: FileStat| stat.owner == rustix::process::geteuid().as_raw();
@@ -341,7 +344,11 @@ impl FolderOutput {
         }
         self.sync(parent_of(target))?;
         // Files that other programs created in the meantime are in the old folder. Move them.
-        keep_strays(&*self.backend, &new, target).map_err(HandoverError::io("replace", target))?;
+        let moved = keep_strays(&*self.backend, &new, target, &self.names);
+        moved.map_err(HandoverError::io("move files of other programs to", target)).inspect_err(|_| {
+            // Such files must not be removed.
+            self.staging.keep();
+        })?;
         Ok(true)
     }
 
@@ -399,8 +406,15 @@ fn plan_folder(backend: &dyn OutputBackend, target: &Path) -> Result<(PathBuf, H
 fn create_folder(backend: &dyn OutputBackend, folder: &Path) -> Result<(), HandoverError> {
     let missing: Vec<_> = folder.ancestors().take_while(|folder| backend.stat(folder).is_err()).collect();
     backend.create_dir(folder).map_err(HandoverError::io("create", folder))?;
-    let sync = |folder: &Path| backend.sync_dir(folder).map_err(HandoverError::io("sync", folder));
-    missing.into_iter().map(parent_of).try_for_each(sync)
+    missing.into_iter().map(parent_of).try_for_each(|folder| sync_dir(backend, folder))
+}
+
+/// Syncs a folder. Some file systems cannot do that, and keep names in another way or not at all.
+fn sync_dir(backend: &dyn OutputBackend, folder: &Path) -> Result<(), HandoverError> {
+    match backend.sync_dir(folder) {
+        Err(error) if cannot_sync_folders(&error) => Ok(()),
+        other => other.map_err(HandoverError::io("sync", folder)),
+    }
 }
 
 /// Checks that the files `names` can take their places in an existing folder.
@@ -453,6 +467,10 @@ fn carry(backend: &dyn OutputBackend, from: &Path, to: &Path, room: &mut usize) 
         *room = room.checked_sub(1).ok_or(io::ErrorKind::ArgumentListTooLong)?;
         let (old, new) = (from.join(&name), to.join(&name));
         let kind = backend.stat(&old)?.kind;
+        if kind == FileKind::Folder && backend.is_mount_point(&old)? {
+            // The mounted file system would move to the old folder.
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
         match (kind, backend.stat(&new)) {
             (FileKind::Folder, Ok(_)) => carry(backend, &old, &new, room)?,
             (FileKind::Folder, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
@@ -466,14 +484,27 @@ fn carry(backend: &dyn OutputBackend, from: &Path, to: &Path, room: &mut usize) 
     backend.copy_dir_mode(from, to)
 }
 
-/// Moves everything in the folder `old` that is not in the folder `target` to `target`.
-fn keep_strays(backend: &dyn OutputBackend, old: &Path, target: &Path) -> io::Result<()> {
-    for name in backend.entries(old)? {
-        let (from, to) = (old.join(&name), target.join(&name));
-        match (backend.stat(&from)?.kind, backend.stat(&to)) {
-            (FileKind::Folder, Ok(there)) if there.kind == FileKind::Folder => keep_strays(backend, &from, &to)?,
-            (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => backend.rename_new(&from, &to)?,
-            _ => {}
+/// Moves what other programs created or replaced in the folder `old`, after it had got a second name, to `target`.
+/// `names` are the files of the release, which stay as they are.
+fn keep_strays(backend: &dyn OutputBackend, old: &Path, target: &Path, names: &BTreeSet<FileName>) -> io::Result<()> {
+    let mut open = vec![PathBuf::new()];
+    while let Some(inner) = open.pop() {
+        for name in backend.entries(&old.join(&inner))? {
+            let inner = inner.join(name);
+            let (from, to) = (old.join(&inner), target.join(&inner));
+            let is_of_release =
+                || inner.to_str().and_then(|name| name.parse().ok()).is_some_and(|name| names.contains(&name));
+            let stat = backend.stat(&from)?;
+            match backend.stat(&to) {
+                Ok(there) if stat.kind == FileKind::Folder && there.kind == FileKind::Folder => open.push(inner),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => backend.rename_new(&from, &to)?,
+                // A program replaced the file after it had got its second name.
+                Ok(there) if there.kind == stat.kind && there.inode != stat.inode && !is_of_release() => {
+                    backend.rename(&from, &to)?;
+                }
+                Ok(_) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(())

@@ -64,6 +64,21 @@ impl Target {
         }
     }
 
+    /// Returns the target for one artifact at `path`: `-` is standard output, and everything else is a file, which may
+    /// exist.
+    ///
+    /// # Errors
+    /// [`HandoverError::BadTarget`] for everything that exists and is no regular file.
+    pub fn file_at(path: &Path) -> Result<Self, HandoverError> {
+        let bad = |kind| Err(HandoverError::BadTarget { path: path.to_owned(), kind });
+        match Self::at(path)? {
+            Self::Folder(folder) if folder.is_dir() => bad("a folder, which --output takes"),
+            Self::Folder(file) | Self::File(file) => Ok(Self::File(file)),
+            Self::Device(_) => bad("a block device, which --output takes"),
+            Self::Stdout => Ok(Self::Stdout),
+        }
+    }
+
     /// Returns whether the target takes only one artifact.
     pub fn takes_one(&self) -> bool {
         !matches!(self, Self::Folder(_))

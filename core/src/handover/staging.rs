@@ -64,6 +64,9 @@ impl Staging {
     }
 
     fn create(backend: &Arc<dyn OutputBackend>, parent: &Path, target: &OsStr) -> Result<Self, HandoverError> {
+        if let Ok(Some(part)) = backend.exposed_part(parent) {
+            return Err(HandoverError::Exposed { path: parent.to_owned(), part });
+        }
         for _ in 0..ATTEMPTS {
             let folder = parent.join(random_name());
             match backend.create_private_dir(&folder) {
@@ -71,13 +74,18 @@ impl Staging {
                 other => other.map_err(HandoverError::io("create a folder in", parent))?,
             }
             let path = folder.join("lock");
-            let locked = backend.open(&path, OpenMode::CreateNew).and_then(|lock| {
-                lock.try_lock()?;
-                lock.write_all_at(&[target.as_bytes(), b"\n"].concat(), 0).map(|()| lock)
-            });
-            let lock = locked.map_err(HandoverError::io("create", &path)).inspect_err(|_| {
+            let locked = match backend.open(&path, OpenMode::CreateNew) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+                other => other.and_then(|lock| match lock.try_lock()? {
+                    true => lock.write_all_at(&[target.as_bytes(), b"\n"].concat(), 0).map(|()| Some(lock)),
+                    false => Ok(None),
+                }),
+            };
+            let locked = locked.map_err(HandoverError::io("create", &path)).inspect_err(|_| {
                 let _ = remove_tree(&**backend, &folder);
             })?;
+            // Another process took the new folder for one that a crash had left, and uses it now.
+            let Some(lock) = locked else { continue };
             let staging = Self { backend: backend.clone(), folder, keep: AtomicBool::new(false), _lock: lock };
             backend.create_dir(&staging.files()).map_err(HandoverError::io("create", &staging.files()))?;
             return Ok(staging);
@@ -156,6 +164,7 @@ fn abandoned(backend: &Arc<dyn OutputBackend>, parent: &Path, target: &OsStr) ->
         if stat.kind != FileKind::Folder || stat.owner != rustix::process::geteuid().as_raw() {
             return None;
         }
+        // If there is none, a power cut has lost it, or another process is about to create it, and will notice.
         let lock = backend.open(&folder.join("lock"), OpenMode::Create).ok()?;
         // A name without its line break is not whole: the process crashed just after it had created the folder.
         let mut name = vec![0; usize::try_from(lock.stat().ok()?.len).ok().filter(|len| *len <= MAX_LOCK_LEN)?];
@@ -168,7 +177,8 @@ fn abandoned(backend: &Arc<dyn OutputBackend>, parent: &Path, target: &OsStr) ->
     names.into_iter().filter(|name| is_staging_name(name)).filter_map(lock).collect()
 }
 
-fn is_staging_name(name: &str) -> bool {
+/// Returns whether a name is that of a staging folder.
+pub(super) fn is_staging_name(name: &str) -> bool {
     let random = name.strip_prefix(PREFIX);
     random.is_some_and(|random| random.len() == 8 && random.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
@@ -179,9 +189,12 @@ fn random_name() -> String {
     format!("{PREFIX}{}", hex::encode(bytes))
 }
 
-/// Removes a folder and everything in it. Symbolic links are removed, not followed.
+/// Removes a folder and everything in it. Symbolic links are removed, not followed. What is mounted there stays.
 pub(super) fn remove_tree(backend: &dyn OutputBackend, folder: &Path) -> io::Result<()> {
-    for name in backend.read_dir(folder)? {
+    if backend.stat(folder)?.kind != FileKind::Folder || backend.is_mount_point(folder)? {
+        return Err(io::ErrorKind::ResourceBusy.into());
+    }
+    for name in backend.entries(folder)? {
         let path = folder.join(name);
         match backend.stat(&path)?.kind {
             FileKind::Folder => remove_tree(backend, &path)?,

@@ -112,7 +112,9 @@ impl Confined {
             }
         }
         if let Some(shared) = self.shared_mode(path) {
-            rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(shared), AtFlags::empty())?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let created = rustix::fs::openat(&parent, name, flags, Mode::empty())?;
+            rustix::fs::fchmod(&created, Mode::from_raw_mode(shared))?;
         }
         Ok(())
     }

@@ -179,11 +179,15 @@ pub(crate) fn check_space(backend: &dyn Backend, path: &Path, needed: u64) -> Re
 
 /// Syncs the folder that contains `path`, so that the name survives a power cut.
 pub(crate) fn sync_parent(backend: &dyn Backend, path: &Path) -> Result<(), StoreError> {
-    let parent = path.parent().expect("every file of the store is in a folder");
-    match backend.sync_dir(parent) {
+    sync_folder(backend, path.parent().expect("every file of the store is in a folder"))
+}
+
+/// Syncs a folder of the store, so that the names in it survive a power cut.
+pub(crate) fn sync_folder(backend: &dyn Backend, folder: &Path) -> Result<(), StoreError> {
+    match backend.sync_dir(folder) {
         // `Place::examine` has warned of a file system that cannot sync folders.
         Err(error) if cannot_sync_folders(&error) => Ok(()),
-        other => other.map_err(|e| StoreError::write("sync", parent, e)),
+        other => other.map_err(|e| StoreError::write("sync", folder, e)),
     }
 }
 
@@ -192,17 +196,22 @@ pub(crate) fn sync_parent(backend: &dyn Backend, path: &Path) -> Result<(), Stor
 pub(crate) fn clean(backend: &dyn Backend, tmp: &Path) {
     for name in backend.read_dir(tmp).unwrap_or_default() {
         let path = tmp.join(name);
-        let Ok(file) = backend.open(&path, OpenMode::Read) else { continue };
-        let is_left = match file.try_lock() {
-            // On NFS, only a file that is open for writing can be locked.
-            Err(error) if has_no_locks(&error) => {
-                backend.open(&path, OpenMode::Create).and_then(|file| file.try_lock()).unwrap_or(false)
-            }
-            other => other.unwrap_or(false),
-        };
-        if is_left {
+        if try_lock(backend, &path).is_ok_and(|lock| lock.is_some()) {
             let _ = backend.remove(&path);
         }
+    }
+}
+
+/// Opens and locks an existing file. Returns `None` if another process has the lock.
+pub(crate) fn try_lock(backend: &dyn Backend, path: &Path) -> std::io::Result<Option<Box<dyn BackendFile>>> {
+    let file = backend.open(path, OpenMode::Read)?;
+    match file.try_lock() {
+        // On NFS, only a file that is open for writing can be locked.
+        Err(error) if has_no_locks(&error) => {
+            let file = backend.open(path, OpenMode::Create)?;
+            Ok(file.try_lock()?.then_some(file))
+        }
+        is_free => Ok(is_free?.then_some(file)),
     }
 }
 

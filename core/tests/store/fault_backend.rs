@@ -540,6 +540,10 @@ impl OutputBackend for FaultBackend {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    fn exposed_part(&self, _folder: &Path) -> io::Result<Option<PathBuf>> {
+        Ok(None)
+    }
+
     fn is_mount_point(&self, folder: &Path) -> io::Result<bool> {
         Ok(self.state().quirks.mount_point.as_deref() == Some(folder))
     }

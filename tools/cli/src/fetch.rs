@@ -193,7 +193,7 @@ impl FetchArgs {
     fn target(&self) -> Result<Option<Target>, Fault> {
         match (&self.output, &self.output_file) {
             (Some(path), _) => Ok(Some(Target::at(path)?)),
-            (None, Some(file)) => Ok(Some(Target::File(file.clone()))),
+            (None, Some(file)) => Ok(Some(Target::file_at(file)?)),
             (None, None) if self.link => {
                 let message = "--link says how files are handed over, but there is no --output and no --output-file";
                 Err(Fault::new(Failure::Usage, message))
@@ -208,7 +208,7 @@ impl FetchArgs {
     }
 
     fn is_to_stdout(&self) -> bool {
-        self.output.as_deref() == Some(Path::new("-"))
+        self.output.as_ref().or(self.output_file.as_ref()).is_some_and(|path| path == Path::new("-"))
     }
 }
 
@@ -289,8 +289,8 @@ impl Work<'_> {
         if self.in_place.is_some() && self.args.is_to_stdout() {
             download = download.in_order(MAX_AHEAD);
         }
-        // The store of a fetch in place is the output.
-        let output = output.filter(|_| self.in_place.is_none());
+        // The store of a fetch in place is the output, and links need no space.
+        let output = output.filter(|_| self.in_place.is_none() && !self.args.link);
         FetchOptions { selection, download, output, ..FetchOptions::default() }
     }
 
@@ -317,22 +317,24 @@ impl Work<'_> {
     /// Exports the artifacts, unless they were fetched in place, and makes them visible.
     async fn hand_over(&self, output: &Arc<Output>, signals: &mut Signals) -> Result<Result<(), HandoverError>, Fault> {
         let mode = if self.args.link { Mode::Link } else { Mode::Copy };
-        let store = self.in_place.is_none().then(|| self.client.catalog().store().clone());
-        let work = output.clone();
-        let handed_over = blocking(move || {
-            if let Some(store) = store {
-                work.export(store.as_ref(), mode)?;
-            }
-            work.commit()
-        });
-        tokio::select! {
-            handed_over = handed_over => handed_over,
-            // Exiting is safe, because all files become visible at the end or none.
-            () = signals.next() => {
-                output.discard();
-                std::process::exit(exit_code(Failure::Interrupted).into())
+        if self.in_place.is_none() {
+            let (store, work) = (self.client.catalog().store().clone(), output.clone());
+            let exported = blocking(move || work.export(store.as_ref(), mode));
+            let exported = tokio::select! {
+                exported = exported => exported?,
+                // Exiting is safe, because nothing is visible yet.
+                () = signals.next() => {
+                    output.discard();
+                    std::process::exit(exit_code(Failure::Interrupted).into())
+                }
+            };
+            if let Err(error) = exported {
+                return Ok(Err(error));
             }
         }
+        // This is not interrupted, so that all files become visible.
+        let work = output.clone();
+        blocking(move || work.commit()).await
     }
 }
 

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use super::scan::{self, ArtifactFiles, Scan, ScannedRelease};
 use super::set_aside;
 use crate::cid::Cid;
-use crate::store::backend::{Backend, FileStat, OpenMode};
+use crate::store::backend::{Backend, FileStat};
 use crate::store::error::StoreError;
 use crate::store::layout::Layout;
+use crate::store::temp;
 
 /// The time between writing an artifact's file and its seal, in nanoseconds, after which the seal counts as written by
 /// a later import of the same content.
@@ -304,5 +305,5 @@ fn file(path: PathBuf, kind: FileKind, stat: FileStat) -> RemovedFile {
 
 /// Returns whether no process has the lock on a file. A file that cannot be opened counts as locked.
 fn is_unlocked(backend: &dyn Backend, path: &std::path::Path) -> bool {
-    backend.open(path, OpenMode::Read).and_then(|file| file.try_lock()).unwrap_or(false)
+    temp::try_lock(backend, path).is_ok_and(|lock| lock.is_some())
 }

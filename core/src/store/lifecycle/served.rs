@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use crate::cid::Cid;
-use crate::store::backend::{Backend, OpenMode};
+use crate::store::backend::Backend;
 use crate::store::damage::Damage;
 use crate::store::error::StoreError;
 use crate::store::layout::Layout;
@@ -41,9 +41,9 @@ pub(crate) fn read(backend: &dyn Backend, layout: &Layout) -> Result<BTreeSet<Ci
 
 fn is_provider_running(backend: &dyn Backend, layout: &Layout) -> Result<bool, StoreError> {
     let path = layout.provider_lock();
-    match backend.open(&path, OpenMode::Read) {
-        Ok(file) => file.try_lock().map(|is_free| !is_free).map_err(|e| StoreError::read("lock", &path, e)),
+    match temp::try_lock(backend, &path) {
+        Ok(lock) => Ok(lock.is_none()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(StoreError::read("open", &path, error)),
+        Err(error) => Err(StoreError::read("lock", &path, error)),
     }
 }

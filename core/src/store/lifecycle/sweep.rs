@@ -12,7 +12,7 @@ use super::scan::{self, Scan};
 use super::served;
 use crate::cid::Cid;
 use crate::name::Name;
-use crate::store::backend::{Backend, OpenMode};
+use crate::store::backend::Backend;
 use crate::store::error::StoreError;
 use crate::store::layout::Layout;
 use crate::store::lock::StoreLock;
@@ -148,7 +148,7 @@ fn carry_out(backend: &dyn Backend, layout: &Layout, plan: &Plan) -> Result<(), 
             remove_file(backend, file)?;
         }
         if !files.is_empty() {
-            backend.sync_dir(&folder).map_err(|e| StoreError::write("sync", &folder, e))?;
+            temp::sync_folder(backend, &folder)?;
         }
     }
     plan.others.iter().try_for_each(|file| remove_file(backend, file))
@@ -177,13 +177,10 @@ fn remove_file(backend: &dyn Backend, file: &RemovedFile) -> Result<(), StoreErr
 
 /// Locks a file, so that no other process can begin to use it. Returns `None` if another process uses it.
 fn lock(backend: &dyn Backend, path: &Path) -> Result<Option<Box<dyn crate::store::backend::BackendFile>>, StoreError> {
-    let file = match backend.open(path, OpenMode::Read) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::read("open", path, error)),
-    };
-    let is_free = file.try_lock().map_err(|e| StoreError::read("lock", path, e))?;
-    Ok(is_free.then_some(file))
+    match temp::try_lock(backend, path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map_err(|e| StoreError::read("lock", path, e)),
+    }
 }
 
 fn report(mut scan: Scan, plan: Plan) -> Removed {

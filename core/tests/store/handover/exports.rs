@@ -1,6 +1,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use phase_core::handover::{HandoverError, Mode, Target, export};
 use phase_core::manifest::ArtifactEntry;
@@ -253,4 +254,72 @@ fn an_error_of_the_store_that_is_no_damage_is_not_taken_for_damage() {
         matches!(&error, HandoverError::Damaged { source, .. } if matches!(**source, StoreError::Damaged { .. })),
         "{error}"
     );
+}
+
+#[test]
+fn what_is_mounted_below_the_folder_stays_where_it_is() {
+    let sandbox = Sandbox::new();
+    let mount = sandbox.path("out/efi");
+    fs::create_dir_all(&mount).unwrap();
+    let is_done = |command: &mut Command| command.output().is_ok_and(|done| done.status.success());
+    if !is_done(Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&mount)) {
+        println!("skipped: only root can mount");
+        return;
+    }
+    fs::write(mount.join("grub"), "grub").unwrap();
+    let exported = sandbox.export(&[sandbox.entry("kernel", 1), sandbox.entry("efi/grub", 2)], "out");
+    let (kernel, grub) = (fs::read(sandbox.path("out/kernel")), fs::read(mount.join("grub")));
+    let is_mounted = is_done(Command::new("mountpoint").arg("-q").arg(&mount));
+    assert!(is_done(Command::new("umount").arg(&mount)));
+    // A file cannot be moved to another file system, so the release is refused and everything is as before.
+    assert!(exported.is_err() && kernel.is_err() && is_mounted && grub.unwrap() == b"grub", "{exported:?}");
+    // A release without files there is placed beside it.
+    assert!(is_done(Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&mount)));
+    fs::write(mount.join("grub"), "grub").unwrap();
+    let exported = sandbox.export(&[sandbox.entry("kernel", 1)], "out");
+    let grub = fs::read(mount.join("grub"));
+    assert!(is_done(Command::new("umount").arg(&mount)));
+    exported.unwrap();
+    assert_eq!(grub.unwrap(), b"grub");
+    assert_eq!(fs::read(sandbox.path("out/kernel")).unwrap(), bytes(1, 50_000));
+}
+
+#[test]
+fn root_does_not_write_where_another_user_could_exchange_folders_for_links() {
+    let sandbox = Sandbox::new();
+    let theirs = sandbox.path("theirs");
+    fs::create_dir(&theirs).unwrap();
+    if std::os::unix::fs::chown(&theirs, Some(4242), None).is_err() {
+        println!("skipped: only root can give a folder to another user");
+        return;
+    }
+    let error = sandbox.export(&[sandbox.entry("kernel", 1)], "theirs/out").unwrap_err();
+    assert!(matches!(&error, HandoverError::Exposed { part, .. } if part.ends_with("theirs")), "{error}");
+    assert_eq!(fs::read_dir(&theirs).unwrap().count(), 0);
+    fs::set_permissions(sandbox.path("theirs"), fs::Permissions::from_mode(0o777)).unwrap();
+    std::os::unix::fs::chown(&theirs, Some(0), None).unwrap();
+    assert!(matches!(sandbox.export(&[sandbox.entry("kernel", 1)], "theirs/out"), Err(HandoverError::Exposed { .. })));
+    // In a folder like /tmp, nobody can rename what belongs to another user.
+    fs::set_permissions(sandbox.path("theirs"), fs::Permissions::from_mode(0o1777)).unwrap();
+    sandbox.export(&[sandbox.entry("kernel", 1)], "theirs/out").unwrap();
+}
+
+#[test]
+fn an_output_file_is_a_regular_file_or_nothing() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("folder")).unwrap();
+    for bad in [sandbox.path("folder"), "/dev/null".into(), "/dev/no-such-device".into()] {
+        assert!(matches!(Target::file_at(&bad), Err(HandoverError::BadTarget { .. })), "{}", bad.display());
+    }
+    assert_eq!(Target::file_at(&sandbox.path("new")).unwrap(), Target::File(sandbox.path("new")));
+    assert_eq!(Target::file_at(Path::new("-")).unwrap(), Target::Stdout);
+}
+
+#[test]
+fn a_switch_removes_only_folders_that_it_made() {
+    let sandbox = Sandbox::new();
+    symlink("nothing-yet", sandbox.path("boot")).unwrap();
+    fs::create_dir(sandbox.path("boot.phase-rollback")).unwrap();
+    (1..=3).for_each(|seed| sandbox.export(&[sandbox.entry("kernel", seed)], "boot").unwrap());
+    assert!(sandbox.path("boot.phase-rollback").exists());
 }
