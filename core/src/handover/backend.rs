@@ -176,7 +176,7 @@ impl OutputBackend for OsBackend {
 }
 
 /// Returns whether user ids in this process are those of the machine. In a container with its own user ids, root is not
-/// the root of the machine, and the folders of the machine's users belong to nobody that it knows.
+/// the root of the machine, and the owners of the machine's folders have no user ids in the container.
 fn is_initial_user_namespace() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_whitespace().eq(["0", "0", "4294967295"])

@@ -28,7 +28,7 @@ impl FolderFiles {
     ///
     /// Symbolic links to files in the folder are followed. Any other entry that is neither a regular file nor a folder
     /// is refused, so that no file is silently missing in the release. A link that leads out of the folder is refused
-    /// as well, because it would publish a file that nobody put into the folder.
+    /// as well, because it would publish a file that is not in the folder.
     ///
     /// # Errors
     /// [`FilesError::Refused`] names all entries that cannot be published. [`FilesError::List`],

@@ -151,7 +151,7 @@ fn open_owned(
     let place = layout.place();
     let is_trusted = place.trusts(stat.owner);
     let seals = Seals::read(backend, layout, cid)?;
-    // The seals in the folder of the run-time files say what this user has hashed, whoever owns the artifact.
+    // The seals in the folder of the run-time files say what this user has hashed. The owner of the artifact does not matter.
     let is_sealed = (is_trusted || layout.has_state()) && seals.hold(place, stat, None);
     if stat.len != index.size() || !is_sealed {
         if stat.len != index.size() || !place.is_right(cid, &stat) {

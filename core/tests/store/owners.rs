@@ -1,4 +1,4 @@
-//! Tests of whom a store trusts: files of another user, secret files, and files outside the store.
+//! Tests of the users that a store trusts: files of another user, secret files, and files outside the store.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, chown};

@@ -299,7 +299,7 @@ fn root_does_not_write_where_another_user_could_exchange_folders_for_links() {
     fs::set_permissions(sandbox.path("theirs"), fs::Permissions::from_mode(0o777)).unwrap();
     std::os::unix::fs::chown(&theirs, Some(0), None).unwrap();
     assert!(matches!(sandbox.export(&[sandbox.entry("kernel", 1)], "theirs/out"), Err(HandoverError::Exposed { .. })));
-    // In a folder like /tmp, nobody can rename what belongs to another user.
+    // In a folder with the sticky bit, such as /tmp, a user can rename only files of their own.
     fs::set_permissions(sandbox.path("theirs"), fs::Permissions::from_mode(0o1777)).unwrap();
     sandbox.export(&[sandbox.entry("kernel", 1)], "theirs/out").unwrap();
 }

@@ -136,7 +136,7 @@ fn open_one(store: &dyn Store, wanted: &Wanted, known: &Known) -> Result<Opened,
     match store.artifact(&wanted.cid) {
         Ok(Some(_)) => Ok(Opened::Whole),
         Ok(None) => begin(store, wanted, known),
-        // The stored copy may be good, so fetching it again would help nobody.
+        // The stored copy may be good, so it is not fetched again.
         Err(error) if error.is_temporary() => Err(error),
         Err(error) => {
             tracing::warn!(artifact = %wanted.cid, %error, "the stored copy cannot be used: fetching it again");
